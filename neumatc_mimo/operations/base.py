@@ -1,0 +1,95 @@
+"""What every operation on a parametric matrix A(p) has to tell."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+Components = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Residual-based proof of a result.
+
+    :param quality: [...] the proven quality in dB (higher is better), float
+    :param range_error: [...] relative distance from the exact result's range, float
+    :param ok: [...] where both are within the tolerance, bool
+    """
+
+    quality: Tensor
+    range_error: Tensor
+    ok: Tensor
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """What a certificate asks for: ``quality_db`` at least, ``range_error`` at most."""
+
+    quality_db: float = 40.0
+    range_error: float = 1e-2
+
+
+class Operation(ABC):
+    """A matrix operation, batched over all leading dimensions of its input.
+
+    ``components`` are what a solver stores, interpolates or learns; ``answer`` is what a caller
+    works with. Both are the same unless an operation derives quantities from its components.
+    """
+
+    name: ClassVar[str]
+    component_names: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the components of one matrix [num_rows, num_cols]."""
+
+    @abstractmethod
+    def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
+        """Exact components of a [..., m, n]; ``no`` is the noise power, broadcastable to [...]."""
+
+    @abstractmethod
+    def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
+        """Relative violation of the defining equations, [...]; zero for the exact result."""
+
+    @abstractmethod
+    def certificate(
+        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
+    ) -> Certificate:
+        """Prove ``components`` for a [..., m, n]; refuses what satisfies only part of the result."""
+
+    @abstractmethod
+    def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
+        """One step towards the exact result, cheaper than computing it."""
+
+    def align(self, components: Components) -> Components:
+        """Make components sampled along dimension -1 - component.ndim of p continuous (gauge)."""
+        return components
+
+    def align_to(self, components: Components, reference: Components) -> Components:
+        """Choose the free phases and order of ``components`` as in ``reference``."""
+        del reference
+        return components
+
+    @abstractmethod
+    def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
+        """Components of D_L A D_R from those of A; left [..., m], right [..., n] of unit modulus."""
+
+    def answer(self, components: Components, no: Tensor | float = 0.0) -> Any:
+        """What callers work with, from the components."""
+        del no
+        return components
+
+    def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Any:
+        """The exact answer; operations override it where the components are a detour."""
+        return self.answer(self.exact(a, no), no)
+
+
+def batched(no: Tensor | float, like: Tensor, ndim: int = 2) -> Tensor:
+    """``no`` as a real tensor with ``ndim`` trailing singleton dimensions, on ``like``'s device."""
+    value = torch.as_tensor(no, dtype=like.real.dtype, device=like.device)
+    return value.reshape(value.shape + (1,) * ndim)

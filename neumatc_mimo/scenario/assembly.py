@@ -1,0 +1,151 @@
+"""From drawn users to a link set: gather their paths, steer them, scale the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .deepmimo_data import BaseStation, Paths
+from .links import LinkKind, LinkSet
+from .schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
+
+# A group: index of its base station in the scenario's list, and its users.
+Group = tuple[int, NDArray[np.int64]]
+
+
+def build_links(
+    config: ScenarioConfig,
+    section: MultiUserConfig | SingleUserConfig,
+    stations: Sequence[BaseStation],
+    groups: Sequence[Group],
+) -> LinkSet:
+    """Build the link set of some groups, one link a group, in their order."""
+    ue = section.ue if isinstance(section, SingleUserConfig) else (1, 1)
+    users = np.array([members for _, members in groups])  # [num_links, num_users]
+    served = np.array([index for index, _ in groups])  # [num_links]
+    carrier = stations[0].carrier_frequency
+    paths = _gather(stations, users, served, ue)
+
+    # Either the users or the antennas of a user number one: merge them into K rows.
+    num_rows = users.shape[1] * math.prod(ue)
+    antennas = (len(groups), num_rows, math.prod(config.array.bs), -1)
+    coefficients = paths.coefficients.reshape(antennas)
+    delays = paths.delays[:, :, None, :]
+    if paths.steering is not None:
+        # A phase psi at the carrier that grows as (f_c + f)/f_c is a delay of -psi/(2 pi f_c).
+        delays = delays - paths.steering.reshape(antennas) / (2 * np.pi * carrier)
+    gains: NDArray[np.float64] = np.ones((len(groups), num_rows))
+    if section.row_scaling == "unit":
+        power = grid_power(
+            coefficients, delays, config.grid.fft_size, config.grid.subcarrier_spacing
+        )
+        if isinstance(section, SingleUserConfig):
+            # One gain for all rows, any other would change the singular vectors.
+            power = np.repeat(power.mean(axis=1, keepdims=True), num_rows, axis=1)
+        gains = 1 / np.sqrt(power)
+
+    first = paths.delays.min(axis=-1)  # [num_links, num_users]
+    positions = [stations[index].user_positions[members] for index, members in groups]
+    return LinkSet(
+        kind=link_kind(section),
+        coefficients=torch.from_numpy(coefficients * gains[:, :, None, None]),
+        delays=torch.from_numpy(delays),
+        row_delays=torch.from_numpy(np.broadcast_to(first, gains.shape).copy()),
+        row_gains=torch.from_numpy(gains),
+        users=torch.from_numpy(users),
+        user_positions=torch.from_numpy(np.array(positions)),
+        base_station=torch.from_numpy(served),
+        base_station_positions=torch.from_numpy(np.array([s.position for s in stations])),
+        carrier_frequency=carrier,
+        fft_size=config.grid.fft_size,
+        subcarrier_spacing=config.grid.subcarrier_spacing,
+        noise_db=section.noise_db if isinstance(section, MultiUserConfig) else None,
+        num_streams=section.num_streams if isinstance(section, SingleUserConfig) else None,
+        source=_source(config, section, stations, groups),
+    )
+
+
+def link_kind(section: MultiUserConfig | SingleUserConfig) -> LinkKind:
+    """Kind of the links that a section of the scenario asks for."""
+    return "multi_user" if isinstance(section, MultiUserConfig) else "single_user"
+
+
+def _gather(
+    stations: Sequence[BaseStation],
+    users: NDArray[np.int64],
+    served: NDArray[np.int64],
+    ue: tuple[int, int],
+) -> Paths:
+    """Gather the paths of all links, [num_links, num_users, ...] as :class:`Paths`.
+
+    :param users: [num_links, num_users]
+    :param served: Index of the base station of each link, [num_links]
+    """
+    indices = np.unique(served).tolist()
+    distinct = {index: np.unique(users[served == index]) for index in indices}
+    parts = {index: stations[index].paths(distinct[index], ue) for index in indices}
+    num_paths = max(part.delays.shape[-1] for part in parts.values())
+    antennas = parts[indices[0]].coefficients.shape[1:3]
+    coefficients = np.zeros((*users.shape, *antennas, num_paths), np.complex128)
+    delays = np.zeros((*users.shape, num_paths))
+    steering = None if parts[indices[0]].steering is None else np.zeros(coefficients.shape)
+    for index, part in parts.items():
+        links = served == index
+        which = np.searchsorted(distinct[index], users[links])
+        filled = part.delays.shape[-1]
+        coefficients[links, ..., :filled] = part.coefficients[which]
+        # What stays empty gets the first arrival, as in Paths.
+        delays[links] = part.delays[which].min(axis=-1, keepdims=True)
+        delays[links, :, :filled] = part.delays[which]
+        if steering is not None and part.steering is not None:
+            steering[links, ..., :filled] = part.steering[which]
+    return Paths(coefficients, delays, steering)
+
+
+def _source(
+    config: ScenarioConfig,
+    section: MultiUserConfig | SingleUserConfig,
+    stations: Sequence[BaseStation],
+    groups: Sequence[Group],
+) -> str:
+    """SHA-256 of the settings and of the files' data on the groups."""
+    settings = [part.model_dump_json() for part in (config.array, config.grid, section)]
+    digest = hashlib.sha256(" ".join(settings).encode())
+    for index, members in groups:
+        stations[index].update_digest(digest, members)
+    return digest.hexdigest()
+
+
+def grid_power(
+    coefficients: NDArray[np.complex128],
+    delays: NDArray[np.float64],
+    fft_size: int,
+    subcarrier_spacing: float,
+) -> NDArray[np.float64]:
+    r"""Mean power of each row over antennas and grid, in closed form.
+
+    .. math::
+        \frac{1}{M} \sum_m \sum_{p,q} a_{mp} a_{mq}^* D(\tau_{mp} - \tau_{mq}), \quad
+        D(\tau) = \frac{1}{N} \sum_i e^{-j 2\pi f_i \tau},
+
+    where the sum D over the subcarriers is a Dirichlet kernel.
+
+    :param coefficients: [num_links, K, M, P]
+    :param delays: Seconds, [num_links, K or 1, M or 1, P]
+
+    :return: [num_links, K], float64
+    """
+    turns = (delays[..., :, None] - delays[..., None, :]) * subcarrier_spacing
+    turns = turns - np.round(turns)  # D has period one
+    with np.errstate(invalid="ignore"):
+        kernel = np.sin(np.pi * fft_size * turns) / (fft_size * np.sin(np.pi * turns))
+    kernel = np.where(turns == 0, 1.0, kernel)
+    centre = (fft_size - 1) / 2 - fft_size // 2  # the grid of an even size is not symmetric
+    dirichlet = kernel * np.exp(-2j * np.pi * centre * turns)
+    power = np.einsum("lkmp,lkmq,lkmpq->lk", coefficients, coefficients.conj(), dirichlet).real
+    return power / coefficients.shape[2]

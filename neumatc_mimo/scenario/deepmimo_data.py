@@ -1,0 +1,256 @@
+"""Ray-traced paths out of DeepMIMO v4 folders, read by ``deepmimo`` itself."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .schema import ArrayConfig, DeepMIMOConfig, ScenarioConfig
+
+_LOGGER = logging.getLogger(__name__)
+
+# What channels need; the interactions, the bulk of a large folder, stay on disk.
+_PATH_ARRAYS = ("power", "phase", "delay", "aoa_az", "aoa_el", "aod_az", "aod_el")
+_POSITIONS = ("rx_pos", "tx_pos")
+
+# A name that deepmimo keeps as it is: it lower-cases names and refuses some characters.
+_PLAIN_NAME = "scenario"
+
+
+class Paths(NamedTuple):
+    """The paths of some users; users with fewer than P paths are filled up at the end.
+
+    :param coefficients: With array responses and phases, [num_users, ue antennas, bs antennas, P],
+        complex128; 0 where a path is missing
+    :param delays: Seconds, [num_users, P], float64; the first arrival where a path is missing
+    :param steering: Phase of the array response in radians, not wrapped,
+        [num_users, ue antennas, bs antennas, P], float64; None without beam squint
+    """
+
+    coefficients: NDArray[np.complex128]
+    delays: NDArray[np.float64]
+    steering: NDArray[np.float64] | None
+
+
+@dataclass(frozen=True, eq=False)
+class BaseStation:
+    """One base station and the users around it.
+
+    :param dataset: DeepMIMO's data set of this transmitter and its receivers
+    :param array: The base station's antenna array
+    :param position: Metres, [3]
+    :param user_positions: Metres, [num_users, 3]
+    :param has_path: Whether any path reaches a user, [num_users]
+    :param carrier_frequency: Hz
+    """
+
+    dataset: Any
+    array: ArrayConfig
+    position: NDArray[np.float64]
+    user_positions: NDArray[np.float64]
+    has_path: NDArray[np.bool_]
+    carrier_frequency: float
+
+    def paths(self, users: NDArray[np.int64], ue: tuple[int, int]) -> Paths:
+        """Return the paths of some users.
+
+        :param users: Indices of distinct users, [num_users]
+        :param ue: Shape of the users' antenna array; its spacing is the base station's
+        """
+        subset = self.dataset.trim(idxs=users)
+        with _quiet():
+            coefficients = subset.compute_channels(
+                bs_antenna={
+                    "shape": list(self.array.bs),
+                    "spacing": self.array.spacing,
+                    "rotation": list(self.array.rotation),
+                },
+                ue_antenna={"shape": list(ue), "spacing": self.array.spacing},
+                freq_domain=0,  # one coefficient a path: deepmimo drops no late path here
+                num_paths=subset.delay.shape[1],
+            )
+        # compute_channels moves missing paths to the end; everything else must follow.
+        found = np.isfinite(np.asarray(subset.power))
+        order = np.argsort(~found, axis=1, kind="stable")
+        found = np.take_along_axis(found, order, axis=1)
+        num_paths = int(found.sum(axis=1).max())
+        order, found = order[:, :num_paths], found[:, :num_paths]
+        delays = np.take_along_axis(np.asarray(subset.delay, np.float64), order, axis=1)
+        first = np.where(found, delays, np.inf).min(axis=1, keepdims=True)
+        steering = None
+        if self.array.beam_squint:
+            phase = self._steering(subset, ue)
+            phase = np.take_along_axis(phase, order[:, None, None, :], axis=3)
+            steering = np.where(found[:, None, None, :], phase, 0.0)
+        coefficients = np.where(found[:, None, None, :], coefficients[..., :num_paths], 0.0).astype(
+            np.complex128
+        )
+        return Paths(coefficients, np.where(found, delays, first), steering)
+
+    def update_digest(self, digest: Any, users: NDArray[np.int64]) -> None:
+        """Add the files' own numbers on some users to a hash; they are the same everywhere."""
+        digest.update(np.float64(self.carrier_frequency).tobytes())
+        digest.update(self.position.tobytes() + self.user_positions[users].tobytes())
+        for name in _PATH_ARRAYS:
+            values = np.ascontiguousarray(np.asarray(self.dataset[name])[users])
+            digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+
+    def _steering(self, subset: Any, ue: tuple[int, int]) -> NDArray[np.float64]:
+        """Phases of the array responses; deepmimo only has them wrapped, as exponentials."""
+        from deepmimo import consts
+
+        ends = []
+        for elevation, azimuth, (width, height) in (
+            (consts.AOA_EL_ROT_PARAM_NAME, consts.AOA_AZ_ROT_PARAM_NAME, ue),
+            (consts.AOD_EL_ROT_PARAM_NAME, consts.AOD_AZ_ROT_PARAM_NAME, self.array.bs),
+        ):
+            theta = np.asarray(subset[elevation], np.float64)[:, None, :]
+            phi = np.asarray(subset[azimuth], np.float64)[:, None, :]
+            # Panels stand in the y-z plane and are counted along y first.
+            y = np.tile(np.arange(width), height)[None, :, None]
+            z = np.repeat(np.arange(height), width)[None, :, None]
+            direction = y * np.sin(theta) * np.sin(phi) + z * np.cos(theta)
+            ends.append(2 * np.pi * self.array.spacing * direction)
+        return ends[0][:, :, None, :] + ends[1][:, None, :, :]
+
+
+def load_base_stations(config: ScenarioConfig) -> list[BaseStation]:
+    """Load the base stations that a scenario names, in its order.
+
+    A scenario of the database that is not on disk is downloaded, after a log message; it lies in
+    DeepMIMO's own folder, ``deepmimo.config.get("scenarios_folder")``, from then on.
+
+    :raises FileNotFoundError: If the scenario folder does not exist
+    :raises ConnectionError: If a scenario cannot be downloaded
+    :raises ValueError: If the folder is damaged, or lacks a base station or users with a path
+    """
+    folder = config.data_folder() or _database_folder(config.deepmimo)
+    if not folder.is_dir():
+        raise FileNotFoundError(
+            f"{config.file}: there is no scenario folder {folder}, correct path in [deepmimo]."
+        )
+    try:
+        _refuse_pickles(folder)
+        loaded = _load(folder, config.deepmimo.max_paths)
+        stations = [_base_station(dataset, config.array) for dataset in loaded]
+    except Exception as error:  # deepmimo fails in as many ways as files can be damaged
+        raise ValueError(
+            f"The scenario folder {folder} is damaged or not in DeepMIMO v4 format "
+            f"({type(error).__name__}: {_one_line(error)}), convert or copy it again."
+        ) from error
+    chosen = []
+    for index in config.deepmimo.base_station:
+        if index >= len(stations):
+            raise ValueError(
+                f"{config.file}: base_station in [deepmimo] is {index}, {folder} has base "
+                f"stations 0 to {len(stations) - 1}."
+            )
+        if not stations[index].has_path.any():
+            raise ValueError(
+                f"{config.file}: no user of {folder} has a path from base station {index}, "
+                "choose another."
+            )
+        chosen.append(stations[index])
+    return chosen
+
+
+def _base_station(dataset: Any, array: ArrayConfig) -> BaseStation:
+    values = {name: np.asarray(dataset[name]) for name in (*_PATH_ARRAYS, *_POSITIONS)}
+    num_users = len(values["rx_pos"])
+    for name in _PATH_ARRAYS:
+        if values[name].ndim != 2 or values[name].shape != (num_users, values["power"].shape[1]):
+            raise ValueError(f"{name} has the shape {values[name].shape} for {num_users} users")
+    found = np.isfinite(values["power"])
+    if any(not np.isfinite(values[name][found]).all() for name in _PATH_ARRAYS):
+        raise ValueError("a path with power lacks its phase, delay or angles")
+    return BaseStation(
+        dataset=dataset,
+        array=array,
+        position=values["tx_pos"].astype(np.float64).reshape(3),
+        user_positions=values["rx_pos"].astype(np.float64).reshape(num_users, 3),
+        has_path=found.any(axis=1),
+        carrier_frequency=float(dataset.rt_params["frequency"]),
+    )
+
+
+def _load(folder: Path, max_paths: int) -> list[Any]:
+    """Return DeepMIMO's data sets in a folder, one for each pair of transmitter and receivers."""
+    with _quiet(), _scenarios_in(folder) as (deepmimo, name):
+        loaded = deepmimo.load(name, max_paths=max_paths, matrices=[*_PATH_ARRAYS, *_POSITIONS])
+        if isinstance(loaded, deepmimo.DynamicDataset):
+            raise ValueError("it has several snapshots in time, one is supported")
+        return list(loaded.datasets) if isinstance(loaded, deepmimo.MacroDataset) else [loaded]
+
+
+@contextmanager
+def _scenarios_in(folder: Path) -> Iterator[tuple[Any, str]]:
+    """Point deepmimo to a folder for a while; yield deepmimo and the name to load."""
+    import deepmimo
+
+    before = deepmimo.config.get("scenarios_folder")
+    with tempfile.TemporaryDirectory() as temporary:
+        if re.fullmatch(r"[a-z0-9_.-]+", folder.name):
+            root, name = folder.parent, folder.name
+        else:
+            # Through a link the name does not matter.
+            root, name = Path(temporary), _PLAIN_NAME
+            (root / name).symlink_to(folder.resolve(), target_is_directory=True)
+        deepmimo.config.set("scenarios_folder", str(root.resolve()))
+        try:
+            yield deepmimo, name
+        finally:
+            deepmimo.config.set("scenarios_folder", before)
+
+
+def _database_folder(config: DeepMIMOConfig) -> Path:
+    """Return the folder of a scenario in the DeepMIMO database; download it if need be."""
+    name = str(config.scenario).lower()
+    with _quiet():
+        import deepmimo
+    folder = Path.cwd() / deepmimo.config.get("scenarios_folder") / name
+    if folder.is_dir():
+        return folder
+    _LOGGER.warning('Downloading the DeepMIMO scenario "%s" to %s.', name, folder)
+    cause: Exception | None = None
+    with _quiet() as printed:
+        try:
+            deepmimo.download(name)
+        except Exception as error:  # whatever it is, there is no scenario
+            cause = error
+    _LOGGER.info("deepmimo.download: %s", printed.getvalue())
+    if not folder.is_dir():
+        raise ConnectionError(
+            f'The DeepMIMO scenario "{name}" is not in {folder.parent} and could not be '
+            "downloaded, check its name and the network, or set path in [deepmimo]."
+        ) from cause
+    return folder
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Read every array without unpickling, which deepmimo would do and which can run code."""
+    for file in folder.rglob("*.np[yz]"):
+        with np.load(file, allow_pickle=False) as arrays:
+            for name in arrays.files:
+                arrays[name]
+
+
+@contextmanager
+def _quiet() -> Iterator[io.StringIO]:
+    """Catch what deepmimo prints, progress bars included; standard output is not its own."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        yield printed
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,135 @@
+"""A scenario: its configuration, its link sets, and where everything stands."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .deepmimo_data import BaseStation, load_base_stations
+from .groups import draw_multi_user, draw_single_user
+from .links import LinkSet
+from .schema import ScenarioConfig, read_config
+
+
+class Positions(NamedTuple):
+    """A map of the scenario, in metres.
+
+    :param users: [num_users, 3]
+    :param has_path: Whether a path from any base station reaches the user, [num_users]
+    :param base_stations: [num_base_stations, 3]
+    """
+
+    users: NDArray[np.float64]
+    has_path: NDArray[np.bool_]
+    base_stations: NDArray[np.float64]
+
+
+class Scenario:
+    """The links of a scenario; data are read and links drawn when they are first asked for.
+
+    :param config: The checked configuration, from :func:`load_scenario`
+    """
+
+    def __init__(self, config: ScenarioConfig) -> None:
+        self.config = config
+
+    @property
+    def name(self) -> str:
+        """Name of the scenario."""
+        return self.config.name
+
+    @property
+    def multi_user(self) -> LinkSet | None:
+        """Links of several users; None if the scenario has no section ``multi_user``."""
+        return None if self._multi_user is None else self._multi_user[0]
+
+    @property
+    def single_user(self) -> LinkSet | None:
+        """Links of a single user; None if the scenario has no section ``single_user``."""
+        return None if self._single_user is None else self._single_user[0]
+
+    @property
+    def skipped(self) -> dict[str, float]:
+        """Share of the groups tried that was too badly conditioned, for each kind of links."""
+        drawn = {"multi_user": self._multi_user, "single_user": self._single_user}
+        return {kind: links[1] for kind, links in drawn.items() if links is not None}
+
+    @cached_property
+    def positions(self) -> Positions:
+        """All users, whether or not they are part of a link, and the base stations."""
+        stations = self._stations
+        users = np.concatenate([station.user_positions for station in stations])
+        found = np.concatenate([station.has_path for station in stations])
+        # Base stations mostly share one grid of users.
+        users, index = np.unique(users, axis=0, return_inverse=True)
+        has_path = np.zeros(len(users), np.bool_)
+        np.logical_or.at(has_path, index.reshape(-1), found)
+        return Positions(users, has_path, np.array([station.position for station in stations]))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 in hex of the fingerprints of the link sets."""
+        digest = hashlib.sha256()
+        for links in (self.multi_user, self.single_user):
+            digest.update((links.fingerprint() if links is not None else "none").encode())
+        return digest.hexdigest()
+
+    def __repr__(self) -> str:
+        config = self.config
+        array, grid = config.array, config.grid
+        kinds = []
+        if config.multi_user is not None:
+            section = config.multi_user
+            kinds.append(f"{section.num_links} links of {section.users_per_link} users")
+        if config.single_user is not None:
+            user = config.single_user
+            kinds.append(
+                f"{user.num_links} links of one user with {user.ue[0]} x {user.ue[1]} antennas"
+            )
+        return (
+            f"Scenario({self.name}: {' and '.join(kinds)}, base station array {array.bs[0]} x "
+            f"{array.bs[1]}, {grid.fft_size} subcarriers of {grid.subcarrier_spacing / 1e3:g} kHz, "
+            f"seed {config.seed})"
+        )
+
+    @cached_property
+    def _stations(self) -> list[BaseStation]:
+        return load_base_stations(self.config)
+
+    @cached_property
+    def _multi_user(self) -> tuple[LinkSet, float] | None:
+        if self.config.multi_user is None:
+            return None
+        return draw_multi_user(self.config, self._stations)
+
+    @cached_property
+    def _single_user(self) -> tuple[LinkSet, float] | None:
+        if self.config.single_user is None:
+            return None
+        return draw_single_user(self.config, self._stations)
+
+
+def load_scenario(source: str | os.PathLike[str], seed: int | None = None) -> Scenario:
+    """Load a scenario.
+
+    The file is read and checked now; ray-traced data are read when links or positions are first
+    asked for.
+
+    :param source: Name of a bundled scenario, or path of a scenario TOML
+    :param seed: Draws other user groups than the file's own seed
+
+    :return: The scenario
+    :raises FileNotFoundError: If there is no such file or bundled scenario
+    :raises ValueError: If the file breaks the schema, or the seed is negative
+    """
+    config = read_config(source)
+    if seed is not None:
+        if seed < 0:
+            raise ValueError(f"seed is {seed}, it must not be negative.")
+        config = config.model_copy(update={"seed": seed})
+    return Scenario(config)

@@ -1,0 +1,65 @@
+"""Fixtures that several test modules share."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from neumatc_mimo.scenario.resources import scenarios_folder
+
+ScenarioWriter = Callable[..., Path]
+
+_CITIES = ["city_0_newyork_3p5", "city_1_losangeles_3p5"]
+
+
+@pytest.fixture(scope="session")
+def write_scenario(tmp_path_factory: pytest.TempPathFactory) -> ScenarioWriter:
+    """Return a function that writes a small scenario TOML on the Munich data to a new folder.
+
+    Keyword arguments replace keys of sections; None removes a key or a section.
+    """
+
+    def write(**changes: Any) -> Path:
+        sections: dict[str, Any] = {
+            "deepmimo": {"path": str(scenarios_folder() / "data/munich_3p5"), "base_station": 0},
+            "array": {"bs": [4, 2]},
+            "grid": {"fft_size": 128, "subcarrier_spacing": 480e3},
+            "multi_user": {"users_per_link": 3, "num_links": 4},
+            "single_user": {"ue": [2, 2], "num_streams": 2, "num_links": 4},
+        }
+        top = {"name": "small", "seed": 0}
+        for key, value in changes.items():
+            if isinstance(value, dict):
+                section = {**sections.get(key, {}), **value}
+                sections[key] = {k: v for k, v in section.items() if v is not None}
+            elif key in sections:
+                del sections[key]
+            else:
+                top[key] = value
+        lines = [f"{key} = {_toml(value)}" for key, value in top.items()]
+        for name, section in sections.items():
+            lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
+        file = tmp_path_factory.mktemp("scenario") / "small.toml"
+        file.write_text("\n".join(lines))
+        return file
+
+    return write
+
+
+@pytest.fixture(params=_CITIES)
+def city(request: pytest.FixtureRequest) -> Path:
+    """Folder of a city scenario; skipped where ``NEUMATC_DATA`` is not set."""
+    root = os.environ.get("NEUMATC_DATA")
+    if not root:
+        pytest.skip("NEUMATC_DATA, the folder of the city scenarios, is not set")
+    return Path(root) / request.param
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value).replace("'", '"')

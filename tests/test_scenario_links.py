@@ -1,0 +1,138 @@
+"""Link sets: refusals, round trip, fingerprint."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from neumatc_mimo.scenario import LinkSet, load_scenario
+
+
+@pytest.fixture(scope="module")
+def links(write_scenario) -> LinkSet:
+    links = load_scenario(write_scenario()).multi_user
+    assert links is not None
+    return links
+
+
+def spoilt(tensor: torch.Tensor, value: float) -> torch.Tensor:
+    tensor = tensor.clone()
+    tensor.view(-1)[-1] = value
+    return tensor
+
+
+@pytest.mark.parametrize("name", ["coefficients", "delays", "row_delays", "row_gains"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_refuses_numbers_that_are_not_finite(links: LinkSet, name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} has NaN or infinite entries"):
+        replace(links, **{name: spoilt(getattr(links, name), value)})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kind": "uplink"}, 'kind is "uplink"'),
+        ({"coefficients": torch.zeros(3, 4)}, "coefficients has the shape"),
+        ({"delays": torch.zeros(1, 1, 1, 1)}, "delays has the shape"),
+        ({"row_delays": torch.zeros(1, 1)}, "row_delays has the shape"),
+        ({"users": torch.zeros(1, 1)}, "users has the shape"),
+    ],
+)
+def test_refuses_wrong_shapes(links: LinkSet, changes, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(links, **changes)
+
+
+@pytest.mark.parametrize(
+    ("frequencies", "message"),
+    [
+        (torch.zeros(2, 2), "a real, non-empty vector in Hz is needed"),
+        (torch.tensor(0.0), "a real, non-empty vector in Hz is needed"),
+        (torch.zeros(0), "a real, non-empty vector in Hz is needed"),
+        (torch.zeros(2, dtype=torch.complex64), "a real, non-empty vector in Hz is needed"),
+        (torch.tensor([0.0, float("nan")]), "NaN or infinite"),
+    ],
+)
+def test_refuses_frequencies(links: LinkSet, frequencies: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        links.channel(frequencies)
+
+
+def test_the_band_reaches_half_a_subcarrier_beyond_the_grid(links: LinkSet) -> None:
+    low, high = links.band
+    grid = links.grid_frequencies()
+    assert (low, high) == (grid[0].item(), grid[-1].item())
+    half = links.subcarrier_spacing / 2
+    edges = torch.tensor([low - half, high + half], dtype=torch.float64)
+    torch.testing.assert_close(links.check_frequencies(edges), edges)
+    for outside in ([low - 2 * half], [0.0, high + 2 * half]):
+        with pytest.raises(ValueError, match="the band is"):
+            links.check_frequencies(torch.tensor(outside))
+        assert links.channel(torch.tensor(outside)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ([4], "there are links 0 to 3"),
+        ([-1, 0], "there are links 0 to 3"),
+        (torch.tensor([0.5]), "a vector of link indices"),
+        (torch.tensor(0), "a vector of link indices"),
+        (torch.ones(4, dtype=torch.bool), "links is a mask"),
+    ],
+)
+def test_refuses_links(links: LinkSet, chosen, message: str) -> None:
+    for use in (lambda: links.channel(torch.zeros(1), chosen), lambda: links.select(chosen)):
+        with pytest.raises(ValueError, match=message):
+            use()
+
+
+def test_refuses_other_dtypes(links: LinkSet) -> None:
+    with pytest.raises(ValueError, match="must be torch.complex64 or torch.complex128"):
+        links.channel(torch.zeros(1), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("kind", ["multi_user", "single_user"])
+def test_round_trip(write_scenario, kind: str) -> None:
+    links: LinkSet = getattr(load_scenario(write_scenario()), kind)
+    tensors, metadata = links.to_tensors()
+    again = LinkSet.from_tensors(tensors, json.loads(json.dumps(metadata)))
+    f = links.grid_frequencies()[::9]
+    assert torch.equal(again.channel(f), links.channel(f))
+    assert again.fingerprint() == links.fingerprint()
+    assert repr(again) == repr(links)
+    assert (again.noise_db, again.num_streams) == (links.noise_db, links.num_streams)
+    del tensors["delays"]
+    with pytest.raises(ValueError, match=r"lacks \['delays'\]"):
+        LinkSet.from_tensors(tensors, metadata)
+
+
+def test_fingerprint_tells_data_apart(links: LinkSet, write_scenario) -> None:
+    bare = replace(links, source="")
+    others = [
+        load_scenario(write_scenario(), seed=1).multi_user,
+        load_scenario(write_scenario(array={"rotation": [0.0, 0.0, 1.0]})).multi_user,
+        load_scenario(write_scenario(grid={"fft_size": 127})).multi_user,
+        links.select([0, 1]),
+        links.select([0, 2]),
+        bare,
+        replace(bare, coefficients=bare.coefficients * (1 + 1e-9)),
+    ]
+    prints = [x.fingerprint() for x in [links, *others] if x is not None]
+    assert len(set(prints)) == len(others) + 1
+    again = load_scenario(write_scenario()).multi_user
+    assert again is not None and again.fingerprint() == links.fingerprint()
+
+
+def test_select_and_move(links: LinkSet) -> None:
+    f = links.grid_frequencies()[:5]
+    chosen = links.select(torch.tensor([2, 0])).to("cpu")
+    assert chosen.num_links == 2 and chosen.device == torch.device("cpu")
+    torch.testing.assert_close(chosen.channel(f), links.channel(f, [2, 0]))
+
+
+def test_repr_says_what_there_is(links: LinkSet) -> None:
+    assert "multi_user: 4 links of 3 x 8" in repr(links)
