@@ -43,6 +43,8 @@ class Operation(ABC):
 
     name: ClassVar[str]
     component_names: ClassVar[tuple[str, ...]]
+    # Whether the result at one p is known without its neighbours; if not, solvers call `align`.
+    pointwise: ClassVar[bool] = True
 
     @abstractmethod
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
@@ -67,7 +69,7 @@ class Operation(ABC):
         """One step towards the exact result, cheaper than computing it."""
 
     def align(self, components: Components) -> Components:
-        """Make components sampled along dimension -1 - component.ndim of p continuous (gauge)."""
+        """Make components sampled along p, the last batch dimension, continuous (gauge)."""
         return components
 
     def align_to(self, components: Components, reference: Components) -> Components:

@@ -50,8 +50,12 @@ class PseudoInverse(Operation):
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Filter:
         x = _gram_inverse(a, no)
         x_diagonal = x.diagonal(dim1=-2, dim2=-1).real
-        # w_k^H w_k = [X A A^H X]_kk and A A^H X = I - no X, all of it m x m.
-        column_power = x_diagonal - batched(no, a, 1) * x.abs().square().sum(-2)
+        column_power = x_diagonal
+        if isinstance(no, Tensor):
+            # w_k^H w_k = [X A A^H X]_kk and A A^H X = I - no X, all of it m x m.
+            column_power = x_diagonal - batched(no, a, 1) * _column_power(x)
+        elif no:
+            column_power = x_diagonal - no * _column_power(x)
         return Filter(a.mH @ x, x_diagonal, column_power)
 
     def answer(self, components: Components, no: Tensor | float = 0.0) -> Filter:

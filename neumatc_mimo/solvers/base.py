@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
 
 
 @dataclass
@@ -34,7 +34,8 @@ class Channels:
 
     :param a: [num_items, num_frequencies, m, n] complex view
     :param frequencies: [num_frequencies] Hz relative to the carrier, float64
-    :param no: noise power, [num_items] float, or None for zero
+    :param no: noise power, [num_items] or [num_items, num_frequencies] float, or None for zero;
+        blocks give one that varies over frequency to the exact solver only
     :param links: [num_items] link index or -1, or None where links are to be recognised
     """
 
@@ -43,9 +44,14 @@ class Channels:
     no: Tensor | None = None
     links: Tensor | None = None
 
-    def noise(self, items: Any = slice(None)) -> Tensor | float:
+    def noise(
+        self, items: Any = slice(None), subcarriers: slice = slice(None)
+    ) -> Tensor | float:
         """The noise power shaped to broadcast over [num_items, num_frequencies]."""
-        return 0.0 if self.no is None else self.no[items][:, None]
+        if self.no is None:
+            return 0.0
+        no = self.no[items]
+        return no[:, None] if no.dim() == 1 else no[:, subcarriers]
 
 
 class Answers(ABC):
@@ -63,9 +69,17 @@ class Solver(ABC):
 
     @abstractmethod
     def start(
-        self, operation: Operation, channels: Channels, certify: str | None = "link"
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
     ) -> Answers:
-        """Prepare the answers of one call; work that tiles share is done here."""
+        """Prepare the answers of one call; work that tiles share is done here.
+
+        :param certify: "link" (trust the proof made in training), "call" (prove each call) or None
+        :param tolerance: What a proof has to reach; None is the solver's default
+        """
 
 
 @dataclass
@@ -77,15 +91,55 @@ class ExactAnswers(Answers):
     counts: Counts = field(default_factory=Counts)
 
     def tile(self, subcarriers: slice) -> Any:
+        a = self._matrices(subcarriers)
+        return self.operation.solve(a, self.channels.noise(subcarriers=subcarriers))
+
+    def _matrices(self, subcarriers: slice) -> Tensor:
         # .contiguous(): one copy of the tile into cache, from whatever strides the caller has.
         a = self.channels.a[:, subcarriers].contiguous()
         self.counts.exact += a.shape[0] * a.shape[1]
-        return self.operation.solve(a, self.channels.noise())
+        return a
 
 
-def tiles(num_subcarriers: int, size: int = 256) -> list[slice]:
-    """Slices that cover ``num_subcarriers`` in steps of ``size``."""
-    return [slice(i, min(i + size, num_subcarriers)) for i in range(0, num_subcarriers, size)]
+@dataclass
+class AlignedAnswers(ExactAnswers):
+    """Exact answers whose free phases and order are fixed along the whole grid."""
+
+    def __post_init__(self) -> None:
+        parts = [
+            self.operation.exact(self._matrices(tile), self.channels.noise(subcarriers=tile))
+            for tile in tiles(self.channels.a)
+        ]
+        joined = tuple(torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        self.components = self.operation.align(joined)
+
+    def tile(self, subcarriers: slice) -> Any:
+        part = tuple(component[:, subcarriers] for component in self.components)
+        return self.operation.answer(part, self.channels.noise(subcarriers=subcarriers))
 
 
-__all__ = ["Answers", "Channels", "Components", "Counts", "ExactAnswers", "Solver", "tiles", "torch"]
+def tiles(a: Tensor, size: int = 256) -> list[slice]:
+    """Slices that cover the subcarriers of a [num_items, num_frequencies, ...].
+
+    On a CPU a tile holds about ``size`` matrices, so that it stays in the second-level cache, but
+    never so few subcarriers that copies break up into single cache lines. Elsewhere a tile holds
+    some 2^22 entries: enough to fill a GPU, little beside the channel itself.
+    """
+    num_items, num_subcarriers = a.shape[:2]
+    if a.device.type == "cpu":
+        step = max(size // max(num_items, 1), 32)
+    else:
+        step = max(2**22 // max(a[:, :1].numel(), 1), 32)
+    return [slice(i, min(i + step, num_subcarriers)) for i in range(0, num_subcarriers, step)]
+
+
+__all__ = [
+    "AlignedAnswers",
+    "Answers",
+    "Channels",
+    "Components",
+    "Counts",
+    "ExactAnswers",
+    "Solver",
+    "tiles",
+]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from neumatc_mimo.operations.base import Operation
-from neumatc_mimo.solvers.base import Answers, Channels, ExactAnswers, Solver
+from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.solvers.base import AlignedAnswers, Answers, Channels, ExactAnswers, Solver
 
 
 class Exact(Solver):
@@ -13,10 +13,15 @@ class Exact(Solver):
     """
 
     def start(
-        self, operation: Operation, channels: Channels, certify: str | None = "link"
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
     ) -> Answers:
-        del certify  # an exact result needs no proof
-        return ExactAnswers(operation, channels)
+        del certify, tolerance  # an exact result needs no proof
+        answers = ExactAnswers if operation.pointwise else AlignedAnswers
+        return answers(operation, channels)
 
     def __repr__(self) -> str:
         return "Exact()"

@@ -1,0 +1,250 @@
+"""What all blocks share: checks, the loop over tiles, counts, and the extraction of data symbols."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from sionna.phy import Block
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
+from neumatc_mimo.solvers.exact import Exact
+
+# Subcarriers at which a channel is checked to be finite and constant over the OFDM symbols.
+_NUM_PROBES = 16
+
+
+class SolverBlock(Block):  # type: ignore[misc]  # sionna is untyped
+    """Base of the blocks: a Sionna block whose matrices come from a solver.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
+        each call) or `None` (pure query, compiles and captures)
+    :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None,
+        device: str | None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(precision=precision, device=device)
+        _check_type("resource_grid", resource_grid, ResourceGrid)
+        _check_type("stream_management", stream_management, StreamManagement)
+        _check_type("solver", solver, Solver)
+        if certify not in ("link", "call", None):
+            raise ValueError(f'certify is {certify!r}, it must be "link", "call" or None.')
+        if tolerance is not None:
+            _check_type("tolerance", tolerance, Tolerance)
+        if time_varying not in (None, True, False):
+            raise ValueError(f"time_varying is {time_varying!r}, it must be None, True or False.")
+        self._resource_grid = resource_grid
+        self._stream_management = stream_management
+        self._solver = solver
+        self._certify = certify
+        self._tolerance = tolerance
+        self._time_varying = time_varying
+        self.stats = Counts()
+
+        fft_size = int(resource_grid.fft_size)
+        index = torch.arange(fft_size, dtype=torch.float64, device=self.device)
+        effective = torch.as_tensor(resource_grid.effective_subcarrier_ind, dtype=torch.int64)
+        self.register_buffer(
+            "_frequencies", (index - fft_size // 2) * float(resource_grid.subcarrier_spacing)
+        )
+        self.register_buffer("_effective_ind", effective.to(self.device))
+        self._runs = _runs(effective.tolist())
+
+    def __repr__(self) -> str:
+        return (
+            f"{type(self).__name__}(solver={self._solver!r}, certify={self._certify!r}, "
+            f"precision={self.precision!r}, device={self.device!r}, stats={self.stats})"
+        )
+
+    def _is_constant(self, h: Tensor) -> bool:
+        """Whether h [..., num_ofdm_symbols, num_subcarriers] is the same for all OFDM symbols.
+
+        Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols
+        are compared bit by bit at probe subcarriers. NaN and infinite entries are refused there.
+
+        :raises ValueError: If h is not finite at a probe
+        """
+        if h.stride(-2) == 0:
+            h = h[..., :1, :]
+        if is_traced():
+            return h.shape[-2] == 1 if self._time_varying is None else not self._time_varying
+        probes = h[..., :: max(h.shape[-1] // _NUM_PROBES, 1)]
+        _check_finite(probes, probes.sum())
+        if h.shape[-2] == 1 or self._time_varying is not None:
+            return h.shape[-2] == 1 or not self._time_varying
+        return bool((probes[..., 1:, :] == probes[..., :1, :]).all())
+
+    def _answers(
+        self,
+        operation: Operation,
+        a: Tensor,
+        no: Tensor | None,
+        links: Tensor | None,
+        frequencies: Tensor,
+        cuts: Sequence[slice],
+    ) -> Iterator[tuple[slice, Any]]:
+        """Yield tiles of subcarriers, none across two ``cuts``, and the solver's answer there.
+
+        :param a: [num_items, num_frequencies, m, n], a view
+        :param no: [num_items], or [num_items, num_frequencies], which is computed exactly
+        :param links: [num_items] or None
+
+        :raises ValueError: If ``a`` is found to have NaN or infinite entries
+        """
+        solver = Exact() if no is not None and no.dim() == 2 else self._solver
+        channels = Channels(a, frequencies, no, links)
+        answers = solver.start(operation, channels, self._certify, self._tolerance)
+        for tile in split(tiles(a), cuts):
+            answer = answers.tile(tile)
+            if not is_traced():
+                # What is not finite shows in the last of the answer's tensors, which is small.
+                _check_finite(a, answer[-1].sum())
+            yield tile, answer
+        self._count(answers.counts)
+
+    def _count(self, counts: Counts) -> None:
+        # A traced counter would be a constant that asks for a new trace at every call.
+        if not is_traced():
+            self.stats.add(counts)
+
+    def _check_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
+        """Links as [batch_size, num], or None."""
+        if links is None:
+            return None
+        links = torch.as_tensor(links, device=self.device)
+        if links.is_floating_point() or links.is_complex() or links.dtype == torch.bool:
+            raise TypeError(f"links is {links.dtype}, integer link indices are needed.")
+        if links.shape == (batch_size,):
+            links = links[:, None].expand(-1, num)
+        check_shape("links", links, (batch_size, num))
+        if not is_traced() and bool((links < -1).any()):
+            raise ValueError(
+                f"links has the entry {int(links.min())}, an index or -1 for unknown is needed."
+            )
+        return links.to(torch.int64)
+
+
+class DataSymbols:
+    """Extraction of the data symbols of all streams from a resource grid.
+
+    :param resource_grid: ResourceGrid with its pilot pattern
+    :param device: Device of the indices
+
+    :input z: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, num_effective_subcarriers]
+
+    :output: [batch_size, num_tx, num_streams_per_tx, num_data_symbols]
+    """
+
+    def __init__(self, resource_grid: ResourceGrid, device: str) -> None:
+        pattern = resource_grid.pilot_pattern
+        # A stable sort keeps the data symbols, whose mask is zero, in their order.
+        order = torch.argsort(pattern.mask.flatten(-2), dim=-1, stable=True)
+        self._index = order[..., : pattern.num_data_symbols].to(device)
+        self._is_all = pattern.num_data_symbols == pattern.mask[0, 0].numel()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        z = z.flatten(-2)
+        if self._is_all:
+            return z
+        return torch.gather(z, -1, self._index.expand(*z.shape[:-1], -1))
+
+
+def is_traced() -> bool:
+    """Whether a decision on data would break ``torch.compile`` or a CUDA graph."""
+    return torch.compiler.is_compiling() or (
+        torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    )
+
+
+def check_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
+    """Refuse a tensor of another shape; None stands for any size."""
+    sizes = list(tensor.shape)
+    if len(sizes) != len(shape) or any(
+        wanted not in (None, size) for size, wanted in zip(sizes, shape, strict=True)
+    ):
+        wanted_text = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} has the shape {sizes}, [{wanted_text}] is needed.")
+
+
+def check_complex(**tensors: Tensor) -> None:
+    """Refuse real resource grids and channels."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_complex():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
+
+
+def collapse(value: Tensor, dim: int) -> Tensor:
+    """Reduce a dimension along which all entries are equal to size one."""
+    if value.shape[dim] == 1:
+        return value
+    first = value.narrow(dim, 0, 1)
+    if value.stride(dim) == 0 or (not is_traced() and bool((value == first).all())):
+        return first
+    return value
+
+
+def take(tensor: Tensor, dim: int, index: Sequence[int]) -> Tensor:
+    """Entries along a dimension: a view where they are consecutive, else a copy."""
+    start = index[0]
+    if list(index) == list(range(start, start + len(index))):
+        return tensor.narrow(dim, start, len(index))
+    return tensor.index_select(dim, torch.tensor(list(index), device=tensor.device))
+
+
+def split(parts: Sequence[slice], cuts: Sequence[slice]) -> list[slice]:
+    """The intersections of two lists of ascending slices."""
+    both = [
+        slice(max(part.start, cut.start), min(part.stop, cut.stop))
+        for part in parts
+        for cut in cuts
+    ]
+    return [part for part in both if part.start < part.stop]
+
+
+def _runs(index: list[int]) -> list[tuple[slice, slice]]:
+    """Consecutive stretches of ascending indices: positions in the list, and the indices."""
+    starts = [i for i in range(len(index)) if i == 0 or index[i] != index[i - 1] + 1]
+    stops = [*starts[1:], len(index)]
+    return [
+        (slice(i, j), slice(index[i], index[i] + j - i))
+        for i, j in zip(starts, stops, strict=True)
+    ]
+
+
+def _check_type(name: str, value: Any, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is a {type(value).__name__}, it must be a {kind.__name__}.")
+
+
+def _check_finite(a: Tensor, total: Tensor) -> None:
+    """Refuse a channel with NaN or infinite entries where a total derived from it shows it.
+
+    A singular but finite channel gives NaN at its subcarriers only, as in Sionna.
+    """
+    if not bool(torch.isfinite(total)) and not bool(torch.isfinite(a).all()):
+        raise ValueError("The channel has NaN or infinite entries, finite ones are needed.")
