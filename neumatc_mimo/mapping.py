@@ -9,31 +9,21 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components
 
 
 @dataclass(frozen=True)
 class Trunk:
-    r"""φ(p; θ): products of sine units, one factor per coordinate, and a linear readout.
+    r"""φ(x; θ) = readout^T sin(ω x + b): one hidden layer of sine units (NeuMatC, Section 2.1).
 
-    For p = (x, ν_1, …) in [-1, 1]^d the hidden units are
-
-    .. math:: h_{ij\dots}(p) = \sin(\omega_i x + b_i) \prod_c \sin(\kappa_{cj} \nu_c + \beta_{cj}),
-
-    and φ = readout^T h. A product of sines is half the difference of two cosines, so this is a
-    multilayer perceptron with one hidden layer of sine units (NeuMatC, Section 2.1) whose weight
-    vectors lie on a product grid; the grid lets a query at one fixed ν fold that coordinate into
-    the readout and pay for the units of x alone.
-
-    :param frequency: ω, [num_links, width]
-    :param phase: b, [num_links, width]
-    :param units: (κ, β) of each further coordinate, [q_c] each, shared by all links
-    :param readout: [num_links, width, q_1 * q_2 * …, rank]
+    :param frequency: ω, [width]
+    :param phase: b, [width]
+    :param readout: [num_links, width, rank]
     """
 
     frequency: Tensor
     phase: Tensor
-    units: tuple[tuple[Tensor, Tensor], ...]
     readout: Tensor
 
     @property
@@ -41,106 +31,94 @@ class Trunk:
         """Number r of basis functions."""
         return self.readout.shape[-1]
 
-    def first(self, x: Tensor) -> Tensor:
-        """Units of the first coordinate at x [num_links or 1, B]: [num_links, B, width]."""
-        return torch.sin(x[..., None] * self.frequency[:, None] + self.phase[:, None])
+    def hidden(self, x: Tensor) -> Tensor:
+        """Hidden units at x [B] in [-1, 1]: [B, width]."""
+        return torch.sin(x[:, None] * self.frequency + self.phase)
 
-    def rest(self, p: Tensor) -> Tensor:
-        """Products of the other coordinates' units at p [..., d - 1]: [..., q]."""
-        product = torch.ones(*p.shape[:-1], 1, dtype=p.dtype, device=p.device)
-        for c, (kappa, beta) in enumerate(self.units):
-            unit = torch.sin(p[..., c, None] * kappa + beta)
-            product = (product[..., :, None] * unit[..., None, :]).flatten(-2)
-        return product
-
-    def hidden(self, p: Tensor) -> Tensor:
-        """All hidden units at p [num_links or 1, B, d]: [num_links, B, width * q]."""
-        first, rest = self.first(p[..., 0]), self.rest(p[..., 1:])
-        return (first[..., :, None] * rest[..., None, :]).flatten(-2)
-
-    def __call__(self, p: Tensor) -> Tensor:
-        """φ at p [num_links or 1, B, d]: [num_links, B, rank]."""
-        return self.hidden(p) @ self.readout.flatten(1, 2)
-
-    def fixed(self, rest: Tensor) -> Tensor:
-        """The readout with the other coordinates held at rest [num_links, d - 1]."""
-        weights = self.rest(rest)  # [num_links, q]
-        return torch.einsum("lwqr,lq->lwr", self.readout, weights)
+    def __call__(self, x: Tensor) -> Tensor:
+        """φ at x [B]: [num_links, B, rank]."""
+        return self.hidden(x) @ self.readout
 
 
 @dataclass(frozen=True)
 class CompactMapping:
     r"""Ŷ_i(p) = C_i ×₃ φ(p; θ) for every component i (NeuMatC, Eq. (1)), batched over links.
 
-    Complex latent tensors are held as interleaved real ones, so that one real matrix product
-    gives all entries: φ is real.
+    With p = (x, no) the basis is the product φ_a(x) ψ_j(no) of the trunk's functions and those of
+    the noise axis. A call has one noise power per link: ψ is folded into the latent tensor first,
+    [rank, nodes, n] → [rank, n], so that a subcarrier costs ``rank`` multiplications an entry
+    whatever the number of nodes.
 
     :param trunk: φ
-    :param latents: C_i, [num_links, rank, n1 * n2 (* 2 where complex)]
+    :param noise: ψ
+    :param latents: C_i, [num_links, rank, nodes, n1 * n2 (* 2 where complex, interleaved)]
     :param shapes: (n1, n2, …) of each component
     :param complex_valued: whether component i is complex
+    :param band: lowest and highest frequency in Hz; x = -1 and 1
     """
 
     trunk: Trunk
+    noise: NoiseAxis
     latents: tuple[Tensor, ...]
     shapes: tuple[tuple[int, ...], ...]
     complex_valued: tuple[bool, ...]
+    band: tuple[float, float]
 
     @property
     def num_links(self) -> int:
         """Number of links."""
-        return self.trunk.frequency.shape[0]
+        return self.trunk.readout.shape[0]
 
-    def __call__(self, p: Tensor) -> Components:
-        """Components at p [num_links or 1, B, d]: [num_links, B, *shape] each."""
-        return self.components(self.trunk(p))
+    def coordinate(self, frequencies: Tensor) -> Tensor:
+        """x in [-1, 1] of frequencies [B] in Hz, float32 after a float64 subtraction."""
+        low, high = self.band
+        half = (high - low) / 2
+        x = (frequencies.to(torch.float64) - (low + high) / 2) / half
+        return x.to(self.trunk.frequency)
 
-    def components(self, basis: Tensor) -> Components:
-        """Components from basis values [num_links, B, rank]."""
-        return tuple(self.component(i, basis) for i in range(len(self.latents)))
+    def at_noise(self, no: Tensor) -> tuple[Tensor, ...]:
+        """Latent tensors with the noise powers [num_links] folded in: [num_links, rank, n]."""
+        return tuple(
+            torch.einsum("lrqn,lq->lrn", latent, self.noise.weights(no).to(latent))
+            for latent in self.latents
+        )
 
-    def component(self, i: int, basis: Tensor) -> Tensor:
-        """Component i from basis values [num_links, B, rank]."""
-        return unpack(basis @ self.latents[i], self.shapes[i], self.complex_valued[i])
+    def __call__(self, frequencies: Tensor, no: Tensor) -> Components:
+        """Components at frequencies [B] (Hz) and noise powers [num_links]: [num_links, B, ...]."""
+        basis = self.trunk(self.coordinate(frequencies))
+        folded = self.at_noise(no)
+        return tuple(self.component(i, basis, folded[i]) for i in range(len(folded)))
+
+    def component(self, i: int, basis: Tensor, folded: Tensor) -> Tensor:
+        """Component i from basis values [num_links, B, rank] and its folded latent tensor."""
+        return unpack(basis @ folded, self.shapes[i], self.complex_valued[i])
 
     def select(self, links: Tensor) -> CompactMapping:
         """The mapping of some links, in the order given."""
-        trunk = replace(
-            self.trunk,
-            frequency=self.trunk.frequency[links],
-            phase=self.trunk.phase[links],
-            readout=self.trunk.readout[links],
-        )
+        trunk = replace(self.trunk, readout=self.trunk.readout[links])
         return replace(self, trunk=trunk, latents=tuple(c[links] for c in self.latents))
 
     def to(self, device: torch.device | str) -> CompactMapping:
         """The mapping on another device."""
-        trunk = Trunk(
-            self.trunk.frequency.to(device),
-            self.trunk.phase.to(device),
-            tuple((k.to(device), b.to(device)) for k, b in self.trunk.units),
-            self.trunk.readout.to(device),
-        )
+        trunk = Trunk(*(t.to(device) for t in vars(self.trunk).values()))
         return replace(self, trunk=trunk, latents=tuple(c.to(device) for c in self.latents))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All tensors by name."""
+        named = {f"trunk.{name}": tensor for name, tensor in vars(self.trunk).items()}
+        return named | {f"latent.{i}": latent for i, latent in enumerate(self.latents)}
 
     @property
     def num_bytes(self) -> int:
         """Bytes of trunk and latent tensors."""
-        tensors = [self.trunk.frequency, self.trunk.phase, self.trunk.readout, *self.latents]
-        return sum(t.numel() * t.element_size() for t in tensors)
+        return sum(t.numel() * t.element_size() for t in self.tensors().values())
 
     @staticmethod
     def concatenate(parts: Sequence[CompactMapping]) -> CompactMapping:
         """One mapping of all the links of several."""
-        first = parts[0]
-        trunk = replace(
-            first.trunk,
-            frequency=torch.cat([m.trunk.frequency for m in parts]),
-            phase=torch.cat([m.trunk.phase for m in parts]),
-            readout=torch.cat([m.trunk.readout for m in parts]),
-        )
+        trunk = replace(parts[0].trunk, readout=torch.cat([m.trunk.readout for m in parts]))
         latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
-        return replace(first, trunk=trunk, latents=latents)
+        return replace(parts[0], trunk=trunk, latents=latents)
 
 
 def pack(component: Tensor, num_dims: int) -> Tensor:
@@ -154,14 +132,3 @@ def unpack(rows: Tensor, shape: tuple[int, ...], complex_valued: bool) -> Tensor
     if complex_valued:
         rows = torch.view_as_complex(rows.unflatten(-1, (math.prod(shape), 2)))
     return rows.unflatten(-1, shape)
-
-
-def slow_units(count: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-    """Sine units for a coordinate that results depend on smoothly: 1, then sin/cos pairs.
-
-    Their period is twice the domain's length and more, so that the ends need not match.
-    """
-    order = torch.arange(count)
-    kappa = (order + 1).div(2, rounding_mode="floor").to(dtype) * (math.pi / 3)
-    beta = torch.where(order % 2 == 0, math.pi / 2, 0.0).to(dtype)
-    return kappa, beta

@@ -1,4 +1,4 @@
-"""What all blocks share: checks, the loop over tiles, counts, and the extraction of data symbols."""
+"""What all blocks share: checks, the loop over tiles, and counts."""
 
 from __future__ import annotations
 
@@ -80,19 +80,27 @@ class SolverBlock(Block):  # type: ignore[misc]  # sionna is untyped
             f"precision={self.precision!r}, device={self.device!r}, stats={self.stats})"
         )
 
+    def _groups(self, h: Tensor, *, constant: bool = True) -> list[slice]:
+        """OFDM symbols that share their matrices: all of them, or each on its own.
+
+        :param h: [..., num_ofdm_symbols, num_subcarriers]
+        :param constant: Whether all that the matrices depend on beside h is constant
+        """
+        if self._is_constant(h) and constant:
+            return [slice(0, h.shape[-2])]
+        return [slice(i, i + 1) for i in range(h.shape[-2])]
+
     def _is_constant(self, h: Tensor) -> bool:
-        """Whether h [..., num_ofdm_symbols, num_subcarriers] is the same for all OFDM symbols.
+        """Whether h is the same for all OFDM symbols.
 
         Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols
         are compared bit by bit at probe subcarriers. NaN and infinite entries are refused there.
-
-        :raises ValueError: If h is not finite at a probe
         """
         if h.stride(-2) == 0:
             h = h[..., :1, :]
         if is_traced():
             return h.shape[-2] == 1 if self._time_varying is None else not self._time_varying
-        probes = h[..., :: max(h.shape[-1] // _NUM_PROBES, 1)]
+        probes = h[..., :: max(h.shape[-1] // _NUM_PROBES, 1)].contiguous()
         _check_finite(probes, probes.sum())
         if h.shape[-2] == 1 or self._time_varying is not None:
             return h.shape[-2] == 1 or not self._time_varying
@@ -148,31 +156,6 @@ class SolverBlock(Block):  # type: ignore[misc]  # sionna is untyped
         return links.to(torch.int64)
 
 
-class DataSymbols:
-    """Extraction of the data symbols of all streams from a resource grid.
-
-    :param resource_grid: ResourceGrid with its pilot pattern
-    :param device: Device of the indices
-
-    :input z: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, num_effective_subcarriers]
-
-    :output: [batch_size, num_tx, num_streams_per_tx, num_data_symbols]
-    """
-
-    def __init__(self, resource_grid: ResourceGrid, device: str) -> None:
-        pattern = resource_grid.pilot_pattern
-        # A stable sort keeps the data symbols, whose mask is zero, in their order.
-        order = torch.argsort(pattern.mask.flatten(-2), dim=-1, stable=True)
-        self._index = order[..., : pattern.num_data_symbols].to(device)
-        self._is_all = pattern.num_data_symbols == pattern.mask[0, 0].numel()
-
-    def __call__(self, z: Tensor) -> Tensor:
-        z = z.flatten(-2)
-        if self._is_all:
-            return z
-        return torch.gather(z, -1, self._index.expand(*z.shape[:-1], -1))
-
-
 def is_traced() -> bool:
     """Whether a decision on data would break ``torch.compile`` or a CUDA graph."""
     return torch.compiler.is_compiling() or (
@@ -198,6 +181,34 @@ def check_complex(**tensors: Tensor) -> None:
             raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
 
 
+def check_single_user(stream_management: StreamManagement) -> None:
+    """Refuse more than one transmitter or receiver."""
+    num_rx, num_tx = stream_management.num_rx, stream_management.num_tx
+    if (num_rx, num_tx) != (1, 1):
+        raise ValueError(
+            f"stream_management has {num_tx} transmitters and {num_rx} receivers, SVD "
+            "transmission needs one of each."
+        )
+
+
+def check_noise(
+    no: float | Tensor, shape: Sequence[int], dtype: torch.dtype, device: str
+) -> Tensor:
+    """Noise power as [batch_size, num_rx, num_rx_ant], each or 1, from its first n dimensions."""
+    noise = torch.as_tensor(no, dtype=dtype, device=device)
+    given = list(noise.shape)
+    noise = noise[(..., *(None,) * (3 - noise.dim()))]
+    try:
+        noise.broadcast_to(list(shape))
+    except RuntimeError:
+        raise ValueError(
+            f"no has the shape {given}, the first dimensions of {list(shape)} are needed."
+        ) from None
+    if not is_traced() and not bool((noise >= 0).all()):
+        raise ValueError("no has negative entries or NaN, it is a noise power.")
+    return noise
+
+
 def collapse(value: Tensor, dim: int) -> Tensor:
     """Reduce a dimension along which all entries are equal to size one."""
     if value.shape[dim] == 1:
@@ -214,6 +225,20 @@ def take(tensor: Tensor, dim: int, index: Sequence[int]) -> Tensor:
     if list(index) == list(range(start, start + len(index))):
         return tensor.narrow(dim, start, len(index))
     return tensor.index_select(dim, torch.tensor(list(index), device=tensor.device))
+
+
+def scaled(z: Tensor, factor: Tensor) -> Tensor:
+    """z * factor for a real factor; torch would first make the factor complex."""
+    return torch.view_as_complex(torch.view_as_real(z) * factor[..., None])
+
+
+def moved(part: slice, runs: Sequence[tuple[slice, slice]]) -> slice:
+    """The slice that corresponds to a part of one of the runs' first slices."""
+    for here, there in runs:
+        if here.start <= part.start < here.stop:
+            shift = there.start - here.start
+            return slice(part.start + shift, part.stop + shift)
+    raise ValueError(f"{part} lies in none of the runs.")
 
 
 def split(parts: Sequence[slice], cuts: Sequence[slice]) -> list[slice]:

@@ -68,6 +68,10 @@ class Operation(ABC):
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """One step towards the exact result, cheaper than computing it."""
 
+    def refine(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
+        """A step of an iteration that converges to the exact result; lowers the residual."""
+        return self.correct(a, components, no)
+
     def align(self, components: Components) -> Components:
         """Make components sampled along p, the last batch dimension, continuous (gauge)."""
         return components

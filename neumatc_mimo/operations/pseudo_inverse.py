@@ -52,10 +52,11 @@ class PseudoInverse(Operation):
         x_diagonal = x.diagonal(dim1=-2, dim2=-1).real
         column_power = x_diagonal
         if isinstance(no, Tensor):
-            # w_k^H w_k = [X A A^H X]_kk and A A^H X = I - no X, all of it m x m.
-            column_power = x_diagonal - batched(no, a, 1) * _column_power(x)
+            # w_k^H w_k = [X A A^H X]_kk and A A^H X = I - no X, all of it m x m; X is Hermitian,
+            # and its rows lie closer together in memory than its columns.
+            column_power = x_diagonal - batched(no, a, 1) * _row_power(x)
         elif no:
-            column_power = x_diagonal - no * _column_power(x)
+            column_power = x_diagonal - no * _row_power(x)
         return Filter(a.mH @ x, x_diagonal, column_power)
 
     def answer(self, components: Components, no: Tensor | float = 0.0) -> Filter:
@@ -106,6 +107,16 @@ class PseudoInverse(Operation):
         (w,) = components
         return (w + w @ _defect(a, w, no),)
 
+    def refine(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
+        r"""A Newton-Schulz step, then W̃ ← [A, σI]^H (W̃^H W̃), back into the right range.
+
+        The step alone keeps what W̃ has outside the range; W̃^H W̃ differs from X by the square
+        of that part only, so that both errors shrink quadratically.
+        """
+        (w,) = self.correct(a, components, no)
+        gram = w.mH @ w
+        return (torch.cat([a.mH @ gram, batched(no, a).sqrt() * gram], dim=-2),)
+
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
         """(D_L A D_R)^+ = D_R^H A^+ D_L^H; the lower block X turns with D_L on both sides."""
         (w,) = components
@@ -115,7 +126,8 @@ class PseudoInverse(Operation):
 
 def _gram_inverse(a: Tensor, no: Tensor | float) -> Tensor:
     gram = a @ a.mH
-    gram.diagonal(dim1=-2, dim2=-1).add_(batched(no, a, 1))
+    eye = torch.eye(gram.shape[-1], dtype=a.dtype, device=a.device)
+    gram = gram + batched(no, a) * eye
     # check_errors=False: a singular matrix gives NaN, which callers count, and no device sync.
     factor, _ = torch.linalg.cholesky_ex(gram, check_errors=False)
     return torch.cholesky_inverse(factor)
@@ -123,6 +135,10 @@ def _gram_inverse(a: Tensor, no: Tensor | float) -> Tensor:
 
 def _column_power(w: Tensor) -> Tensor:
     return torch.view_as_real(w).square().sum((-3, -1))
+
+
+def _row_power(x: Tensor) -> Tensor:
+    return torch.view_as_real(x).flatten(-2).square().sum(-1)
 
 
 def _defect(a: Tensor, w: Tensor, no: Tensor | float) -> Tensor:

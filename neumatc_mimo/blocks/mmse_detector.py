@@ -1,0 +1,155 @@
+"""Linear MMSE equalization followed by demapping."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sionna.phy import Block
+from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.solvers.base import Counts, Solver
+
+
+class MMSEDetector(Block):  # type: ignore[misc]  # sionna is untyped
+    r"""Linear MMSE detection for OFDM MIMO transmissions.
+
+    A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` with ``equalizer="lmmse"``: a
+    :class:`MMSEEqualizer` followed by Sionna's :class:`~sionna.phy.mapping.Demapper` or
+    :class:`~sionna.phy.mapping.SymbolDemapper`.
+
+    :param output: Type of output, either "bit" or "symbol"
+    :param demapping_method: Demapping method used, either "app" or "maxlog"
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param constellation_type: "qam", "pam", "custom" or `None`; for "custom", an instance of
+        :class:`~sionna.phy.mapping.Constellation` must be provided
+    :param num_bits_per_symbol: Number of bits per constellation symbol, e.g., 4 for QAM16
+    :param constellation: Instance of :class:`~sionna.phy.mapping.Constellation` or `None`.
+        If `None`, ``constellation_type`` and ``num_bits_per_symbol`` must be provided.
+    :param hard_out: If `True`, the detector computes hard-decided bit values or constellation
+        point indices instead of soft-values
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param certify: See :class:`MMSEEqualizer`
+    :param tolerance: See :class:`MMSEEqualizer`
+    :param time_varying: See :class:`MMSEEqualizer`
+
+    :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
+        Received OFDM resource grid after cyclic prefix removal and FFT.
+    :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams.
+    :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
+        estimation error.
+    :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
+        of the AWGN.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+
+    :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
+        ``output`` "bit": LLRs or hard decisions, `torch.float`; for "symbol" [batch_size, num_tx,
+        num_streams, num_data_symbols, num_points], `torch.float`: logits, or [batch_size, num_tx,
+        num_streams, num_data_symbols], `torch.int32`: symbol indices.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
+
+        from neumatc_mimo.blocks import MMSEDetector
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=4, num_streams_per_tx=1)
+        detector = MMSEDetector("bit", "maxlog", rg, StreamManagement(np.ones([1, 4]), 1),
+                                Exact(), "qam", 4)
+        y = torch.randn(2, 1, 16, 14, 64, dtype=torch.complex64)
+        h_hat = torch.randn(2, 1, 16, 4, 1, 14, 64, dtype=torch.complex64)
+        print(detector(y, h_hat, 0., 0.1).shape)
+        # torch.Size([2, 4, 1, 3584])
+    """
+
+    def __init__(
+        self,
+        output: Literal["bit", "symbol"],
+        demapping_method: Literal["app", "maxlog"],
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        constellation_type: str | None = None,
+        num_bits_per_symbol: int | None = None,
+        constellation: Constellation | None = None,
+        hard_out: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(precision=precision, device=device)
+        if output not in ("bit", "symbol"):
+            raise ValueError(f'output is {output!r}, it must be "bit" or "symbol".')
+        if demapping_method not in ("app", "maxlog"):
+            raise ValueError(
+                f'demapping_method is {demapping_method!r}, it must be "app" or "maxlog".'
+            )
+        self._equalizer = MMSEEqualizer(
+            resource_grid,
+            stream_management,
+            solver,
+            precision=precision,
+            device=device,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        common = {
+            "constellation": Constellation.check_or_create(
+                constellation_type=constellation_type,
+                num_bits_per_symbol=num_bits_per_symbol,
+                constellation=constellation,
+                precision=precision,
+                device=device,
+            ),
+            "hard_out": hard_out,
+            "precision": precision,
+            "device": device,
+        }
+        self._demapper = (
+            Demapper(demapping_method, **common)
+            if output == "bit"
+            else SymbolDemapper(**common)
+        )
+
+    @property
+    def stats(self) -> Counts:
+        """How results came about, accumulated over calls."""
+        stats: Counts = self._equalizer.stats
+        return stats
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._equalizer!r})"
+
+    def call(
+        self,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None = None,
+    ) -> Tensor:
+        """Detect bits or symbols; inputs and outputs as in the class's description."""
+        z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links))
+        return z

@@ -1,0 +1,255 @@
+"""Linear minimum-mean-square-error equalization."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.common import (
+    check_complex,
+    check_noise,
+    check_shape,
+    collapse,
+    split,
+    take,
+)
+from neumatc_mimo.blocks.receiver import Combiner, Receiver
+from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.solvers.base import Counts, Solver, tiles
+
+
+class MMSEEqualizer(Receiver):
+    r"""Linear MMSE equalization for OFDM MIMO transmissions.
+
+    A drop-in for :class:`~sionna.phy.ofdm.LMMSEEqualizer` with the same outputs. For the uplink
+    channel :math:`\mathbf{G}` [num_rx_ant, K] of a receiver the matrix of the solver is
+    :math:`\mathbf{A} = \mathbf{G}^{\mathsf{T}}`, the downlink channel. With
+    :math:`\mathbf{X} = (\mathbf{A}\mathbf{A}^{\mathsf{H}} + \sigma^2\mathbf{I})^{-1}`,
+    :math:`\mathbf{W} = \mathbf{A}^{\mathsf{H}}\mathbf{X}` and
+    :math:`d_k = 1 - \sigma^2 X_{kk}`,
+
+    .. math::
+        \hat{x}_k = (\mathbf{W}^{\mathsf{T}}\mathbf{y})_k / d_k, \qquad
+        \sigma^2_{\mathrm{eff},k} = \sigma^2 X_{kk} / d_k .
+
+    Interference by undesired streams, and noise or estimation errors that differ between the
+    antennas, are whitened, and the filter is then computed exactly whatever the solver. So it is
+    where the error variance differs between subcarriers. Channel and variances that are constant
+    over the OFDM symbols are handled once, see :class:`ZFPrecoder`.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param whiten_interference: Accepted for compatibility; both values give the same result
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
+        each call) or `None` (pure query, compiles and captures)
+    :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+
+    :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
+        Received OFDM resource grid after cyclic prefix removal and FFT.
+    :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams.
+    :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
+        estimation error.
+    :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
+        of the AWGN.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+
+    :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.
+        Estimated symbols.
+    :output no_eff: [batch_size, num_tx, num_streams, num_data_symbols], `torch.float`.
+        Effective noise variance for each estimated symbol.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
+
+        from neumatc_mimo.blocks import MMSEEqualizer
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=4, num_streams_per_tx=1)
+        equalizer = MMSEEqualizer(rg, StreamManagement(np.ones([1, 4]), 1), Exact())
+        y = torch.randn(2, 1, 16, 14, 64, dtype=torch.complex64)
+        h_hat = torch.randn(2, 1, 16, 4, 1, 14, 64, dtype=torch.complex64)
+        x_hat, no_eff = equalizer(y, h_hat, 0., 0.1)
+        print(x_hat.shape, no_eff.shape)
+        # torch.Size([2, 4, 1, 896]) torch.Size([2, 4, 1, 896])
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        whiten_interference: bool = True,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            precision,
+            device,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        del whiten_interference
+        self._operation = PseudoInverse()
+        # Per receiver, positions of its own and of the other streams in [num_tx * num_streams].
+        num_rx = stream_management.num_rx
+        own = stream_management.stream_association.reshape(num_rx, -1)
+        self._desired = [row.nonzero()[0].tolist() for row in own]
+        self._undesired = [(row == 0).nonzero()[0].tolist() for row in own]
+
+    def call(
+        self,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Equalize ``y``; inputs and outputs as in the class's description."""
+        self._check(y, h_hat)
+        variance = self._variance(h_hat, err_var, no)
+        links = self._check_links(links, h_hat.shape[0], h_hat.shape[1])
+        groups = self._groups(h_hat, constant=variance.shape[3] == 1)
+
+        def combiners(rx: int, group: int) -> Iterator[Combiner]:
+            # [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
+            h = h_hat[:, rx, ..., groups[group].start, :].flatten(2, 3)
+            # [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
+            var = variance[:, min(rx, variance.shape[1] - 1)]
+            var = var[:, :, min(group, variance.shape[3] - 1)]
+            white = var.shape[1] == 1 and not self._undesired[rx]
+            filters = (
+                self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
+                if white
+                else self._whitened_filters(h, var, rx)
+            )
+            for tile, w, loss in filters:
+                gain = (1 - loss).reciprocal()
+                yield Combiner(tile, w, gain, loss * gain)
+
+        return self._receive(y, groups, combiners)
+
+    def _filters(
+        self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        r"""Yield tiles with the filter W [.., num_rx_ant, K] and :math:`\sigma^2 X_{kk}` [.., K].
+
+        :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
+        :param variance: [batch_size or 1, num_effective_subcarriers or 1]
+        """
+        a = take(h, 2, self._desired[rx]).permute(0, 3, 2, 1)
+        no = variance.expand(a.shape[0], -1)
+        no = no[:, 0] if no.shape[1] == 1 else no
+        cuts = [effective for effective, _ in self._runs]
+        frequencies = self._frequencies[self._effective_ind]
+        for tile, filters in self._answers(self._operation, a, no, links, frequencies, cuts):
+            power = no[:, None, None] if no.dim() == 1 else no[:, tile, None]
+            yield tile, filters.w, power * filters.x_diagonal
+
+    def _whitened_filters(
+        self, h: Tensor, variance: Tensor, rx: int
+    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+        """The same in noise that differs between antennas and interference, computed exactly.
+
+        :param variance: [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
+        """
+        a = take(h, 2, self._desired[rx]).permute(0, 3, 2, 1)
+        # [batch_size, num_effective_subcarriers, num_rx_ant, num_undesired]
+        undesired = None
+        if self._undesired[rx]:
+            undesired = take(h, 2, self._undesired[rx]).permute(0, 3, 1, 2)
+        # [batch_size or 1, num_effective_subcarriers, 1, num_rx_ant]
+        diagonal = variance.expand(-1, a.shape[3], a.shape[1]).mT[:, :, None]
+        for tile in split(tiles(a), [effective for effective, _ in self._runs]):
+            w, x_diagonal = self._whitened(
+                a[:, tile].contiguous(),
+                diagonal[:, tile],
+                None if undesired is None else undesired[:, tile].contiguous(),
+            )
+            yield tile, w, x_diagonal
+        self._count(Counts(exact=a.shape[0] * a.shape[1]))
+
+    def _whitened(
+        self, a: Tensor, diagonal: Tensor, undesired: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        r"""Filter in noise and interference of covariance S = L L^H.
+
+        The whitened channel is :math:`L^{-1} G`, with a noise power of one; its filter applies to
+        :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`.
+        """
+        if undesired is None:
+            scale = diagonal.rsqrt()
+            filters = self._operation.solve(a * scale, 1.0)
+            return scale.mT * filters.w, filters.x_diagonal
+        covariance = undesired @ undesired.mH
+        covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal[..., 0, :])
+        factor, _ = torch.linalg.cholesky_ex(covariance, check_errors=False)
+        white = torch.linalg.solve_triangular(factor, a.mT, upper=False)
+        filters = self._operation.solve(white.mT, 1.0)
+        w = torch.linalg.solve_triangular(factor.mT, filters.w, upper=True)
+        return w, filters.x_diagonal
+
+    def _variance(self, h_hat: Tensor, err_var: float | Tensor, no: float | Tensor) -> Tensor:
+        """Variance of noise and estimation errors, dimensions of size one where it is constant.
+
+        [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, num_effective_subcarriers], each or 1.
+        """
+        num_tx, num_streams = h_hat.shape[3:5]
+        error = torch.as_tensor(err_var, dtype=self.dtype, device=self.device)
+        try:
+            error.broadcast_to(h_hat.shape)
+        except RuntimeError:
+            raise ValueError(
+                f"err_var has the shape {list(error.shape)}, one that can be broadcast to "
+                f"{list(h_hat.shape)} is needed."
+            ) from None
+        error = error[(None,) * (7 - error.dim())]
+        for dim in (2, 5, 6):
+            error = collapse(error, dim)
+        # Only the variance of each entry is known: the errors of all streams add up.
+        error = error.expand(-1, -1, -1, num_tx, num_streams, -1, -1).sum((3, 4))
+        noise = check_noise(no, h_hat.shape[:3], self.dtype, self.device)
+        return error + collapse(noise, 2)[..., None, None]
+
+    def _check(self, y: Tensor, h_hat: Tensor) -> None:
+        check_complex(y=y, h_hat=h_hat)
+        rg, sm = self._resource_grid, self._stream_management
+        symbols, streams = rg.num_ofdm_symbols, sm.num_streams_per_tx
+        check_shape(
+            "h_hat",
+            h_hat,
+            (None, sm.num_rx, None, sm.num_tx, streams, symbols, rg.num_effective_subcarriers),
+        )
+        check_shape("y", y, (*h_hat.shape[:3], symbols, rg.fft_size))
+        num_streams, num_rx_ant = len(self._desired[0]), h_hat.shape[2]
+        if num_streams > num_rx_ant:
+            raise ValueError(
+                f"{num_streams} streams are more than the {num_rx_ant} antennas of a receiver."
+            )

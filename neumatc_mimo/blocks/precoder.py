@@ -1,0 +1,118 @@
+"""Base of the precoding blocks."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.common import SolverBlock, check_complex, check_shape, scaled, take
+from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.solvers.base import Solver
+
+
+class Precoder(SolverBlock):
+    """Precoding of every transmitter with matrices of the solver; see :class:`ZFPrecoder`."""
+
+    _operation: Operation
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            precision,
+            device,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        self._return_effective_channel = return_effective_channel
+        self._precoding_ind = stream_management.precoding_ind.tolist()
+
+    @abstractmethod
+    def _columns(self, answer: Any) -> tuple[Tensor, Tensor | None]:
+        """Precoding matrix [.., num_tx_ant, num_streams] and real factors of its columns."""
+
+    def _precode(
+        self, x: Tensor, h: Tensor, no: Tensor | None, links: Tensor | None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode x, and apply h to the precoder if the effective channel is wanted.
+
+        :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1] or None
+        """
+        batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_symbols, fft_size = h.shape
+        links = self._check_links(links, batch_size, num_tx)
+        groups = self._groups(h, constant=no is None or no.shape[2] == 1)
+        x_precoded = x.new_empty(batch_size, num_tx, num_tx_ant, num_symbols, fft_size)
+        h_eff = None
+        if self._return_effective_channel:
+            h_eff = x.new_empty(
+                batch_size, num_rx * num_rx_ant, num_tx, x.shape[2], len(groups), fft_size
+            )
+        for tx in range(num_tx):
+            link = None if links is None else links[:, tx]
+            for group, symbols in enumerate(groups):
+                # All receivers' rows: [batch_size, num_rx, num_rx_ant, num_tx_ant, fft_size]
+                rows = h[:, :, :, tx, :, symbols.start]
+                # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
+                a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
+                for tile, answer in self._answers(
+                    self._operation,
+                    a,
+                    _noise(no, tx, group),
+                    link,
+                    self._frequencies,
+                    [slice(0, fft_size)],
+                ):
+                    g, factor = self._columns(answer)
+                    # [batch_size, tile, num_streams, symbols]
+                    part = x[:, tx, :, symbols, tile].permute(0, 3, 1, 2).contiguous()
+                    part = part if factor is None else scaled(part, factor[..., None])
+                    x_precoded[:, tx, :, symbols, tile] = (g @ part).permute(0, 2, 3, 1)
+                    if h_eff is not None:
+                        # [batch_size, tile, num_rx * num_rx_ant, num_tx_ant]
+                        a_all = rows[..., tile].flatten(1, 2).permute(0, 3, 1, 2).contiguous()
+                        part = a_all @ g
+                        part = part if factor is None else scaled(part, factor[..., None, :])
+                        h_eff[:, :, tx, :, group, tile] = part.permute(0, 2, 3, 1)
+        if h_eff is None:
+            return x_precoded
+        h_eff = h_eff.index_select(-1, self._effective_ind).unflatten(1, (num_rx, num_rx_ant))
+        return x_precoded, h_eff.expand(*h_eff.shape[:5], num_symbols, -1)
+
+    def _check(self, x: Tensor, h: Tensor) -> None:
+        check_complex(x=x, h=h)
+        rg, sm = self._resource_grid, self._stream_management
+        grid = (rg.num_ofdm_symbols, rg.fft_size)
+        check_shape("h", h, (None, sm.num_rx, None, sm.num_tx, None, *grid))
+        check_shape("x", x, (h.shape[0], sm.num_tx, sm.num_streams_per_tx, *grid))
+        if sm.num_streams_per_tx > h.shape[4]:
+            raise ValueError(
+                f"{sm.num_streams_per_tx} streams are more than the {h.shape[4]} antennas of a "
+                "transmitter."
+            )
+
+
+def _noise(no: Tensor | None, tx: int, group: int) -> Tensor | None:
+    """Noise power [batch_size] or [batch_size, fft_size] of one transmitter and symbol."""
+    if no is None:
+        return None
+    part = no[:, tx, min(group, no.shape[2] - 1)]
+    return part[:, 0] if part.shape[1] == 1 else part

@@ -1,0 +1,93 @@
+"""Base of the receiving blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.common import SolverBlock, moved, scaled, take
+
+
+class Combiner(NamedTuple):
+    """Receive filters of a tile of subcarriers: x_hat = (W^T y) * scale.
+
+    :param tile: Effective subcarriers
+    :param w: [batch_size, tile, num_rx_ant, num_streams]
+    :param scale: [batch_size, tile, num_streams], real
+    :param no_eff: [batch_size, tile, num_streams] effective noise variance
+    """
+
+    tile: slice
+    w: Tensor
+    scale: Tensor
+    no_eff: Tensor
+
+
+class Receiver(SolverBlock):
+    """Linear combining at every receiver with matrices of the solver."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._data_symbols = DataSymbols(self._resource_grid, self.device)
+        self._stream_ind = self._stream_management.stream_ind.tolist()
+
+    def _receive(
+        self, y: Tensor, groups: list[slice], combiners: Callable[[int, int], Iterator[Combiner]]
+    ) -> tuple[Tensor, Tensor]:
+        """Apply combiners to y and extract the data symbols.
+
+        :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
+        :param groups: OFDM symbols that share their combiners
+        :param combiners: Gives the combiners of a receiver and a group
+
+        :return: x_hat and no_eff, [batch_size, num_tx, num_streams, num_data_symbols]
+        """
+        sm, rg = self._stream_management, self._resource_grid
+        shape = (y.shape[0], sm.num_rx, sm.num_streams_per_rx)
+        num_subcarriers = int(rg.num_effective_subcarriers)
+        x_hat = y.new_empty(*shape, y.shape[3], num_subcarriers)
+        no_eff = y.real.new_empty(*shape, len(groups), num_subcarriers)
+        for rx in range(sm.num_rx):
+            for group, symbols in enumerate(groups):
+                for tile, w, scale, noise in combiners(rx, group):
+                    no_eff[:, rx, :, group, tile] = noise.mT
+                    # [batch_size, tile, symbols, num_rx_ant] @ [batch_size, tile, num_rx_ant, K]
+                    part = y[:, rx, :, symbols, moved(tile, self._runs)].permute(0, 3, 2, 1)
+                    part = scaled(part.contiguous() @ w, scale[..., None, :])
+                    x_hat[:, rx, :, symbols, tile] = part.permute(0, 3, 2, 1)
+        return self._extract(x_hat), self._extract(no_eff.expand_as(x_hat))
+
+    def _extract(self, z: Tensor) -> Tensor:
+        """Data symbols of all transmitters' streams from the receivers' streams."""
+        sm = self._stream_management
+        z = take(z.flatten(1, 2), 1, self._stream_ind)
+        return self._data_symbols(z.unflatten(1, (sm.num_tx, sm.num_streams_per_tx)))
+
+
+class DataSymbols:
+    """Extraction of the data symbols of all streams from a resource grid.
+
+    :param resource_grid: ResourceGrid with its pilot pattern
+    :param device: Device of the indices
+
+    :input z: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, num_effective_subcarriers]
+
+    :output: [batch_size, num_tx, num_streams_per_tx, num_data_symbols]
+    """
+
+    def __init__(self, resource_grid: ResourceGrid, device: str) -> None:
+        pattern = resource_grid.pilot_pattern
+        # A stable sort keeps the data symbols, whose mask is zero, in their order.
+        order = torch.argsort(pattern.mask.flatten(-2), dim=-1, stable=True)
+        self._index = order[..., : pattern.num_data_symbols].to(device)
+        self._is_all = pattern.num_data_symbols == pattern.mask[0, 0].numel()
+
+    def __call__(self, z: Tensor) -> Tensor:
+        z = z.flatten(-2)
+        if self._is_all:
+            return z
+        return torch.gather(z, -1, self._index.expand(*z.shape[:-1], -1))

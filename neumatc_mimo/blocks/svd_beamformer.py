@@ -1,0 +1,125 @@
+"""Beamforming along the strongest right singular vectors of one user's channel."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.common import check_single_user
+from neumatc_mimo.blocks.precoder import Precoder
+from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.operations.svd import SVD, Triplets
+from neumatc_mimo.solvers.base import Solver
+
+
+class SVDBeamformer(Precoder):
+    r"""SVD beamforming for one multi-antenna user.
+
+    With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
+    a subcarrier the streams are sent along the strongest right singular vectors,
+
+    .. math:: \mathbf{x}_{\mathrm{precoded}} = [\mathbf{v}_1, \dots, \mathbf{v}_L]\,\mathbf{x},
+
+    columns of unit norm. Streams follow the singular vectors along frequency: they are the
+    strongest, in this order, at the centre of the band, and continuous from there. With
+    :class:`SVDCombiner` of the same ``solver`` at the receiver the streams don't interfere.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used, of one transmitter and one receiver
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param return_effective_channel: Indicates if the effective channel after precoding should be
+        returned. Defaults to `False`.
+    :param power: Power of the streams; "uniform" is the only choice
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
+        each call) or `None` (pure query, compiles and captures)
+    :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+
+    :input x: [batch_size, 1, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
+        Resource grids to be precoded.
+    :input h: [batch_size, 1, num_rx_ant, 1, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Downlink channel.
+    :input links: `None` (default) | [batch_size] | [batch_size, 1], `int`. Indices of the links,
+        -1 for unknown. If `None`, the solver recognises links from ``h``.
+
+    :output x_precoded: [batch_size, 1, num_tx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
+        Precoded resource grids.
+    :output h_eff: [batch_size, 1, num_rx_ant, 1, num_streams, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. Only returned if
+        ``return_effective_channel=True``. The effective channel after precoding.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
+
+        from neumatc_mimo.blocks import SVDBeamformer
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=2)
+        beamformer = SVDBeamformer(rg, StreamManagement(np.ones([1, 1]), 2), Exact())
+        x = torch.randn(8, 1, 2, 14, 64, dtype=torch.complex64)
+        h = torch.randn(8, 1, 4, 1, 16, 14, 64, dtype=torch.complex64)
+        print(beamformer(x, h).shape)
+        # torch.Size([8, 1, 16, 14, 64])
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        power: Literal["uniform"] = "uniform",
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            return_effective_channel,
+            precision,
+            device,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        if power != "uniform":
+            raise ValueError(f'power is {power!r}, it must be "uniform".')
+        check_single_user(stream_management)
+        self._operation = SVD(stream_management.num_streams_per_tx)
+
+    def call(
+        self, x: Tensor, h: Tensor, links: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
+        self._check(x, h)
+        return self._precode(x, h, None, links)
+
+    def _columns(self, answer: Triplets) -> tuple[Tensor, None]:
+        return answer.v, None
+
+    def _check(self, x: Tensor, h: Tensor) -> None:
+        super()._check(x, h)
+        if self._stream_management.num_streams_per_tx > h.shape[2]:
+            raise ValueError(
+                f"{self._stream_management.num_streams_per_tx} streams are more than the "
+                f"{h.shape[2]} antennas of the receiver."
+            )

@@ -1,0 +1,150 @@
+"""Combining along the strongest left singular vectors of one user's channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.common import (
+    check_complex,
+    check_noise,
+    check_shape,
+    check_single_user,
+    moved,
+)
+from neumatc_mimo.blocks.receiver import Combiner, Receiver
+from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.solvers.base import Solver
+
+
+class SVDCombiner(Receiver):
+    r"""Combining of the streams that :class:`SVDBeamformer` sent.
+
+    With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}`
+
+    .. math::
+        \hat{\mathbf{x}} = \mathbf{S}^{-1}\mathbf{U}^{\mathsf{H}}\mathbf{y}, \qquad
+        \sigma^2_{\mathrm{eff},k} = \sum_i |u_{ik}|^2 \sigma_i^2 / s_k^2
+            + \sum_j |e_{kj}|^2, \qquad
+        \mathbf{E} = \mathbf{S}^{-1}\mathbf{U}^{\mathsf{H}}\mathbf{H}\mathbf{V} - \mathbf{I}.
+
+    :math:`\mathbf{E}` is the leakage between streams of unit power. It is measured with ``h``, so
+    an inexact answer of the solver counts as noise; it vanishes for an exact one.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used, of one transmitter and one receiver
+    :param solver: The solver of the beamformer
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
+        each call) or `None` (pure query, compiles and captures)
+    :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+
+    :input y: [batch_size, 1, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
+        Received OFDM resource grid after cyclic prefix removal and FFT.
+    :input h: [batch_size, 1, num_rx_ant, 1, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. The full downlink channel, without precoding, on all subcarriers.
+    :input no: [batch_size, 1, num_rx_ant] (or only the first n dims), `torch.float`. Variance of
+        the AWGN.
+    :input links: `None` (default) | [batch_size] | [batch_size, 1], `int`. Indices of the links,
+        -1 for unknown. If `None`, the solver recognises links from ``h``.
+
+    :output x_hat: [batch_size, 1, num_streams, num_data_symbols], `torch.complex`.
+        Estimated symbols.
+    :output no_eff: [batch_size, 1, num_streams, num_data_symbols], `torch.float`.
+        Effective noise variance for each estimated symbol.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
+
+        from neumatc_mimo.blocks import SVDCombiner
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=2)
+        combiner = SVDCombiner(rg, StreamManagement(np.ones([1, 1]), 2), Exact())
+        y = torch.randn(8, 1, 4, 14, 64, dtype=torch.complex64)
+        h = torch.randn(8, 1, 4, 1, 16, 14, 64, dtype=torch.complex64)
+        x_hat, no_eff = combiner(y, h, 0.1)
+        print(x_hat.shape, no_eff.shape)
+        # torch.Size([8, 1, 2, 896]) torch.Size([8, 1, 2, 896])
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            precision,
+            device,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        check_single_user(stream_management)
+        self._operation = SVD(stream_management.num_streams_per_tx)
+
+    def call(
+        self, y: Tensor, h: Tensor, no: float | Tensor, links: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Combine ``y``; inputs and outputs as in the class's description."""
+        self._check(y, h)
+        # [batch_size or 1, 1, num_rx_ant or 1, 1]
+        noise = check_noise(no, h.shape[:3], self.dtype, self.device)[..., None]
+        links = self._check_links(links, h.shape[0], 1)
+        groups = self._groups(h)
+        # The answers cover the whole grid, as the beamformer's do: one gauge at both ends.
+        runs = [(grid, effective) for effective, grid in self._runs]
+
+        def combiners(rx: int, group: int) -> Iterator[Combiner]:
+            a = h[:, rx, :, 0, :, groups[group].start].permute(0, 3, 1, 2)
+            link = None if links is None else links[:, rx]
+            cuts = [grid for grid, _ in runs]
+            for tile, (u, s, v) in self._answers(
+                self._operation, a, None, link, self._frequencies, cuts
+            ):
+                scale = s.reciprocal()
+                leakage = scale[..., None] * (u.mH @ (a[:, tile].contiguous() @ v))
+                leakage.diagonal(dim1=-2, dim2=-1).sub_(1)
+                power = (torch.view_as_real(u).square().sum(-1) * noise).sum(-2)
+                no_eff = power * scale.square() + leakage.abs().square().sum(-1)
+                yield Combiner(moved(tile, runs), u.conj(), scale, no_eff)
+
+        return self._receive(y, groups, combiners)
+
+    def _check(self, y: Tensor, h: Tensor) -> None:
+        check_complex(y=y, h=h)
+        rg, num_streams = self._resource_grid, self._operation.num_streams
+        grid = (rg.num_ofdm_symbols, rg.fft_size)
+        check_shape("h", h, (None, 1, None, 1, None, *grid))
+        check_shape("y", y, (h.shape[0], 1, h.shape[2], *grid))
+        if num_streams > min(h.shape[2], h.shape[4]):
+            raise ValueError(
+                f"{num_streams} streams are more than the antennas of a link of {h.shape[2]} x "
+                f"{h.shape[4]}."
+            )

@@ -1,0 +1,68 @@
+"""The noise coordinate: powers on a logarithmic axis that reaches zero, and its basis."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseAxis:
+    r"""Interpolation over the noise power on the coordinate ν = log(no + no_min).
+
+    The lower end of the axis is no = 0, zero forcing; a power at or above ``highest`` leaves it.
+    MMSE filters are smooth in ν: every singular value s enters as s / (s² + no). Between the
+    Chebyshev nodes (extrema) the basis ψ_j(ν) is Lagrange's, written barycentrically.
+
+    :param lowest: no_min, linear
+    :param highest: upper end, linear
+    :param num_nodes: nodes; one node stands for an operation without noise
+    """
+
+    lowest: float
+    highest: float
+    num_nodes: int
+
+    @property
+    def nodes(self) -> Tensor:
+        """Noise powers of the nodes, [num_nodes], float64, the first exactly 0."""
+        if self.num_nodes == 1:
+            return torch.zeros(1, dtype=torch.float64)
+        low, high = self._ends
+        powers = torch.exp(low + (self._abscissae + 1) / 2 * (high - low)) - self.lowest
+        powers[0], powers[-1] = 0.0, self.highest
+        return powers
+
+    def weights(self, no: Tensor) -> Tensor:
+        """ψ at noise powers [...]: [..., num_nodes], float64, on the CPU."""
+        no = no.detach().to("cpu", torch.float64)
+        if self.num_nodes == 1:
+            return torch.ones(*no.shape, 1, dtype=torch.float64)
+        low, high = self._ends
+        t = 2 * (torch.log(no + self.lowest) - low) / (high - low) - 1
+        difference = t[..., None] - self._abscissae
+        hit = difference.abs() < 1e-12
+        sign = torch.where(torch.arange(self.num_nodes) % 2 == 0, 1.0, -1.0).to(torch.float64)
+        sign[0] /= 2
+        sign[-1] /= 2
+        terms = sign / torch.where(hit, 1.0, difference)
+        weights = terms / terms.sum(-1, keepdim=True)
+        return torch.where(hit.any(-1, keepdim=True), hit.to(torch.float64), weights)
+
+    def contains(self, no: Tensor) -> Tensor:
+        """Where powers lie within the axis (1e-6 relative slack at the upper end)."""
+        if self.num_nodes == 1:
+            return torch.ones_like(no, dtype=torch.bool)
+        return (no >= 0) & (no <= self.highest * (1 + 1e-6))
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return math.log(self.lowest), math.log(self.highest + self.lowest)
+
+    @property
+    def _abscissae(self) -> Tensor:
+        order = torch.arange(self.num_nodes, dtype=torch.float64)
+        return -torch.cos(math.pi * order / (self.num_nodes - 1))
