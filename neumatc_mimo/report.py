@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,14 +63,10 @@ def write_report(
     for name, draw in pictures.items():
         figure = draw()
         figure.tight_layout()
-        written.append(
-            _replace(
-                target / name,
-                lambda file, figure=figure: figure.savefig(file, format="png", dpi=120),
-            )
-        )
+        save = partial(figure.savefig, format="png", dpi=120)
+        written.append(_replace(target / name, save))
         plt.close(figure)
-    text = json.dumps(_finite(summary), indent=2, allow_nan=False) + "\n"
+    text = json.dumps(finite(summary), indent=2, allow_nan=False) + "\n"
     written.append(_replace(target / "summary.json", lambda file: file.write_text(text)))
     return written
 
@@ -104,12 +101,12 @@ def _replace(file: Path, write: Callable[[Path], Any]) -> Path:
     return file
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: what is not finite becomes null."""
     if isinstance(value, Mapping):
-        return {str(key): _finite(item) for key, item in value.items()}
+        return {str(key): finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

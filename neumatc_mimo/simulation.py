@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,8 +37,8 @@ class Pipeline(ABC):
     :param links: The links to transmit over
     :param solver: ScenarioModel or any other solver
     :param coded: Whether bits are LDPC coded (5G, rate ``coderate``)
-    :param num_bits_per_symbol: Bits of a QAM symbol
-    :param coderate: Code rate
+    :param num_bits_per_symbol: Bits of a QAM symbol; the class's ``modulation`` by default
+    :param coderate: Code rate; the class's ``modulation`` by default
     :param block_length: Coded bits of a block; blocks are spread evenly over the whole grid
     :param stride: Distance of two simulated subcarriers in subcarriers of the link set
     :param num_ofdm_symbols: OFDM symbols of a slot; the channel is constant over a slot
@@ -53,6 +54,8 @@ class Pipeline(ABC):
 
     kind: ClassVar[LinkKind]
     title: ClassVar[str]
+    # Bits per symbol and code rate that put the fall of the curve where links are used.
+    modulation: ClassVar[tuple[int, float]] = (4, 0.5)
 
     def __init__(
         self,
@@ -60,9 +63,9 @@ class Pipeline(ABC):
         solver: Any,
         *,
         coded: bool = True,
-        num_bits_per_symbol: int = 4,
-        coderate: float = 0.5,
-        block_length: int = 1536,
+        num_bits_per_symbol: int | None = None,
+        coderate: float | None = None,
+        block_length: int = 540,
         stride: int = 12,
         num_ofdm_symbols: int = 2,
         num_iter: int = 10,
@@ -72,6 +75,8 @@ class Pipeline(ABC):
             raise ValueError(
                 f"links are of the kind {links.kind}, {type(self).__name__} needs {self.kind}."
             )
+        num_bits_per_symbol = num_bits_per_symbol or self.modulation[0]
+        coderate = coderate or self.modulation[1]
         fft_size = links.fft_size // stride
         num_symbols = fft_size * num_ofdm_symbols
         if block_length % num_bits_per_symbol or block_length > num_symbols * num_bits_per_symbol:
@@ -109,6 +114,11 @@ class Pipeline(ABC):
     def num_streams(self) -> int:
         """Number of streams of a link."""
 
+    @property
+    def ebno_range(self) -> tuple[float, float]:
+        """Eb/N0 in dB that a sweep may use."""
+        return -20.0, 40.0
+
     @abstractmethod
     def _build(self, solver: Any) -> None:
         """Make the blocks that take their matrices from ``solver``."""
@@ -130,7 +140,10 @@ class Pipeline(ABC):
     def noise_power(self, ebno_db: float | Tensor) -> Tensor:
         """Noise power at a receive antenna for this Eb/N0."""
         no: Tensor = ebnodb2no(
-            torch.as_tensor(float(ebno_db)), self._num_bits_per_symbol, self._coderate, **self._options
+            torch.as_tensor(float(ebno_db)),
+            self._num_bits_per_symbol,
+            self._coderate,
+            **self._options,
         )
         return no
 
@@ -243,6 +256,15 @@ class MultiUserUplink(Pipeline):
 
     kind = "multi_user"
     title = "uplink MMSE"
+    # Dense, so that the whole fall lies within the noise range that models are trained for.
+    modulation = (6, 0.75)
+
+    @property
+    def ebno_range(self) -> tuple[float, float]:
+        assert self.links.noise_db is not None
+        low, high = self.links.noise_db
+        unit = 10 * math.log10(self._num_bits_per_symbol * self._coderate)
+        return -high - unit, -low - unit
 
     @property
     def num_streams(self) -> int:
@@ -356,7 +378,7 @@ def error_curves(
             batch_size,
             target_block_errors if calls is None else None,
             [max_calls] * len(points) if calls is None else calls,
-            None if progress is None else (lambda i, n, name=name: progress(name, i, n)),
+            None if progress is None else partial(progress, name),
         )
         calls = calls or curve.num_calls
         curves[name] = curve
@@ -370,27 +392,30 @@ def waterfall(
     batch_size: int = 32,
     high: float = 0.9,
     low: float = 1e-2,
-    step_db: float = 2.0,
-    ebno_range: tuple[float, float] = (-20.0, 40.0),
+    step_db: float = 4.0,
 ) -> list[float]:
     """Eb/N0 in dB over which the BLER falls from ``high`` to ``low``, found with a call a step.
 
-    :raises ValueError: If the BLER does not fall in ``ebno_range``
+    Where the pipeline's ``ebno_range`` ends first, so does the result.
+
+    :raises ValueError: If no block gets through anywhere in ``ebno_range``
     """
-    start, stop = ebno_range
-    for ebno_db in np.arange(*ebno_range, step_db).tolist():
+    lowest, highest = pipeline.ebno_range
+    ebno_dbs, blers = [], []
+    for ebno_db in [*np.arange(lowest, highest, step_db).tolist(), highest]:
         bits, bits_hat = pipeline(batch_size, ebno_db)
-        bler = float((bits != bits_hat).any(-1).float().mean())
-        if bler > high:
-            start = ebno_db
-        if bler <= 1.5 * low:
-            stop = ebno_db
+        wrong = (bits != bits_hat).any(-1).float()
+        ebno_dbs.append(ebno_db)
+        # No error in so many blocks: take half an error, for the logarithm.
+        blers.append(max(float(wrong.mean()), 0.5 / wrong.numel()))
+        if blers[-1] < low:
             break
-    if stop <= start:
+    if min(blers) >= high:
         raise ValueError(
-            f"The block error rate stays above {high} between {ebno_range[0]:g} and "
-            f"{ebno_range[1]:g} dB, use fewer bits a symbol."
+            f"The block error rate stays above {high} from {lowest:g} to {highest:g} dB, use "
+            "fewer bits a symbol."
         )
+    start, stop = _crossings(ebno_dbs, np.array(blers), np.log10([high, low]))
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
 
 
@@ -445,7 +470,7 @@ def _simulate(
 
     ber, bler = sim_ber(
         pipeline,
-        torch.tensor(ebno_dbs),
+        torch.tensor(ebno_dbs, dtype=torch.float64),
         batch_size=batch_size,
         max_mc_iter=max(max_calls),
         num_target_block_errors=target_block_errors,

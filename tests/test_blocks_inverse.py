@@ -7,57 +7,25 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blocks_common import (
+    FFT_SIZE,
+    NUM_EFFECTIVE,
+    PRECISIONS,
+    SYMBOLS,
+    TIMES,
+    close,
+    distinct,
+    grid,
+    in_time,
+    noise,
+)
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, ResourceGrid, RZFPrecoder
+from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, RZFPrecoder
 from torch import Tensor
 
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, ZFPrecoder
 from neumatc_mimo.solvers.exact import Exact
 
-PRECISIONS = {"double": (torch.complex128, 1e-9), "single": (torch.complex64, 1e-4)}
-SYMBOLS, FFT_SIZE = 4, 42
-
-
-def grid(num_tx: int, num_streams: int, **changes: Any) -> ResourceGrid:
-    settings = {
-        "num_guard_carriers": (3, 2),
-        "dc_null": True,
-        "pilot_pattern": "kronecker",
-        "pilot_ofdm_symbol_indices": [1],
-        **changes,
-    }
-    return ResourceGrid(
-        SYMBOLS, FFT_SIZE, 30e3, num_tx=num_tx, num_streams_per_tx=num_streams, **settings
-    )
-
-
-def noise(*shape: int, seed: int, dtype: torch.dtype = torch.complex128) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=dtype, generator=generator)
-
-
-def in_time(h: Tensor, variant: str) -> Tensor:
-    """h [..., 1, num_subcarriers] over the symbols: constant, as a view or not, or varying."""
-    repeated = h.expand(*h.shape[:-2], SYMBOLS, -1)
-    if variant == "view":
-        return repeated
-    repeated = repeated.clone()
-    if variant == "one symbol":
-        repeated[..., 2, :] *= 1j
-        repeated[..., 2, :] += noise(*h.shape[:-2], h.shape[-1], seed=7).to(h.dtype)
-    elif variant == "every symbol":
-        repeated += 0.3 * noise(*repeated.shape, seed=8).to(h.dtype)
-    return repeated
-
-
-def close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
-    assert ours.shape == theirs.shape
-    assert ours.dtype == theirs.dtype
-    error = (ours - theirs).abs().max() / theirs.abs().max()
-    assert error < tolerance, f"relative error {error:.1e}"
-
-
-TIMES = ["view", "constant", "one symbol", "every symbol"]
 # receivers x transmitters, streams per transmitter, antennas of a receiver
 DOWNLINKS = {
     "users": (np.ones([3, 1]), 3, 1),
@@ -83,8 +51,7 @@ def test_zf_precoder_equals_sionna(
     theirs = RZFPrecoder(rg, sm, return_effective_channel=True, precision=precision)
     for one, other in zip(ours(x, h), theirs(x, h), strict=True):
         close(one, other, tolerance)
-    distinct = 1 if time in ("view", "constant") else SYMBOLS
-    assert ours.stats.exact == 2 * num_tx * distinct * FFT_SIZE
+    assert ours.stats.exact == 2 * num_tx * distinct(time) * FFT_SIZE
     assert f"exact={ours.stats.exact}" in repr(ours)
 
 
@@ -144,8 +111,7 @@ def test_mmse_equalizer_equals_sionna(
     theirs = LMMSEEqualizer(rg, sm, precision=precision)
     for one, other in zip(ours(y, h, 0.0, 0.2), theirs(y, h, 0.0, torch.tensor(0.2)), strict=True):
         close(one, other, tolerance)
-    distinct = 1 if time in ("view", "constant") else SYMBOLS
-    assert ours.stats.exact == 2 * num_rx * distinct * subcarriers
+    assert ours.stats.exact == 2 * num_rx * distinct(time) * subcarriers
 
 
 def uniform(*shape: int) -> Tensor:
@@ -158,9 +124,9 @@ VARIANCES = {
     "streams": (uniform(3, 1, 1, 1), 0.2),
     "antennas": (uniform(6, 1, 1, 1, 1), 0.2),
     "symbols": (uniform(SYMBOLS, 1), 0.2),
-    "subcarriers": (uniform(36), 0.2),
-    "equal everywhere": (torch.full((2, 1, 6, 3, 1, SYMBOLS, 36), 0.1), 0.2),
-    "different everywhere": (uniform(2, 1, 6, 3, 1, SYMBOLS, 36), 0.2),
+    "subcarriers": (uniform(NUM_EFFECTIVE), 0.2),
+    "equal everywhere": (torch.full((2, 1, 6, 3, 1, SYMBOLS, NUM_EFFECTIVE), 0.1), 0.2),
+    "different everywhere": (uniform(2, 1, 6, 3, 1, SYMBOLS, NUM_EFFECTIVE), 0.2),
     "no of each item": (0.0, uniform(2)),
     "no of each receiver": (0.0, uniform(2, 1)),
     "no of each antenna": (0.01, uniform(2, 1, 6)),
@@ -171,9 +137,9 @@ VARIANCES = {
 @pytest.mark.parametrize("err_var, no", VARIANCES.values(), ids=VARIANCES)
 def test_variances_as_in_sionna(err_var: Any, no: Any) -> None:
     rg, sm = grid(3, 1), StreamManagement(np.ones([1, 3]), 1)
-    assert rg.num_effective_subcarriers == 36
+    assert rg.num_effective_subcarriers == NUM_EFFECTIVE
     y = noise(2, 1, 6, SYMBOLS, FFT_SIZE, seed=1)
-    h = in_time(noise(2, 1, 6, 3, 1, 1, 36, seed=2), "constant")
+    h = in_time(noise(2, 1, 6, 3, 1, 1, NUM_EFFECTIVE, seed=2), "constant")
     ours = MMSEEqualizer(rg, sm, Exact(), precision="double")
     theirs = LMMSEEqualizer(rg, sm, precision="double")
     expected = theirs(y, h, torch.as_tensor(err_var), torch.as_tensor(no))

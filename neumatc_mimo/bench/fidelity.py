@@ -53,7 +53,10 @@ def _inverse(model: Any, links: LinkSet, no: float, num_frequencies: int | None)
         errors.append(metrics.relative_error(w, exact))
         ratios.append(metrics.sir_db(h, w).amin(-1) if no == 0 else None)
     error = torch.cat(errors)
-    result = {"filter_error_median_db": _db(error.median()), "filter_error_max_db": _db(error.max())}
+    result = {
+        "filter_error_median_db": _db(error.median()),
+        "filter_error_max_db": _db(error.max()),
+    }
     if no == 0:
         sir = torch.cat([ratio for ratio in ratios if ratio is not None])
         result["sir_5th_percentile_db"] = float(torch.quantile(sir, 0.05))

@@ -89,7 +89,10 @@ def block_times(
             "zero forcing",
             _call(RZFPrecoder(*downlink, device=device), x, down),
             lambda: _apply(w, x[0, 0]),
-            {n: _call(ZFPrecoder(*downlink, s, device=device), x, down) for n, s in solvers.items()},
+            {
+                n: _call(ZFPrecoder(*downlink, s, device=device), x, down)
+                for n, s in solvers.items()
+            },
         ),
         (
             "MMSE",
@@ -115,9 +118,7 @@ def block_times(
     return results
 
 
-def median_seconds(
-    call: Callable[[], Any], *, seconds: float = 1.5, most: int = 50
-) -> float:
+def median_seconds(call: Callable[[], Any], *, seconds: float = 1.5, most: int = 50) -> float:
     """Median time of a call, over as many as fit into ``seconds``.
 
     A call that takes longer than that alone is not repeated: its first run is its time.

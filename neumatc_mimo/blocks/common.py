@@ -19,7 +19,7 @@ from neumatc_mimo.solvers.exact import Exact
 _NUM_PROBES = 16
 
 
-class SolverBlock(Block):  # type: ignore[misc]  # sionna is untyped
+class SolverBlock(Block):
     """Base of the blocks: a Sionna block whose matrices come from a solver.
 
     :param resource_grid: ResourceGrid to be used
@@ -125,11 +125,16 @@ class SolverBlock(Block):  # type: ignore[misc]  # sionna is untyped
         """
         solver = Exact() if no is not None and no.dim() == 2 else self._solver
         channels = Channels(a, frequencies, no, links)
-        answers = solver.start(operation, channels, self._certify, self._tolerance)
+        try:
+            answers = solver.start(operation, channels, self._certify, self._tolerance)
+        except RuntimeError:
+            # Decompositions on a CPU fail on what is not finite, with a LinAlgError.
+            _check_finite(a, a.new_full((), torch.nan))
+            raise
         for tile in split(tiles(a), cuts):
             answer = answers.tile(tile)
             if not is_traced():
-                # What is not finite shows in the last of the answer's tensors, which is small.
+                # What is not finite shows in the last of the answer's tensors.
                 _check_finite(a, answer[-1].sum())
             yield tile, answer
         self._count(answers.counts)
@@ -256,8 +261,7 @@ def _runs(index: list[int]) -> list[tuple[slice, slice]]:
     starts = [i for i in range(len(index)) if i == 0 or index[i] != index[i - 1] + 1]
     stops = [*starts[1:], len(index)]
     return [
-        (slice(i, j), slice(index[i], index[i] + j - i))
-        for i, j in zip(starts, stops, strict=True)
+        (slice(i, j), slice(index[i], index[i] + j - i)) for i, j in zip(starts, stops, strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.solvers.base import Counts, Solver
 
 
-class MMSEDetector(Block):  # type: ignore[misc]  # sionna is untyped
+class MMSEDetector(Block):
     r"""Linear MMSE detection for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` with ``equalizer="lmmse"``: a
@@ -128,9 +128,7 @@ class MMSEDetector(Block):  # type: ignore[misc]  # sionna is untyped
             "device": device,
         }
         self._demapper = (
-            Demapper(demapping_method, **common)
-            if output == "bit"
-            else SymbolDemapper(**common)
+            Demapper(demapping_method, **common) if output == "bit" else SymbolDemapper(**common)
         )
 
     @property

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
-import torch
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
@@ -94,7 +93,8 @@ class Precoder(SolverBlock):
                         h_eff[:, :, tx, :, group, tile] = part.permute(0, 2, 3, 1)
         if h_eff is None:
             return x_precoded
-        h_eff = h_eff.index_select(-1, self._effective_ind).unflatten(1, (num_rx, num_rx_ant))
+        h_eff = h_eff.index_select(-1, self._effective_ind)
+        h_eff = h_eff.view(batch_size, num_rx, num_rx_ant, *h_eff.shape[2:])
         return x_precoded, h_eff.expand(*h_eff.shape[:5], num_symbols, -1)
 
     def _check(self, x: Tensor, h: Tensor) -> None:

@@ -65,7 +65,9 @@ class Receiver(SolverBlock):
         """Data symbols of all transmitters' streams from the receivers' streams."""
         sm = self._stream_management
         z = take(z.flatten(1, 2), 1, self._stream_ind)
-        return self._data_symbols(z.unflatten(1, (sm.num_tx, sm.num_streams_per_tx)))
+        # [batch_size, num_tx, num_streams, num_ofdm_symbols, num_effective_subcarriers]
+        z = z.reshape(z.shape[0], sm.num_tx, sm.num_streams_per_tx, *z.shape[2:])
+        return self._data_symbols(z)
 
 
 class DataSymbols:

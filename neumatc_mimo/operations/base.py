@@ -62,7 +62,7 @@ class Operation(ABC):
     def certificate(
         self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
     ) -> Certificate:
-        """Prove ``components`` for a [..., m, n]; refuses what satisfies only part of the result."""
+        """Prove ``components`` for a [..., m, n]; refuse what is only part of the result."""
 
     @abstractmethod
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
@@ -83,7 +83,28 @@ class Operation(ABC):
 
     @abstractmethod
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
-        """Components of D_L A D_R from those of A; left [..., m], right [..., n] of unit modulus."""
+        """Components of D_L A D_R from those of A; left [..., m], right [..., n], unit modulus."""
+
+    @abstractmethod
+    def permute(self, components: Components, order: Tensor) -> Components:
+        """Components of A with its rows taken in an order [num_items, m]."""
+
+    def settings(self) -> dict[str, Any]:
+        """Name and constructor arguments, plain values."""
+        return {"name": self.name}
+
+    @abstractmethod
+    def amplify(self, components: Components, gain: Tensor) -> Components:
+        """Components of diag(gain) A from those of A; gain [..., m], positive.
+
+        The entries must be equal unless :meth:`free_gains`; with noise, the components are those
+        at the noise power divided by the squared gain.
+        """
+
+    def free_gains(self, no: Tensor | None) -> bool:
+        """Whether each row of A may have a gain of its own in :meth:`amplify`."""
+        del no
+        return False
 
     def answer(self, components: Components, no: Tensor | float = 0.0) -> Any:
         """What callers work with, from the components."""

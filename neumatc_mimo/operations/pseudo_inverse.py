@@ -71,10 +71,8 @@ class PseudoInverse(Operation):
         (w,) = components
         defect = _defect(a, w, no)
         range_part = torch.linalg.norm(_range_defect(a, w, no), dim=(-2, -1))
-        return (
-            torch.linalg.norm(defect, dim=(-2, -1)) / a.shape[-2] ** 0.5
-            + range_part / torch.linalg.norm(w, dim=(-2, -1))
-        )
+        right_part = torch.linalg.norm(defect, dim=(-2, -1)) / a.shape[-2] ** 0.5
+        return right_part + range_part / torch.linalg.norm(w, dim=(-2, -1))
 
     def certificate(
         self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
@@ -123,13 +121,31 @@ class PseudoInverse(Operation):
         rows = torch.cat([right.conj(), left], dim=-1)
         return (rows[..., :, None] * w * left.conj()[..., None, :],)
 
+    def permute(self, components: Components, order: Tensor) -> Components:
+        (w,) = components
+        num_rows = order.shape[-1]
+        rows = torch.arange(w.shape[-2] - num_rows, device=w.device).expand(len(order), -1)
+        rows = torch.cat([rows, order + w.shape[-2] - num_rows], dim=-1)
+        w = w.gather(-1, order[:, None, None, :].expand_as(w))
+        return (w.gather(-2, rows[:, None, :, None].expand_as(w)),)
+
+    def amplify(self, components: Components, gain: Tensor) -> Components:
+        """(D A)^+ = A^+ D^{-1} without noise; with noise for D = c I, at no / c^2."""
+        (w,) = components
+        return (w / gain[..., None, :],)
+
+    def free_gains(self, no: Tensor | None) -> bool:
+        return no is None
+
 
 def _gram_inverse(a: Tensor, no: Tensor | float) -> Tensor:
     gram = a @ a.mH
     eye = torch.eye(gram.shape[-1], dtype=a.dtype, device=a.device)
     gram = gram + batched(no, a) * eye
-    # check_errors=False: a singular matrix gives NaN, which callers count, and no device sync.
-    factor, _ = torch.linalg.cholesky_ex(gram, check_errors=False)
+    # A singular matrix gives NaN, itself only: no device sync to report it, and the inversion on a
+    # CPU would raise for the whole batch.
+    factor, info = torch.linalg.cholesky_ex(gram, check_errors=False)
+    factor = factor.masked_fill((info != 0)[..., None, None], torch.nan)
     return torch.cholesky_inverse(factor)
 
 
@@ -156,10 +172,13 @@ def _range_defect(a: Tensor, w: Tensor, no: Tensor | float) -> Tensor:
 
 
 def _probed_range_error(a: Tensor, w: Tensor, no: Tensor | float) -> Tensor:
+    # Random phases only, and columns of equal norm: every stream weighs the same, however short
+    # its filter.
     generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(w.shape[-1], 1, dtype=torch.complex64, generator=generator)
-    probe = probe.to(device=w.device, dtype=w.dtype)
-    image = w @ probe
+    angle = 2 * torch.pi * torch.rand(w.shape[-1], generator=generator)
+    norm = _column_power(w).clamp_min(torch.finfo(w.real.dtype).tiny).sqrt()
+    probe = torch.polar(torch.ones_like(angle), angle).to(device=w.device, dtype=w.dtype) / norm
+    image = w @ probe[..., None]
     back = w.mH @ image
     difference = torch.cat([a.mH @ back, batched(no, a).sqrt() * back], dim=-2) - image
     return torch.linalg.norm(difference, dim=(-2, -1)) / torch.linalg.norm(image, dim=(-2, -1))

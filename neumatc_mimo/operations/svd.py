@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -107,16 +107,32 @@ class SVD(Operation):
         return Certificate(quality, range_error, ok)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """One Rayleigh-Ritz step in the range of A^H U, in the gauge of the input."""
+        """One Rayleigh-Ritz step in the range of A A^H U, in the gauge of the input."""
         del no
-        basis, _ = torch.linalg.qr(a.mH @ components[0])
-        u, s, right = torch.linalg.svd(a @ basis, full_matrices=False)
-        return self.align_to((u, s, basis @ right.mH), components)
+        # In the m-dimensional row space: W spans A A^H U, its Ritz values are those of A A^H.
+        basis = _orthonormal(a @ (a.mH @ components[0]))
+        projected = basis.mH @ a
+        _, rotation = torch.linalg.eigh(projected @ projected.mH)
+        u = basis @ rotation.flip(-1)
+        v, s = _normalised(a.mH @ u)
+        return self.align_to((u, s, v), components)
 
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
         """D_L A D_R = (D_L U) S (D_R^H V)^H."""
         u, s, v = components
         return left[..., :, None] * u, s, right.conj()[..., :, None] * v
+
+    def permute(self, components: Components, order: Tensor) -> Components:
+        u, s, v = components
+        return u.gather(-2, order[:, None, :, None].expand_as(u)), s, v
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, "num_streams": self.num_streams}
+
+    def amplify(self, components: Components, gain: Tensor) -> Components:
+        """c A = U (c S) V^H."""
+        u, s, v = components
+        return u, s * gain[..., :1], v
 
     def answer(self, components: Components, no: Tensor | float = 0.0) -> Triplets:
         del no
@@ -126,6 +142,15 @@ class SVD(Operation):
 def _normalised(v: Tensor) -> tuple[Tensor, Tensor]:
     norm = torch.view_as_real(v.resolve_conj()).square().sum((-3, -1)).sqrt()
     return v / norm.clamp_min(torch.finfo(norm.dtype).tiny)[..., None, :], norm
+
+
+def _orthonormal(x: Tensor) -> Tensor:
+    """Orthonormal basis of the columns of x, twice by Cholesky: LAPACK's QR is slow in batches."""
+    for _ in range(2):
+        x = x / torch.linalg.norm(x, dim=-2, keepdim=True).clamp_min(torch.finfo(x.real.dtype).tiny)
+        factor, _ = torch.linalg.cholesky_ex(x.mH @ x, check_errors=False)
+        x = torch.linalg.solve_triangular(factor, x.mH, upper=False).mH
+    return x
 
 
 def _square(x: Tensor) -> Tensor:

@@ -128,14 +128,13 @@ class ModelConfig(_Section):
 
     rank: PositiveInt = 256
     svd_rank: PositiveInt = 64
-    width: PositiveInt = 384
-    noise_nodes: PositiveInt = 6
+    width: PositiveInt = 640
+    noise_nodes: Annotated[int, Field(ge=2)] = 7
     samples: PositiveInt = 256
-    collocation: PositiveInt = 512
-    steps: PositiveInt = 300
-    tolerance_sir_db: float = 40.0
+    collocation: PositiveInt = 819
+    rounds: PositiveInt = 2
+    tolerance_db: float = 40.0
     tolerance_range: NonNegativeFloat = 1e-2
-    seed: NonNegativeInt = 0
 
 
 class ScenarioConfig(_Section):

@@ -44,9 +44,7 @@ class Channels:
     no: Tensor | None = None
     links: Tensor | None = None
 
-    def noise(
-        self, items: Any = slice(None), subcarriers: slice = slice(None)
-    ) -> Tensor | float:
+    def noise(self, items: Any = slice(None), subcarriers: slice = slice(None)) -> Tensor | float:
         """The noise power shaped to broadcast over [num_items, num_frequencies]."""
         if self.no is None:
             return 0.0

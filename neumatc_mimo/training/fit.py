@@ -104,7 +104,8 @@ def fit(
     grid = _spread(len(frequencies), config.collocation)
     sampled = _spread(len(frequencies), config.samples - config.rounds * config.promoted)
     points = torch.cat([grid, sampled]).unique()
-    supervised = torch.isin(points, sampled).expand(len(links), -1).clone()
+    sampled_points = torch.isin(points, sampled)
+    supervised = sampled_points.expand(len(links), -1).clone()
     trunk = _units(config, len(links))
     band = (frequencies[0].item(), frequencies[-1].item())
     x = _coordinate(frequencies[points], band)
@@ -115,7 +116,7 @@ def fit(
     a = problem.matrices(links, frequencies[points])[:, :, None]
     coarse = a.to(torch.complex64)
     no = nodes.expand(1, 1, -1)
-    exact = _exact(operation, a, nodes, supervised)
+    exact = _aligned(operation, _exact(operation, a, nodes, supervised), sampled_points)
     shapes = operation.component_shapes(*a.shape[-2:])
     complex_valued = tuple(c.is_complex() for c in exact)
     scales = [_column_scale(c, supervised, len(s)) for c, s in zip(exact, shapes, strict=True)]
@@ -204,16 +205,21 @@ def _exact(operation: Operation, a: Tensor, nodes: Tensor, where: Tensor) -> Com
     parts: list[Components] = []
     for matrices, marked in zip(a, where, strict=True):
         chosen = operation.exact(matrices[marked], nodes[None])
-        # Points come before nodes: continuity is along frequency, at every node by itself.
-        moved = operation.align(tuple(c.movedim(1, 0) for c in chosen))
         full = []
-        for c in moved:
-            c = c.movedim(0, 1)
+        for c in chosen:
             rows = torch.zeros(len(marked), *c.shape[1:], dtype=c.dtype, device=c.device)
             rows[marked] = c
             full.append(rows)
         parts.append(tuple(full))
     return tuple(torch.stack(c) for c in zip(*parts, strict=True))
+
+
+def _aligned(operation: Operation, components: Components, points: Tensor) -> Components:
+    """Components [l, P, q, *shape] made continuous along the marked points, at every node."""
+    chosen = tuple(c[:, points].movedim(2, 1) for c in components)
+    for full, part in zip(components, operation.align(chosen), strict=True):
+        full[:, points] = part.movedim(1, 2)
+    return components
 
 
 def _column_scale(component: Tensor, where: Tensor, num_dims: int) -> Tensor:

@@ -1,0 +1,35 @@
+"""Matrix operations, one file each."""
+
+from typing import Any
+
+from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
+from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.operations.svd import SVD, Triplets
+
+# A new operation is a new file and one entry here.
+_REGISTERED: dict[str, type[Operation]] = {kind.name: kind for kind in (PseudoInverse, SVD)}
+
+
+def make_operation(settings: dict[str, Any]) -> Operation:
+    """The operation that ``Operation.settings`` described.
+
+    :raises ValueError: if there is no operation of that name
+    """
+    arguments = dict(settings)
+    name = arguments.pop("name", None)
+    if name not in _REGISTERED:
+        raise ValueError(f'There is no operation "{name}", known are {", ".join(_REGISTERED)}.')
+    return _REGISTERED[name](**arguments)
+
+
+__all__ = [
+    "SVD",
+    "Certificate",
+    "Components",
+    "Filter",
+    "Operation",
+    "PseudoInverse",
+    "Tolerance",
+    "Triplets",
+    "make_operation",
+]

@@ -1,0 +1,136 @@
+"""Telling from a channel which trained link it is, up to what the operation allows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.scenario.links import LinkSet
+
+# A row that deviates by more is another channel. Single-precision channels agree to 1e-5; a user
+# who moved by a few centimetres at 3.5 GHz deviates by 1e-1.
+_DEVIATION = 1e-3
+_NUM_PROBES = 16
+
+
+@dataclass(frozen=True)
+class Recognised:
+    r"""Which links the items are: row i of an item is ``gain`` · e^{-j2πf·delay} · row ``order[i]``
+    of the aligned link.
+
+    :param links: [num_items] link index, -1 for unknown
+    :param order: [num_items, K] row of the link that each given row is
+    :param gain: [num_items, K] complex128
+    :param delay: [num_items, K] seconds, float64
+    """
+
+    links: Tensor
+    order: Tensor
+    gain: Tensor
+    delay: Tensor
+
+    def phases(self, frequencies: Tensor, items: Tensor) -> Tensor:
+        """gain · e^{-j2πf·delay} of some items, [num_items, num_frequencies, K], complex64."""
+        turns = frequencies[:, None] * self.delay[items][:, None]
+        angle = -2 * torch.pi * (turns - turns.round())
+        wave = torch.polar(torch.ones_like(angle), angle)
+        return (wave * self.gain[items][:, None]).to(torch.complex64)
+
+
+def probe_subcarriers(num_frequencies: int) -> Tensor:
+    """Indices of the probes: spread over the grid, plus neighbours that make delays unique."""
+    spread = torch.linspace(0, num_frequencies - 1, _NUM_PROBES // 2).round().long()
+    middle = num_frequencies // 2
+    offsets = torch.tensor([1, 2, 5, 11, 23, 47, 97, 197])
+    close = (middle + offsets).clamp_max(num_frequencies - 1)
+    return torch.cat([spread, close]).unique()
+
+
+def recognise(
+    a: Tensor,
+    frequencies: Tensor,
+    links: LinkSet,
+    reference: Tensor,
+    candidates: Tensor | None,
+    *,
+    any_gain: bool,
+) -> Recognised:
+    """Compare channels with the trained links at the probes.
+
+    :param a: [num_items, num_probes, K, M] channels at the probes
+    :param frequencies: [num_probes] Hz, float64
+    :param links: the trained links (row delays are tried first)
+    :param reference: [num_links, num_probes, K, M] aligned channels of the links at the probes
+    :param candidates: [num_items] links that the caller names (-1: unknown), or None
+    :param any_gain: whether rows may have different gains (plain inverse) or must share one
+    """
+    num_items, _, num_rows, _ = a.shape
+    device = a.device
+    # [items, probes, K, 1] against [links, probes, K', M]: inner products <reference, given>.
+    flat = reference.permute(1, 0, 2, 3).flatten(1, 2)  # [P, L * K', M]
+    inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ flat.mH  # [P, items * K, L * K']
+    inner = inner.unflatten(2, (-1, num_rows)).unflatten(1, (num_items, num_rows))
+    given = a.abs().square().sum((1, 3)).sqrt()  # [items, K]
+    known = reference.abs().square().sum((1, 3)).sqrt()  # [L, K']
+    # Magnitudes leave out phase and delay; 1 where rows agree.
+    likeness = inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / known
+    best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
+    chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
+    pick = torch.arange(num_items, device=device)
+    order = likeness[pick, :, chosen].argmax(-1)  # [items, K]
+    proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
+
+    rows = reference[chosen].gather(
+        2, order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3])
+    )
+    products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
+    weight = rows.abs().square().sum((1, 3)).to(torch.float64)  # [items, K]
+    own = links.row_delays[chosen].gather(1, order)
+    delay = _delays(products, frequencies, own)
+    wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
+    gain = (products * wave).sum(-1) / weight
+    # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
+    fit = rows.to(torch.complex128) * (gain[..., None] * wave.conj()).transpose(1, 2)[..., None]
+    deviation = (a - fit).abs().square().sum((1, 3)).sqrt() / given.clamp_min(1e-30)
+    accepted = proper & (deviation < _DEVIATION).all(-1)
+    if not any_gain:
+        size = gain.abs()
+        accepted &= size.amax(-1) - size.amin(-1) < _DEVIATION * size.amax(-1)
+    if candidates is not None:
+        accepted &= candidates >= 0
+    return Recognised(torch.where(accepted, chosen, -1), order, gain, delay)
+
+
+def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:
+    """Delay of each row: the link's own, none (normalised delays), or the one that fits best."""
+    power = products.abs().sum(-1)
+
+    def score(delay: Tensor) -> Tensor:
+        wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
+        return (products * wave).sum(-1).abs() / power.clamp_min(1e-300)
+
+    delay = own
+    for other in (torch.zeros_like(own), _searched(products, frequencies)):
+        # Noise of single precision leaves the score below one by 1e-10 and less.
+        if bool((score(delay) > 1 - 1e-7).all()):
+            break
+        delay = torch.where(score(other) > score(delay), other, delay)
+    return delay
+
+
+def _searched(products: Tensor, frequencies: Tensor) -> Tensor:
+    """Delay by refinement from the closest probes to the farthest apart."""
+    order = frequencies.argsort()
+    f, p = frequencies[order], products[..., order]
+    closest = (f[1:] - f[:-1]).argmin()
+    reach = [(f - f[closest]).abs().argsort()][0]
+    unit = p / p.abs().clamp_min(1e-300)
+    delay = torch.zeros(products.shape[:-1], dtype=torch.float64, device=products.device)
+    for index in reach[1:].tolist():
+        step = f[index] - f[closest]
+        turn = unit[..., index] * unit[..., closest].conj()
+        predicted = torch.exp(2j * torch.pi * step * delay)
+        delay = delay - torch.angle(turn * predicted) / (2 * torch.pi * step)
+    return delay

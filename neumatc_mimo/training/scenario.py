@@ -1,0 +1,315 @@
+"""Training of a scenario's models: the front door, with progress and checkpoints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from neumatc_mimo.mapping import CompactMapping
+from neumatc_mimo.model import OperationModel, ScenarioModel, pack_model, unpack_model
+from neumatc_mimo.noise import NoiseAxis
+from neumatc_mimo.operations import SVD, Operation, PseudoInverse, Tolerance
+from neumatc_mimo.scenario import Scenario
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.schema import ModelConfig
+from neumatc_mimo.training.fit import FitConfig, Problem, fit
+from neumatc_mimo.training.projection import project
+
+# Links trained together: their samples fill some 1 GB.
+_BATCH = 2
+
+Callback = Callable[[dict[str, float]], None]
+_log = logging.getLogger(__name__)
+
+
+def train(
+    scenario: Scenario,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    callback: Callback | None = None,
+) -> ScenarioModel:
+    """Train, certify and patch the models of a scenario's link sets.
+
+    :param scenario: from :func:`load_scenario`
+    :param seed: seed of all random choices of the training
+    :param device: where to train; None is the CPU
+    :param progress: show a progress bar on standard error, if that is a terminal
+    :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
+        it is removed at the end
+    :param callback: called with the figures of every round
+
+    :return: the models, on the device
+    """
+    torch.manual_seed(seed)
+    config = scenario.config.model
+    models = {}
+    for operation, links, noise, rank in _jobs(scenario, config):
+        links = links.to(device or "cpu")
+        store = _Checkpoint(checkpoint, operation, links, config)
+        models[operation.name] = _train_links(
+            operation, links, noise, rank, config, store, progress, callback
+        )
+    if checkpoint is not None:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    settings = {
+        "fingerprint": scenario.fingerprint,
+        "seed": seed,
+        "torch": torch.__version__,
+        "config": json.loads(scenario.config.model_dump_json()),
+    }
+    return ScenarioModel(scenario.name, models, settings)
+
+
+def _jobs(
+    scenario: Scenario, config: ModelConfig
+) -> Iterator[tuple[Operation, LinkSet, NoiseAxis, int]]:
+    many, one = scenario.multi_user, scenario.single_user
+    if many is not None:
+        assert many.noise_db is not None
+        low, high = (10 ** (db / 10) for db in many.noise_db)
+        yield PseudoInverse(), many, NoiseAxis(low, high, config.noise_nodes), config.rank
+    if one is not None:
+        assert one.num_streams is not None
+        yield SVD(one.num_streams), one, NoiseAxis(1.0, 1.0, 1), config.svd_rank
+
+
+def _train_links(
+    operation: Operation,
+    links: LinkSet,
+    noise: NoiseAxis,
+    rank: int,
+    config: ModelConfig,
+    store: _Checkpoint,
+    progress: bool,
+    callback: Callback | None,
+) -> OperationModel:
+    def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
+        return links.channel(frequencies, chosen, aligned=True, dtype=torch.complex128)
+
+    frequencies = links.grid_frequencies()
+    problem = Problem(operation, matrices, links.num_links, frequencies, noise)
+    settings = FitConfig(
+        rank=rank,
+        width=config.width,
+        samples=config.samples,
+        collocation=config.collocation,
+        rounds=config.rounds,
+    )
+    tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
+    batches = torch.arange(links.num_links, device=links.device).split(_BATCH)
+    parts: list[OperationModel] = []
+    started = time.perf_counter()
+    with _bar(f"{operation.name}", links.num_links, progress) as show:
+        for number, batch in enumerate(batches):
+            part = store.read(number)
+            if part is None:
+
+                def on_round(figures: dict[str, float], first: int = int(batch[0])) -> None:
+                    show(0, figures)
+                    if callback is not None:
+                        callback({"link": first, **figures})
+
+                mapping, report = fit(problem, settings, batch, on_round)
+                part = _certified(operation, mapping, links.select(batch), tolerance)
+                part.training.update(report.as_dict())
+                part.training["untrained_error"] = _untrained(problem, settings, batch)
+                store.write(number, part)
+            parts.append(part)
+            show(len(batch), {})
+    return _joined(parts, links, time.perf_counter() - started)
+
+
+def _certified(
+    operation: Operation, mapping: CompactMapping, links: LinkSet, tolerance: Tolerance
+) -> OperationModel:
+    """Certify links over their whole grid, at the ends of the noise axis and between its nodes."""
+    frequencies = links.grid_frequencies()
+    nodes = mapping.noise.nodes
+    # The ends, and between two nodes, where interpolation over the noise is at its worst.
+    powers = torch.cat([nodes[:1], (nodes[1:-1:2] * nodes[2::2]).sqrt(), nodes[-1:]]).unique()
+    folded = [mapping.at_noise(power.expand(links.num_links)) for power in powers]
+    plain_failed = torch.zeros(
+        links.num_links, len(frequencies), dtype=torch.bool, device=links.device
+    )
+    fixed_failed = plain_failed.clone()
+    errors, qualities = [], []
+    chosen = torch.arange(links.num_links, device=links.device)
+    for part in torch.arange(len(frequencies), device=links.device).split(512):
+        a = links.channel(frequencies[part], chosen, aligned=True)
+        basis = mapping.trunk(mapping.coordinate(frequencies[part]))
+        for power, latents in zip(powers.tolist(), folded, strict=True):
+            components = tuple(
+                mapping.component(i, basis, latent) for i, latent in enumerate(latents)
+            )
+            proof = operation.certificate(a, components, power, tolerance)
+            plain_failed[:, part] |= ~proof.ok
+            qualities.append(proof.quality.flatten())
+            if not bool(proof.ok.all()):
+                fixed = operation.correct(a, components, power)
+                after = operation.certificate(a, fixed, power, tolerance)
+                fixed_failed[:, part] |= ~after.ok
+                qualities[-1] = torch.where(proof.ok, proof.quality, after.quality).flatten()
+        # Frequencies that were not sampled: the grid has 13 times as many as the samples.
+        few = slice(1, None, 16)
+        exact = operation.exact(a[:, few].to(torch.complex128), 0.0)
+        answer = mapping(frequencies[part][few], torch.zeros(links.num_links))
+        exact = operation.align_to(exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True)))
+        errors.append(_relative(answer[0], exact[0]))
+    # One correction step costs a few matrix products; it is bought only where it is needed.
+    corrected = plain_failed.any(-1)
+    patches = torch.where(corrected[:, None], fixed_failed, plain_failed)
+    quality = torch.cat(qualities)
+    report = {
+        "error_median": torch.cat(errors, dim=1).median().item(),
+        "quality_5_percent_db": quality.quantile(0.05).item(),
+        "patched_share": patches.double().mean().item(),
+        "corrected_share": corrected.double().mean().item(),
+        "uncorrected_failed_share": plain_failed.double().mean().item(),
+    }
+    return OperationModel(operation, mapping, links, corrected, patches, tolerance, report)
+
+
+def _relative(answer: Tensor, exact: Tensor) -> Tensor:
+    """Relative Frobenius error of each matrix, [num_links, F]."""
+    difference = (answer.to(exact) - exact).flatten(2)
+    return torch.linalg.norm(difference, dim=-1) / torch.linalg.norm(exact.flatten(2), dim=-1)
+
+
+def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
+    """Error of a random trunk of the same rank whose latent tensor alone is fitted, at no = 0.
+
+    Its units have random frequencies (ω₀ = 30 as usual for sine networks) and phases; the latent
+    tensor is the ridge solution for the same number of exact samples.
+    """
+    generator = torch.Generator().manual_seed(0)
+    omega = 30 * math.pi * (2 * torch.rand(config.rank, generator=generator) - 1)
+    phase = 2 * math.pi * torch.rand(config.rank, generator=generator)
+    frequencies = problem.frequencies
+    index = torch.linspace(0, len(frequencies) - 1, config.samples).round().long()
+    tests = (index[:-1] + index[1:]) // 2
+
+    def hidden(chosen: Tensor) -> Tensor:
+        x = 2 * (chosen - frequencies[0]) / (frequencies[-1] - frequencies[0]) - 1
+        return torch.sin(x[:, None] * omega.to(x) + phase.to(x))
+
+    operation = problem.operation
+    samples = operation.align(operation.exact(problem.matrices(links, frequencies[index])))
+    truth = operation.exact(problem.matrices(links, frequencies[tests]))
+    first = samples[0]
+    rows = torch.view_as_real(first).flatten(2)
+    readout, latent = project(
+        hidden(frequencies[index]), rows, rows.new_ones(rows.shape[:2]), config.rank, 1e-9
+    )
+    fitted = torch.view_as_complex(
+        (hidden(frequencies[tests]) @ readout @ latent).unflatten(-1, (-1, 2)).contiguous()
+    ).unflatten(-1, first.shape[2:])
+    reference = operation.align_to(truth, (fitted, *truth[1:])) if len(truth) == 1 else truth
+    return _relative(fitted, reference[0]).median().item()
+
+
+def _joined(parts: list[OperationModel], links: LinkSet, seconds: float) -> OperationModel:
+    reports = [part.training for part in parts]
+    weights = [part.links.num_links / links.num_links for part in parts]
+    report: dict[str, Any] = {
+        name: sum(w * r[name] for w, r in zip(weights, reports, strict=True))
+        for name in reports[0]
+        if isinstance(reports[0][name], float)
+    }
+    report["seconds_per_link"] = seconds / links.num_links
+    report["batches"] = [r["history"] for r in reports]
+    return OperationModel(
+        parts[0].operation,
+        CompactMapping.concatenate([part.mapping for part in parts]),
+        links,
+        torch.cat([part.corrected for part in parts]),
+        torch.cat([part.patches for part in parts]),
+        parts[0].tolerance,
+        report,
+    )
+
+
+class _Checkpoint:
+    """Finished batches of links in a folder; what does not fit the job is ignored."""
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str] | None,
+        operation: Operation,
+        links: LinkSet,
+        config: ModelConfig,
+    ) -> None:
+        self._folder = None if folder is None else Path(folder)
+        self._operation = operation.name
+        self._key = f"{links.fingerprint()} {config.model_dump_json()}"
+        self._device = links.device
+
+    def read(self, number: int) -> OperationModel | None:
+        file = self._file(number)
+        if file is None or not file.exists():
+            return None
+        try:
+            values = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
+            if values.pop("key") != self._key:
+                return None
+            return unpack_model(load_file(file, device=str(self._device)), values)
+        except (OSError, ValueError, KeyError, SafetensorError):
+            _log.warning("The checkpoint %s is damaged, its links are trained again.", file)
+            return None
+
+    def write(self, number: int, part: OperationModel) -> None:
+        file = self._file(number)
+        if file is None:
+            return
+        file.parent.mkdir(parents=True, exist_ok=True)
+        tensors, values = pack_model(part)
+        card = file.with_suffix(".json")
+        card.with_suffix(".tmp").write_text(json.dumps({"key": self._key, **values}))
+        card.with_suffix(".tmp").rename(card)
+        save_file(tensors, file.with_suffix(".partial"))
+        file.with_suffix(".partial").rename(file)
+
+    def _file(self, number: int) -> Path | None:
+        return self._folder and self._folder / f"{self._operation}-{number:04}.safetensors"
+
+
+@contextmanager
+def _bar(name: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
+    console = Console(stderr=True)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("links  {task.fields[figures]}"),
+        TimeRemainingColumn(),
+        console=console,
+        disable=not shown or not console.is_terminal,
+    )
+    with bar:
+        task = bar.add_task(name, total=total, figures="")
+
+        def show(done: int, figures: dict[str, float]) -> None:
+            if figures:
+                text = f"loss {figures['loss']:.1e}  residual {figures['residual']:.1e}"
+                bar.update(task, figures=text)
+            bar.advance(task, done)
+
+        yield show
+

@@ -1,0 +1,106 @@
+"""SVDBeamformer and SVDCombiner."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from blocks_common import (
+    FFT_SIZE,
+    NUM_EFFECTIVE,
+    PRECISIONS,
+    SYMBOLS,
+    TIMES,
+    close,
+    distinct,
+    grid,
+    in_time,
+    noise,
+)
+from sionna.phy.mimo import StreamManagement
+from torch import Tensor
+
+from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.solvers.exact import Exact
+
+RX_ANT, TX_ANT, STREAMS = 3, 8, 2
+SM = StreamManagement(np.ones([1, 1]), STREAMS)
+
+
+def transmit(h: Tensor, x: Tensor) -> Tensor:
+    """Received grid [batch_size, 1, num_rx_ant, num_ofdm_symbols, fft_size]."""
+    return torch.einsum("brmtnsf,btnsf->brmsf", h, x)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("time", TIMES)
+def test_streams_arrive_without_interference(time: str, precision: str) -> None:
+    dtype, tolerance = PRECISIONS[precision]
+    rg = grid(1, STREAMS)
+    x = noise(2, 1, STREAMS, SYMBOLS, FFT_SIZE, seed=1).to(dtype)
+    h = in_time(noise(2, 1, RX_ANT, 1, TX_ANT, 1, FFT_SIZE, seed=2).to(dtype), time)
+    beamformer = SVDBeamformer(rg, SM, Exact(), True, precision=precision)
+    combiner = SVDCombiner(rg, SM, Exact(), precision=precision)
+    x_precoded, h_eff = beamformer(x, h)
+    x_hat, no_eff = combiner(transmit(h, x_precoded), h, 0.125)
+
+    effective = torch.as_tensor(rg.effective_subcarrier_ind.astype(np.int64))
+    data = [0, 2, 3]  # symbol 1 carries pilots
+    close(x_hat, x[..., effective][:, :, :, data].flatten(-2), 10 * tolerance)
+    s = torch.linalg.norm(h_eff, dim=2)[:, 0]
+    expected = (0.125 / s.square())[:, None, 0, :, data].flatten(-2)
+    close(no_eff, expected, 10 * tolerance)
+    close(transmit(h, x_precoded)[..., effective], transmit(h_eff, x[..., effective]), tolerance)
+    # The strongest triplets: all the power that two streams can collect.
+    at = h[..., effective].permute(0, 1, 3, 5, 6, 2, 4)[:, 0, 0]
+    strongest = torch.linalg.svdvals(at)[..., :STREAMS].square().sum(-1)
+    close(s.square().sum(2)[:, 0], strongest, tolerance)
+    assert beamformer.stats.exact == combiner.stats.exact == 2 * distinct(time) * FFT_SIZE
+
+
+def test_no_of_each_antenna() -> None:
+    rg = grid(1, STREAMS)
+    h = in_time(noise(1, 1, RX_ANT, 1, TX_ANT, 1, FFT_SIZE, seed=2), "view")
+    y = noise(1, 1, RX_ANT, SYMBOLS, FFT_SIZE, seed=1)
+    combiner = SVDCombiner(rg, SM, Exact(), precision="double")
+    no = torch.tensor([[[0.1, 0.2, 0.4]]], dtype=torch.float64)
+    _, no_eff = combiner(y, h, no)
+    u, s, _ = SVD(STREAMS).align(SVD(STREAMS).exact(h[0, 0, :, 0, :, 0].permute(2, 0, 1)))
+    expected = ((u.abs().square() * no[0, 0, :, None]).sum(1) / s.square()).T
+    expected = expected[:, torch.as_tensor(rg.effective_subcarrier_ind.astype(np.int64))]
+    close(no_eff, expected.repeat(1, SYMBOLS - 1)[None, None], 1e-9)
+
+
+class Perturbed(Solver):
+    """Exact triplets with an error, to see that the leakage is measured."""
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        class Noisy(SVD):
+            def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
+                u, s, v = super().exact(a, no)
+                return u, s, v + 0.05 * noise(*v.shape, seed=3)
+
+        return Exact().start(Noisy(STREAMS), channels)
+
+
+def test_leakage_counts_as_noise() -> None:
+    rg = grid(1, STREAMS)
+    x = noise(8, 1, STREAMS, SYMBOLS, FFT_SIZE, seed=1)
+    h = in_time(noise(8, 1, RX_ANT, 1, TX_ANT, 1, FFT_SIZE, seed=2), "constant")
+    x_precoded = SVDBeamformer(rg, SM, Perturbed(), precision="double")(x, h)
+    combiner = SVDCombiner(rg, SM, Perturbed(), precision="double")
+    x_hat, no_eff = combiner(transmit(h, x_precoded), h, 0.0)
+    effective = torch.as_tensor(rg.effective_subcarrier_ind.astype(np.int64))
+    sent = x[..., effective][:, :, :, [0, 2, 3]].flatten(-2)
+    measured = (x_hat - sent).abs().square().mean()
+    assert 0.9 < measured / no_eff.mean() < 1.1
+    assert no_eff.shape[-1] == 3 * NUM_EFFECTIVE

@@ -1,0 +1,113 @@
+"""The command line: help, JSON, results, and one sentence for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from neumatc_mimo.cli import app, main
+
+_COMMANDS = ["scenarios", "trace", "train", "evaluate", "simulate", "report", "demo"]
+_RUNNER = CliRunner()
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and error of the command line."""
+    monkeypatch.setattr(sys, "argv", ["neumatc-mimo", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_help_shows_an_example(command: str) -> None:
+    result = _RUNNER.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"neumatc-mimo {command}" in result.output and "--json" in result.output
+
+
+def test_scenarios_as_json() -> None:
+    result = _RUNNER.invoke(app, ["scenarios", "--json"])
+    assert {"munich"} <= {scenario["name"] for scenario in json.loads(result.stdout)}
+    assert "munich" in _RUNNER.invoke(app, ["scenarios"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["simulate", "nowhere", "--exact-only"], 'no scenario file and no bundled scenario "nowh'),
+        (["evaluate", "munich", "--model", "/nonexistent/model"], "There is no model folder"),
+        (["report", "/nonexistent/report"], "run `neumatc-mimo demo` first"),
+        (["demo", "munich", "--report", "/proc/report"], "cannot be written"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    code, out, err = _main(monkeypatch, capsys, *arguments)
+    assert code == 1 and out == ""
+    assert sentence in " ".join(err.split()) and "Traceback" not in err
+
+
+def test_an_unknown_key_is_named(
+    write_scenario: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    file = write_scenario(grid={"fft_sise": 12})
+    code, _, err = _main(monkeypatch, capsys, "simulate", str(file), "--exact-only")
+    assert code == 1 and "fft_sise" in err
+
+
+def test_simulate_with_exact_blocks(write_scenario: Any) -> None:
+    arguments = ["simulate", str(write_scenario()), "--task", "downlink", "--exact-only"]
+    arguments += ["--stride", "1", "--points", "2", "--max-calls", "1"]
+    result = _RUNNER.invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    curve = json.loads(result.stdout)["downlink"]["curves"]["exact"]
+    assert len(curve["ebno_dbs"]) == 2 and curve["bler"][0] > curve["bler"][1]
+
+
+def test_demo_with_exact_blocks_writes_the_report_and_report_draws_it_again(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["demo", str(write_scenario()), "--exact-only", "--points", "2"]
+    result = _RUNNER.invoke(app, [*arguments, "--max-calls", "1", "--stride", "1"])
+    assert result.exit_code == 0, result.output
+    assert "zero forcing: exact" in result.stdout
+    names = {"summary.json", "error_curves.png", "map.png", "singular_values.png"}
+    assert {file.name for file in (tmp_path / "report").iterdir()} == names
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert {row["block"] for row in summary["block_times"]} > {"Sionna", "exact"}
+    result = _RUNNER.invoke(app, ["report", "report", "--json"])
+    assert result.exit_code == 0, result.output
+    assert {Path(file).name for file in json.loads(result.stdout)} == names
+
+
+def test_a_damaged_summary_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "summary.json").write_text("{")
+    code, _, err = _main(monkeypatch, capsys, "report", str(tmp_path))
+    assert code == 1 and "is damaged" in err
+
+
+def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
+    root = Path(__file__).parents[1]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-m", "neumatc_mimo", "scenarios", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)

@@ -1,0 +1,131 @@
+"""The pipelines: paired, reproducible, and right where theory says what comes out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from neumatc_mimo.scenario import Scenario, load_scenario
+from neumatc_mimo.simulation import (
+    PIPELINES,
+    ErrorCurve,
+    MultiUserDownlink,
+    MultiUserUplink,
+    error_curves,
+    snr_offset_db,
+    waterfall,
+)
+from neumatc_mimo.solvers.exact import Exact
+
+_SMALL: dict[str, Any] = {"block_length": 240, "stride": 2, "num_ofdm_symbols": 2}
+
+
+@pytest.fixture(scope="module")
+def scenario(write_scenario: Any) -> Scenario:
+    return load_scenario(write_scenario())
+
+
+def _pipeline(scenario: Scenario, name: str, **options: Any) -> Any:
+    kind = PIPELINES[name]
+    return kind(getattr(scenario, kind.kind), Exact(), **{**_SMALL, **options})
+
+
+@pytest.mark.parametrize("coded", [True, False])
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_two_exact_pipelines_give_identical_bits(
+    scenario: Scenario, name: str, coded: bool
+) -> None:
+    a, b = (_pipeline(scenario, name, coded=coded) for _ in range(2))
+    torch.rand(7)  # the global generator must not matter
+    a(4, 20.0)  # nor calls at another Eb/N0
+    for _ in range(2):
+        bits_a, hat_a = a(4, 0.0)
+        torch.rand(3)
+        bits_b, hat_b = b(4, 0.0)
+        assert torch.equal(bits_a, bits_b) and torch.equal(hat_a, hat_b)
+    assert bits_a.shape == hat_a.shape and bits_a.shape[:2] == (4, a.num_streams)
+
+
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_calls_and_seeds_draw_other_bits(scenario: Scenario, name: str) -> None:
+    pipeline = _pipeline(scenario, name)
+    first, second = pipeline(4, 0.0)[0], pipeline(4, 0.0)[0]
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, _pipeline(scenario, name, seed=1)(4, 0.0)[0])
+
+
+@pytest.mark.parametrize("coded", [True, False])
+@pytest.mark.parametrize("name", sorted(PIPELINES))
+def test_without_noise_all_bits_arrive(scenario: Scenario, name: str, coded: bool) -> None:
+    bits, bits_hat = _pipeline(scenario, name, coded=coded)(4, 90.0)
+    assert torch.equal(bits, bits_hat)
+
+
+def test_zero_forcing_reaches_the_theory_of_awgn(scenario: Scenario) -> None:
+    """QPSK on parallel channels of SNR 1/(σ² X_kk): BER = mean Q(√SNR)."""
+    links = scenario.multi_user
+    assert links is not None
+    pipeline = MultiUserDownlink(
+        links, Exact(), coded=False, num_bits_per_symbol=2, block_length=2, stride=1
+    )
+    for ebno_db in (-6.0, 0.0, 6.0):
+        bits, bits_hat = pipeline(64, ebno_db)
+        ber = (bits != bits_hat).double().mean().item()
+        h = links.channel(links.grid_frequencies(), dtype=torch.complex128)
+        x_diagonal = torch.linalg.inv(h @ h.mH).diagonal(dim1=-2, dim2=-1).real
+        snr = 2 * 10 ** (ebno_db / 10) / x_diagonal
+        expected = (0.5 * torch.erfc((snr / 2).sqrt())).mean().item()
+        deviation = math.sqrt(expected * (1 - expected) / bits.numel())
+        assert abs(ber - expected) < 5 * deviation + 1e-6
+
+
+def test_the_uplink_is_no_worse_than_zero_forcing(scenario: Scenario) -> None:
+    links = scenario.multi_user
+    assert links is not None
+    errors = []
+    for kind in (MultiUserDownlink, MultiUserUplink):
+        pipeline = kind(links, Exact(), coded=False, num_bits_per_symbol=2, **_SMALL)
+        bits, bits_hat = pipeline(32, 0.0)
+        errors.append((bits != bits_hat).double().mean().item())
+    assert errors[1] < 1.05 * errors[0]
+
+
+def test_curves_of_paired_solvers_agree_and_their_offset_is_zero(scenario: Scenario) -> None:
+    curves = error_curves(
+        lambda solver: MultiUserDownlink(scenario.multi_user, solver, **_SMALL),
+        {"exact": Exact(), "again": Exact()},
+        [-10.0, 0.0],
+        batch_size=8,
+        target_block_errors=20,
+        max_calls=3,
+    )
+    assert curves["exact"] == curves["again"]
+    assert curves["exact"].num_calls[0] <= 3
+    assert snr_offset_db(curves["exact"], curves["again"]) == 0.0
+
+
+def test_waterfall_brackets_the_fall(scenario: Scenario) -> None:
+    points = waterfall(_pipeline(scenario, "downlink"), num_points=3, batch_size=8)
+    assert len(points) == 3 and points == sorted(points)
+
+
+def test_offset_of_a_shifted_curve_is_the_shift() -> None:
+    ebno = [0.0, 2.0, 4.0, 6.0]
+    rates = [0.9, 0.3, 0.05, 0.005]
+    empty: list[int] = []
+    a = ErrorCurve(ebno, rates, rates, empty, empty, empty)
+    b = ErrorCurve([e + 0.25 for e in ebno], rates, rates, empty, empty, empty)
+    assert math.isclose(snr_offset_db(a, b), 0.25, abs_tol=1e-9)
+    assert math.isclose(snr_offset_db(b, a, rate="ber"), -0.25, abs_tol=1e-9)
+    assert math.isnan(snr_offset_db(a, b, (0.95, 0.99)))
+
+
+def test_wrong_links_and_blocks_are_refused(scenario: Scenario) -> None:
+    assert scenario.multi_user is not None and scenario.single_user is not None
+    with pytest.raises(ValueError, match="needs multi_user"):
+        MultiUserDownlink(scenario.single_user, Exact())
+    with pytest.raises(ValueError, match="block_length is 10000"):
+        MultiUserDownlink(scenario.multi_user, Exact(), block_length=10000)
