@@ -39,9 +39,7 @@ _err = Console(stderr=True)
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Device = Annotated[
-    str | None, typer.Option(help="cpu, cuda or cuda:N; the GPU if there is one by default.")
-]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random here.")]
 ScenarioName = Annotated[str, typer.Argument(help="Bundled name, or path of a scenario TOML.")]
 ModelFolder = Annotated[
@@ -152,7 +150,7 @@ def trace(
 def train(
     scenario: ScenarioName = "munich",
     model: ModelFolder = None,
-    device: Device = None,
+    device: Device = "cpu",
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -209,6 +207,7 @@ def simulate(
     block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
     max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 20,
     stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
     device: Device = "cpu",
     seed: Seed = 0,
     as_json: Json = False,
@@ -222,7 +221,17 @@ def simulate(
     results = {}
     for name in _tasks(loaded, task):
         results[name] = _simulate(
-            loaded, trained, name, coded, points, block_errors, max_calls, stride, device, seed
+            loaded,
+            trained,
+            name,
+            coded,
+            points,
+            block_errors,
+            max_calls,
+            stride,
+            batch_size,
+            device,
+            seed,
         )
     if as_json:
         _print_json(results)
@@ -248,6 +257,7 @@ def report(
     summary = read_summary(folder)
     loaded = _load_scenario(summary.get("scenario", {}).get("file", "munich"))
     path = model or Path("models") / loaded.name
+    # Pictures of queried results need the model; those of an exact-only run do not.
     trained = _load_model(loaded, path, "cpu") if path.is_dir() else None
     with _status("Drawing"):
         written = write_report(folder, summary, loaded, trained)
@@ -270,6 +280,7 @@ def demo(
     block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
     max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 20,
     stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
     device: Device = "cpu",
     seed: Seed = 0,
     as_json: Json = False,
@@ -296,14 +307,24 @@ def demo(
         for coded in (True, False):
             key = f"{name}, {'coded' if coded else 'uncoded'}"
             summary["simulations"][key] = _simulate(
-                loaded, trained, name, coded, points, block_errors, max_calls, stride, device, seed
+                loaded,
+                trained,
+                name,
+                coded,
+                points,
+                block_errors,
+                max_calls,
+                stride,
+                batch_size,
+                device,
+                seed,
             )
     if loaded.multi_user is not None:
         from neumatc_mimo.bench.timing import block_times
 
         with _status("Timing blocks") as status:
             times = block_times(
-                loaded.multi_user.to(device or "cpu"),
+                loaded.multi_user.to(device),
                 trained,
                 progress=lambda text: status.update(f"Timing {text}"),
             )
@@ -336,7 +357,7 @@ def _load_scenario(source: str, seed: int | None = None) -> Any:
     return load_scenario(source, seed)
 
 
-def _load_model(scenario: Any, folder: Path | None, device: str | None) -> Any:
+def _load_model(scenario: Any, folder: Path | None, device: str) -> Any:
     import neumatc_mimo as nm
 
     path = folder or Path("models") / scenario.name
@@ -344,16 +365,20 @@ def _load_model(scenario: Any, folder: Path | None, device: str | None) -> Any:
         raise FileNotFoundError(
             f"There is no model folder {path}, run `neumatc-mimo train {scenario.name}` first."
         )
-    return nm.ScenarioModel.load(path, device=device or "cpu")
+    model = nm.ScenarioModel.load(path, device=device)
+    model.check(scenario.fingerprint)
+    return model
 
 
-def _train(scenario: Any, folder: Path | None, device: str | None, seed: int) -> Any:
+def _train(scenario: Any, folder: Path | None, device: str, seed: int) -> Any:
     import neumatc_mimo as nm
 
     path = folder or Path("models") / scenario.name
     _probe_folder(path)
     begin = time.perf_counter()
-    model = nm.train(scenario, seed=seed, device=device, progress=True)
+    # Finished links are kept beside the model: an interrupted training resumes from there.
+    checkpoint = path.with_name(f".{path.name}-training")
+    model = nm.train(scenario, seed=seed, device=device, progress=True, checkpoint=checkpoint)
     seconds = time.perf_counter() - begin
     model.save(path)
     return model, path, seconds
@@ -394,14 +419,15 @@ def _simulate(
     block_errors: int,
     max_calls: int,
     stride: int,
-    device: str | None,
+    batch_size: int,
+    device: str,
     seed: int,
 ) -> dict[str, Any]:
     from neumatc_mimo.simulation import PIPELINES, error_curves, snr_offset_db, waterfall
     from neumatc_mimo.solvers.exact import Exact
 
     kind = PIPELINES[name]
-    links = getattr(scenario, kind.kind).to(device or "cpu")
+    links = getattr(scenario, kind.kind).to(device)
     solvers = {"exact": Exact()} | ({} if model is None else {"queried": model})
     begin = time.perf_counter()
 
@@ -418,11 +444,12 @@ def _simulate(
             text = f"{label}: {solver}, point {point + 1}, {errors} block errors"
             progress.update(bar, description=text, completed=sum(done.values()))
 
-        ebno_dbs = waterfall(factory(Exact()), num_points=num_points)
+        ebno_dbs = waterfall(factory(Exact()), num_points=num_points, batch_size=batch_size)
         curves = error_curves(
             factory,
             solvers,
             ebno_dbs,
+            batch_size=batch_size,
             target_block_errors=block_errors,
             max_calls=max_calls,
             progress=show,
@@ -487,6 +514,11 @@ def _demo_table(summary: dict[str, Any]) -> Table:
         )
     table.add_section()
     if summary.get("model"):
+        for operation, figures in summary["model"]["training"].items():
+            share = figures.get("patched_share")
+            if share is not None:
+                label = f"{operation.replace('_', ' ')}: subcarriers patched"
+                table.add_row(label, f"{100 * share:.2f} %")
         table.add_row("training, both models", f"{summary['model']['seconds']:.0f} s")
         table.add_row("model size", f"{summary['model']['mega_bytes']:.1f} MB")
     return table

@@ -104,7 +104,7 @@ class Pipeline(ABC):
         if coded:
             self._encoder = LDPC5GEncoder(round(coderate * block_length), block_length, **options)
             self._decoder = LDPC5GDecoder(
-                self._encoder, num_iter=num_iter, hard_out=True, **options
+                self._encoder, cn_update="boxplus", num_iter=num_iter, hard_out=True, **options
             )
         self._options = options
         self._build(solver)
@@ -167,13 +167,14 @@ class Pipeline(ABC):
 
         symbols = torch.cat([_interleave(self._mapper(coded)), self._mapper(filling)], dim=-1)
         llr = self._transmit(
-            symbols.unflatten(-1, self._grid),
+            symbols.reshape(*symbols.shape[:-1], *self._grid),
             self._h[link],
             link,
             self.noise_power(point),
             generator,
         )
-        llr = llr[..., :num_used].unflatten(-1, (-1, self._num_blocks, self._num_bits_per_symbol))
+        parts = (-1, self._num_blocks, self._num_bits_per_symbol)
+        llr = llr[..., :num_used].reshape(*shape[:2], *parts)
         llr = llr.transpose(-3, -2).flatten(-2)  # [.., num_blocks, block_length]
         bits_hat = self._decoder(llr.contiguous()) if self.coded else (llr > 0).to(bits.dtype)
         return bits, bits_hat

@@ -68,6 +68,7 @@ def test_an_unknown_key_is_named(
 def test_simulate_with_exact_blocks(write_scenario: Any) -> None:
     arguments = ["simulate", str(write_scenario()), "--task", "downlink", "--exact-only"]
     arguments += ["--stride", "1", "--points", "2", "--max-calls", "1"]
+    arguments += ["--batch-size", "4"]
     result = _RUNNER.invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     curve = json.loads(result.stdout)["downlink"]["curves"]["exact"]
@@ -78,8 +79,9 @@ def test_demo_with_exact_blocks_writes_the_report_and_report_draws_it_again(
     write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ["demo", str(write_scenario()), "--exact-only", "--points", "2"]
-    result = _RUNNER.invoke(app, [*arguments, "--max-calls", "1", "--stride", "1"])
+    file = write_scenario(single_user=None)  # test_simulation has all three transmissions
+    arguments = ["demo", str(file), "--exact-only", "--points", "2", "--max-calls", "1"]
+    result = _RUNNER.invoke(app, [*arguments, "--stride", "1", "--batch-size", "4"])
     assert result.exit_code == 0, result.output
     assert "zero forcing: exact" in result.stdout
     names = {"summary.json", "error_curves.png", "map.png", "singular_values.png"}

@@ -97,7 +97,7 @@ def test_curves_of_paired_solvers_agree_and_their_offset_is_zero(scenario: Scena
     curves = error_curves(
         lambda solver: MultiUserDownlink(scenario.multi_user, solver, **_SMALL),
         {"exact": Exact(), "again": Exact()},
-        [-10.0, 0.0],
+        [-5.0, 5.0, 15.0],
         batch_size=8,
         target_block_errors=20,
         max_calls=3,
