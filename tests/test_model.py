@@ -1,0 +1,309 @@
+"""Scenario models: training, answers, certificates, files. One small model serves most tests."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+import neumatc_mimo as nm
+from neumatc_mimo.noise import NoiseAxis
+from neumatc_mimo.operations import PseudoInverse
+from neumatc_mimo.recognition import probe_subcarriers, recognise
+from neumatc_mimo.scenario.resources import scenarios_folder
+from neumatc_mimo.solvers import Channels
+
+TOML = """
+name = "small"
+seed = 1
+[deepmimo]
+path = "{path}"
+[array]
+bs = [4, 4]
+[grid]
+fft_size = 512
+subcarrier_spacing = 60e3
+[multi_user]
+users_per_link = 3
+num_links = 3
+[single_user]
+ue = [2, 1]
+num_streams = 1
+num_links = 2
+[model]
+rank = 96
+svd_rank = 48
+width = 192
+samples = 96
+collocation = 256
+"""
+
+
+@pytest.fixture(scope="module")
+def scenario(tmp_path_factory: pytest.TempPathFactory) -> nm.Scenario:
+    file = tmp_path_factory.mktemp("scenario") / "small.toml"
+    file.write_text(TOML.format(path=scenarios_folder() / "data/munich_3p5"))
+    return nm.load_scenario(file)
+
+
+@pytest.fixture(scope="module")
+def model(scenario: nm.Scenario) -> nm.ScenarioModel:
+    return nm.train(scenario, progress=False)
+
+
+def _unsampled(links: nm.LinkSet) -> torch.Tensor:
+    """Frequencies between the subcarriers: no sample lies there."""
+    return links.grid_frequencies()[5:-5:7] + 0.37 * links.subcarrier_spacing
+
+
+@pytest.mark.parametrize("no", [0.0, 1e-3, 1.0])
+def test_queried_filters_are_the_exact_ones(
+    scenario: nm.Scenario, model: nm.ScenarioModel, no: float
+) -> None:
+    links = scenario.multi_user
+    assert links is not None
+    frequencies = _unsampled(links)
+    (w,) = model.query("pseudo_inverse", frequencies, no=no)
+    h = links.channel(frequencies, dtype=torch.complex128)
+    (stacked,) = PseudoInverse().exact(h, no)
+    exact = stacked[..., : links.num_cols, :]
+    error = torch.linalg.norm(w - exact, dim=(-2, -1)) / torch.linalg.norm(exact, dim=(-2, -1))
+    assert w.shape == (3, len(frequencies), 16, 3)
+    assert error.median() < 1e-2
+
+
+def test_queried_triplets_satisfy_their_equations(
+    scenario: nm.Scenario, model: nm.ScenarioModel
+) -> None:
+    links = scenario.single_user
+    assert links is not None
+    frequencies = _unsampled(links)
+    u, s, v = model.query("svd", frequencies)
+    h = links.channel(frequencies)
+    largest = torch.linalg.svdvals(h)[..., :1]
+    assert torch.linalg.norm(h @ v - u * s[..., None, :]) < 1e-2 * torch.linalg.norm(s)
+    assert ((s - largest).abs() / largest).median() < 1e-3
+
+
+def test_every_grid_answer_is_proven(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
+    """What the patches left in place passes the certificate at the powers it was made for."""
+    part = model.models["pseudo_inverse"]
+    frequencies = part.links.grid_frequencies()
+    everyone = torch.arange(3)
+    components = part.components(frequencies, everyone, torch.zeros(3), aligned=True)
+    a = part.links.channel(frequencies, aligned=True)
+    proof = part.operation.certificate(a, components, 0.0, part.tolerance)
+    assert proof.ok.double().mean() > 0.999
+
+
+def test_training_stays_within_its_budget_and_beats_an_untrained_trunk(
+    model: nm.ScenarioModel,
+) -> None:
+    report = model.training["pseudo_inverse"]
+    assert report["exact_samples_per_link"] <= 96
+    assert report["error_median"] < 0.2 * report["untrained_error"]
+
+
+def test_training_repeats_bit_for_bit(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
+    again = nm.train(scenario, progress=False)
+    for name, part in model.models.items():
+        for key, tensor in part.mapping.tensors().items():
+            assert torch.equal(tensor, again.models[name].mapping.tensors()[key]), (name, key)
+
+
+def test_files_round_trip(model: nm.ScenarioModel, tmp_path: Path) -> None:
+    folder = model.save(tmp_path / "model")
+    loaded = nm.ScenarioModel.load(folder)
+    frequencies = _unsampled(model.models["svd"].links)
+    for name in model.models:
+        for mine, theirs in zip(
+            model.query(name, frequencies), loaded.query(name, frequencies), strict=True
+        ):
+            assert torch.equal(mine, theirs)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_saving_replaces_the_model_as_a_whole(model: nm.ScenarioModel, tmp_path: Path) -> None:
+    model.save(tmp_path / "model")
+    (tmp_path / "model" / "stale").touch()
+    model.save(tmp_path / "model")
+    assert not (tmp_path / "model" / "stale").exists()
+
+
+def test_unwritable_folder(model: nm.ScenarioModel, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="cannot be written"):
+        model.save(tmp_path / "file" / "model")
+
+
+def test_damaged_files_are_refused(model: nm.ScenarioModel, tmp_path: Path) -> None:
+    folder = model.save(tmp_path / "model")
+    with pytest.raises(FileNotFoundError, match=r"model\.json is missing"):
+        nm.ScenarioModel.load(tmp_path)
+    tensors = folder / "svd.safetensors"
+    tensors.write_bytes(tensors.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        nm.ScenarioModel.load(folder)
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        nm.ScenarioModel.load(folder)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(ValueError, match="damaged"):
+        nm.ScenarioModel.load(folder)
+
+
+def test_another_scenario_is_refused(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
+    model.check(scenario.fingerprint)
+    with pytest.raises(ValueError, match="other data"):
+        model.check("another")
+
+
+def test_query_refuses_what_it_was_not_trained_for(model: nm.ScenarioModel) -> None:
+    inside = torch.zeros(1)
+    with pytest.raises(ValueError, match="band"):
+        model.query("pseudo_inverse", torch.tensor([1e9]))
+    with pytest.raises(ValueError, match="trained from 0 to 1"):
+        model.query("pseudo_inverse", inside, no=2.0)
+    with pytest.raises(ValueError, match="no model of"):
+        model.query("qr", inside)
+    with pytest.raises(ValueError, match="links"):
+        model.query("svd", inside, links=[7])
+
+
+class _InterruptedError(Exception):
+    pass
+
+
+def test_interrupted_training_resumes(
+    scenario: nm.Scenario, model: nm.ScenarioModel, tmp_path: Path
+) -> None:
+    seen: list[float] = []
+
+    def stop(figures: dict[str, float]) -> None:
+        seen.append(figures["link"])
+        if figures["link"] == 2:
+            raise _InterruptedError
+
+    with pytest.raises(_InterruptedError):
+        nm.train(scenario, progress=False, checkpoint=tmp_path / "c", callback=stop)
+    resumed: list[float] = []
+    again = nm.train(
+        scenario,
+        progress=False,
+        checkpoint=tmp_path / "c",
+        callback=lambda figures: resumed.append(figures["link"]),
+    )
+    assert resumed[0] == 2.0
+    assert not (tmp_path / "c").exists()
+    mine = model.models["pseudo_inverse"].mapping.latents[0]
+    assert torch.equal(mine, again.models["pseudo_inverse"].mapping.latents[0])
+
+
+def _start(
+    model: nm.ScenarioModel, h: torch.Tensor, no: torch.Tensor | None = None, **settings: object
+) -> tuple[torch.Tensor, object]:
+    links = model.models["pseudo_inverse"].links
+    channels = Channels(h, links.grid_frequencies(), no, settings.pop("links", None))
+    answers = model.start(PseudoInverse(), channels, **settings)
+    return answers.tile(slice(0, h.shape[1])), answers.counts
+
+
+@pytest.mark.parametrize("no", [None, 1e-2])
+@pytest.mark.parametrize("certify", ["link", "call"])
+def test_recognised_up_to_phase_delay_order_and_gain(
+    scenario: nm.Scenario, model: nm.ScenarioModel, no: float | None, certify: str
+) -> None:
+    links = scenario.multi_user
+    assert links is not None
+    frequencies = links.grid_frequencies()
+    h = links.channel(frequencies, [2, 0])
+    delay = torch.tensor([3e-8, -2e-7, 1.1e-6], dtype=torch.float64)
+    turns = frequencies[:, None] * delay + torch.tensor([0.1, 0.7, 0.3])
+    changed = h[..., [2, 0, 1], :] * torch.exp(-2j * torch.pi * turns)[..., None].to(h.dtype)
+    changed = changed * (torch.tensor([1.0, 5.0, 0.3])[:, None] if no is None else 3.0)
+    noise = None if no is None else torch.full((2,), no)
+    answer, counts = _start(model, changed, noise, certify=certify)
+    exact = PseudoInverse().solve(
+        changed.to(torch.complex128), 0.0 if no is None else noise[:, None].double()
+    )
+    assert counts.links_recalled == 2
+    error = torch.linalg.norm(answer.w - exact.w, dim=(-2, -1))
+    assert (error / torch.linalg.norm(exact.w, dim=(-2, -1))).median() < 1e-2
+
+
+def test_unknown_channels_are_computed_exactly(model: nm.ScenarioModel) -> None:
+    generator = torch.Generator().manual_seed(0)
+    h = torch.randn(2, 512, 3, 16, dtype=torch.complex64, generator=generator)
+    answer, counts = _start(model, h)
+    assert torch.equal(answer.w, PseudoInverse().solve(h).w)
+    assert (counts.links_unknown, counts.exact, counts.queried) == (2, 1024, 0)
+
+
+def test_known_and_unknown_items_in_one_batch(
+    scenario: nm.Scenario, model: nm.ScenarioModel
+) -> None:
+    links = scenario.multi_user
+    assert links is not None
+    h = links.channel(links.grid_frequencies(), [1])
+    both = torch.cat([torch.roll(h, 9, dims=1), h])
+    answer, counts = _start(model, both)
+    exact = PseudoInverse().solve(both.to(torch.complex128))
+    assert (counts.links_recalled, counts.links_unknown) == (1, 1)
+    assert torch.linalg.norm(answer.w - exact.w) < 2e-2 * torch.linalg.norm(exact.w)
+
+
+def test_almost_the_same_link_is_not_recognised(
+    scenario: nm.Scenario,
+) -> None:
+    """Each path's length changed by up to 5 cm, as for a user who moved that far."""
+    links = scenario.multi_user
+    assert links is not None
+    generator = torch.Generator().manual_seed(0)
+    change = 0.05 * (2 * torch.rand(links.delays.shape, generator=generator) - 1)
+    wave = torch.exp(-2j * torch.pi * change * links.carrier_frequency / 299792458.0)
+    moved = nm.LinkSet(**(vars(links) | {"coefficients": links.coefficients * wave}))
+    probes = links.grid_frequencies()[probe_subcarriers(512)]
+    reference = links.channel(probes, aligned=True)
+    found = recognise(moved.channel(probes), probes, links, reference, None, any_gain=True)
+    same = recognise(links.channel(probes), probes, links, reference, None, any_gain=True)
+    assert found.links.tolist() == [-1, -1, -1]
+    assert same.links.tolist() == [0, 1, 2]
+
+
+def test_a_wrong_link_index_is_not_believed(
+    scenario: nm.Scenario, model: nm.ScenarioModel
+) -> None:
+    links = scenario.multi_user
+    assert links is not None
+    h = links.channel(links.grid_frequencies(), [0])
+    _, counts = _start(model, h, links=torch.tensor([1]))
+    assert counts.links_unknown == 1
+
+
+def test_noise_outside_the_range_is_exact_with_a_warning(
+    scenario: nm.Scenario, model: nm.ScenarioModel
+) -> None:
+    links = scenario.multi_user
+    assert links is not None
+    h = links.channel(links.grid_frequencies(), [0])
+    with pytest.warns(UserWarning, match="noise powers"):
+        answer, counts = _start(model, h, torch.tensor([50.0]))
+    assert counts.queried == counts.corrected == 0
+    assert torch.equal(answer.w, PseudoInverse().solve(h, torch.tensor([[50.0]])).w)
+
+
+def test_noise_axis_interpolates_filters() -> None:
+    axis = NoiseAxis(1e-4, 1.0, 8)
+    assert torch.equal(axis.weights(axis.nodes), torch.eye(8, dtype=torch.float64))
+    values = torch.tensor([0.0, 3e-4, 0.02, 0.9], dtype=torch.float64)
+
+    def gain(no: torch.Tensor) -> torch.Tensor:
+        return 1.0 / (1.0 + no)
+
+    assert (axis.weights(values) @ gain(axis.nodes) - gain(values)).abs().max() < 1e-3
+    assert axis.contains(torch.tensor([0.0, 1.0, 1.1, -0.1])).tolist() == [True, True, False, False]
+    assert math.isclose(axis.nodes[-1].item(), 1.0)
