@@ -310,7 +310,9 @@ class ModelAnswers(Answers):
         power = no[self._known].to(self._gain) / self._gain[:, 0].square()
         mapping = model.mapping
         self._folded = tuple(
-            torch.einsum("lrqn,lq->lrn", latent[self._links], mapping.noise.weights(power).to(latent))
+            torch.einsum(
+                "lrqn,lq->lrn", latent[self._links], mapping.noise.weights(power).to(latent)
+            )
             for latent in mapping.latents
         )
         self._readout = mapping.trunk.readout[self._links]

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from blocks_common import FFT_SIZE, NUM_EFFECTIVE, SYMBOLS, close, grid, noise
 from sionna.phy.mimo import StreamManagement
 
-from blocks_common import FFT_SIZE, NUM_EFFECTIVE, SYMBOLS, close, grid, noise
 from neumatc_mimo.blocks import MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
 from neumatc_mimo.solvers.exact import Exact
 

@@ -274,9 +274,7 @@ def test_almost_the_same_link_is_not_recognised(
     assert same.links.tolist() == [0, 1, 2]
 
 
-def test_a_wrong_link_index_is_not_believed(
-    scenario: nm.Scenario, model: nm.ScenarioModel
-) -> None:
+def test_a_wrong_link_index_is_not_believed(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
     links = scenario.multi_user
     assert links is not None
     h = links.channel(links.grid_frequencies(), [0])

@@ -65,7 +65,16 @@ class SolverBlock(Block):
         self._time_varying = time_varying
         self.stats = Counts()
 
-        fft_size = int(resource_grid.fft_size)
+        # Plain integers: Sionna's are partly NumPy's, which torch.compile takes for data.
+        self._num_tx = int(stream_management.num_tx)
+        self._num_rx = int(stream_management.num_rx)
+        self._num_rx_per_tx = int(stream_management.num_rx_per_tx)
+        self._num_streams_per_tx = int(stream_management.num_streams_per_tx)
+        self._num_streams_per_rx = int(stream_management.num_streams_per_rx)
+        self._num_symbols = int(resource_grid.num_ofdm_symbols)
+        self._num_effective = int(resource_grid.num_effective_subcarriers)
+        self._fft_size = fft_size = int(resource_grid.fft_size)
+
         index = torch.arange(fft_size, dtype=torch.float64, device=self.device)
         effective = torch.as_tensor(resource_grid.effective_subcarrier_ind, dtype=torch.int64)
         self.register_buffer(
@@ -172,7 +181,7 @@ def check_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
     """Refuse a tensor of another shape; None stands for any size."""
     sizes = list(tensor.shape)
     if len(sizes) != len(shape) or any(
-        wanted not in (None, size) for size, wanted in zip(sizes, shape, strict=True)
+        wanted is not None and size != wanted for size, wanted in zip(sizes, shape, strict=True)
     ):
         wanted_text = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name} has the shape {sizes}, [{wanted_text}] is needed.")

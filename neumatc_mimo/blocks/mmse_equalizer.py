@@ -240,15 +240,12 @@ class MMSEEqualizer(Receiver):
 
     def _check(self, y: Tensor, h_hat: Tensor) -> None:
         check_complex(y=y, h_hat=h_hat)
-        rg, sm = self._resource_grid, self._stream_management
-        symbols, streams = rg.num_ofdm_symbols, sm.num_streams_per_tx
+        streams, symbols = (self._num_tx, self._num_streams_per_tx), self._num_symbols
         check_shape(
-            "h_hat",
-            h_hat,
-            (None, sm.num_rx, None, sm.num_tx, streams, symbols, rg.num_effective_subcarriers),
+            "h_hat", h_hat, (None, self._num_rx, None, *streams, symbols, self._num_effective)
         )
-        check_shape("y", y, (*h_hat.shape[:3], symbols, rg.fft_size))
-        num_streams, num_rx_ant = len(self._desired[0]), h_hat.shape[2]
+        check_shape("y", y, (*h_hat.shape[:3], symbols, self._fft_size))
+        num_streams, num_rx_ant = self._num_streams_per_rx, h_hat.shape[2]
         if num_streams > num_rx_ant:
             raise ValueError(
                 f"{num_streams} streams are more than the {num_rx_ant} antennas of a receiver."

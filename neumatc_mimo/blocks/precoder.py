@@ -99,13 +99,12 @@ class Precoder(SolverBlock):
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         check_complex(x=x, h=h)
-        rg, sm = self._resource_grid, self._stream_management
-        grid = (rg.num_ofdm_symbols, rg.fft_size)
-        check_shape("h", h, (None, sm.num_rx, None, sm.num_tx, None, *grid))
-        check_shape("x", x, (h.shape[0], sm.num_tx, sm.num_streams_per_tx, *grid))
-        if sm.num_streams_per_tx > h.shape[4]:
+        grid = (self._num_symbols, self._fft_size)
+        check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
+        check_shape("x", x, (h.shape[0], self._num_tx, self._num_streams_per_tx, *grid))
+        if self._num_streams_per_tx > h.shape[4]:
             raise ValueError(
-                f"{sm.num_streams_per_tx} streams are more than the {h.shape[4]} antennas of a "
+                f"{self._num_streams_per_tx} streams are more than the {h.shape[4]} antennas of a "
                 "transmitter."
             )
 

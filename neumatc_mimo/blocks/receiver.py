@@ -46,12 +46,10 @@ class Receiver(SolverBlock):
 
         :return: x_hat and no_eff, [batch_size, num_tx, num_streams, num_data_symbols]
         """
-        sm, rg = self._stream_management, self._resource_grid
-        shape = (y.shape[0], sm.num_rx, sm.num_streams_per_rx)
-        num_subcarriers = int(rg.num_effective_subcarriers)
-        x_hat = y.new_empty(*shape, y.shape[3], num_subcarriers)
-        no_eff = y.real.new_empty(*shape, len(groups), num_subcarriers)
-        for rx in range(sm.num_rx):
+        shape = (y.shape[0], self._num_rx, self._num_streams_per_rx)
+        x_hat = y.new_empty(*shape, y.shape[3], self._num_effective)
+        no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
+        for rx in range(self._num_rx):
             for group, symbols in enumerate(groups):
                 for tile, w, scale, noise in combiners(rx, group):
                     no_eff[:, rx, :, group, tile] = noise.mT
@@ -63,10 +61,9 @@ class Receiver(SolverBlock):
 
     def _extract(self, z: Tensor) -> Tensor:
         """Data symbols of all transmitters' streams from the receivers' streams."""
-        sm = self._stream_management
         z = take(z.flatten(1, 2), 1, self._stream_ind)
         # [batch_size, num_tx, num_streams, num_ofdm_symbols, num_effective_subcarriers]
-        z = z.reshape(z.shape[0], sm.num_tx, sm.num_streams_per_tx, *z.shape[2:])
+        z = z.reshape(z.shape[0], self._num_tx, self._num_streams_per_tx, *z.shape[2:])
         return self._data_symbols(z)
 
 
@@ -85,8 +82,8 @@ class DataSymbols:
         pattern = resource_grid.pilot_pattern
         # A stable sort keeps the data symbols, whose mask is zero, in their order.
         order = torch.argsort(pattern.mask.flatten(-2), dim=-1, stable=True)
-        self._index = order[..., : pattern.num_data_symbols].to(device)
-        self._is_all = pattern.num_data_symbols == pattern.mask[0, 0].numel()
+        self._index = order[..., : int(pattern.num_data_symbols)].to(device)
+        self._is_all = self._index.shape == order.shape
 
     def __call__(self, z: Tensor) -> Tensor:
         z = z.flatten(-2)

@@ -104,7 +104,7 @@ class SVDBeamformer(Precoder):
         if power != "uniform":
             raise ValueError(f'power is {power!r}, it must be "uniform".')
         check_single_user(stream_management)
-        self._operation = SVD(stream_management.num_streams_per_tx)
+        self._operation = SVD(self._num_streams_per_tx)
 
     def call(
         self, x: Tensor, h: Tensor, links: Tensor | None = None
@@ -118,8 +118,8 @@ class SVDBeamformer(Precoder):
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         super()._check(x, h)
-        if self._stream_management.num_streams_per_tx > h.shape[2]:
+        if self._num_streams_per_tx > h.shape[2]:
             raise ValueError(
-                f"{self._stream_management.num_streams_per_tx} streams are more than the "
+                f"{self._num_streams_per_tx} streams are more than the "
                 f"{h.shape[2]} antennas of the receiver."
             )

@@ -107,7 +107,7 @@ class SVDCombiner(Receiver):
             time_varying=time_varying,
         )
         check_single_user(stream_management)
-        self._operation = SVD(stream_management.num_streams_per_tx)
+        self._operation = SVD(self._num_streams_per_tx)
 
     def call(
         self, y: Tensor, h: Tensor, no: float | Tensor, links: Tensor | None = None
@@ -139,8 +139,8 @@ class SVDCombiner(Receiver):
 
     def _check(self, y: Tensor, h: Tensor) -> None:
         check_complex(y=y, h=h)
-        rg, num_streams = self._resource_grid, self._operation.num_streams
-        grid = (rg.num_ofdm_symbols, rg.fft_size)
+        num_streams = self._num_streams_per_tx
+        grid = (self._num_symbols, self._fft_size)
         check_shape("h", h, (None, 1, None, 1, None, *grid))
         check_shape("y", y, (h.shape[0], 1, h.shape[2], *grid))
         if num_streams > min(h.shape[2], h.shape[4]):

@@ -99,12 +99,11 @@ class ZFPrecoder(Precoder):
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         super()._check(x, h)
-        sm = self._stream_management
-        num_rows = sm.num_rx_per_tx * h.shape[2]
-        if num_rows != sm.num_streams_per_tx:
+        num_rows = self._num_rx_per_tx * h.shape[2]
+        if num_rows != self._num_streams_per_tx:
             raise ValueError(
-                f"{sm.num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of a "
-                f"transmitter's channel, its {sm.num_streams_per_tx} streams need as many."
+                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of a "
+                f"transmitter's channel, its {self._num_streams_per_tx} streams need as many."
             )
 
     def _regularization(self, alpha: float | Tensor, h: Tensor) -> Tensor | None:

@@ -167,9 +167,7 @@ def fit(
     report.history.append({"round": float(config.rounds), "loss": loss})
     latents = _latents(latent, shapes, complex_valued, scales, len(nodes))
     mapping = CompactMapping(
-        Trunk(
-            trunk.frequency.float(), trunk.phase.float(), (readout * amplitude[:, None]).float()
-        ),
+        Trunk(trunk.frequency.float(), trunk.phase.float(), (readout * amplitude[:, None]).float()),
         problem.noise,
         latents,
         shapes,
@@ -248,7 +246,10 @@ def _split(
     num_nodes: int,
 ) -> Components:
     """Components [l, P, q, *shape] from stacked real rows [l, P, n]."""
-    sizes = [num_nodes * math.prod(s) * (2 if c else 1) for s, c in zip(shapes, complex_valued, strict=True)]
+    sizes = [
+        num_nodes * math.prod(s) * (2 if c else 1)
+        for s, c in zip(shapes, complex_valued, strict=True)
+    ]
     parts = rows.split(sizes, dim=-1)
     return tuple(
         unpack(part.unflatten(-1, (num_nodes, -1)).contiguous(), shape, c) * scale
@@ -264,7 +265,9 @@ def _latents(
     num_nodes: int,
 ) -> tuple[Tensor, ...]:
     components = _split(latent, shapes, complex_valued, scales, num_nodes)
-    return tuple(pack(c, len(s)).float().contiguous() for c, s in zip(components, shapes, strict=True))
+    return tuple(
+        pack(c, len(s)).float().contiguous() for c, s in zip(components, shapes, strict=True)
+    )
 
 
 def _relative_loss(fitted: Components, exact: Components, points: Tensor) -> float:

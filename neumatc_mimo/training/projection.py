@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 
-def project(hidden: Tensor, targets: Tensor, weights: Tensor, rank: int, ridge: float) -> tuple[
-    Tensor, Tensor
-]:
+def project(
+    hidden: Tensor, targets: Tensor, weights: Tensor, rank: int, ridge: float
+) -> tuple[Tensor, Tensor]:
     r"""Best readout and latent tensor of rank r for given hidden units.
 
     Minimises :math:`\sum_i w_i \|h_i^T Z - y_i\|^2 + \lambda \|Z\|^2` over Z [width, n] and

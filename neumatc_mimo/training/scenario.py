@@ -171,7 +171,9 @@ def _certified(
         few = slice(1, None, 16)
         exact = operation.exact(a[:, few].to(torch.complex128), 0.0)
         answer = mapping(frequencies[part][few], torch.zeros(links.num_links))
-        exact = operation.align_to(exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True)))
+        exact = operation.align_to(
+            exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True))
+        )
         errors.append(_relative(answer[0], exact[0]))
     # One correction step costs a few matrix products; it is bought only where it is needed.
     corrected = plain_failed.any(-1)
@@ -312,4 +314,3 @@ def _bar(name: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str
             bar.advance(task, done)
 
         yield show
-
