@@ -499,7 +499,7 @@ def _demo_table(summary: dict[str, Any]) -> Table:
     table.add_section()
     for run in (summary.get("simulations") or {}).values():
         if run.get("offset_db") is not None:
-            table.add_row(f"{run['title']}: queried − exact", f"{run['offset_db']:+.3f} dB")
+            table.add_row(f"{run['title']}, offset", f"{run['offset_db']:+.3f} dB")
         else:
             errors = run["curves"]["exact"]["block_errors"]
             table.add_row(f"{run['title']}: block errors a point", f"{min(errors)} at least")
@@ -556,7 +556,9 @@ def _curve_table(name: str, run: dict[str, Any]) -> Table:
 
 
 def _label(key: str) -> str:
-    return key.removesuffix("_db").replace("_", " ").replace("sir", "SIR")
+    return (
+        key.removesuffix("_db").replace("_percentile", " %").replace("_", " ").replace("sir", "SIR")
+    )
 
 
 def _number(key: str, value: float) -> str:

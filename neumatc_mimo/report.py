@@ -14,7 +14,6 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-import numpy as np
 import torch
 from matplotlib import pyplot as plt
 
@@ -113,8 +112,11 @@ def finite(value: Any) -> Any:
 
 
 def _error_curves(simulations: Mapping[str, Any]) -> Any:
-    figure, axes = plt.subplots(1, len(simulations), figsize=(4.2 * len(simulations), 3.8))
-    for axis, (name, run) in zip(np.atleast_1d(axes), simulations.items(), strict=True):
+    columns = min(2, len(simulations))
+    rows = -(-len(simulations) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False)
+    # A last panel without a curve stays empty.
+    for axis, (name, run) in zip(axes.flat, simulations.items(), strict=False):
         rate = "bler" if run["coded"] else "ber"
         for style, (solver, curve) in zip(_STYLES, run["curves"].items(), strict=False):
             rates = [value or math.nan for value in curve[rate]]

@@ -104,13 +104,13 @@ def block_times(
             },
         ),
     ):
-        calls = {"limit: apply a known filter": limit, **ours, "Sionna": sionna}
+        calls = {"limit (known filter)": limit, **ours, "Sionna": sionna}
         seconds = {}
         for name, call in calls.items():
             if progress is not None:
                 progress(f"{task}: {name}")
             seconds[name] = median_seconds(call)
-        floor = seconds["limit: apply a known filter"]
+        floor = seconds["limit (known filter)"]
         results += [
             BlockTime(task, n, s, seconds["Sionna"] / s, seconds["exact"] / s, s / floor)
             for n, s in reversed(seconds.items())

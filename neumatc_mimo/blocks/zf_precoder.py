@@ -102,8 +102,8 @@ class ZFPrecoder(Precoder):
         num_rows = self._num_rx_per_tx * h.shape[2]
         if num_rows != self._num_streams_per_tx:
             raise ValueError(
-                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of a "
-                f"transmitter's channel, its {self._num_streams_per_tx} streams need as many."
+                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of "
+                f"a transmitter's channel, its {self._num_streams_per_tx} streams need as many."
             )
 
     def _regularization(self, alpha: float | Tensor, h: Tensor) -> Tensor | None:

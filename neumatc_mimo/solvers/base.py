@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -80,13 +80,13 @@ class Solver(ABC):
         """
 
 
-@dataclass
 class ExactAnswers(Answers):
     """Answers computed from the channel itself, once per subcarrier."""
 
-    operation: Operation
-    channels: Channels
-    counts: Counts = field(default_factory=Counts)
+    def __init__(self, operation: Operation, channels: Channels) -> None:
+        self.operation = operation
+        self.channels = channels
+        self.counts = Counts()
 
     def tile(self, subcarriers: slice) -> Any:
         a = self._matrices(subcarriers)
@@ -99,11 +99,11 @@ class ExactAnswers(Answers):
         return a
 
 
-@dataclass
 class AlignedAnswers(ExactAnswers):
     """Exact answers whose free phases and order are fixed along the whole grid."""
 
-    def __post_init__(self) -> None:
+    def __init__(self, operation: Operation, channels: Channels) -> None:
+        super().__init__(operation, channels)
         parts = [
             self.operation.exact(self._matrices(tile), self.channels.noise(subcarriers=tile))
             for tile in tiles(self.channels.a)
