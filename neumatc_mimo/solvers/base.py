@@ -116,11 +116,12 @@ class AlignedAnswers(ExactAnswers):
         return self.operation.answer(part, self.channels.noise(subcarriers=subcarriers))
 
 
-def tiles(a: Tensor, size: int = 256) -> list[slice]:
+def tiles(a: Tensor, size: int = 252) -> list[slice]:
     """Slices that cover the subcarriers of a [num_items, num_frequencies, ...].
 
     On a CPU a tile holds about ``size`` matrices, so that it stays in the second-level cache, but
-    never so few subcarriers that copies break up into single cache lines. Elsewhere a tile holds
+    never so few subcarriers that copies break up into single cache lines. The size is no power of
+    two: rows of 256 subcarriers would fall into the same cache sets. Elsewhere a tile holds
     some 2^22 entries: enough to fill a GPU, little beside the channel itself.
     """
     num_items, num_subcarriers = a.shape[:2]
