@@ -135,8 +135,16 @@ class SVD(Operation):
         return u, s * gain[..., :1], v
 
     def answer(self, components: Components, no: Tensor | float = 0.0) -> Triplets:
+        """The triplets strongest first at every matrix, whatever branch they belong to.
+
+        Where two singular values nearly cross, which branch continues which depends on the
+        spacing of the samples; the order by strength does not, so solvers with different samples
+        put the same symbols on the same streams.
+        """
         del no
-        return Triplets(*components)
+        u, s, v = components
+        order = s.argsort(dim=-1, descending=True)
+        return Triplets(*_apply(u, s, v, order, torch.ones_like(u[..., 0, :])))
 
 
 def _normalised(v: Tensor) -> tuple[Tensor, Tensor]:

@@ -126,10 +126,10 @@ class SingleUserConfig(_Section):
 class ModelConfig(_Section):
     """How the models of the scenario are trained; every key is optional."""
 
-    rank: PositiveInt = 256
+    rank: PositiveInt = 288
     svd_rank: PositiveInt = 64
     width: PositiveInt = 640
-    noise_nodes: Annotated[int, Field(ge=2)] = 7
+    noise_nodes: Annotated[int, Field(ge=2)] = 8
     samples: PositiveInt = 256
     collocation: PositiveInt = 819
     rounds: PositiveInt = 2
