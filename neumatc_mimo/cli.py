@@ -564,6 +564,8 @@ def _label(key: str) -> str:
 def _number(key: str, value: float) -> str:
     if key.endswith("_db"):
         return f"{value:.1f} dB"
+    if "_over_" in key:
+        return f"{value:.2f} ×"
     return f"{100 * value:.2f} %"
 
 

@@ -58,10 +58,29 @@ def _inverse(model: Any, links: LinkSet, no: float, num_frequencies: int | None)
         "filter_error_max_db": _db(error.max()),
     }
     if no == 0:
+        result["error_over_eckart_young"] = _over_bound(model, links)
         sir = torch.cat([ratio for ratio in ratios if ratio is not None])
         result["sir_5th_percentile_db"] = float(torch.quantile(sir, 0.05))
         result["sir_median_db"] = float(sir.median())
     return result
+
+
+def _over_bound(model: Any, links: LinkSet, num_links: int = 8) -> float:
+    """Median over links of the mapping's error over the Eckart-Young bound at its rank.
+
+    The mapping alone, without corrections and patches, at no = 0 on every third subcarrier;
+    aligned samples with real and imaginary parts side by side, as the basis is real.
+    """
+    mapping = model.models["pseudo_inverse"].mapping
+    frequencies = links.grid_frequencies()[1::3]
+    ratios = []
+    for link in range(min(num_links, links.num_links)):
+        h = links.channel(frequencies, [link], aligned=True, dtype=torch.complex128)[0]
+        exact = PseudoInverse().exact(h)[0][:, : links.num_cols]
+        (w,) = mapping.select(torch.tensor([link], device=h.device))(frequencies, torch.zeros(1))
+        error = torch.linalg.norm(w[0, :, : links.num_cols] - exact) / torch.linalg.norm(exact)
+        ratios.append(float(error) / metrics.eckart_young(exact.flatten(1), mapping.trunk.rank))
+    return sorted(ratios)[len(ratios) // 2]
 
 
 def _svd(model: Any, links: LinkSet, num_frequencies: int | None) -> Any:
