@@ -23,7 +23,7 @@ from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.recognition import Recognised, probe_subcarriers, recognise
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver, tiles
+from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 
 FORMAT_VERSION = 1
@@ -309,13 +309,9 @@ class ModelAnswers(Answers):
         # A common gain c turns the problem into that of A at the noise power no / c^2.
         power = no[self._known].to(self._gain) / self._gain[:, 0].square()
         mapping = model.mapping
-        self._folded = tuple(
-            torch.einsum(
-                "lrqn,lq->lrn", latent[self._links], mapping.noise.weights(power).to(latent)
-            )
-            for latent in mapping.latents
-        )
-        self._readout = mapping.trunk.readout[self._links]
+        chosen = mapping.select(self._links)
+        self._folded = chosen.at_noise(power)
+        self._readout = chosen.trunk.readout
         self._x = mapping.coordinate(frequencies)
         if trusted:
             _, on_grid = model.grid_index(frequencies)
@@ -509,4 +505,4 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     )
 
 
-__all__ = ["FORMAT_VERSION", "OperationModel", "ScenarioModel", "tiles"]
+__all__ = ["FORMAT_VERSION", "OperationModel", "ScenarioModel"]

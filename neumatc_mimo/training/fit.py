@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neumatc_mimo.certified import select
 from neumatc_mimo.mapping import CompactMapping, Trunk, pack, unpack
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation
@@ -91,7 +92,7 @@ def fit(
     Algorithm 1 of NeuMatC with closed-form steps. Each round (1) solves the supervised term of
     Eq. (3) for readout and latent tensors by variable projection; (2) evaluates the structure
     residual at the collocation points and lowers it there by Newton steps of the operation
-    (``Operation.correct``, for the inverse Newton-Schulz), which need the matrix but no exact
+    (``Operation.refine``, for the inverse Newton-Schulz), which need the matrix but no exact
     result; (3) where the residual still exceeds the threshold, promotes the worst points to
     exact samples, as long as the budget lasts. Points whose residual the steps brought below the
     threshold enter the next projection; failed ones stay out.
@@ -158,9 +159,9 @@ def fit(
         promote = _worst(residual, failed, config.promoted)
         if promote.any():
             update = operation.align_to(_exact(operation, a, nodes, promote), fitted)
-            exact = _where(promote, update, exact)
+            exact = select(promote, update, exact)
             supervised = supervised | promote
-        targets = _where(supervised, exact, refined)
+        targets = select(supervised, exact, refined)
         targets = tuple(torch.where(_like(supervised | ~failed, c), c, 0) for c in targets)
         usable = supervised | ~failed
     report.exact_samples_per_link = supervised.double().sum(-1).mean().item()
@@ -232,10 +233,6 @@ def _column_scale(component: Tensor, where: Tensor, num_dims: int) -> Tensor:
 
 def _like(mask: Tensor, component: Tensor) -> Tensor:
     return mask.reshape(mask.shape + (1,) * (component.ndim - mask.ndim))
-
-
-def _where(mask: Tensor, yes: Components, no: Components) -> Components:
-    return tuple(torch.where(_like(mask, y), y, n) for y, n in zip(yes, no, strict=True))
 
 
 def _split(
