@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,23 +37,39 @@ def certify(
     failed = ~(ok | better)
     if bool(failed.any()):
         counts.exact += int(failed.sum())
-        components = replace_exact(operation, a, components, no, failed)
+        components = repair(operation, a, components, no, torch.zeros_like(failed), failed)
     return components
 
 
-def replace_exact(
-    operation: Operation, a: Tensor, components: Components, no: Tensor | float, where: Tensor
+def repair(
+    operation: Operation,
+    a: Tensor,
+    components: Components,
+    no: Tensor | float,
+    corrected: Tensor,
+    exactly: Tensor,
 ) -> Components:
-    """Components with the exact ones, in the same gauge, at the marked matrices."""
-    noise: Tensor | float = no
-    if isinstance(no, Tensor) and no.ndim:
-        noise = no.expand(where.shape)[where]
-    exact = operation.exact(a[where], noise)
-    exact = operation.align_to(exact, tuple(c[where] for c in components))
-    patched = tuple(c.clone() for c in components)
-    for into, value in zip(patched, exact, strict=True):
-        into[where] = value.to(into.dtype)
-    return patched
+    """Components with a correction step at some matrices, and exact ones at others.
+
+    :param corrected: [num_items, num_subcarriers] matrices that take a step
+    :param exactly: [num_items, num_subcarriers] matrices that are computed exactly
+    """
+    for where, step in ((corrected, operation.correct), (exactly, _exact_in(operation))):
+        if bool(where.any()):
+            noise: Tensor | float = no
+            if isinstance(no, Tensor) and no.ndim:
+                noise = no.expand(where.shape)[where]
+            fixed = step(a[where], tuple(c[where] for c in components), noise)
+            components = tuple(
+                c.index_put((where,), value.to(c.dtype))
+                for c, value in zip(components, fixed, strict=True)
+            )
+    return components
+
+
+def _exact_in(operation: Operation) -> Callable[[Tensor, Components, Tensor | float], Components]:
+    """The exact components in the gauge of given ones."""
+    return lambda a, like, no: operation.align_to(operation.exact(a, no), like)
 
 
 def select(where: Tensor, yes: Components, no: Components) -> Components:

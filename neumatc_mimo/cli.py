@@ -40,6 +40,10 @@ _EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+ScenarioSeed = Annotated[
+    int | None,
+    typer.Option(min=0, help="Seed of the user groups; the scenario file's by default."),
+]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random here.")]
 ScenarioName = Annotated[str, typer.Argument(help="Bundled name, or path of a scenario TOML.")]
 ModelFolder = Annotated[
@@ -151,6 +155,11 @@ def train(
     scenario: ScenarioName = "munich",
     model: ModelFolder = None,
     device: Device = "cpu",
+    rank: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rank of the pseudo-inverse's trunk; the scenario's by default."),
+    ] = None,
+    scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -158,7 +167,7 @@ def train(
 
     Example: [cyan]neumatc-mimo train munich --model models/munich[/cyan]
     """
-    loaded = _load_scenario(scenario)
+    loaded = _load_scenario(scenario, scenario_seed, rank)
     trained, folder, seconds = _train(loaded, model, device, seed)
     summary = _model_summary(trained) | {"folder": str(folder), "seconds": seconds}
     if as_json:
@@ -172,11 +181,16 @@ def evaluate(
     scenario: ScenarioName = "munich",
     model: ModelFolder = None,
     device: Device = "cpu",
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of the user groups; the file's by default.")
-    ] = None,
+    scenario_seed: ScenarioSeed = None,
+    seed: Seed = 0,
     num_frequencies: Annotated[
         int | None, typer.Option(min=1, help="Spread subcarriers to use; all by default.")
+    ] = None,
+    num_receivers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Links whose MMSE block is compared with Sionna's; all by default."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -184,12 +198,18 @@ def evaluate(
 
     Example: [cyan]neumatc-mimo evaluate munich --num-frequencies 512[/cyan]
     """
-    loaded = _load_scenario(scenario, seed)
+    loaded = _load_scenario(scenario, scenario_seed)
     trained = _load_model(loaded, model, device)
     from neumatc_mimo.bench.fidelity import fidelity
 
     with _status("Comparing queried with exact results"):
-        results = fidelity(trained, loaded, num_frequencies=num_frequencies)
+        results = fidelity(
+            trained,
+            loaded,
+            num_frequencies=num_frequencies,
+            num_receivers=num_receivers,
+            seed=seed,
+        )
     if as_json:
         _print_json(results)
     else:
@@ -205,10 +225,11 @@ def simulate(
     coded: Annotated[bool, typer.Option(help="LDPC-coded, or uncoded, transmission.")] = True,
     points: Annotated[int, typer.Option(min=2, help="Eb/N0 points.")] = 5,
     block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
-    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 20,
+    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 80,
     stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
     batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
     device: Device = "cpu",
+    scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -216,7 +237,7 @@ def simulate(
 
     Example: [cyan]neumatc-mimo simulate munich --task downlink --points 6[/cyan]
     """
-    loaded = _load_scenario(scenario)
+    loaded = _load_scenario(scenario, scenario_seed)
     trained = None if exact_only else _load_model(loaded, model, device)
     results = {}
     for name in _tasks(loaded, task):
@@ -278,10 +299,11 @@ def demo(
     ] = False,
     points: Annotated[int, typer.Option(min=2, help="Eb/N0 points of a curve.")] = 5,
     block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
-    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 20,
+    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 80,
     stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
     batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
     device: Device = "cpu",
+    scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -290,7 +312,7 @@ def demo(
     Example: [cyan]neumatc-mimo demo munich --report report[/cyan]
     """
     begin = time.perf_counter()
-    loaded = _load_scenario(scenario)
+    loaded = _load_scenario(scenario, scenario_seed)
     _probe_folder(folder)
     trained, summary = None, _scenario_summary(loaded, scenario)
     from neumatc_mimo.report import write_report
@@ -301,7 +323,7 @@ def demo(
         from neumatc_mimo.bench.fidelity import fidelity
 
         with _status("Comparing queried with exact results"):
-            summary["fidelity"] = fidelity(trained, loaded, num_frequencies=512)
+            summary["fidelity"] = fidelity(trained, loaded, num_frequencies=512, num_receivers=8)
     summary["simulations"] = {}
     for name in _tasks(loaded, Task.ALL):
         for coded in (True, False):
@@ -351,10 +373,14 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _load_scenario(source: str, seed: int | None = None) -> Any:
-    from neumatc_mimo.scenario import load_scenario
+def _load_scenario(source: str, seed: int | None = None, rank: int | None = None) -> Any:
+    from neumatc_mimo.scenario import Scenario, load_scenario
 
-    return load_scenario(source, seed)
+    scenario = load_scenario(source, seed)
+    if rank is None:
+        return scenario
+    model = scenario.config.model.model_copy(update={"rank": rank})
+    return Scenario(scenario.config.model_copy(update={"model": model}))
 
 
 def _load_model(scenario: Any, folder: Path | None, device: str) -> Any:
@@ -565,7 +591,9 @@ def _number(key: str, value: float) -> str:
     if key.endswith("_db"):
         return f"{value:.1f} dB"
     if "_over_" in key:
-        return f"{value:.2f} ×"
+        return f"{value:.3g} ×"
+    if key.startswith("rank"):
+        return f"{value:.0f}" if "ratio" not in key else f"{100 * value:.3f} %"
     return f"{100 * value:.2f} %"
 
 

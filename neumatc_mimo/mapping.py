@@ -1,9 +1,9 @@
-"""NeuMatC's compact mapping: a trunk of sine units and one latent tensor per component."""
+"""NeuMatC's compact mapping: a trunk along the parameter, a latent tensor for each component."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,33 +11,48 @@ from torch import Tensor
 
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components
+from neumatc_mimo.units import Table, Units
 
 
 @dataclass(frozen=True)
 class Trunk:
-    r"""φ(x; θ) = readout^T sin(ω x + b): one hidden layer of sine units (NeuMatC, Section 2.1).
+    r"""φ(x; θ) = readout^T u(x): one hidden layer of units (NeuMatC, Section 2.1).
 
-    :param frequency: ω, [width]
-    :param phase: b, [width]
-    :param readout: [num_links, width, rank]
+    Without a readout φ is u itself; where the units are local, a query then touches the few of
+    them that differ from zero.
+
+    :param units: u, [B] → [B, width]
+    :param readout: [num_links, width, rank], or None
     """
 
-    frequency: Tensor
-    phase: Tensor
-    readout: Tensor
+    units: Units
+    readout: Tensor | None = None
 
     @property
     def rank(self) -> int:
         """Number r of basis functions."""
-        return self.readout.shape[-1]
+        return self.units.width if self.readout is None else self.readout.shape[-1]
 
-    def hidden(self, x: Tensor) -> Tensor:
-        """Hidden units at x [B] in [-1, 1]: [B, width]."""
-        return torch.sin(x[:, None] * self.frequency + self.phase)
+    def table(self, x: Tensor) -> Table:
+        """The units at x [B], float32; many tiles share it."""
+        return self.units.table(x, torch.float32)
+
+    def read(self, table: Table, points: slice) -> tuple[slice, Tensor]:
+        """The consecutive functions that do not vanish at some points of a table, and their values.
+
+        :return: functions, and [num_links or 1, b, w]
+        """
+        units, values = table.read(points)
+        if self.readout is None:
+            return units, values[None]
+        return slice(0, self.rank), values @ self.readout[:, units]
 
     def __call__(self, x: Tensor) -> Tensor:
-        """φ at x [B]: [num_links, B, rank]."""
-        return self.hidden(x) @ self.readout
+        """φ at x [B]: [num_links or 1, B, rank]."""
+        functions, values = self.read(self.table(x), slice(0, len(x)))
+        full = values.new_zeros(*values.shape[:-1], self.rank)
+        full[..., functions] = values
+        return full
 
 
 @dataclass(frozen=True)
@@ -46,66 +61,82 @@ class CompactMapping:
 
     With p = (x, no) the basis is the product φ_a(x) ψ_j(no) of the trunk's functions and those of
     the noise axis. A call has one noise power per link: ψ is folded into the latent tensor first,
-    [rank, nodes, n] → [rank, n], so that a subcarrier costs ``rank`` multiplications an entry
-    whatever the number of nodes.
+    [rank, nodes, n] → [rank, n], so that the number of nodes costs nothing per subcarrier.
 
     :param trunk: φ
     :param noise: ψ
-    :param latents: C_i, [num_links, rank, nodes, n1 * n2 (* 2 where complex, interleaved)]
-    :param shapes: (n1, n2, …) of each component
-    :param complex_valued: whether component i is complex
+    :param latents: C_i, [num_links, rank, nodes or 1, n] with n real numbers as :class:`Layout`
+        tells; a component that doesn't depend on the noise power has one node
+    :param layouts: how each component is stored
     :param band: lowest and highest frequency in Hz; x = -1 and 1
     """
 
     trunk: Trunk
     noise: NoiseAxis
     latents: tuple[Tensor, ...]
-    shapes: tuple[tuple[int, ...], ...]
-    complex_valued: tuple[bool, ...]
+    layouts: tuple[Layout, ...]
     band: tuple[float, float]
 
     @property
     def num_links(self) -> int:
         """Number of links."""
-        return self.trunk.readout.shape[0]
+        return self.latents[0].shape[0]
 
     def coordinate(self, frequencies: Tensor) -> Tensor:
-        """x in [-1, 1] of frequencies [B] in Hz, float32 after a float64 subtraction."""
+        """x in [-1, 1] of frequencies [B] in Hz, float64."""
         low, high = self.band
-        half = (high - low) / 2
-        x = (frequencies.to(torch.float64) - (low + high) / 2) / half
-        return x.to(self.trunk.frequency)
+        return (frequencies.to(torch.float64) - (low + high) / 2) / ((high - low) / 2)
 
-    def at_noise(self, no: Tensor) -> tuple[Tensor, ...]:
-        """Latent tensors with the noise powers [num_links] folded in: [num_links, rank, n]."""
+    def at_noise(self, no: Tensor) -> Components:
+        """Latent tensors with noise powers folded in.
+
+        :param no: [num_links], or [num_links, P] for P noise powers at once
+
+        :return: [num_links, rank, *shape], or [num_links, rank, P or 1, *shape]
+        """
+        weights = self.noise.weights(no)
         return tuple(
-            torch.einsum("lrqn,lq->lrn", latent, self.noise.weights(no).to(latent))
-            for latent in self.latents
+            layout.unpack(
+                (c if no.ndim > 1 else c[:, :, 0])
+                if c.shape[2] == 1
+                else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
+            )
+            for c, layout in zip(self.latents, self.layouts, strict=True)
         )
 
     def __call__(self, frequencies: Tensor, no: Tensor) -> Components:
         """Components at frequencies [B] (Hz) and noise powers [num_links]: [num_links, B, ...]."""
-        basis = self.trunk(self.coordinate(frequencies))
-        folded = self.at_noise(no)
-        return tuple(self.component(i, basis, folded[i]) for i in range(len(folded)))
+        table = self.trunk.table(self.coordinate(frequencies))
+        return self.evaluate(table, slice(0, len(frequencies)), self.at_noise(no))
 
-    def component(self, i: int, basis: Tensor, folded: Tensor) -> Tensor:
-        """Component i from basis values [num_links, B, rank] and its folded latent tensor."""
-        return unpack(basis @ folded, self.shapes[i], self.complex_valued[i])
+    def evaluate(self, table: Table, points: slice, folded: Components) -> Components:
+        """Components at some points of the trunk's table, from latent tensors at one noise power.
+
+        :return: [num_links, b, ...] each
+        """
+        functions, basis = self.trunk.read(table, points)
+        return tuple(_contract(basis, latent[:, functions]) for latent in folded)
 
     def select(self, links: Tensor) -> CompactMapping:
-        """The mapping of some links, in the order given."""
-        trunk = replace(self.trunk, readout=self.trunk.readout[links])
-        return replace(self, trunk=trunk, latents=tuple(c[links] for c in self.latents))
+        """The mapping of some links, in the order given; one link is a view."""
+        if len(links) == 1:
+            link = int(links)
+            return self._each(lambda t: t[link : link + 1])
+        return self._each(lambda t: t[links])
 
     def to(self, device: torch.device | str) -> CompactMapping:
         """The mapping on another device."""
-        trunk = Trunk(*(t.to(device) for t in vars(self.trunk).values()))
-        return replace(self, trunk=trunk, latents=tuple(c.to(device) for c in self.latents))
+        return self._each(lambda t: t.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> CompactMapping:
+        readout = self.trunk.readout
+        trunk = Trunk(self.trunk.units, None if readout is None else change(readout))
+        return replace(self, trunk=trunk, latents=tuple(change(c) for c in self.latents))
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
-        named = {f"trunk.{name}": tensor for name, tensor in vars(self.trunk).items()}
+        readout = self.trunk.readout
+        named = {} if readout is None else {"readout": readout}
         return named | {f"latent.{i}": latent for i, latent in enumerate(self.latents)}
 
     @property
@@ -115,20 +146,56 @@ class CompactMapping:
 
     @staticmethod
     def concatenate(parts: Sequence[CompactMapping]) -> CompactMapping:
-        """One mapping of all the links of several."""
-        trunk = replace(parts[0].trunk, readout=torch.cat([m.trunk.readout for m in parts]))
+        """One mapping of all the links of several with the same units."""
+        trunk = parts[0].trunk
+        if trunk.readout is not None:
+            readouts = [m.trunk.readout for m in parts if m.trunk.readout is not None]
+            trunk = Trunk(trunk.units, torch.cat(readouts))
         latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
         return replace(parts[0], trunk=trunk, latents=latents)
 
 
-def pack(component: Tensor, num_dims: int) -> Tensor:
-    """A component [..., *shape] of ``num_dims`` dimensions as real rows [..., n]."""
-    flat = component.flatten(-num_dims)
-    return torch.view_as_real(flat).flatten(-2) if flat.is_complex() else flat
+@dataclass(frozen=True)
+class Layout:
+    """How a component stands in rows of real numbers.
+
+    A complex entry is a pair, interleaved. A Hermitian matrix takes as many numbers as it has
+    entries: its lower triangle holds real parts, the strict upper one imaginary parts.
+
+    :param shape: of one matrix of the component
+    :param kind: "real", "complex" or "hermitian"
+    """
+
+    shape: tuple[int, ...]
+    kind: str
+
+    @property
+    def size(self) -> int:
+        """Real numbers of one matrix."""
+        return math.prod(self.shape) * (2 if self.kind == "complex" else 1)
+
+    def pack(self, component: Tensor) -> Tensor:
+        """A component [..., *shape] as real rows [..., size]."""
+        if self.kind == "hermitian":
+            component = component.real.tril() + component.imag.triu(1)
+        flat = component.flatten(-len(self.shape)).resolve_conj()
+        return torch.view_as_real(flat).flatten(-2) if self.kind == "complex" else flat
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """The inverse of :meth:`pack`, without a copy where it is not Hermitian."""
+        if self.kind == "complex":
+            rows = torch.view_as_complex(rows.unflatten(-1, (-1, 2)))
+        matrix = rows.unflatten(-1, self.shape)
+        if self.kind != "hermitian":
+            return matrix
+        lower, upper = matrix.tril(), matrix.triu(1)
+        return torch.complex(lower + lower.tril(-1).mT, upper - upper.mT)
 
 
-def unpack(rows: Tensor, shape: tuple[int, ...], complex_valued: bool) -> Tensor:
-    """The inverse of :func:`pack`, without a copy."""
-    if complex_valued:
-        rows = torch.view_as_complex(rows.unflatten(-1, (math.prod(shape), 2)))
-    return rows.unflatten(-1, shape)
+def _contract(basis: Tensor, latent: Tensor) -> Tensor:
+    """Real basis [num_links or 1, b, w] times a latent tensor [num_links, w, *shape]."""
+    shape = latent.shape[2:]
+    if not latent.is_complex():
+        return (basis @ latent.flatten(2)).unflatten(-1, shape)
+    rows = basis @ torch.view_as_real(latent).flatten(2)
+    return torch.view_as_complex(rows.unflatten(-1, (*shape, 2)))

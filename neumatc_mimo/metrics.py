@@ -97,10 +97,17 @@ def singular_decay(samples: Tensor) -> Tensor:
     return values / values[0]
 
 
+def eckart_young_bounds(samples: Tensor) -> Tensor:
+    """Smallest relative error on the samples of any real trunk of rank 0, 1, 2, …, float64."""
+    energy = singular_decay(samples.to(torch.complex128)).square()
+    rest = energy.flip(0).cumsum(0).flip(0)
+    return (rest / rest[0]).sqrt()
+
+
 def eckart_young(samples: Tensor, rank: int) -> float:
     """Smallest relative error that any real trunk of this rank can reach on the samples."""
-    energy = singular_decay(samples).double().square()
-    return float((energy[rank:].sum() / energy.sum()).sqrt())
+    bounds = eckart_young_bounds(samples)
+    return float(bounds[rank]) if rank < len(bounds) else 0.0
 
 
 def _powers(g: Tensor) -> tuple[Tensor, Tensor]:

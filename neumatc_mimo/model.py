@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from neumatc_mimo import certified
-from neumatc_mimo.mapping import CompactMapping, Trunk
+from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
@@ -25,8 +25,9 @@ from neumatc_mimo.recognition import Recognised, probe_subcarriers, recognise
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.units import Table, make_units
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,10 @@ class OperationModel:
     :param operation: the operation
     :param mapping: the compact mappings of the aligned links
     :param links: the links
-    :param corrected: [num_links] links whose answers need one correction step with the channel
+    :param corrected: [num_links, fft_size] grid subcarriers that take one correction step with the
+        channel
     :param patches: [num_links, fft_size] grid subcarriers that are computed exactly
+    :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
     """
@@ -47,32 +50,35 @@ class OperationModel:
     links: LinkSet
     corrected: Tensor
     patches: Tensor
+    unseen: Tensor
     tolerance: Tolerance
     training: dict[str, Any]
 
-    def components(
-        self, frequencies: Tensor, links: Tensor, no: Tensor, *, aligned: bool = False
-    ) -> Components:
-        """Certified components at frequencies [F] in Hz of links [l], noise powers [l].
+    def components(self, frequencies: Tensor, links: Tensor, no: Tensor) -> Components:
+        """Certified components of the aligned links [l] at frequencies [F] in Hz, noise powers [l].
 
         Corrections and patches need the channel, which comes from the links' paths.
         """
-        mapping = self.mapping.select(links)
-        a = self.links.channel(frequencies, links, aligned=True)
-        noise = no[:, None].to(a.real.dtype)
-        components = mapping(frequencies, no)
-        fixed = self.operation.correct(a, components, noise)
-        components = certified.select(
-            self.corrected[links][:, None].expand(a.shape[:2]), fixed, components
-        )
-        where = self.patched(frequencies, links)
-        if bool(where.any()):
-            components = certified.replace_exact(self.operation, a, components, noise, where)
-        if aligned:
+        components = self.mapping.select(links)(frequencies, no)
+        index, _ = self.grid_index(frequencies)
+        corrected, patched = self.corrected[links][:, index], self.patches[links][:, index]
+        needed = (corrected | patched).any(0)
+        if not bool(needed.any()):
             return components
+        a = self.links.channel(frequencies[needed], links, aligned=True)
+        noise = no[:, None].to(a.real.dtype)
+        few = tuple(c[:, needed] for c in components)
+        few = certified.repair(
+            self.operation, a, few, noise, corrected[:, needed], patched[:, needed]
+        )
+        for c, value in zip(components, few, strict=True):
+            c[:, needed] = value
+        return components
+
+    def row_phases(self, frequencies: Tensor, links: Tensor) -> Tensor:
+        """e^{-j2πfτ} of the rows, which the aligned links lack, [l, F, K] complex64."""
         turns = frequencies[:, None] * self.links.row_delays[links][:, None]
-        left = torch.exp(-2j * torch.pi * (turns - turns.round())).to(a.dtype)
-        return self.operation.scale(components, left, left.new_ones(*left.shape[:-1], a.shape[-1]))
+        return torch.exp(-2j * torch.pi * (turns - turns.round())).to(torch.complex64)
 
     def grid_index(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
         """Nearest grid subcarrier of frequencies [F], and whether they lie on the grid."""
@@ -80,11 +86,6 @@ class OperationModel:
         position = frequencies / spacing + size // 2
         index = position.round().clamp(0, size - 1)
         return index.long(), (position - index).abs() < 1e-3
-
-    def patched(self, frequencies: Tensor, links: Tensor) -> Tensor:
-        """Where links [l] keep exact results: at grid subcarriers, [l, F]."""
-        index, on_grid = self.grid_index(frequencies)
-        return self.patches[links][:, index] & on_grid
 
     @property
     def num_bytes(self) -> int:
@@ -99,6 +100,7 @@ class OperationModel:
             self.links.to(device),
             self.corrected.to(device),
             self.patches.to(device),
+            self.unseen.to(device),
             self.tolerance,
             self.training,
         )
@@ -143,9 +145,11 @@ class ScenarioModel(Solver):
                 f"no reaches from {power.min().item():g} to {power.max().item():g}, the model "
                 f"was trained from 0 to {model.mapping.noise.highest:g}."
             )
-        components = model.components(frequencies, links, power.to(frequencies.device))
-        answer = model.operation.answer(components)
-        return (answer.w,) if operation == "pseudo_inverse" else tuple(answer)
+        power = power.to(frequencies.device)
+        components = model.components(frequencies, links, power)
+        noise = power[:, None].float() if bool(power.any()) else 0.0
+        answer = model.operation.answer(components, noise, model.row_phases(frequencies, links))
+        return model.operation.results(answer)
 
     def residual(
         self,
@@ -159,7 +163,7 @@ class ScenarioModel(Solver):
         frequencies = model.links.check_frequencies(frequencies)
         links = model.links.check_links(links)
         power = torch.full((len(links),), no, dtype=torch.float64)
-        components = model.components(frequencies, links, power, aligned=True)
+        components = model.components(frequencies, links, power)
         a = model.links.channel(frequencies, links, aligned=True)
         return model.operation.residual(a, components, no)
 
@@ -293,117 +297,121 @@ class ModelAnswers(Answers):
         self.counts = Counts()
         self._model, self._channels, self._certify = model, channels, certify
         self._tolerance = tolerance or model.tolerance
-        frequencies = channels.frequencies.to(model.links.device)
-        self._frequencies = frequencies
+        self._frequencies = frequencies = channels.frequencies.to(model.links.device)
         found = self._recognise()
         trusted = certify is not None
         items = torch.arange(channels.a.shape[0], device=channels.a.device)
         self._known = items[found.links >= 0] if trusted else items
         self._unknown = items[found.links < 0] if trusted else items[:0]
-        self._links = found.links[self._known]
-        self._found = found
         self.counts.links_recalled = len(self._known)
         self.counts.links_unknown = len(self._unknown)
-        self._gain = found.gain[self._known].abs().to(channels.a.real.dtype)
-        no = torch.zeros(len(items)) if channels.no is None else channels.no
-        # A common gain c turns the problem into that of A at the noise power no / c^2.
-        power = no[self._known].to(self._gain) / self._gain[:, 0].square()
-        mapping = model.mapping
-        chosen = mapping.select(self._links)
-        self._folded = chosen.at_noise(power)
-        self._readout = chosen.trunk.readout
-        self._x = mapping.coordinate(frequencies)
-        if trusted:
-            _, on_grid = model.grid_index(frequencies)
-            self._exactly = model.patched(frequencies, self._links) | ~on_grid
-            self._patched_only = on_grid
-            low, high = model.links.band
-            margin = model.links.subcarrier_spacing / 2
-            if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
-                _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
-            self._correct = model.corrected[self._links]
-        self._any_correct = trusted and bool(self._correct.any())
-        self._rest = (
-            Exact().start(
-                model.operation,
-                Channels(
-                    channels.a[self._unknown],
-                    channels.frequencies,
-                    None if channels.no is None else channels.no[self._unknown],
-                ),
-            )
-            if len(self._unknown)
-            else None
-        )
+        self._rest = None
+        if len(self._unknown):
+            no = None if channels.no is None else channels.no[self._unknown]
+            others = Channels(channels.a[self._unknown], channels.frequencies, no)
+            self._rest = Exact().start(model.operation, others)
+        if not len(self._known):
+            return
+        links = found.links[self._known]
+        # Rows of the given channel over those of the aligned link.
+        self._rows = found.rows(frequencies, self._known)
+        order = found.order[self._known]
+        in_order = torch.arange(order.shape[1], device=order.device)
+        self._order = None if not trusted or bool((order == in_order).all()) else order
+        self._noise: Tensor | float = 0.0
+        power = torch.zeros(len(links), dtype=torch.float64, device=links.device)
+        if channels.no is not None:
+            # A common gain c turns the problem into that of A at the noise power no / c^2.
+            power = channels.no[self._known] / found.gain[self._known, 0].abs().square()
+            self._noise = power[:, None].to(channels.a.real.dtype)
+        self._mapping = model.mapping.select(links)
+        self._folded = self._mapping.at_noise(power)
+        self._x = model.mapping.coordinate(frequencies)
+        self._table = model.mapping.trunk.table(self._x)
+        if certify == "link":
+            self._repair(links)
 
     def tile(self, subcarriers: slice) -> Any:
-        operation = self._model.operation
+        operation, rest = self._model.operation, self._rest
+        if rest is None:
+            return self._recalled(subcarriers)
+        before = rest.counts.exact
+        others = rest.tile(subcarriers)
+        self.counts.exact += rest.counts.exact - before
         if not len(self._known):
-            assert self._rest is not None
-            answer = self._rest.tile(subcarriers)
-            self.counts.exact = self._rest.counts.exact
-            return answer
-        noise = self._channels.noise(self._known)
-        known = operation.answer(self._query(subcarriers, noise), noise)
-        if self._rest is None:
-            return known
-        before = self._rest.counts.exact
-        others = self._rest.tile(subcarriers)
-        self.counts.exact += self._rest.counts.exact - before
-        merged = []
-        for mine, other in zip(known, others, strict=True):
-            both = mine.new_empty(len(self._known) + len(self._unknown), *mine.shape[1:])
-            both[self._known], both[self._unknown] = mine, other.to(mine.dtype)
-            merged.append(both)
-        return type(known)(*merged)
+            return others
+        known = self._recalled(subcarriers)
+        return operation.merge([known, others], [self._known, self._unknown])
 
-    def _query(self, subcarriers: slice, noise: Tensor | float) -> Components:
-        model, operation = self._model, self._model.operation
-        mapping = model.mapping
-        basis = mapping.trunk.hidden(self._x[subcarriers]) @ self._readout
-        components = tuple(
-            mapping.component(i, basis, folded) for i, folded in enumerate(self._folded)
-        )
-        left = self._found.phases(self._frequencies[subcarriers], self._known)
-        size = self._gain[:, None]
-        right = left.new_ones(1).expand(*left.shape[:-1], model.links.num_cols)
-        ordered = self._ordered(components)
-        components = operation.scale(ordered, left / size, right)
-        components = operation.amplify(components, size)
+    def _recalled(self, subcarriers: slice) -> Any:
+        """Answer for the known items."""
+        operation = self._model.operation
+        components = self._evaluated(self._table, subcarriers)
         if self._certify is None:
-            self.counts.queried += basis.shape[0] * basis.shape[1]
-            return components
-        if self._certify == "call":
-            a = self._channels.a[self._known, subcarriers].contiguous()
-            return certified.certify(operation, a, components, noise, self._tolerance, self.counts)
-        where = self._exactly[:, subcarriers]
-        num_exact = int(where.sum())
-        if not self._any_correct and not num_exact:
-            self.counts.queried += where.numel()
-            return components
-        a = self._channels.a[self._known, subcarriers].contiguous()
-        if self._any_correct:
-            fixed = operation.correct(a, components, noise)
-            mask = self._correct[:, None].expand(a.shape[:2])
-            all_corrected = bool(self._correct.all())
-            components = fixed if all_corrected else certified.select(mask, fixed, components)
-            self.counts.corrected += int((mask & ~where).sum())
-            self.counts.queried += int((~mask & ~where).sum())
+            self.counts.queried += len(self._known) * components[0].shape[1]
+        elif self._certify == "call":
+            a = self._aligned(subcarriers)
+            components = certified.certify(
+                operation, a, components, self._noise, self._tolerance, self.counts
+            )
         else:
-            self.counts.queried += where.numel() - num_exact
-        if num_exact:
-            components = certified.replace_exact(operation, a, components, noise, where)
-            patched = int((where & self._patched_only[subcarriers]).sum())
-            self.counts.patched += patched
-            self.counts.exact += num_exact - patched
+            self._put_repaired(components, subcarriers)
+        return operation.answer(components, self._noise, self._rows[:, subcarriers])
+
+    def _evaluated(self, table: Table, points: slice) -> Components:
+        """Components of the known items, rows in the order of the given channel."""
+        dtype = self._channels.a.dtype
+        components = tuple(
+            c.to(dtype if c.is_complex() else dtype.to_real())
+            for c in self._mapping.evaluate(table, points, self._folded)
+        )
+        if self._order is not None:
+            components = self._model.operation.permute(components, self._order)
         return components
 
-    def _ordered(self, components: Components) -> Components:
-        """Components of the link with its rows in the order of the given channel."""
-        order = self._found.order[self._known]
-        if bool((order == torch.arange(order.shape[1], device=order.device)).all()):
-            return components
-        return self._model.operation.permute(components, order)
+    def _aligned(self, subcarriers: slice | Tensor) -> Tensor:
+        """The given channels of the known items with the rows' gains and delays taken out."""
+        a = self._channels.a[:, subcarriers]
+        a = a if self._rest is None else a[self._known]
+        return a.contiguous() / self._rows[:, subcarriers, :, None].to(a.dtype)
+
+    def _repair(self, links: Tensor) -> None:
+        """Correct and replace, once per call, what the certificate of the training tells to."""
+        model, frequencies = self._model, self._frequencies
+        index, on_grid = model.grid_index(frequencies)
+        low, high = model.links.band
+        margin = model.links.subcarrier_spacing / 2
+        if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
+            _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
+        patched = model.patches[links][:, index] & on_grid
+        corrected = model.corrected[links][:, index] & on_grid
+        exactly = patched | ~on_grid
+        self.counts.corrected = int(corrected.sum())
+        self.counts.patched = int(patched.sum())
+        self.counts.exact = int(exactly.sum()) - self.counts.patched
+        self.counts.queried = exactly.numel() - int((exactly | corrected).sum())
+        where = (exactly | corrected).any(0).nonzero()[:, 0]
+        self._repaired_at = where
+        if len(where):
+            table = self._mapping.trunk.table(self._x[where])
+            self._repaired = certified.repair(
+                model.operation,
+                self._aligned(where),
+                self._evaluated(table, slice(0, len(where))),
+                self._noise,
+                corrected[:, where],
+                exactly[:, where],
+            )
+
+    def _put_repaired(self, components: Components, subcarriers: slice) -> None:
+        """Write the repaired components of these subcarriers into the evaluated ones."""
+        at = self._repaired_at
+        if not len(at):
+            return
+        first, last = torch.searchsorted(at, at.new_tensor([subcarriers.start, subcarriers.stop]))
+        if first < last:
+            for c, value in zip(components, self._repaired, strict=True):
+                c[:, at[first:last] - subcarriers.start] = value[:, first:last]
 
     def _recognise(self) -> Recognised:
         model, channels = self._model, self._channels
@@ -456,17 +464,16 @@ def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]
     tensors = {f"mapping.{k}": v.contiguous() for k, v in model.mapping.tensors().items()}
     link_tensors, link_values = model.links.to_tensors()
     tensors |= {f"links.{k}": v for k, v in link_tensors.items()}
-    tensors |= {"corrected": model.corrected, "patches": model.patches}
+    tensors |= {"corrected": model.corrected, "patches": model.patches, "unseen": model.unseen}
     mapping = model.mapping
-    values = {
+    values: dict[str, Any] = {
         "operation": model.operation.settings(),
         "mapping": {
+            "units": mapping.trunk.units.settings(),
             "noise": vars(mapping.noise),
-            "shapes": mapping.shapes,
-            "complex_valued": mapping.complex_valued,
+            "layouts": [vars(layout) for layout in mapping.layouts],
             "band": mapping.band,
         },
-        "rank": mapping.trunk.rank,
         "links": link_values,
         "tolerance": vars(model.tolerance),
         "training": model.training,
@@ -485,13 +492,12 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
     named, card = under("mapping."), values["mapping"]
-    latents = tuple(named[f"latent.{i}"] for i in range(len(card["shapes"])))
+    layouts = tuple(Layout(tuple(one["shape"]), one["kind"]) for one in card["layouts"])
     mapping = CompactMapping(
-        Trunk(named["trunk.frequency"], named["trunk.phase"], named["trunk.readout"]),
+        Trunk(make_units(card["units"]), named.get("readout")),
         NoiseAxis(**card["noise"]),
-        latents,
-        tuple(tuple(shape) for shape in card["shapes"]),
-        tuple(card["complex_valued"]),
+        tuple(named[f"latent.{i}"] for i in range(len(layouts))),
+        layouts,
         (card["band"][0], card["band"][1]),
     )
     return OperationModel(
@@ -500,6 +506,7 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
         LinkSet.from_tensors(under("links."), values["links"]),
         tensors["corrected"],
         tensors["patches"],
+        tensors["unseen"],
         Tolerance(**values["tolerance"]),
         values["training"],
     )

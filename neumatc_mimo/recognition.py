@@ -31,7 +31,7 @@ class Recognised:
     gain: Tensor
     delay: Tensor
 
-    def phases(self, frequencies: Tensor, items: Tensor) -> Tensor:
+    def rows(self, frequencies: Tensor, items: Tensor) -> Tensor:
         """gain · e^{-j2πf·delay} of some items, [num_items, num_frequencies, K], complex64."""
         turns = frequencies[:, None] * self.delay[items][:, None]
         angle = -2 * torch.pi * (turns - turns.round())

@@ -392,7 +392,7 @@ def waterfall(
     num_points: int = 5,
     batch_size: int = 32,
     high: float = 0.9,
-    low: float = 1e-2,
+    low: float = 7e-3,
     step_db: float = 4.0,
 ) -> list[float]:
     """Eb/N0 in dB over which the BLER falls from ``high`` to ``low``, found with a call a step.

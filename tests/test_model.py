@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,9 +14,10 @@ import torch
 import neumatc_mimo as nm
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import PseudoInverse
+from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.recognition import probe_subcarriers, recognise
 from neumatc_mimo.scenario.resources import scenarios_folder
-from neumatc_mimo.solvers import Channels
+from neumatc_mimo.solvers import Channels, Counts
 
 TOML = """
 name = "small"
@@ -68,8 +71,7 @@ def test_queried_filters_are_the_exact_ones(
     frequencies = _unsampled(links)
     (w,) = model.query("pseudo_inverse", frequencies, no=no)
     h = links.channel(frequencies, dtype=torch.complex128)
-    (stacked,) = PseudoInverse().exact(h, no)
-    exact = stacked[..., : links.num_cols, :]
+    exact = PseudoInverse().solve(h, no).dense
     error = torch.linalg.norm(w - exact, dim=(-2, -1)) / torch.linalg.norm(exact, dim=(-2, -1))
     assert w.shape == (3, len(frequencies), 16, 3)
     assert error.median() < 1e-2
@@ -92,11 +94,12 @@ def test_every_grid_answer_is_proven(scenario: nm.Scenario, model: nm.ScenarioMo
     """What the patches left in place passes the certificate at the powers it was made for."""
     part = model.models["pseudo_inverse"]
     frequencies = part.links.grid_frequencies()
-    everyone = torch.arange(3)
-    components = part.components(frequencies, everyone, torch.zeros(3), aligned=True)
     a = part.links.channel(frequencies, aligned=True)
-    proof = part.operation.certificate(a, components, 0.0, part.tolerance)
-    assert proof.ok.double().mean() > 0.999
+    for no in (0.0, part.mapping.noise.highest):
+        powers = torch.full((3,), no, dtype=torch.float64)
+        components = part.components(frequencies, torch.arange(3), powers)
+        proof = part.operation.certificate(a, components, no, part.tolerance)
+        assert proof.ok.double().mean() > 0.999
 
 
 def test_training_stays_within_its_budget_and_beats_an_untrained_trunk(
@@ -204,8 +207,8 @@ def test_interrupted_training_resumes(
 
 
 def _start(
-    model: nm.ScenarioModel, h: torch.Tensor, no: torch.Tensor | None = None, **settings: object
-) -> tuple[torch.Tensor, object]:
+    model: nm.ScenarioModel, h: torch.Tensor, no: torch.Tensor | None = None, **settings: Any
+) -> tuple[Filter, Counts]:
     links = model.models["pseudo_inverse"].links
     channels = Channels(h, links.grid_frequencies(), no, settings.pop("links", None))
     answers = model.start(PseudoInverse(), channels, **settings)
@@ -228,19 +231,57 @@ def test_recognised_up_to_phase_delay_order_and_gain(
     noise = None if no is None else torch.full((2,), no)
     answer, counts = _start(model, changed, noise, certify=certify)
     exact = PseudoInverse().solve(
-        changed.to(torch.complex128), 0.0 if no is None else noise[:, None].double()
+        changed.to(torch.complex128), 0.0 if noise is None else noise[:, None].double()
     )
     assert counts.links_recalled == 2
-    error = torch.linalg.norm(answer.w - exact.w, dim=(-2, -1))
-    assert (error / torch.linalg.norm(exact.w, dim=(-2, -1))).median() < 1e-2
+    error = torch.linalg.norm(answer.dense - exact.dense, dim=(-2, -1))
+    assert (error / torch.linalg.norm(exact.dense, dim=(-2, -1))).median() < 1e-2
+    power = answer.column_power / exact.column_power - 1
+    assert power.abs().median() < 1e-2
+    # σ² X_kk is the same whichever gain the rows have in common.
+    assert (answer.loss - exact.loss).abs().median() < 1e-3
 
 
 def test_unknown_channels_are_computed_exactly(model: nm.ScenarioModel) -> None:
     generator = torch.Generator().manual_seed(0)
     h = torch.randn(2, 512, 3, 16, dtype=torch.complex64, generator=generator)
     answer, counts = _start(model, h)
-    assert torch.equal(answer.w, PseudoInverse().solve(h).w)
+    assert torch.equal(answer.dense, PseudoInverse().solve(h).dense)
     assert (counts.links_unknown, counts.exact, counts.queried) == (2, 1024, 0)
+
+
+@pytest.mark.parametrize("no", [0.0, 0.1])
+def test_marked_subcarriers_are_repaired(model: nm.ScenarioModel, no: float) -> None:
+    """A model made worse: corrected subcarriers come closer, patched ones are exact."""
+    part, generator = model.models["pseudo_inverse"], torch.Generator().manual_seed(0)
+    corrected = torch.zeros(3, 512, dtype=torch.bool)
+    patches = torch.zeros(3, 512, dtype=torch.bool)
+    corrected[:, ::3], patches[:, 1::3] = True, True
+    corrected[1, ::2] = patches[1] = False
+    latents = tuple(
+        c * (1 + 1e-2 * torch.randn(c.shape, generator=generator)) for c in part.mapping.latents
+    )
+    mapping = replace(part.mapping, latents=latents)
+    worse = replace(part, mapping=mapping, corrected=corrected, patches=patches)
+    frequencies, powers = part.links.grid_frequencies(), torch.full((3,), no, dtype=torch.float64)
+    a = part.links.channel(frequencies, aligned=True)
+    plain = mapping(frequencies, powers)
+    repaired = worse.components(frequencies, torch.arange(3), powers)
+    before, after = (part.operation.residual(a, c, no) for c in (plain, repaired))
+    for one, other in zip(plain, repaired, strict=True):
+        same = (one == other).flatten(2).all(-1)
+        assert torch.equal(same, ~(corrected | patches))
+    assert (after[corrected] < 0.1 * before[corrected]).double().mean() > 0.95
+    assert after[patches].max() < 1e-4
+    # Blocks' answers are repaired in the same places.
+    scenario = nm.ScenarioModel("worse", {"pseudo_inverse": worse})
+    answer, counts = _start(scenario, part.links.channel(frequencies), powers if no else None)
+    phases = part.row_phases(frequencies, torch.arange(3))
+    expected = part.operation.answer(repaired, powers[:, None].float() if no else 0.0, phases)
+    error = torch.linalg.norm(answer.dense - expected.dense, dim=(-2, -1))
+    assert (error < 1e-3 * torch.linalg.norm(expected.dense, dim=(-2, -1))).all()
+    assert counts.corrected == corrected.sum() and counts.patched == patches.sum()
+    assert counts.queried == 3 * 512 - counts.corrected - counts.patched
 
 
 def test_known_and_unknown_items_in_one_batch(
@@ -253,7 +294,7 @@ def test_known_and_unknown_items_in_one_batch(
     answer, counts = _start(model, both)
     exact = PseudoInverse().solve(both.to(torch.complex128))
     assert (counts.links_recalled, counts.links_unknown) == (1, 1)
-    assert torch.linalg.norm(answer.w - exact.w) < 2e-2 * torch.linalg.norm(exact.w)
+    assert torch.linalg.norm(answer.dense - exact.dense) < 2e-2 * torch.linalg.norm(exact.dense)
 
 
 def test_almost_the_same_link_is_not_recognised(
@@ -291,7 +332,7 @@ def test_noise_outside_the_range_is_exact_with_a_warning(
     with pytest.warns(UserWarning, match="noise powers"):
         answer, counts = _start(model, h, torch.tensor([50.0]))
     assert counts.queried == counts.corrected == 0
-    assert torch.equal(answer.w, PseudoInverse().solve(h, torch.tensor([[50.0]])).w)
+    assert torch.equal(answer.dense, PseudoInverse().solve(h, torch.tensor([[50.0]])).dense)
 
 
 def test_noise_axis_interpolates_filters() -> None:

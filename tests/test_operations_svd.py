@@ -160,3 +160,26 @@ def test_correction_comes_closer_and_keeps_the_gauge() -> None:
     apart = (exact[1][:, 0] - exact[1][:, 1]).abs() > 0.2
     error = (corrected[2] - exact[2])[apart].abs().max()
     assert error < (noisy[2] - exact[2])[apart].abs().max()
+
+
+def test_a_matrix_of_no_more_than_these_triplets_is_proven() -> None:
+    # What is left of such a matrix is rounding: it must not be taken for a missed direction.
+    generator = torch.Generator().manual_seed(0)
+    left, right = (
+        torch.randn(200, n, 2, dtype=torch.complex64, generator=generator) for n in (4, 64)
+    )
+    a = (left * torch.tensor([1.0, 0.02])) @ right.mH
+    operation = SVD(2)
+    assert operation.certificate(a, operation.exact(a), 0.0, Tolerance()).ok.all()
+
+
+def test_real_matrices_have_real_triplets() -> None:
+    generator = torch.Generator().manual_seed(0)
+    p = torch.linspace(0, 1, 50, dtype=torch.float64)[:, None, None]
+    first, second = (torch.randn(4, 6, dtype=torch.float64, generator=generator) for _ in range(2))
+    a = first + p * second
+    u, s, v = SVD(2).align(SVD(2).exact(a))
+    assert not u.is_complex() and not v.is_complex()
+    assert torch.allclose(s.sort(-1).values, torch.linalg.svdvals(a)[:, :2].sort(-1).values)
+    assert torch.allclose(a @ v, u * s[:, None], atol=1e-12)
+    assert ((v[1:] * v[:-1]).sum(-2) > 0.5).all()

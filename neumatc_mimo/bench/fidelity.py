@@ -1,90 +1,192 @@
-"""How close a solver's results come to the exact ones, over a whole grid."""
+"""How close a solver's results come to the exact ones, where it was not trained."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo import metrics
+from neumatc_mimo.blocks import MMSEEqualizer
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 
+# A bound below single precision is none.
+_ROUNDING = 1e-7
 _RATE_NO = 10 ** (-20 / 10)
 
 
 @torch.no_grad()
-def fidelity(model: Any, scenario: Scenario, *, num_frequencies: int | None = None) -> Any:
+def fidelity(
+    model: Any,
+    scenario: Scenario,
+    *,
+    num_frequencies: int | None = None,
+    num_receivers: int | None = None,
+    seed: int = 0,
+) -> dict[str, dict[str, float]]:
     """Compare a model's queries with exact results in double precision.
+
+    All figures are taken on grid subcarriers that were neither samples nor collocation points.
+    Results are as users get them, with corrections and patches; those of the mapping alone, and
+    the shares of corrected and patched subcarriers, stand beside them.
 
     :param model: A ScenarioModel
     :param scenario: The scenario that it was trained for
-    :param num_frequencies: Evenly spread subcarriers to use; None is all of them
+    :param num_frequencies: Evenly spread ones of these subcarriers to use; None is all of them
+    :param num_receivers: Links whose MMSE block is compared with Sionna's; None is all of them
+    :param seed: Seed of the received symbols
 
     :return: Plain values by operation, ready for JSON
     """
-    results: dict[str, Any] = {}
+    results: dict[str, dict[str, float]] = {}
     if scenario.multi_user is not None:
         links = scenario.multi_user
         assert links.noise_db is not None
+        part = model.models["pseudo_inverse"]
+        frequencies = _unseen(part, num_frequencies)
+        results["pseudo_inverse"] = _shares(part)
+        results["zero_forcing"] = _inverse(model, links, 0.0, frequencies)
         low, high = links.noise_db
-        results["zero_forcing"] = _inverse(model, links, 0.0, num_frequencies)
         for noise_db in (low, (low + high) / 2, high):
-            key = f"mmse_{noise_db:g}_db"
-            results[key] = _inverse(model, links, 10 ** (noise_db / 10), num_frequencies)
+            no = 10 ** (noise_db / 10)
+            results[f"mmse_{noise_db:g}_db"] = _inverse(model, links, no, frequencies) | _receiver(
+                model, links, no, range(links.num_links)[:num_receivers], seed
+            )
     if scenario.single_user is not None:
-        results["svd"] = _svd(model, scenario.single_user, num_frequencies)
+        part = model.models["svd"]
+        frequencies = _unseen(part, num_frequencies)
+        results["svd"] = _shares(part) | _svd(model, scenario.single_user, frequencies)
     return results
 
 
-def _inverse(model: Any, links: LinkSet, no: float, num_frequencies: int | None) -> Any:
-    frequencies = _subset(links, num_frequencies)
-    errors, ratios = [], []
-    operation = PseudoInverse()
+def _shares(part: Any) -> dict[str, float]:
+    """Shares of the unseen subcarriers of all links."""
+    return {
+        f"{name}_share": float(mask[:, part.unseen].double().mean())
+        for name, mask in (("corrected", part.corrected), ("patched", part.patches))
+    }
+
+
+def _inverse(model: Any, links: LinkSet, no: float, frequencies: Tensor) -> dict[str, float]:
+    operation, part = PseudoInverse(), model.models["pseudo_inverse"]
+    errors, ratios, alone, alone_ratios = [], [], [], []
     for link in range(links.num_links):
+        chosen = torch.tensor([link], device=links.device)
         h = links.channel(frequencies, [link], dtype=torch.complex128)[0]
-        exact = operation.exact(h, no)[0][..., : links.num_cols, :]
-        (w,) = model.query("pseudo_inverse", frequencies, links=torch.tensor([link]), no=no)
-        w = w[0].to(exact)
-        errors.append(metrics.relative_error(w, exact))
-        ratios.append(metrics.sir_db(h, w).amin(-1) if no == 0 else None)
-    error = torch.cat(errors)
+        exact = operation.solve(h, no).dense
+        (w,) = model.query("pseudo_inverse", frequencies, links=chosen, no=no)
+        errors.append(metrics.relative_error(w[0].to(exact), exact))
+        ratios.append(metrics.sir_db(h, w[0].to(exact)).amin(-1))
+        components = part.mapping.select(chosen)(frequencies, torch.tensor([no]))
+        rows = part.row_phases(frequencies, chosen)
+        plain = operation.answer(components, no, rows).dense[0].to(exact)
+        alone.append(metrics.relative_error(plain, exact))
+        alone_ratios.append(metrics.sir_db(h, plain).amin(-1))
+    error, plain_error = torch.cat(errors), torch.cat(alone)
     result = {
         "filter_error_median_db": _db(error.median()),
         "filter_error_max_db": _db(error.max()),
+        "mapping_alone_error_median_db": _db(plain_error.median()),
     }
     if no == 0:
-        result["error_over_eckart_young"] = _over_bound(model, links)
-        sir = torch.cat([ratio for ratio in ratios if ratio is not None])
-        result["sir_5th_percentile_db"] = float(torch.quantile(sir, 0.05))
-        result["sir_median_db"] = float(sir.median())
+        sir, plain_sir = torch.cat(ratios), torch.cat(alone_ratios)
+        result["sir_5th_percentile_db"] = float(_quantile(sir, 0.05))
+        result["mapping_alone_sir_5th_percentile_db"] = float(_quantile(plain_sir, 0.05))
+        result |= _over_bound(part, links)
     return result
 
 
-def _over_bound(model: Any, links: LinkSet, num_links: int = 8) -> float:
-    """Median over links of the mapping's error over the Eckart-Young bound at its rank.
+def _over_bound(part: Any, links: LinkSet, num_links: int = 8) -> dict[str, float]:
+    """The mapping's error beside the Eckart-Young bound, medians over links.
 
-    The mapping alone, without corrections and patches, at no = 0 on every third subcarrier;
-    aligned samples with real and imaginary parts side by side, as the basis is real.
+    The mapping alone, at no = 0, on every third subcarrier; aligned samples with real and
+    imaginary parts side by side, as the basis is real. Beside the mapping's rank stands the rank
+    whose bound is the mapping's error. The ratio at the mapping's own rank has a meaning only where
+    the bound is above rounding, so not for a trunk of local units that keeps all of them.
     """
-    mapping = model.models["pseudo_inverse"].mapping
+    mapping = part.mapping
     frequencies = links.grid_frequencies()[1::3]
-    ratios = []
+    ratios, ranks = [], []
     for link in range(min(num_links, links.num_links)):
+        chosen = torch.tensor([link], device=links.device)
         h = links.channel(frequencies, [link], aligned=True, dtype=torch.complex128)[0]
-        exact = PseudoInverse().exact(h)[0][:, : links.num_cols]
-        (w,) = mapping.select(torch.tensor([link], device=h.device))(frequencies, torch.zeros(1))
-        error = torch.linalg.norm(w[0, :, : links.num_cols] - exact) / torch.linalg.norm(exact)
-        ratios.append(float(error) / metrics.eckart_young(exact.flatten(1), mapping.trunk.rank))
-    return sorted(ratios)[len(ratios) // 2]
+        exact = PseudoInverse().exact(h)[0]
+        w = mapping.select(chosen)(frequencies, torch.zeros(1))[0][0]
+        error = float(torch.linalg.norm(w - exact) / torch.linalg.norm(exact))
+        bounds = metrics.eckart_young_bounds(exact.flatten(1))
+        bound = float(bounds[mapping.trunk.rank]) if mapping.trunk.rank < len(bounds) else 0.0
+        ratios.append(error / bound if bound > _ROUNDING else math.nan)
+        ranks.append(int((bounds > error).sum()))
+    ratio = sorted(ratios)[len(ratios) // 2]
+    return {
+        "rank": float(mapping.trunk.rank),
+        "rank_of_equal_eckart_young_bound": float(sorted(ranks)[len(ranks) // 2]),
+    } | ({} if math.isnan(ratio) else {"error_over_eckart_young": ratio})
 
 
-def _svd(model: Any, links: LinkSet, num_frequencies: int | None) -> Any:
-    frequencies = _subset(links, num_frequencies)
+def _receiver(
+    model: Any, links: LinkSet, no: float, chosen: Sequence[int], seed: int
+) -> dict[str, float]:
+    """The queried MMSE block against Sionna's in double precision, one OFDM symbol a link."""
+    num_users, num_antennas = links.num_rows, links.num_cols
+    device = str(links.device)
+    grid = ResourceGrid(
+        num_ofdm_symbols=1,
+        fft_size=links.fft_size,
+        subcarrier_spacing=links.subcarrier_spacing,
+        num_tx=num_users,
+        num_streams_per_tx=1,
+        device=device,
+    )
+    management = StreamManagement(np.ones([1, num_users]), 1)
+    sionna = LMMSEEqualizer(grid, management, precision="double", device=device)
+    ours = MMSEEqualizer(grid, management, model, device=device)
+    frequencies = links.grid_frequencies()
+    unseen = model.models["pseudo_inverse"].unseen
+    generator = torch.Generator(device).manual_seed(seed)
+    errors, deviations = [], []
+    for link in chosen:
+        h = links.channel(frequencies, [link], dtype=torch.complex128)  # [1, F, K, M]
+        h = h.permute(0, 3, 2, 1)[:, None, :, :, None, None]
+        shape = (1, num_users, 1, 1, links.fft_size)
+        x = torch.randn(shape, dtype=torch.complex128, generator=generator, device=device)
+        noise = torch.randn(
+            (1, 1, num_antennas, 1, links.fft_size),
+            dtype=torch.complex128,
+            generator=generator,
+            device=device,
+        )
+        y = (h * x[:, None, None]).sum((3, 4)) + no**0.5 * noise
+        power = torch.tensor(no, dtype=torch.float64, device=device)
+        expected = sionna(y, h, torch.zeros_like(power), power)
+        got = ours(y.to(torch.complex64), h.to(torch.complex64), 0.0, power.float())
+        # [num_users, F], on subcarriers that were not trained on
+        difference = (got[0] - expected[0])[0, :, 0][:, unseen]
+        errors.append(
+            torch.linalg.norm(difference, dim=0)
+            / torch.linalg.norm(expected[0][0, :, 0][:, unseen], dim=0)
+        )
+        deviation = (got[1] / expected[1] - 1).abs()[0, :, 0][:, unseen]
+        deviations.append(deviation.flatten())
+    error, deviation = torch.cat(errors), torch.cat(deviations)
+    return {
+        "x_hat_error_median_db": _db(error.median()),
+        "x_hat_error_95th_percentile_db": _db(_quantile(error, 0.95)),
+        "no_eff_deviation_99th_percentile": float(_quantile(deviation, 0.99)),
+        "no_eff_deviation_max": float(deviation.max()),
+    }
+
+
+def _svd(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
     operation = SVD(links.num_streams or links.num_rows)
     queried, exact, residuals = [], [], []
     for link in range(links.num_links):
@@ -103,12 +205,18 @@ def _svd(model: Any, links: LinkSet, num_frequencies: int | None) -> Any:
     }
 
 
-def _subset(links: LinkSet, num_frequencies: int | None) -> Tensor:
-    frequencies = links.grid_frequencies()
+def _unseen(part: Any, num_frequencies: int | None) -> Tensor:
+    frequencies: Tensor = part.links.grid_frequencies()[part.unseen]
     if num_frequencies is None or num_frequencies >= len(frequencies):
         return frequencies
     index = torch.linspace(0, len(frequencies) - 1, num_frequencies).round().long()
     return frequencies[index.to(frequencies.device)]
+
+
+def _quantile(values: Tensor, q: float) -> Tensor:
+    """As torch.quantile, which refuses more than 2^24 values."""
+    rank = round(q * (len(values) - 1)) + 1
+    return values.kthvalue(rank).values
 
 
 def _db(error: Tensor) -> float:

@@ -146,8 +146,11 @@ def _call(block: Any, *arguments: Any) -> Callable[[], Any]:
     return lambda: block(*arguments)
 
 
-def _apply(w: Tensor, x: Tensor, size: int = 256) -> Tensor:
-    """Apply known filters from and to Sionna's layout: copy, product and copy, tile by tile.
+def _apply(w: Tensor, x: Tensor, size: int = 252) -> Tensor:
+    """Apply known filters from and to Sionna's layout: copies, product and copy, tile by tile.
+
+    As our blocks do: a tile is copied into the cache as it lies and transposed there, and its size
+    is no power of two.
 
     :param w: [fft_size, m, n]
     :param x: [n, num_ofdm_symbols, fft_size]
@@ -157,7 +160,7 @@ def _apply(w: Tensor, x: Tensor, size: int = 256) -> Tensor:
     out = torch.empty((w.shape[1], *x.shape[1:]), dtype=x.dtype, device=x.device)
     for i in range(0, x.shape[-1], size):
         tile = slice(i, i + size)
-        part = w[tile] @ x[..., tile].permute(2, 0, 1).contiguous()
+        part = w[tile] @ x[..., tile].contiguous().permute(2, 0, 1).contiguous()
         out[..., tile] = part.permute(1, 2, 0)
     return out
 

@@ -11,6 +11,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
@@ -168,13 +169,6 @@ class SolverBlock(Block):
                 f"links has the entry {int(links.min())}, an index or -1 for unknown is needed."
             )
         return links.to(torch.int64)
-
-
-def is_traced() -> bool:
-    """Whether a decision on data would break ``torch.compile`` or a CUDA graph."""
-    return torch.compiler.is_compiling() or (
-        torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-    )
 
 
 def check_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:

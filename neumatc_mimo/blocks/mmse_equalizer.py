@@ -19,7 +19,7 @@ from neumatc_mimo.blocks.common import (
 )
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
 from neumatc_mimo.operations.base import Tolerance
-from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Counts, Solver, tiles
 
 
@@ -145,21 +145,22 @@ class MMSEEqualizer(Receiver):
             var = variance[:, min(rx, variance.shape[1] - 1)]
             var = var[:, :, min(group, variance.shape[3] - 1)]
             white = var.shape[1] == 1 and not self._undesired[rx]
-            filters = (
+            parts = (
                 self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
                 if white
                 else self._whitened_filters(h, var, rx)
             )
-            for tile, w, loss in filters:
+            for tile, filters in parts:
+                loss = filters.loss
                 gain = (1 - loss).reciprocal()
-                yield Combiner(tile, w, gain, loss * gain)
+                yield Combiner(tile, filters.scaled(gain).combine, loss * gain)
 
         return self._receive(y, groups, combiners)
 
     def _filters(
         self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int
-    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        r"""Yield tiles with the filter W [.., num_rx_ant, K] and :math:`\sigma^2 X_{kk}` [.., K].
+    ) -> Iterator[tuple[slice, Filter]]:
+        """Yield tiles with their filters.
 
         :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
         :param variance: [batch_size or 1, num_effective_subcarriers or 1]
@@ -169,13 +170,11 @@ class MMSEEqualizer(Receiver):
         no = no[:, 0] if no.shape[1] == 1 else no
         cuts = [effective for effective, _ in self._runs]
         frequencies = self._frequencies[self._effective_ind]
-        for tile, filters in self._answers(self._operation, a, no, links, frequencies, cuts):
-            power = no[:, None, None] if no.dim() == 1 else no[:, tile, None]
-            yield tile, filters.w, power * filters.x_diagonal
+        yield from self._answers(self._operation, a, no, links, frequencies, cuts)
 
     def _whitened_filters(
         self, h: Tensor, variance: Tensor, rx: int
-    ) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    ) -> Iterator[tuple[slice, Filter]]:
         """The same in noise that differs between antennas and interference, computed exactly.
 
         :param variance: [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
@@ -188,17 +187,15 @@ class MMSEEqualizer(Receiver):
         # [batch_size or 1, num_effective_subcarriers, 1, num_rx_ant]
         diagonal = variance.expand(-1, a.shape[3], a.shape[1]).mT[:, :, None]
         for tile in split(tiles(a), [effective for effective, _ in self._runs]):
-            w, x_diagonal = self._whitened(
+            filters = self._whitened(
                 a[:, tile].contiguous(),
                 diagonal[:, tile],
                 None if undesired is None else undesired[:, tile].contiguous(),
             )
-            yield tile, w, x_diagonal
+            yield tile, filters
         self._count(Counts(exact=a.shape[0] * a.shape[1]))
 
-    def _whitened(
-        self, a: Tensor, diagonal: Tensor, undesired: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _whitened(self, a: Tensor, diagonal: Tensor, undesired: Tensor | None) -> Filter:
         r"""Filter in noise and interference of covariance S = L L^H.
 
         The whitened channel is :math:`L^{-1} G`, with a noise power of one; its filter applies to
@@ -207,14 +204,14 @@ class MMSEEqualizer(Receiver):
         if undesired is None:
             scale = diagonal.rsqrt()
             filters = self._operation.solve(a * scale, 1.0)
-            return scale.mT * filters.w, filters.x_diagonal
+            return filters._replace(w=scale.mT * filters.w)
         covariance = undesired @ undesired.mH
         covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal[..., 0, :])
         factor, _ = torch.linalg.cholesky_ex(covariance, check_errors=False)
         white = torch.linalg.solve_triangular(factor, a.mT, upper=False)
         filters = self._operation.solve(white.mT, 1.0)
         w = torch.linalg.solve_triangular(factor.mT, filters.w, upper=True)
-        return w, filters.x_diagonal
+        return filters._replace(w=w)
 
     def _variance(self, h_hat: Tensor, err_var: float | Tensor, no: float | Tensor) -> Tensor:
         """Variance of noise and estimation errors, dimensions of size one where it is constant.

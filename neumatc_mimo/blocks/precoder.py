@@ -9,7 +9,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import SolverBlock, check_complex, check_shape, scaled, take
+from neumatc_mimo.blocks.common import SolverBlock, check_complex, check_shape, take
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Solver
 
@@ -46,8 +46,12 @@ class Precoder(SolverBlock):
         self._precoding_ind = stream_management.precoding_ind.tolist()
 
     @abstractmethod
-    def _columns(self, answer: Any) -> tuple[Tensor, Tensor | None]:
-        """Precoding matrix [.., num_tx_ant, num_streams] and real factors of its columns."""
+    def _apply(self, answer: Any, x: Tensor) -> Tensor:
+        """The precoding matrix times x [..., num_streams, symbols]: [..., num_tx_ant, symbols]."""
+
+    @abstractmethod
+    def _matrix(self, answer: Any) -> Tensor:
+        """The precoding matrix, [..., num_tx_ant, num_streams]."""
 
     def _precode(
         self, x: Tensor, h: Tensor, no: Tensor | None, links: Tensor | None
@@ -80,16 +84,14 @@ class Precoder(SolverBlock):
                     self._frequencies,
                     [slice(0, fft_size)],
                 ):
-                    g, factor = self._columns(answer)
                     # [batch_size, tile, num_streams, symbols]
                     part = x[:, tx, :, symbols, tile].permute(0, 3, 1, 2).contiguous()
-                    part = part if factor is None else scaled(part, factor[..., None])
-                    x_precoded[:, tx, :, symbols, tile] = (g @ part).permute(0, 2, 3, 1)
+                    part = self._apply(answer, part)
+                    x_precoded[:, tx, :, symbols, tile] = part.permute(0, 2, 3, 1)
                     if h_eff is not None:
                         # [batch_size, tile, num_rx * num_rx_ant, num_tx_ant]
                         a_all = rows[..., tile].flatten(1, 2).permute(0, 3, 1, 2).contiguous()
-                        part = a_all @ g
-                        part = part if factor is None else scaled(part, factor[..., None, :])
+                        part = a_all @ self._matrix(answer)
                         h_eff[:, :, tx, :, group, tile] = part.permute(0, 2, 3, 1)
         if h_eff is None:
             return x_precoded

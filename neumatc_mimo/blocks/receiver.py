@@ -9,21 +9,20 @@ import torch
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import SolverBlock, moved, scaled, take
+from neumatc_mimo.blocks.common import SolverBlock, moved, take
 
 
 class Combiner(NamedTuple):
-    """Receive filters of a tile of subcarriers: x_hat = (W^T y) * scale.
+    """Receive filters of a tile of subcarriers.
 
     :param tile: Effective subcarriers
-    :param w: [batch_size, tile, num_rx_ant, num_streams]
-    :param scale: [batch_size, tile, num_streams], real
+    :param combine: Gives x_hat [batch_size, tile, symbols, num_streams] for
+        y [batch_size, tile, symbols, num_rx_ant]
     :param no_eff: [batch_size, tile, num_streams] effective noise variance
     """
 
     tile: slice
-    w: Tensor
-    scale: Tensor
+    combine: Callable[[Tensor], Tensor]
     no_eff: Tensor
 
 
@@ -51,14 +50,12 @@ class Receiver(SolverBlock):
         no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
         for rx in range(self._num_rx):
             for group, symbols in enumerate(groups):
-                for tile, w, scale, noise in combiners(rx, group):
+                for tile, combine, noise in combiners(rx, group):
                     no_eff[:, rx, :, group, tile] = noise.mT
                     # Copied into the cache as it lies, then transposed there: half the time of
                     # one strided copy from memory.
                     part = y[:, rx, :, symbols, moved(tile, self._runs)].contiguous()
-                    # [batch_size, tile, symbols, num_rx_ant] @ [batch_size, tile, num_rx_ant, K]
-                    part = part.permute(0, 3, 2, 1).contiguous() @ w
-                    part = scaled(part, scale[..., None, :])
+                    part = combine(part.permute(0, 3, 2, 1).contiguous())
                     x_hat[:, rx, :, symbols, tile] = part.permute(0, 3, 2, 1)
         return self._extract(x_hat), self._extract(no_eff.expand_as(x_hat))
 

@@ -113,8 +113,11 @@ class SVDBeamformer(Precoder):
         self._check(x, h)
         return self._precode(x, h, None, links)
 
-    def _columns(self, answer: Triplets) -> tuple[Tensor, None]:
-        return answer.v, None
+    def _apply(self, answer: Triplets, x: Tensor) -> Tensor:
+        return answer.v @ x
+
+    def _matrix(self, answer: Triplets) -> Tensor:
+        return answer.v
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         super()._check(x, h)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -15,6 +15,7 @@ from neumatc_mimo.blocks.common import (
     check_shape,
     check_single_user,
     moved,
+    scaled,
 )
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
 from neumatc_mimo.operations.base import Tolerance
@@ -133,7 +134,7 @@ class SVDCombiner(Receiver):
                 leakage.diagonal(dim1=-2, dim2=-1).sub_(1)
                 power = (torch.view_as_real(u).square().sum(-1) * noise).sum(-2)
                 no_eff = power * scale.square() + leakage.abs().square().sum(-1)
-                yield Combiner(moved(tile, runs), u.conj(), scale, no_eff)
+                yield Combiner(moved(tile, runs), _combination(u, scale), no_eff)
 
         return self._receive(y, groups, combiners)
 
@@ -148,3 +149,7 @@ class SVDCombiner(Receiver):
                 f"{num_streams} streams are more than the antennas of a link of {h.shape[2]} x "
                 f"{h.shape[4]}."
             )
+
+
+def _combination(u: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda y: scaled(y @ u.conj(), scale[..., None, :])

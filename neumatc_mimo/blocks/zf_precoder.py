@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import collapse, is_traced
+from neumatc_mimo.blocks.common import collapse
 from neumatc_mimo.blocks.precoder import Precoder
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 
 
@@ -92,10 +93,11 @@ class ZFPrecoder(Precoder):
         self._check(x, h)
         return self._precode(x, h, self._regularization(alpha, h), links)
 
-    def _columns(self, answer: Filter) -> tuple[Tensor, Tensor]:
-        # Unit norm; a column of zeros stays one, as in Sionna.
-        tiny = torch.finfo(answer.column_power.dtype).tiny
-        return answer.w, answer.column_power.clamp_min(tiny).rsqrt()
+    def _apply(self, answer: Filter, x: Tensor) -> Tensor:
+        return _unit_columns(answer).apply(x)
+
+    def _matrix(self, answer: Filter) -> Tensor:
+        return _unit_columns(answer).dense
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         super()._check(x, h)
@@ -127,3 +129,9 @@ class ZFPrecoder(Precoder):
                 f"broadcast to {list(shape)} is needed."
             ) from None
         return collapse(collapse(alpha, 3), 2)
+
+
+def _unit_columns(answer: Filter) -> Filter:
+    # A column of zeros stays one, as in Sionna.
+    tiny = torch.finfo(answer.column_power.dtype).tiny
+    return answer.scaled(answer.column_power.clamp_min(tiny).rsqrt())

@@ -3,11 +3,14 @@
 from typing import Any
 
 from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
+from neumatc_mimo.operations.inverse import Inverse, InverseMatrix
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.operations.svd import SVD, Triplets
 
 # A new operation is a new file and one entry here.
-_REGISTERED: dict[str, type[Operation]] = {kind.name: kind for kind in (PseudoInverse, SVD)}
+_REGISTERED: dict[str, type[Operation]] = {
+    kind.name: kind for kind in (PseudoInverse, Inverse, SVD)
+}
 
 
 def make_operation(settings: dict[str, Any]) -> Operation:
@@ -27,6 +30,8 @@ __all__ = [
     "Certificate",
     "Components",
     "Filter",
+    "Inverse",
+    "InverseMatrix",
     "Operation",
     "PseudoInverse",
     "Tolerance",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -38,11 +39,14 @@ class Operation(ABC):
     """A matrix operation, batched over all leading dimensions of its input.
 
     ``components`` are what a solver stores, interpolates or learns; ``answer`` is what a caller
-    works with. Both are the same unless an operation derives quantities from its components.
+    works with.
     """
 
     name: ClassVar[str]
     component_names: ClassVar[tuple[str, ...]]
+    # Components that are Hermitian matrices, and those that are the same at every noise power.
+    hermitian: ClassVar[tuple[str, ...]] = ()
+    noise_free: ClassVar[tuple[str, ...]] = ()
     # Whether the result at one p is known without its neighbours; if not, solvers call `align`.
     pointwise: ClassVar[bool] = True
 
@@ -66,11 +70,7 @@ class Operation(ABC):
 
     @abstractmethod
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """One step towards the exact result, cheaper than computing it."""
-
-    def refine(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """A step of an iteration that converges to the exact result; lowers the residual."""
-        return self.correct(a, components, no)
+        """A step of an iteration that converges to the exact result, cheaper than computing it."""
 
     def align(self, components: Components) -> Components:
         """Make components sampled along p, the last batch dimension, continuous (gauge)."""
@@ -93,23 +93,37 @@ class Operation(ABC):
         """Name and constructor arguments, plain values."""
         return {"name": self.name}
 
-    @abstractmethod
-    def amplify(self, components: Components, gain: Tensor) -> Components:
-        """Components of diag(gain) A from those of A; gain [..., m], positive.
-
-        The entries must be equal unless :meth:`free_gains`; with noise, the components are those
-        at the noise power divided by the squared gain.
-        """
-
     def free_gains(self, no: Tensor | None) -> bool:
-        """Whether each row of A may have a gain of its own in :meth:`amplify`."""
+        """Whether :meth:`answer` knows rows of any gain, or only those of one magnitude."""
         del no
         return False
 
-    def answer(self, components: Components, no: Tensor | float = 0.0) -> Any:
-        """What callers work with, from the components."""
-        del no
-        return components
+    @abstractmethod
+    def answer(
+        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
+    ) -> Any:
+        """What callers work with, for diag(rows) A, from the components of A.
+
+        :param no: noise power that the components belong to; with rows of magnitude c the answer's
+            is no c²
+        :param rows: [..., m] complex factors of the rows of A, of one magnitude unless
+            :meth:`free_gains`; None for ones
+        """
+
+    def results(self, answer: Any) -> tuple[Tensor, ...]:
+        """The tensors of an answer that users query."""
+        return tuple(answer)
+
+    def merge(self, answers: Sequence[Any], items: Sequence[Tensor]) -> Any:
+        """One answer for all items from those of groups of items, ``items`` their indices."""
+        num_items = sum(len(index) for index in items)
+        merged = []
+        for fields in zip(*answers, strict=True):
+            both = fields[0].new_empty(num_items, *fields[0].shape[1:])
+            for index, field in zip(items, fields, strict=True):
+                both[index] = field.to(both.dtype)
+            merged.append(both)
+        return type(answers[0])(*merged)
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Any:
         """The exact answer; operations override it where the components are a detour."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -11,16 +12,82 @@ from neumatc_mimo.operations.base import Certificate, Components, Operation, Tol
 
 
 class Filter(NamedTuple):
-    """The linear filter of one matrix and the two column powers that blocks need.
+    r"""The linear filter w · mixing · diag(column) in factors.
 
-    :param w: [..., n, m] right inverse, upper block of the pseudo-inverse of [A, sqrt(no) I]
-    :param x_diagonal: [..., m] diagonal of (A A^H + no I)^{-1}, real
-    :param column_power: [..., m] squared norms of the columns of w, real
+    Applying factors one by one costs less than multiplying them out, as long as a slot has fewer
+    OFDM symbols than the matrix has columns.
+
+    :param w: [..., n, m]
+    :param mixing: [..., m, m], or None for the identity
+    :param column: [..., m], or None for ones
+    :param no: noise power, broadcastable to [...], before the columns' factors
+    :param x: [..., m, m] (A A^H + no I)^{-1}, before the columns' factors
     """
 
     w: Tensor
-    x_diagonal: Tensor
-    column_power: Tensor
+    mixing: Tensor | None
+    column: Tensor | None
+    no: Tensor | float
+    x: Tensor
+
+    def apply(self, x: Tensor) -> Tensor:
+        """The filter times x [..., m, symbols]: [..., n, symbols]."""
+        if self.column is not None:
+            x = x * self.column[..., None]
+        if self.mixing is not None:
+            x = self.mixing @ x
+        return self.w @ x
+
+    def combine(self, y: Tensor) -> Tensor:
+        """y [..., symbols, n] times the filter: [..., symbols, m]."""
+        y = y @ self.w
+        if self.mixing is not None:
+            y = y @ self.mixing
+        return y if self.column is None else y * self.column[..., None, :]
+
+    def scaled(self, factor: Tensor) -> Filter:
+        """The filter with its columns times real factors [..., m]."""
+        return self._replace(column=factor if self.column is None else self.column * factor)
+
+    @property
+    def dense(self) -> Tensor:
+        """The filter multiplied out, [..., n, m]."""
+        w = self.w if self.mixing is None else self.w @ self.mixing
+        return w if self.column is None else w * self.column[..., None, :]
+
+    @property
+    def loss(self) -> Tensor:
+        r""":math:`\sigma^2 X_{kk}`, real [..., m]: the share of a symbol that the filter loses."""
+        return batched(self.no, self.x, 1) * self.x.diagonal(dim1=-2, dim2=-1).real
+
+    @property
+    def column_power(self) -> Tensor:
+        r"""Squared norms of the columns, real [..., m].
+
+        :math:`w_k^H w_k = [X A A^H X]_{kk}` with :math:`A A^H X = I - \sigma^2 X`: all of it m x m.
+        """
+        power = self.x.diagonal(dim1=-2, dim2=-1).real
+        if isinstance(self.no, Tensor) or self.no:
+            # X is Hermitian, and its rows lie closer together in memory than its columns.
+            row_power = torch.view_as_real(self.x).flatten(-2).square().sum(-1)
+            power = power - batched(self.no, self.x, 1) * row_power
+        if self.column is None:
+            return power
+        return power * (self.column * self.column.conj()).real
+
+    def complete(self) -> Filter:
+        """The same filter with all fields present as tensors."""
+        mixing, column = self.mixing, self.column
+        batch, num = self.w.shape[:-2], self.w.shape[-1]
+        if mixing is None:
+            mixing = torch.eye(num, dtype=self.w.dtype, device=self.w.device)
+        if column is None:
+            column = self.w.new_ones(num)
+        return self._replace(
+            mixing=mixing.expand(*batch, num, num),
+            column=column.expand(*batch, num).to(self.w.dtype),
+            no=batched(self.no, self.w, 0).expand(batch),
+        )
 
 
 class PseudoInverse(Operation):
@@ -31,62 +98,85 @@ class PseudoInverse(Operation):
     .. math:: \widetilde W = [A, \sigma I]^+ = \begin{bmatrix} A^H X \\ \sigma X \end{bmatrix},
               \qquad X = (A A^H + \sigma^2 I)^{-1},
 
-    [n + m, m]. Its upper block is the zero-forcing filter for :math:`\sigma = 0` and the MMSE
-    filter above; :math:`X = \widetilde W^H \widetilde W`, hence
-    :math:`X_{kk} = \|\tilde w_k\|^2` (Kashyap et al. and NeuMatC treat the two as separate).
+    [n + m, m]; its upper block is the zero-forcing filter for :math:`\sigma = 0` and the MMSE
+    filter above. Components are the filter without noise and X:
+
+    - ``w`` [n, m] complex, :math:`A^+`, whatever the noise power;
+    - ``x`` [m, m] complex, X, Hermitian.
+
+    They give the filter as :math:`A^H X = A^+ (I - \sigma^2 X)`. Only the small X depends on the
+    noise power, so that one model of all noise powers is little larger than one of zero forcing,
+    and the powers of the columns are at hand: :math:`X_{kk} = \|\tilde w_k\|^2`.
     """
 
     name: ClassVar[str] = "pseudo_inverse"
-    component_names: ClassVar[tuple[str, ...]] = ("w",)
+    component_names: ClassVar[tuple[str, ...]] = ("w", "x")
+    hermitian: ClassVar[tuple[str, ...]] = ("x",)
+    noise_free: ClassVar[tuple[str, ...]] = ("w",)
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
-        return ((num_cols + num_rows, num_rows),)
+        return (num_cols, num_rows), (num_rows, num_rows)
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
-        x = _gram_inverse(a, no)
-        sigma = batched(no, a).sqrt().to(a.dtype)
-        return (torch.cat([a.mH @ x, sigma * x], dim=-2),)
+        return a.mH @ _gram_inverse(a, 0.0), _gram_inverse(a, no)
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Filter:
         x = _gram_inverse(a, no)
-        x_diagonal = x.diagonal(dim1=-2, dim2=-1).real
-        column_power = x_diagonal
-        if isinstance(no, Tensor):
-            # w_k^H w_k = [X A A^H X]_kk and A A^H X = I - no X, all of it m x m; X is Hermitian,
-            # and its rows lie closer together in memory than its columns.
-            column_power = x_diagonal - batched(no, a, 1) * _row_power(x)
-        elif no:
-            column_power = x_diagonal - no * _row_power(x)
-        return Filter(a.mH @ x, x_diagonal, column_power)
+        return Filter(a.mH, x, None, no, x)
 
-    def answer(self, components: Components, no: Tensor | float = 0.0) -> Filter:
-        (stacked,) = components
-        num_rows = stacked.shape[-1]
-        w = stacked[..., :-num_rows, :]
-        column_power = _column_power(w)
-        return Filter(w, column_power + _column_power(stacked[..., -num_rows:, :]), column_power)
+    def answer(
+        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
+    ) -> Filter:
+        w, x = components
+        mixing = None
+        if isinstance(no, Tensor) or no:
+            mixing = _identity(x) - batched(no, x) * x
+        return Filter(w, mixing, None if rows is None else rows.reciprocal(), no, x)
+
+    def results(self, answer: Filter) -> tuple[Tensor, ...]:
+        return (answer.dense,)
+
+    def merge(self, answers: Sequence[Filter], items: Sequence[Tensor]) -> Filter:
+        return super().merge([answer.complete() for answer in answers], items)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
-        r"""‖I - [A, σI] W̃‖_F / sqrt(m), plus the relative distance from the range of [A, σI]^H."""
-        (w,) = components
-        defect = _defect(a, w, no)
-        range_part = torch.linalg.norm(_range_defect(a, w, no), dim=(-2, -1))
-        right_part = torch.linalg.norm(defect, dim=(-2, -1)) / a.shape[-2] ** 0.5
-        return right_part + range_part / torch.linalg.norm(w, dim=(-2, -1))
+        r"""‖I - A W‖_F / √m, plus the relative distances of W from the range of A^H and of X from
+        :math:`\widetilde W^H \widetilde W`.
+        """
+        w, x = components
+        right = torch.linalg.norm(_identity(x) - a @ w, dim=(-2, -1)) / a.shape[-2] ** 0.5
+        gram = w.mH @ w
+        outside = torch.linalg.norm(a.mH @ gram - w, dim=(-2, -1))
+        inconsistent = torch.linalg.norm(_regularised(gram, x, no) - x, dim=(-2, -1))
+        return (
+            right
+            + outside / torch.linalg.norm(w, dim=(-2, -1))
+            + inconsistent / torch.linalg.norm(x, dim=(-2, -1))
+        )
 
     def certificate(
         self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
     ) -> Certificate:
-        r"""Predicted signal-to-interference ratio and range error.
+        r"""Predicted signal-to-interference ratio and range error of :math:`\widetilde W`.
 
         With R = I - [A, σI] W̃ the ratio of stream k is
         :math:`|1 - R_{kk}|^2 \|\tilde w_k\|^{-2} / \sum_{j \ne k} |R_{kj}|^2 \|\tilde w_j\|^{-2}`;
         the quality is that of the weakest stream. R alone accepts any right inverse (zero forcing
-        passed off as MMSE has R = 0), so the distance from the range of [A, σI]^H counts too.
+        passed off as MMSE has R = 0), so the distance of its columns from the range of [A, σI]^H
+        counts too, and with it how far the powers X_kk are from those of the columns.
         """
-        (w,) = components
-        defect = _defect(a, w, no)
-        power = _column_power(w).clamp_min(torch.finfo(w.real.dtype).tiny)
+        # All of it m x m beyond the first lines: a batch of noise powers for each A is cheap.
+        w, x = components
+        gram, outside = w.mH @ w, a.mH @ (w.mH @ w) - w
+        across, within = a @ outside, outside.mH @ outside
+        straight, channel = a @ w, a @ a.mH
+        tiny = torch.finfo(w.real.dtype).tiny
+        mixing = _identity(x) - batched(no, x) * x
+        gain = straight @ mixing
+        defect = _identity(x) - gain - batched(no, x) * x
+        upper_gram, lower_gram = mixing @ gram @ mixing, batched(no, x) * (x @ x)
+        whole = upper_gram + lower_gram
+        power = whole.diagonal(dim1=-2, dim2=-1).real.clamp_min(tiny)
         own = (1 - defect.diagonal(dim1=-2, dim2=-1)).abs().square() / power
         leak = defect.abs().square() / power[..., None, :]
         leak = leak.sum(-1) - leak.diagonal(dim1=-2, dim2=-1)
@@ -95,44 +185,55 @@ class PseudoInverse(Operation):
         gain_error = defect.diagonal(dim1=-2, dim2=-1).abs().square() / power
         floor = torch.finfo(w.real.dtype).eps ** 2 * own
         worst = own / torch.maximum(torch.maximum(leak, gain_error), floor)
-        quality = 10 * torch.log10(worst.amin(-1).clamp_min(torch.finfo(w.real.dtype).tiny))
-        range_error = _probed_range_error(a, w, no)
+        quality = 10 * torch.log10(worst.amin(-1).clamp_min(tiny))
+
+        # [A, σI]^H g - w̃ with g = W̃^H w̃ for each column w̃. Its upper block is
+        # (A^H W^H W - W) z + A^H e with z from I - σ² X: sums of small terms, no cancellation.
+        # Each block counts relative to its own part of the column: a stream below the noise has
+        # nearly all of w̃ in the lower one.
+        e = whole - gram @ mixing
+        upper = _inner(mixing, within @ mixing) + _inner(e, channel @ e)
+        upper = (upper + 2 * _inner(e, across @ mixing)).clamp_min(0)
+        lower = batched(no, x, 1) * _inner(whole - x, whole - x)
+        upper_power = upper_gram.diagonal(dim1=-2, dim2=-1).real.clamp_min(tiny)
+        outside_range = torch.maximum(upper / upper_power, lower / power).sqrt()
+        x_diagonal = x.diagonal(dim1=-2, dim2=-1).real
+        own_gain = gain.diagonal(dim1=-2, dim2=-1)
+        # d_k = 1 - σ² X_kk, by which a receiver divides, is the gain (A W)_kk.
+        lost = 1 - batched(no, x, 1) * x_diagonal - own_gain
+        range_error = torch.maximum(
+            outside_range,
+            torch.maximum(
+                (x_diagonal - power).abs() / power, lost.abs() / own_gain.abs().clamp_min(tiny)
+            ),
+        ).amax(-1)
         ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
         return Certificate(quality, range_error, ok)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        r"""One Newton-Schulz step, W̃ (I + R): squares R, keeps W̃'s range."""
-        (w,) = components
-        return (w + w @ _defect(a, w, no),)
+        r"""One Newton-Schulz step, W (2I - A W), back into the range, and X to match.
 
-    def refine(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        r"""A Newton-Schulz step, then W̃ ← [A, σI]^H (W̃^H W̃), back into the right range.
-
-        The step alone keeps what W̃ has outside the range; W̃^H W̃ differs from X by the square
-        of that part only, so that both errors shrink quadratically.
+        The step alone keeps what W has outside the range of A^H; W ← A^H (W^H W) removes it, and
+        W^H W differs from (A A^H)^{-1} by the square of that part only. So does
+        :math:`\widetilde W^H \widetilde W` from X: all errors shrink quadratically.
         """
-        (w,) = self.correct(a, components, no)
+        w, x = components
+        w = w + w @ (_identity(x) - a @ w)
         gram = w.mH @ w
-        return (torch.cat([a.mH @ gram, batched(no, a).sqrt() * gram], dim=-2),)
+        return a.mH @ gram, _regularised(gram, x, no)
 
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
-        """(D_L A D_R)^+ = D_R^H A^+ D_L^H; the lower block X turns with D_L on both sides."""
-        (w,) = components
-        rows = torch.cat([right.conj(), left], dim=-1)
-        return (rows[..., :, None] * w * left.conj()[..., None, :],)
+        """(D_L A D_R)^+ = D_R^H A^+ D_L^H; X turns with D_L on both sides."""
+        w, x = components
+        turned = left[..., :, None] * x * left.conj()[..., None, :]
+        return right.conj()[..., :, None] * w * left.conj()[..., None, :], turned
 
     def permute(self, components: Components, order: Tensor) -> Components:
-        (w,) = components
-        num_rows = order.shape[-1]
-        rows = torch.arange(w.shape[-2] - num_rows, device=w.device).expand(len(order), -1)
-        rows = torch.cat([rows, order + w.shape[-2] - num_rows], dim=-1)
-        w = w.gather(-1, order[:, None, None, :].expand_as(w))
-        return (w.gather(-2, rows[:, None, :, None].expand_as(w)),)
-
-    def amplify(self, components: Components, gain: Tensor) -> Components:
-        """(D A)^+ = A^+ D^{-1} without noise; with noise for D = c I, at no / c^2."""
-        (w,) = components
-        return (w / gain[..., None, :],)
+        w, x = components
+        columns = order[:, None, None, :]
+        x = x.gather(-1, columns.expand_as(x))
+        x = x.gather(-2, columns.mT.expand_as(x))
+        return w.gather(-1, columns.expand_as(w)), x
 
     def free_gains(self, no: Tensor | None) -> bool:
         return no is None
@@ -140,8 +241,8 @@ class PseudoInverse(Operation):
 
 def _gram_inverse(a: Tensor, no: Tensor | float) -> Tensor:
     gram = a @ a.mH
-    eye = torch.eye(gram.shape[-1], dtype=a.dtype, device=a.device)
-    gram = gram + batched(no, a) * eye
+    if isinstance(no, Tensor) or no:
+        gram = gram + batched(no, a) * _identity(gram)
     # A singular matrix gives NaN, itself only: no device sync to report it, and the inversion on a
     # CPU would raise for the whole batch.
     factor, info = torch.linalg.cholesky_ex(gram, check_errors=False)
@@ -149,36 +250,20 @@ def _gram_inverse(a: Tensor, no: Tensor | float) -> Tensor:
     return torch.cholesky_inverse(factor)
 
 
-def _column_power(w: Tensor) -> Tensor:
-    return torch.view_as_real(w).square().sum((-3, -1))
+def _regularised(gram: Tensor, x: Tensor, no: Tensor | float) -> Tensor:
+    r""":math:`\widetilde W^H \widetilde W`, (I − σ² X) W^H W (I − σ² X) + σ² X².
+
+    It is X again only for the X of W, and closer to it than the given one by a square.
+    """
+    power = batched(no, x)
+    mixing = _identity(x) - power * x
+    return mixing @ gram @ mixing + power * (x @ x)
 
 
-def _row_power(x: Tensor) -> Tensor:
-    return torch.view_as_real(x).flatten(-2).square().sum(-1)
+def _identity(x: Tensor) -> Tensor:
+    return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
 
 
-def _defect(a: Tensor, w: Tensor, no: Tensor | float) -> Tensor:
-    """R = I - [A, sqrt(no) I] W, [..., m, m]."""
-    num_rows, num_cols = a.shape[-2:]
-    product = a @ w[..., :num_cols, :]
-    product = product + batched(no, a).sqrt() * w[..., num_cols:, :]
-    return torch.eye(num_rows, dtype=a.dtype, device=a.device) - product
-
-
-def _range_defect(a: Tensor, w: Tensor, no: Tensor | float) -> Tensor:
-    """[A, sI]^H (W^H W) - W, zero only for the pseudo-inverse among the right inverses."""
-    gram = w.mH @ w
-    return torch.cat([a.mH @ gram, batched(no, a).sqrt() * gram], dim=-2) - w
-
-
-def _probed_range_error(a: Tensor, w: Tensor, no: Tensor | float) -> Tensor:
-    # Random phases only, and columns of equal norm: every stream weighs the same, however short
-    # its filter.
-    generator = torch.Generator().manual_seed(0)
-    angle = 2 * torch.pi * torch.rand(w.shape[-1], generator=generator)
-    norm = _column_power(w).clamp_min(torch.finfo(w.real.dtype).tiny).sqrt()
-    probe = torch.polar(torch.ones_like(angle), angle).to(device=w.device, dtype=w.dtype) / norm
-    image = w @ probe[..., None]
-    back = w.mH @ image
-    difference = torch.cat([a.mH @ back, batched(no, a).sqrt() * back], dim=-2) - image
-    return torch.linalg.norm(difference, dim=(-2, -1)) / torch.linalg.norm(image, dim=(-2, -1))
+def _inner(x: Tensor, y: Tensor) -> Tensor:
+    """Re x_k^H y_k of the columns of x and y [..., m, k]."""
+    return (x.conj() * y).sum(-2).real

@@ -37,6 +37,7 @@ class SVD(Operation):
 
     name: ClassVar[str] = "svd"
     component_names: ClassVar[tuple[str, ...]] = ("u", "s", "v")
+    noise_free: ClassVar[tuple[str, ...]] = ("u", "s", "v")
     pointwise: ClassVar[bool] = False
 
     def __init__(self, num_streams: int) -> None:
@@ -129,12 +130,9 @@ class SVD(Operation):
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "num_streams": self.num_streams}
 
-    def amplify(self, components: Components, gain: Tensor) -> Components:
-        """c A = U (c S) V^H."""
-        u, s, v = components
-        return u, s * gain[..., :1], v
-
-    def answer(self, components: Components, no: Tensor | float = 0.0) -> Triplets:
+    def answer(
+        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
+    ) -> Triplets:
         """The triplets strongest first at every matrix, whatever branch they belong to.
 
         Where two singular values nearly cross, which branch continues which depends on the
@@ -143,12 +141,16 @@ class SVD(Operation):
         """
         del no
         u, s, v = components
+        if rows is not None:
+            gain = rows.abs()
+            u, s = u * (rows / gain)[..., None], s * gain[..., :1]
         order = s.argsort(dim=-1, descending=True)
         return Triplets(*_apply(u, s, v, order, torch.ones_like(u[..., 0, :])))
 
 
 def _normalised(v: Tensor) -> tuple[Tensor, Tensor]:
-    norm = torch.view_as_real(v.resolve_conj()).square().sum((-3, -1)).sqrt()
+    parts = torch.view_as_real(v.resolve_conj()) if v.is_complex() else v[..., None]
+    norm = parts.square().sum((-3, -1)).sqrt()
     return v / norm.clamp_min(torch.finfo(norm.dtype).tiny)[..., None, :], norm
 
 
@@ -205,7 +207,8 @@ def _transport(v: Tensor) -> tuple[Tensor, Tensor]:
     first = v[..., 0, :, :]
     largest = first.abs().argmax(-2, keepdim=True)
     start = _unit(first.gather(-2, largest)).conj()
-    turns = torch.cat([start, _unit(overlap.conj())], dim=-2).to(torch.complex128)
+    turns = torch.cat([start, _unit(overlap.conj())], dim=-2)
+    turns = turns.to(torch.promote_types(v.dtype, torch.float64))
     return order, _unit(turns.cumprod(-2)).to(v.dtype)
 
 
@@ -235,11 +238,21 @@ def _strongest(a: Tensor, u: Tensor, steps: int = 8) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     probe = torch.randn(a.shape[-2], 1, dtype=torch.complex64, generator=generator)
     z = probe.to(device=a.device, dtype=a.dtype)
-    z, _ = _normalised(z - u @ (u.mH @ z))
+    z = _outside(z, u)
     value = torch.zeros((), dtype=a.real.dtype, device=a.device)
     for _ in range(steps):
         image = a.mH @ z
         value = torch.linalg.norm(image, dim=(-2, -1))
-        z = a @ image
-        z, _ = _normalised(z - u @ (u.mH @ z))
+        z = _outside(a @ image, u)
     return value
+
+
+def _outside(z: Tensor, u: Tensor) -> Tensor:
+    """z [..., m, 1] without its part in the range of u, of unit norm.
+
+    Twice: where A has no more triplets than u, the rest is rounding, and once scaled up it points
+    anywhere.
+    """
+    for _ in range(2):
+        z, _ = _normalised(z - u @ (u.mH @ z))
+    return z

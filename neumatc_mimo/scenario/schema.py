@@ -126,13 +126,14 @@ class SingleUserConfig(_Section):
 class ModelConfig(_Section):
     """How the models of the scenario are trained; every key is optional."""
 
-    rank: PositiveInt = 288
-    svd_rank: PositiveInt = 64
-    width: PositiveInt = 640
-    noise_nodes: Annotated[int, Field(ge=2)] = 8
+    trunk: Literal["spline", "sine"] = "spline"
+    rank: PositiveInt = 800
+    svd_rank: PositiveInt = 800
+    width: PositiveInt = 800
+    noise_nodes: Annotated[int, Field(ge=2)] = 12
     samples: PositiveInt = 256
     collocation: PositiveInt = 819
-    rounds: PositiveInt = 2
+    rounds: PositiveInt = 6
     tolerance_db: float = 40.0
     tolerance_range: NonNegativeFloat = 1e-2
 

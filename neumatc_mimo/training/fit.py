@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.certified import select
-from neumatc_mimo.mapping import CompactMapping, Trunk, pack, unpack
+from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.training.projection import project
+from neumatc_mimo.units import Units
 
 Matrices = Callable[[Tensor, Tensor], Tensor]
 
@@ -40,32 +41,35 @@ class Problem:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How it is learned.
+    """How it is learned; :class:`~neumatc_mimo.scenario.schema.ModelConfig` holds the defaults.
 
-    :param rank: r of the trunk
-    :param width: sine units
+    :param units: the trunk's units
+    :param rank: r of the trunk; at the units' width there is no readout
     :param samples: exact samples per link and noise node, promoted points included
     :param collocation: points per link and noise node where only the residual is known
-    :param rounds: rounds of adaptive sampling
-    :param promoted: exact samples of the budget kept back for points that keep failing, per round
+    :param rounds: rounds of adaptive sampling at most; at least two, then until no point fails
+    :param promoted: points promoted to exact samples a round; the first ``promotions`` rounds'
+        are kept back from the budget for them
     :param threshold: residual above which a collocation point has failed
-    :param unit_spacing: delay spacing of the sine units in 1/band
-    :param decay: delay in 1/band over which the prior amplitude of the units falls by e; few
-        samples leave the far delays open, the prior closes them
-    :param ridge: relative ridge of the projection
+    :param refinements: residual-lowering steps at the collocation points, per round
     """
 
-    rank: int = 256
-    width: int = 640
-    samples: int = 256
-    collocation: int = 819
-    rounds: int = 3
+    units: Units
+    rank: int
+    samples: int
+    collocation: int
+    rounds: int
     promoted: int = 16
+    promotions: int = 3
     threshold: float = 3e-3
     refinements: int = 3
-    unit_spacing: float = 0.9
-    decay: float = 45.0
-    ridge: float = 1e-10
+
+    def points(self, num_frequencies: int) -> tuple[Tensor, Tensor]:
+        """Grid indices of the collocation points and samples together, and where samples are."""
+        grid = _spread(num_frequencies, self.collocation)
+        sampled = _spread(num_frequencies, self.samples - self.promotions * self.promoted)
+        points = torch.cat([grid, sampled]).unique()
+        return points, torch.isin(points, sampled)
 
 
 @dataclass
@@ -92,7 +96,7 @@ def fit(
     Algorithm 1 of NeuMatC with closed-form steps. Each round (1) solves the supervised term of
     Eq. (3) for readout and latent tensors by variable projection; (2) evaluates the structure
     residual at the collocation points and lowers it there by Newton steps of the operation
-    (``Operation.refine``, for the inverse Newton-Schulz), which need the matrix but no exact
+    (``Operation.correct``, for the inverse Newton-Schulz), which need the matrix but no exact
     result; (3) where the residual still exceeds the threshold, promotes the worst points to
     exact samples, as long as the budget lasts. Points whose residual the steps brought below the
     threshold enter the next projection; failed ones stay out.
@@ -102,16 +106,12 @@ def fit(
     started = time.perf_counter()
     operation, frequencies = problem.operation, problem.frequencies
     nodes = problem.noise.nodes
-    grid = _spread(len(frequencies), config.collocation)
-    sampled = _spread(len(frequencies), config.samples - config.rounds * config.promoted)
-    points = torch.cat([grid, sampled]).unique()
-    sampled_points = torch.isin(points, sampled)
+    points, sampled_points = config.points(len(frequencies))
     supervised = sampled_points.expand(len(links), -1).clone()
-    trunk = _units(config, len(links))
     band = (frequencies[0].item(), frequencies[-1].item())
-    x = _coordinate(frequencies[points], band)
-    amplitude = torch.exp(-trunk.frequency / (math.pi * config.decay)).clamp_min(1e-5)
-    hidden = torch.sin(x[:, None] * trunk.frequency + trunk.phase) * amplitude
+    low, high = band
+    hidden = config.units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
+    penalty = config.units.penalty()
 
     # [l, P, q, m, n]: every noise node sees the same frequencies.
     a = problem.matrices(links, frequencies[points])[:, :, None]
@@ -119,30 +119,31 @@ def fit(
     no = nodes.expand(1, 1, -1)
     exact = _aligned(operation, _exact(operation, a, nodes, supervised), sampled_points)
     shapes = operation.component_shapes(*a.shape[-2:])
-    complex_valued = tuple(c.is_complex() for c in exact)
-    scales = [_column_scale(c, supervised, len(s)) for c, s in zip(exact, shapes, strict=True)]
+    layouts = tuple(
+        Layout(shape, "hermitian" if name in operation.hermitian else _kind(c))
+        for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
+    )
+    rows = [
+        _Rows(layout, c.shape[2], _scale(c, supervised, layout))
+        for c, layout in zip(exact, layouts, strict=True)
+    ]
     targets, usable = exact, supervised
     report = FitReport()
-    for number in range(config.rounds + 1):
-        stacked = torch.cat(
-            [
-                pack(c / s, len(shape)).flatten(2)
-                for c, s, shape in zip(targets, scales, shapes, strict=True)
-            ],
-            dim=-1,
-        )
-        readout, latent = project(hidden, stacked, usable.double(), config.rank, config.ridge)
-        basis = hidden @ readout
-        fitted = _split(basis @ latent, shapes, complex_valued, scales, len(nodes))
+    number, settled = 0, False
+    while True:
+        stacked = torch.cat([r.pack(c) for r, c in zip(rows, targets, strict=True)], dim=-1)
+        readout, latent = project(hidden, stacked, usable.double(), config.rank, penalty)
+        coefficients = latent if readout is None else readout @ latent
+        fitted = _split(hidden @ coefficients, rows)
         loss = _relative_loss(fitted, exact, sampled_points)
-        if number == config.rounds:
+        if settled or number == config.rounds:
             break
         # Single precision is enough here: what these points add is far below their residual.
         refined = tuple(c.to(_single(c.dtype)) for c in fitted)
         few = slice(None, None, 8)
         before = operation.residual(coarse[:, few], tuple(c[:, few] for c in refined), no)
         for _ in range(config.refinements):
-            refined = operation.refine(coarse, refined, no)
+            refined = operation.correct(coarse, refined, no)
         residual = operation.residual(coarse, refined, no).amax(-1)
         refined = tuple(c.to(f.dtype) for c, f in zip(refined, fitted, strict=True))
         residual = torch.nan_to_num(residual, nan=math.inf)
@@ -156,8 +157,10 @@ def fit(
         report.history.append(entry)
         if on_round is not None:
             on_round(entry)
+        number += 1
+        settled = number >= min(2, config.rounds) and not bool(failed.any())
         promote = _worst(residual, failed, config.promoted)
-        if promote.any():
+        if number <= config.promotions and bool(promote.any()):
             update = operation.align_to(_exact(operation, a, nodes, promote), fitted)
             exact = select(promote, update, exact)
             supervised = supervised | promote
@@ -165,14 +168,16 @@ def fit(
         targets = tuple(torch.where(_like(supervised | ~failed, c), c, 0) for c in targets)
         usable = supervised | ~failed
     report.exact_samples_per_link = supervised.double().sum(-1).mean().item()
-    report.history.append({"round": float(config.rounds), "loss": loss})
-    latents = _latents(latent, shapes, complex_valued, scales, len(nodes))
+    report.history.append({"round": float(number), "loss": loss})
+    latents = tuple(
+        layout.pack(c).float().contiguous()
+        for c, layout in zip(_split(latent, rows), layouts, strict=True)
+    )
     mapping = CompactMapping(
-        Trunk(trunk.frequency.float(), trunk.phase.float(), (readout * amplitude[:, None]).float()),
+        Trunk(config.units, None if readout is None else readout.float()),
         problem.noise,
         latents,
-        shapes,
-        complex_valued,
+        layouts,
         band,
     )
     report.seconds = time.perf_counter() - started
@@ -186,18 +191,6 @@ def _single(dtype: torch.dtype) -> torch.dtype:
 def _spread(total: int, count: int) -> Tensor:
     """``count`` indices spread evenly over 0 … total - 1, ends included."""
     return torch.linspace(0, total - 1, min(count, total)).round().long().unique()
-
-
-def _coordinate(frequencies: Tensor, band: tuple[float, float]) -> Tensor:
-    return (frequencies - (band[0] + band[1]) / 2) / ((band[1] - band[0]) / 2)
-
-
-def _units(config: FitConfig, num_links: int) -> Trunk:
-    """Sine and cosine units at evenly spread delays: ω = π B τ for x in [-1, 1]."""
-    delays = (torch.arange(config.width // 2, dtype=torch.float64) + 0.5) * config.unit_spacing
-    frequency = math.pi * delays
-    phase = torch.cat([torch.zeros_like(frequency), torch.full_like(frequency, math.pi / 2)])
-    return Trunk(torch.cat([frequency, frequency]), phase, torch.zeros(num_links, 0, 0))
 
 
 def _exact(operation: Operation, a: Tensor, nodes: Tensor, where: Tensor) -> Components:
@@ -222,11 +215,15 @@ def _aligned(operation: Operation, components: Components, points: Tensor) -> Co
     return components
 
 
-def _column_scale(component: Tensor, where: Tensor, num_dims: int) -> Tensor:
-    """Mean square root of each column's energy per noise node, [l, 1, q, (1,) columns]."""
+def _scale(component: Tensor, where: Tensor, layout: Layout) -> Tensor:
+    """Root of each column's mean energy per noise node, [l, 1, q, (1,) columns].
+
+    A Hermitian component has one scale for all columns, so that it stays Hermitian.
+    """
     energy = component.abs().square()
-    if num_dims > 1:
-        energy = energy.sum(-2, keepdim=True)
+    if len(layout.shape) > 1:
+        dims = (-2, -1) if layout.kind == "hermitian" else (-2,)
+        energy = energy.sum(dims, keepdim=True)
     weight = _like(where, energy).to(energy.dtype)
     return ((energy * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)).sqrt()
 
@@ -235,36 +232,36 @@ def _like(mask: Tensor, component: Tensor) -> Tensor:
     return mask.reshape(mask.shape + (1,) * (component.ndim - mask.ndim))
 
 
-def _split(
-    rows: Tensor,
-    shapes: tuple[tuple[int, ...], ...],
-    complex_valued: tuple[bool, ...],
-    scales: list[Tensor],
-    num_nodes: int,
-) -> Components:
-    """Components [l, P, q, *shape] from stacked real rows [l, P, n]."""
-    sizes = [
-        num_nodes * math.prod(s) * (2 if c else 1)
-        for s, c in zip(shapes, complex_valued, strict=True)
-    ]
-    parts = rows.split(sizes, dim=-1)
-    return tuple(
-        unpack(part.unflatten(-1, (num_nodes, -1)).contiguous(), shape, c) * scale
-        for part, shape, c, scale in zip(parts, shapes, complex_valued, scales, strict=True)
-    )
+@dataclass(frozen=True)
+class _Rows:
+    """How a component [l, P, q, *shape] stands in the rows that are fitted."""
+
+    layout: Layout
+    num_nodes: int
+    scale: Tensor
+
+    @property
+    def size(self) -> int:
+        return self.num_nodes * self.layout.size
+
+    def pack(self, component: Tensor) -> Tensor:
+        """Scaled real rows [l, P, size]."""
+        return self.layout.pack(component / self.scale).flatten(2)
+
+    def unpack(self, rows: Tensor) -> Tensor:
+        """The inverse of :meth:`pack`."""
+        rows = rows.unflatten(-1, (self.num_nodes, -1)).contiguous()
+        return self.layout.unpack(rows) * self.scale
 
 
-def _latents(
-    latent: Tensor,
-    shapes: tuple[tuple[int, ...], ...],
-    complex_valued: tuple[bool, ...],
-    scales: list[Tensor],
-    num_nodes: int,
-) -> tuple[Tensor, ...]:
-    components = _split(latent, shapes, complex_valued, scales, num_nodes)
-    return tuple(
-        pack(c, len(s)).float().contiguous() for c, s in zip(components, shapes, strict=True)
-    )
+def _split(stacked: Tensor, rows: Sequence[_Rows]) -> Components:
+    """Components from stacked rows."""
+    parts = stacked.split([r.size for r in rows], dim=-1)
+    return tuple(r.unpack(part) for r, part in zip(rows, parts, strict=True))
+
+
+def _kind(component: Tensor) -> str:
+    return "complex" if component.is_complex() else "real"
 
 
 def _relative_loss(fitted: Components, exact: Components, points: Tensor) -> float:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from neumatc_mimo.mapping import CompactMapping, pack, unpack
+from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import OperationModel, ScenarioModel, pack_model, unpack_model
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import SVD, Operation, PseudoInverse, Tolerance
@@ -29,6 +29,7 @@ from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
 from neumatc_mimo.training.fit import FitConfig, Problem, fit
 from neumatc_mimo.training.projection import project
+from neumatc_mimo.units import SineUnits, SplineUnits, Units
 
 # Links trained together: their samples fill some 1 GB.
 _BATCH = 2
@@ -61,41 +62,49 @@ def train(
     torch.manual_seed(seed)
     config = scenario.config.model
     models = {}
-    for operation, links, noise, rank in _jobs(scenario, config):
+    for operation, links, noise, settings in _jobs(scenario, config):
         links = links.to(device or "cpu")
         store = _Checkpoint(checkpoint, operation, links, config)
         models[operation.name] = _train_links(
-            operation, links, noise, rank, config, store, progress, callback
+            operation, links, noise, settings, config, store, progress, callback
         )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
-    settings = {
+    origin = {
         "fingerprint": scenario.fingerprint,
         "seed": seed,
         "torch": torch.__version__,
         "config": json.loads(scenario.config.model_dump_json()),
     }
-    return ScenarioModel(scenario.name, models, settings)
+    return ScenarioModel(scenario.name, models, origin)
 
 
 def _jobs(
     scenario: Scenario, config: ModelConfig
-) -> Iterator[tuple[Operation, LinkSet, NoiseAxis, int]]:
+) -> Iterator[tuple[Operation, LinkSet, NoiseAxis, FitConfig]]:
     many, one = scenario.multi_user, scenario.single_user
     if many is not None:
         assert many.noise_db is not None
         low, high = (10 ** (db / 10) for db in many.noise_db)
-        yield PseudoInverse(), many, NoiseAxis(low, high, config.noise_nodes), config.rank
+        axis = NoiseAxis(low, high, config.noise_nodes)
+        yield PseudoInverse(), many, axis, _settings(config, config.rank)
     if one is not None:
         assert one.num_streams is not None
-        yield SVD(one.num_streams), one, NoiseAxis(1.0, 1.0, 1), config.svd_rank
+        axis = NoiseAxis(1.0, 1.0, 1)
+        yield SVD(one.num_streams), one, axis, _settings(config, config.svd_rank)
+
+
+def _settings(config: ModelConfig, rank: int) -> FitConfig:
+    units: Units = (SplineUnits if config.trunk == "spline" else SineUnits)(config.width)
+    rank = min(rank, config.width)
+    return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
 
 
 def _train_links(
     operation: Operation,
     links: LinkSet,
     noise: NoiseAxis,
-    rank: int,
+    settings: FitConfig,
     config: ModelConfig,
     store: _Checkpoint,
     progress: bool,
@@ -106,13 +115,6 @@ def _train_links(
 
     frequencies = links.grid_frequencies()
     problem = Problem(operation, matrices, links.num_links, frequencies, noise)
-    settings = FitConfig(
-        rank=rank,
-        width=config.width,
-        samples=config.samples,
-        collocation=config.collocation,
-        rounds=config.rounds,
-    )
     tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
     batches = torch.arange(links.num_links, device=links.device).split(_BATCH)
     parts: list[OperationModel] = []
@@ -128,9 +130,9 @@ def _train_links(
                         callback({"link": first, **figures})
 
                 mapping, report = fit(problem, settings, batch, on_round)
-                part = _certified(operation, mapping, links.select(batch), tolerance)
+                part = _certified(operation, mapping, links.select(batch), tolerance, settings)
                 part.training.update(report.as_dict())
-                part.training["untrained_error"] = _untrained(problem, settings, batch)
+                part.training["untrained_error"] = _untrained(problem, settings, batch[:1])
                 store.write(number, part)
             parts.append(part)
             show(len(batch), {})
@@ -138,55 +140,61 @@ def _train_links(
 
 
 def _certified(
-    operation: Operation, mapping: CompactMapping, links: LinkSet, tolerance: Tolerance
+    operation: Operation,
+    mapping: CompactMapping,
+    links: LinkSet,
+    tolerance: Tolerance,
+    settings: FitConfig,
 ) -> OperationModel:
-    """Certify links over their whole grid, at the ends of the noise axis and between its nodes."""
+    """Certify links over their whole grid, at the ends of the noise axis and between its nodes.
+
+    Subcarriers that fail at any of these powers are marked: corrected, by one step with the
+    channel, where that mends all of them, else patched, exact results take their place.
+    """
     frequencies = links.grid_frequencies()
     nodes = mapping.noise.nodes
-    # The ends, and between two nodes, where interpolation over the noise is at its worst.
-    powers = torch.cat([nodes[:1], (nodes[1:-1:2] * nodes[2::2]).sqrt(), nodes[-1:]]).unique()
-    folded = [mapping.at_noise(power.expand(links.num_links)) for power in powers]
-    plain_failed = torch.zeros(
-        links.num_links, len(frequencies), dtype=torch.bool, device=links.device
-    )
+    # The ends, and between the nodes, where interpolation over the noise is at its worst.
+    between = (nodes[1:-1] * nodes[2:]).sqrt()
+    powers = torch.cat([nodes[:1], nodes[1:2] / 2, between, nodes[-1:]]).unique()
+    powers = powers if len(nodes) > 1 else nodes
+    folded = mapping.at_noise(powers.expand(links.num_links, -1))
+    shape = (links.num_links, len(frequencies))
+    plain_failed = torch.zeros(shape, dtype=torch.bool, device=links.device)
     fixed_failed = plain_failed.clone()
+    points, _ = settings.points(len(frequencies))
+    unseen = torch.ones(len(frequencies), dtype=torch.bool, device=links.device)
+    unseen[points] = False
     errors, qualities = [], []
     chosen = torch.arange(links.num_links, device=links.device)
     for part in torch.arange(len(frequencies), device=links.device).split(512):
         a = links.channel(frequencies[part], chosen, aligned=True)
-        basis = mapping.trunk(mapping.coordinate(frequencies[part]))
-        for power, latents in zip(powers.tolist(), folded, strict=True):
-            components = tuple(
-                mapping.component(i, basis, latent) for i, latent in enumerate(latents)
-            )
-            proof = operation.certificate(a, components, power, tolerance)
-            plain_failed[:, part] |= ~proof.ok
-            qualities.append(proof.quality.flatten())
-            if not bool(proof.ok.all()):
-                fixed = operation.correct(a, components, power)
-                after = operation.certificate(a, fixed, power, tolerance)
-                fixed_failed[:, part] |= ~after.ok
-                qualities[-1] = torch.where(proof.ok, proof.quality, after.quality).flatten()
-        # Frequencies that were not sampled: the grid has 13 times as many as the samples.
-        few = slice(1, None, 16)
+        table = mapping.trunk.table(mapping.coordinate(frequencies[part]))
+        components = mapping.evaluate(table, slice(0, len(part)), folded)
+        proof = operation.certificate(a[:, :, None], components, powers, tolerance)
+        failed = ~proof.ok.all(-1)
+        plain_failed[:, part] = failed
+        qualities.append(proof.quality[:, unseen[part]].flatten())
+        if bool(failed.any()):
+            at, poor = a[:, :, None][failed], tuple(c[failed] for c in components)
+            fixed = operation.correct(at, poor, powers)
+            mended = operation.certificate(at, fixed, powers, tolerance).ok.all(-1)
+            fixed_failed[:, part] = failed.masked_scatter(failed, ~mended)
+        few = unseen[part].nonzero()[::8, 0]
         exact = operation.exact(a[:, few].to(torch.complex128), 0.0)
         answer = mapping(frequencies[part][few], torch.zeros(links.num_links))
         exact = operation.align_to(
             exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True))
         )
         errors.append(_relative(answer[0], exact[0]))
-    # One correction step costs a few matrix products; it is bought only where it is needed.
-    corrected = plain_failed.any(-1)
-    patches = torch.where(corrected[:, None], fixed_failed, plain_failed)
-    quality = torch.cat(qualities)
+    corrected, patches = plain_failed & ~fixed_failed, plain_failed & fixed_failed
+    # At frequencies that were neither sampled nor collocation points, before any repair.
     report = {
         "error_median": torch.cat(errors, dim=1).median().item(),
-        "quality_5_percent_db": quality.quantile(0.05).item(),
-        "patched_share": patches.double().mean().item(),
-        "corrected_share": corrected.double().mean().item(),
-        "uncorrected_failed_share": plain_failed.double().mean().item(),
+        "quality_5_percent_db": torch.cat(qualities).quantile(0.05).item(),
+        "corrected_share": corrected[:, unseen].double().mean().item(),
+        "patched_share": patches[:, unseen].double().mean().item(),
     }
-    return OperationModel(operation, mapping, links, corrected, patches, tolerance, report)
+    return OperationModel(operation, mapping, links, corrected, patches, unseen, tolerance, report)
 
 
 def _relative(answer: Tensor, exact: Tensor) -> Tensor:
@@ -204,7 +212,7 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
     """
     generator = torch.Generator().manual_seed(0)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
-    omega = -math.pi * config.decay * torch.log1p(-draws[0])
+    omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
     phase = 2 * math.pi * draws[1]
     frequencies = problem.frequencies
     index = torch.linspace(0, len(frequencies) - 1, config.samples).round().long()
@@ -216,19 +224,18 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
 
     operation = problem.operation
     samples = operation.align(operation.exact(problem.matrices(links, frequencies[index])))
-    shapes = [c.shape[2:] for c in samples]
-    rows = [pack(c, len(shape)) for c, shape in zip(samples, shapes, strict=True)]
-    stacked = torch.cat(rows, dim=-1)
+    layouts = [Layout(tuple(c.shape[2:]), "complex" if c.is_complex() else "real") for c in samples]
+    stacked = torch.cat([lay.pack(c) for lay, c in zip(layouts, samples, strict=True)], dim=-1)
     truth = operation.exact(problem.matrices(links, frequencies[tests]))
     weights = stacked.new_ones(stacked.shape[:2])
 
     def error(ridge: float) -> float:
-        readout, latent = project(hidden(frequencies[index]), stacked, weights, config.rank, ridge)
-        values = hidden(frequencies[tests]) @ readout @ latent
-        parts = values.split([r.shape[-1] for r in rows], -1)
+        penalty = ridge * torch.eye(config.rank, dtype=torch.float64)
+        _, latent = project(hidden(frequencies[index]), stacked, weights, config.rank, penalty)
+        values = hidden(frequencies[tests]) @ latent
+        parts = values.split([layout.size for layout in layouts], -1)
         fitted = tuple(
-            unpack(part.contiguous(), tuple(shape), c.is_complex())
-            for part, shape, c in zip(parts, shapes, samples, strict=True)
+            layout.unpack(part.contiguous()) for part, layout in zip(parts, layouts, strict=True)
         )
         return _relative(fitted[0], operation.align_to(truth, fitted)[0]).median().item()
 
@@ -252,6 +259,7 @@ def _joined(parts: list[OperationModel], links: LinkSet, seconds: float) -> Oper
         links,
         torch.cat([part.corrected for part in parts]),
         torch.cat([part.patches for part in parts]),
+        parts[0].unseen,
         parts[0].tolerance,
         report,
     )

@@ -1,0 +1,266 @@
+"""Parametric matrices A(p): what a family has to tell, and synthetic ones of known complexity."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+class Family(ABC):
+    """A matrix A(p) that depends on a parameter p of dimension d, for a batch of p at once.
+
+    :param domain: [d, 2] lowest and highest value of every coordinate of p, in its own units
+
+    :raises ValueError: if the domain is no list of finite intervals
+    """
+
+    def __init__(self, domain: Tensor | Sequence[Sequence[float]]) -> None:
+        self.domain = torch.as_tensor(domain, dtype=torch.float64)
+        if self.domain.ndim != 2 or self.domain.shape[1] != 2 or not len(self.domain):
+            raise ValueError(
+                f"A domain is [dimension, 2], one interval a coordinate, not "
+                f"{list(self.domain.shape)}."
+            )
+        width = self.domain[:, 1] - self.domain[:, 0]
+        if not bool((torch.isfinite(width) & (width > 0)).all()):
+            raise ValueError(f"The domain {self.domain.tolist()} has an interval without width.")
+
+    @property
+    def dimension(self) -> int:
+        """Number d of coordinates of p."""
+        return len(self.domain)
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, int]:
+        """Rows m and columns n of A(p)."""
+
+    @abstractmethod
+    def __call__(self, p: Tensor) -> Tensor:
+        """A(p) at p [B, d]: [B, m, n] float64 or complex128, on the device of p."""
+
+    def coordinate(self, p: Tensor) -> Tensor:
+        """p [B, d] mapped to x in [-1, 1]^d, float64.
+
+        :raises ValueError: if p has another shape
+        """
+        if p.ndim != 2 or p.shape[1] != self.dimension:
+            raise ValueError(f"Parameters are [batch, {self.dimension}] here, not {list(p.shape)}.")
+        low, high = self.domain.to(p.device).unbind(-1)
+        return (p.to(torch.float64) - (low + high) / 2) / ((high - low) / 2)
+
+    def parameter(self, x: Tensor) -> Tensor:
+        """The inverse of :meth:`coordinate`: x in [-1, 1]^d as p [B, d] in its own units."""
+        low, high = self.domain.to(x.device).unbind(-1)
+        return (low + high) / 2 + x * (high - low) / 2
+
+    def uniform(self, num: int, generator: torch.Generator) -> Tensor:
+        """``num`` points drawn uniformly from the domain, [num, d] float64."""
+        x = torch.rand(num, self.dimension, dtype=torch.float64, generator=generator)
+        return self.parameter(2 * x - 1)
+
+    def grid(self, num: int) -> Tensor:
+        """A regular grid of ``num`` points a coordinate, ends included: [num^d, d] float64."""
+        axis = torch.linspace(-1, 1, num, dtype=torch.float64)
+        mesh = torch.meshgrid([axis] * self.dimension, indexing="ij")
+        return self.parameter(torch.stack(mesh, dim=-1).flatten(0, -2))
+
+
+class CosineFamily(Family):
+    r"""Entries that are sums of cosines of one parameter (after NeuMatC, Section 3.1).
+
+    .. math:: A(p) = \frac{1}{\sqrt n} \sum_{t=1}^{T} \sqrt{\tfrac{2}{T}} \, C_t \circ
+              \cos(\Omega_t x + \Phi_t) \, D + \delta I, \qquad x \in [-1, 1],
+
+    with Φ uniform on [0, 2π), C standard normal, Ω drawn from F values, themselves uniform on
+    [0, ω_max], and D = diag(decay^{j / (n - 1)}), the decay of energy from column to column.
+    Each frequency spans a cosine and a sine, so that A has rank 2 F along p, and 2 F + 1 with a
+    shift: the rank is controlled. (The paper draws a frequency per entry; its sizes are lost.)
+    Without decay entries have variance 1/n and singular values stay below some 2: a shift δ of 3
+    keeps every A(p) well-conditioned.
+
+    :param shape: m, n
+    :param generator: source of C, Ω and Φ
+    :param num_frequencies: F
+    :param max_frequency: ω_max, in radians per half width of the domain
+    :param num_terms: T
+    :param decay: amplitude of the last column relative to the first, in (0, 1]
+    :param shift: δ, added to the main diagonal
+    :param complex_valued: C circularly-symmetric complex normal, A complex128; else real, float64
+    :param domain: lowest and highest p
+
+    :raises ValueError: if a number is out of its range
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        generator: torch.Generator,
+        *,
+        num_frequencies: int = 4,
+        max_frequency: float = math.pi,
+        num_terms: int = 2,
+        decay: float = 1.0,
+        shift: float = 0.0,
+        complex_valued: bool = False,
+        domain: tuple[float, float] = (-1.0, 1.0),
+    ) -> None:
+        super().__init__([domain])
+        _check_shape(shape)
+        if num_frequencies < 1 or num_terms < 1:
+            raise ValueError("A sum of cosines needs at least one frequency and one term.")
+        if not 0 < decay <= 1:
+            raise ValueError(f"The decay of the columns is {decay}, it lies in (0, 1].")
+        if not max_frequency > 0:
+            raise ValueError(f"The highest frequency is {max_frequency}, it is positive.")
+        m, n = self._shape = shape
+        size = (num_terms, m, n)
+        values = max_frequency * _rand(num_frequencies, generator=generator)
+        # Each frequency in turn and then in any order: none is left out, the rank is as announced.
+        turns = torch.arange(math.prod(size)) % num_frequencies
+        self._frequency = values[turns[torch.randperm(len(turns), generator=generator)]].view(size)
+        self._phase = 2 * math.pi * _rand(*size, generator=generator)
+        columns = decay ** torch.linspace(0, 1, n, dtype=torch.float64)
+        coefficient = _normal(size, complex_valued, generator)
+        self._coefficient = coefficient * columns * math.sqrt(2 / num_terms / n)
+        self._offset = _diagonal(shape, shift)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._shape
+
+    def __call__(self, p: Tensor) -> Tensor:
+        x = self.coordinate(p)
+        matrices = self._offset.to(x.device)
+        # A term at a time: the sum takes the memory of two terms, however many there are.
+        for c, omega, phi in zip(self._coefficient, self._frequency, self._phase, strict=True):
+            angle = x[:, :, None] * omega.to(x.device) + phi.to(x.device)
+            matrices = matrices + c.to(x.device) * torch.cos(angle)
+        return matrices
+
+
+class FourierFamily(Family):
+    r"""Entries that are Fourier sums over a domain of any dimension (after NeuMatC, Table 6).
+
+    .. math:: A_{ij}(p) = \frac{1}{\sqrt n} \sum_k c_{ijk} \, b_k(x) + \delta [i = j],
+              \qquad b_k(x) = \prod_{l=1}^{d} \beta_{k_l}(x_l), \quad
+              \beta \in \{1, \cos \pi q x, \sin \pi q x : q = 1, \dots, Q\},
+
+    with c normal of standard deviation ∝ (1 + |q|)^{-smoothness}, q the frequencies of b_k. The
+    rank along p is (2 Q + 1)^d. Entries have variance 1/n at every p: as with
+    :class:`CosineFamily`, a shift of 3 keeps every A(p) well-conditioned.
+
+    :param shape: m, n
+    :param dimension: d
+    :param generator: source of c
+    :param order: Q
+    :param smoothness: power with which the coefficients fall with the frequency
+    :param shift: δ, added to the main diagonal
+    :param complex_valued: c circularly-symmetric complex normal, A complex128; else real, float64
+    :param domain: [d, 2] bounds, by default -1 and 1 in every coordinate
+
+    :raises ValueError: if a number is out of its range, or domain and dimension differ
+    """
+
+    def __init__(
+        self,
+        shape: tuple[int, int],
+        dimension: int,
+        generator: torch.Generator,
+        *,
+        order: int = 1,
+        smoothness: float = 1.0,
+        shift: float = 0.0,
+        complex_valued: bool = False,
+        domain: Tensor | Sequence[Sequence[float]] | None = None,
+    ) -> None:
+        if dimension < 1 or order < 0:
+            raise ValueError(
+                "A Fourier sum needs a dimension of 1 or more and an order of 0 or more."
+            )
+        super().__init__([(-1.0, 1.0)] * dimension if domain is None else domain)
+        _check_shape(shape)
+        if self.dimension != dimension:
+            raise ValueError(
+                f"The domain has {self.dimension} intervals, the dimension is {dimension}."
+            )
+        self._shape = shape
+        self._order = order
+        # Frequencies of β in the order in which `_basis` lists them: 0, 1 … Q (cos), 1 … Q (sin).
+        axis = torch.cat([torch.arange(order + 1), torch.arange(1, order + 1)]).double()
+        modes = torch.cartesian_prod(*[axis] * dimension).reshape(-1, dimension)
+        amplitude = (1 + torch.linalg.vector_norm(modes, dim=-1)) ** -smoothness
+        # cos² + sin² = 1: every frequency vector counts once in the variance of an entry, which
+        # is therefore the same everywhere. With 2^z functions each weighs 2^-z, z its non-zeros.
+        shares = 2.0 ** -(modes != 0).sum(-1)
+        amplitude = amplitude / (amplitude.square() * shares).sum().sqrt() / math.sqrt(shape[1])
+        size = (len(modes), *shape)
+        self._coefficient = amplitude[:, None, None] * _normal(size, complex_valued, generator)
+        self._offset = _diagonal(shape, shift)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._shape
+
+    def __call__(self, p: Tensor) -> Tensor:
+        coefficient = self._coefficient.to(p.device)
+        basis = self._basis(self.coordinate(p)).to(coefficient.dtype)
+        return torch.tensordot(basis, coefficient, dims=1) + self._offset.to(p.device)
+
+    def _basis(self, x: Tensor) -> Tensor:
+        """b_k at x [B, d]: [B, (2 Q + 1)^d]."""
+        angle = math.pi * x[..., None] * torch.arange(1, self._order + 1, device=x.device)
+        axes = torch.cat([torch.ones_like(x[..., None]), angle.cos(), angle.sin()], dim=-1)
+        basis = axes[:, 0]
+        for axis in axes.unbind(1)[1:]:
+            basis = (basis[:, :, None] * axis[:, None]).flatten(1)
+        return basis
+
+
+class Gram(Family):
+    r"""The regularised Gram matrix of another family, :math:`A(p) A(p)^H + \sigma^2 I`, [m, m].
+
+    :param family: A
+    :param no: σ², zero or more; above zero every matrix has an inverse
+
+    :raises ValueError: if σ² is negative
+    """
+
+    def __init__(self, family: Family, no: float = 0.0) -> None:
+        super().__init__(family.domain)
+        if not no >= 0:
+            raise ValueError(f"The noise power of a Gram matrix is {no}, it is not negative.")
+        self._family = family
+        self._offset = _diagonal(self.shape, no)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, _ = self._family.shape
+        return rows, rows
+
+    def __call__(self, p: Tensor) -> Tensor:
+        a = self._family(p)
+        return a @ a.mH + self._offset.to(a.device)
+
+
+def _check_shape(shape: tuple[int, int]) -> None:
+    if len(shape) != 2 or min(shape) < 1:
+        raise ValueError(f"A matrix has rows and columns, both at least one, not {shape}.")
+
+
+def _rand(*size: int, generator: torch.Generator) -> Tensor:
+    return torch.rand(*size, dtype=torch.float64, generator=generator)
+
+
+def _normal(size: tuple[int, ...], complex_valued: bool, generator: torch.Generator) -> Tensor:
+    """Unit-variance normal numbers, float64 or complex128."""
+    dtype = torch.complex128 if complex_valued else torch.float64
+    return torch.randn(size, dtype=dtype, generator=generator)
+
+
+def _diagonal(shape: tuple[int, int], value: float) -> Tensor:
+    return value * torch.eye(*shape, dtype=torch.float64)

@@ -1,0 +1,204 @@
+"""Units of a trunk: the functions of the parameter that its readout mixes."""
+
+from __future__ import annotations
+
+import functools
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.polynomial import Polynomial
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neumatc_mimo.compiled import is_traced
+
+
+class Table(ABC):
+    """Values of units at points x [B], ready to be read a stretch of points at a time."""
+
+    @abstractmethod
+    def read(self, points: slice) -> tuple[slice, Tensor]:
+        """The consecutive units that do not vanish at these points, and their values [b, w]."""
+
+
+class Units(ABC):
+    """Fixed functions u_i(x), x in [-1, 1], whose combinations a trunk learns."""
+
+    kind: ClassVar[str]
+
+    @property
+    @abstractmethod
+    def width(self) -> int:
+        """Number of units."""
+
+    @abstractmethod
+    def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
+        """The units at x [B]."""
+
+    @abstractmethod
+    def penalty(self) -> Tensor:
+        """Prior precision of the coefficients, [width, width] float64, in units of the data's."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Kind and constructor arguments, plain values."""
+
+    def values(self, x: Tensor) -> Tensor:
+        """All units at x [B]: [B, width], float64."""
+        units, values = self.table(x).read(slice(0, len(x)))
+        full = values.new_zeros(len(x), self.width)
+        full[:, units] = values
+        return full
+
+
+@dataclass(frozen=True)
+class DenseTable(Table):
+    """All units everywhere."""
+
+    values: Tensor
+
+    def read(self, points: slice) -> tuple[slice, Tensor]:
+        return slice(0, self.values.shape[1]), self.values[points]
+
+
+@dataclass(frozen=True)
+class SineUnits(Units):
+    r"""sin(ω_i x + b_i), NeuMatC's activations, at evenly spread delays.
+
+    ω = π B τ for the delay τ and the band B, as x covers the band from -1 to 1; every delay has a
+    sine and a cosine. A prior lets the coefficients decay with the delay: few samples leave the far
+    delays open, the prior closes them.
+
+    :param num_units: number of units, two for every delay
+    :param spacing: spacing of the delays in 1/B
+    :param decay: delay in 1/B over which the prior amplitude falls by e
+    """
+
+    kind: ClassVar[str] = "sine"
+    num_units: int
+    spacing: float = 0.9
+    decay: float = 45.0
+
+    @property
+    def width(self) -> int:
+        return self.num_units
+
+    def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
+        count = (self.num_units + 1) // 2
+        delays = (torch.arange(count, dtype=torch.float64, device=x.device) + 0.5) * self.spacing
+        delays = torch.cat([delays, delays])[: self.num_units]
+        phase = torch.zeros_like(delays)
+        phase[count:] = math.pi / 2
+        # The prior is a scale of the units, so that the ridge stays a multiple of the identity.
+        amplitude = torch.exp(-delays / self.decay).clamp_min(1e-5)
+        angle = x.to(torch.float64)[:, None] * (math.pi * delays) + phase
+        return DenseTable(amplitude.to(dtype) * torch.sin(angle.to(dtype)))
+
+    def penalty(self) -> Tensor:
+        return 1e-10 * torch.eye(self.num_units, dtype=torch.float64)
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": self.kind} | vars(self)
+
+
+@dataclass(frozen=True)
+class SplineUnits(Units):
+    r"""Cardinal B-splines on even knots (de Boor; Eilers and Marx, 1996, for the penalty).
+
+    degree + 1 of them differ from zero at any x, so that a query costs as many multiplications an
+    entry whatever their number. They reach delays of up to some 0.4 num_units / B.
+
+    :param num_units: number of splines
+    :param degree: degree of their polynomials
+    """
+
+    kind: ClassVar[str] = "spline"
+    num_units: int
+    degree: int = 7
+
+    def __post_init__(self) -> None:
+        if self.num_units <= self.degree:
+            raise ValueError(f"{self.num_units} splines of degree {self.degree} are too few.")
+
+    @property
+    def width(self) -> int:
+        return self.num_units
+
+    def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
+        intervals = self.num_units - self.degree
+        place = (x.to(torch.float64) + 1) / 2 * intervals
+        first = place.floor().clamp(0, intervals - 1)
+        pieces = torch.from_numpy(_cardinal_pieces(self.degree)).to(x.device)
+        values = torch.linalg.vander(place - first - 0.5, N=self.degree + 1) @ pieces.T
+        columns = first.long()[:, None] + torch.arange(self.degree + 1, device=x.device)
+        return _SplineTable(self.num_units, columns, values.to(dtype))
+
+    def penalty(self) -> Tensor:
+        """Squared fourth differences: roughness, which decides where there are no samples."""
+        differences = np.diff(np.eye(self.num_units), n=4, axis=0)
+        return 1e-8 * torch.from_numpy(differences.T @ differences)
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": self.kind} | vars(self)
+
+
+@dataclass(frozen=True)
+class _SplineTable(Table):
+    """The splines that differ from zero at each point.
+
+    :param num_units: number of all splines
+    :param columns: [B, degree + 1] indices of the splines
+    :param values: [B, degree + 1]
+    """
+
+    num_units: int
+    columns: Tensor
+    values: Tensor
+
+    def read(self, points: slice) -> tuple[slice, Tensor]:
+        columns, values = self.columns[points], self.values[points]
+        start, stop = 0, self.num_units
+        if not is_traced():
+            # The few that differ from zero; a trace cannot depend on where x lies.
+            low, high = columns.aminmax()
+            start, stop = int(low), int(high) + 1
+        dense = values.new_zeros(len(values), stop - start)
+        return slice(start, stop), dense.scatter_(1, columns - start, values)
+
+
+_KINDS: dict[str, type[SineUnits] | type[SplineUnits]] = {
+    kind.kind: kind for kind in (SineUnits, SplineUnits)
+}
+
+
+def make_units(settings: dict[str, Any]) -> Units:
+    """The units that ``Units.settings`` described.
+
+    :raises ValueError: if there are no units of that kind
+    """
+    arguments = dict(settings)
+    kind = arguments.pop("kind", None)
+    if kind not in _KINDS:
+        raise ValueError(f'There are no units "{kind}", known are {", ".join(_KINDS)}.')
+    return _KINDS[kind](**arguments)
+
+
+@functools.cache
+def _cardinal_pieces(degree: int) -> NDArray[np.float64]:
+    """Coefficients of the splines over one knot interval, in powers of u - 1/2, u in [0, 1].
+
+    Row j belongs to the j-th spline that differs from zero there, in ascending order: the Cox-de
+    Boor recursion on polynomials. Centred powers keep single precision accurate.
+    """
+    pieces = [Polynomial([1.0])]
+    for d in range(1, degree + 1):
+        raised = [Polynomial([0.0]) for _ in range(d + 1)]
+        for j, piece in enumerate(pieces):
+            raised[j + 1] += piece * Polynomial([d - j - 0.5, 1.0]) / d
+            raised[j] += piece * Polynomial([j + 0.5, -1.0]) / d
+        pieces = raised
+    return np.stack([piece.coef for piece in pieces])
