@@ -104,6 +104,37 @@ def test_demo_with_exact_blocks_writes_the_report_and_report_draws_it_again(
     assert {Path(file).name for file in json.loads(result.stdout)} == names
 
 
+def test_train_and_evaluate_other_groups_at_another_rank(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = str(
+        write_scenario(
+            grid={"fft_size": 512, "subcarrier_spacing": 60e3},
+            multi_user={"num_links": 2},
+            single_user={"num_links": 2},
+            model={"width": 192, "rank": 192, "svd_rank": 192, "samples": 96, "collocation": 256},
+        )
+    )
+    groups = ["--scenario-seed", "1"]
+    result = _RUNNER.invoke(app, ["train", file, *groups, "--rank", "24", "--json"])
+    assert result.exit_code == 0, result.output
+    result = _RUNNER.invoke(app, ["evaluate", file, *groups, "--json"])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["zero_forcing"]["rank"] == 24
+    assert figures["zero_forcing"]["rank_of_equal_eckart_young_bound"] <= 24
+    assert figures["zero_forcing"]["error_over_eckart_young"] >= 0.99
+    # The certificate's promise: 40 dB, whatever the rank, with what is corrected and patched.
+    assert figures["zero_forcing"]["sir_5th_percentile_db"] > 40
+    for power in ("-40", "-20", "0"):
+        assert figures[f"mmse_{power}_db"]["x_hat_error_median_db"] < -40
+        assert figures[f"mmse_{power}_db"]["no_eff_deviation_99th_percentile"] < 0.02
+    assert figures["svd"]["rate_ratio"] > 0.999
+    code, _, err = _main(monkeypatch, capsys, "evaluate", file)
+    assert code == 1 and "trained on other data" in err
+
+
 def test_a_damaged_summary_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

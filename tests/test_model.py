@@ -37,7 +37,7 @@ ue = [2, 1]
 num_streams = 1
 num_links = 2
 [model]
-rank = 96
+rank = 192
 svd_rank = 48
 width = 192
 samples = 96

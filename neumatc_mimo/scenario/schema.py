@@ -130,7 +130,7 @@ class ModelConfig(_Section):
     rank: PositiveInt = 800
     svd_rank: PositiveInt = 800
     width: PositiveInt = 800
-    noise_nodes: Annotated[int, Field(ge=2)] = 12
+    noise_nodes: Annotated[int, Field(ge=2)] = 14
     samples: PositiveInt = 256
     collocation: PositiveInt = 819
     rounds: PositiveInt = 6
