@@ -533,7 +533,7 @@ def _demo_table(summary: dict[str, Any]) -> Table:
     for row in summary.get("block_times") or []:
         table.add_row(
             f"{row['task']}: {row['block']}",
-            f"{1e3 * row['seconds']:.1f} ms",
+            _milliseconds(row),
             f"{row['times_sionna']:.3g} ×",
             f"{row['times_exact']:.3g} ×",
             f"{row['over_limit']:.3g} ×",
@@ -548,6 +548,11 @@ def _demo_table(summary: dict[str, Any]) -> Table:
         table.add_row("training, both models", f"{summary['model']['seconds']:.0f} s")
         table.add_row("model size", f"{summary['model']['mega_bytes']:.1f} MB")
     return table
+
+
+def _milliseconds(row: dict[str, Any]) -> str:
+    low, high = 1e3 * row["lower_quartile"], 1e3 * row["upper_quartile"]
+    return f"{1e3 * row['seconds']:.1f} ({low:.1f} to {high:.1f}) ms"
 
 
 def _fidelity_table(results: dict[str, Any]) -> Table:

@@ -23,11 +23,16 @@ _NO_DB = -20.0
 
 @dataclass(frozen=True)
 class BlockTime:
-    """Median time of one block on one slot, in seconds; ratios are of the others' time to it."""
+    """Time of one block on one slot, in seconds: median and quartiles over repeated calls.
+
+    Ratios are those of the medians, of the others' time to it, and of its time to the limit.
+    """
 
     task: str
     block: str
     seconds: float
+    lower_quartile: float
+    upper_quartile: float
     times_sionna: float
     times_exact: float
     over_limit: float
@@ -109,24 +114,35 @@ def block_times(
         for name, call in calls.items():
             if progress is not None:
                 progress(f"{task}: {name}")
-            seconds[name] = median_seconds(call)
-        floor = seconds["limit (known filter)"]
+            seconds[name] = quartiles(call)
+        medians = {name: middle for name, (_, middle, _) in seconds.items()}
+        floor = medians["limit (known filter)"]
         results += [
-            BlockTime(task, n, s, seconds["Sionna"] / s, seconds["exact"] / s, s / floor)
-            for n, s in reversed(seconds.items())
+            BlockTime(
+                task, n, s, low, high, medians["Sionna"] / s, medians["exact"] / s, s / floor
+            )
+            for n, (low, s, high) in reversed(seconds.items())
         ]
     return results
 
 
-def median_seconds(call: Callable[[], Any], *, seconds: float = 1.5, most: int = 50) -> float:
-    """Median time of a call after one warm-up: of three runs, or as many as fit ``seconds``.
+def quartiles(
+    call: Callable[[], Any], *, seconds: float = 1.5, most: int = 50
+) -> tuple[float, float, float]:
+    """Quartiles of the time of a call after one warm-up: of three runs, or as many as fit.
 
     A first call allocates and plans; Sionna's equalizer takes twice its usual time in it.
+
+    :param seconds: how long to go on after three runs
+    :param most: runs at most
+
+    :return: lower quartile, median, upper quartile, in seconds
     """
     _once(call)
     runs = [_once(call) for _ in range(3)]
     more = min(most, int(seconds / median(runs))) - len(runs)
-    return median(runs + [_once(call) for _ in range(more)])
+    low, middle, high = np.quantile(runs + [_once(call) for _ in range(more)], [0.25, 0.5, 0.75])
+    return float(low), float(middle), float(high)
 
 
 def _once(call: Callable[[], Any]) -> float:

@@ -124,11 +124,15 @@ class SingleUserConfig(_Section):
 
 
 class ModelConfig(_Section):
-    """How the models of the scenario are trained; every key is optional."""
+    """How the models of the scenario are trained; every key is optional.
+
+    ``rank`` and ``svd_rank`` are the ranks of the two trunks; without them a trunk keeps all of its
+    ``width`` units and needs no readout.
+    """
 
     trunk: Literal["spline", "sine"] = "spline"
-    rank: PositiveInt = 800
-    svd_rank: PositiveInt = 800
+    rank: PositiveInt | None = None
+    svd_rank: PositiveInt | None = None
     width: PositiveInt = 800
     noise_nodes: Annotated[int, Field(ge=2)] = 14
     samples: PositiveInt = 256

@@ -50,7 +50,7 @@ def train(
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
-    :param seed: seed of all random choices of the training
+    :param seed: recorded with the models; the closed-form steps draw nothing at random
     :param device: where to train; None is the CPU
     :param progress: show a progress bar on standard error, if that is a terminal
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
@@ -59,7 +59,6 @@ def train(
 
     :return: the models, on the device
     """
-    torch.manual_seed(seed)
     config = scenario.config.model
     models = {}
     for operation, links, noise, settings in _jobs(scenario, config):
@@ -94,9 +93,9 @@ def _jobs(
         yield SVD(one.num_streams), one, axis, _settings(config, config.svd_rank)
 
 
-def _settings(config: ModelConfig, rank: int) -> FitConfig:
+def _settings(config: ModelConfig, rank: int | None) -> FitConfig:
     units: Units = (SplineUnits if config.trunk == "spline" else SineUnits)(config.width)
-    rank = min(rank, config.width)
+    rank = min(rank or config.width, config.width)
     return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
 
 
