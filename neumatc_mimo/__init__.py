@@ -3,21 +3,40 @@
 __version__ = "0.1.0"
 
 from neumatc_mimo.model import ScenarioModel
-from neumatc_mimo.operations import SVD, Inverse, Operation, PseudoInverse, Tolerance
+from neumatc_mimo.operations import (
+    QR,
+    SVD,
+    Cholesky,
+    Eigen,
+    HermitianEigen,
+    Inverse,
+    LinearSolve,
+    MatrixExponential,
+    Operation,
+    PseudoInverse,
+    Tolerance,
+)
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.solvers import Exact, Solver
+from neumatc_mimo.solvers import Exact, Solver, Spline
 from neumatc_mimo.training.scenario import train
 
 __all__ = [
+    "QR",
     "SVD",
+    "Cholesky",
+    "Eigen",
     "Exact",
+    "HermitianEigen",
     "Inverse",
+    "LinearSolve",
     "LinkSet",
+    "MatrixExponential",
     "Operation",
     "PseudoInverse",
     "Scenario",
     "ScenarioModel",
     "Solver",
+    "Spline",
     "Tolerance",
     "load_scenario",
     "train",

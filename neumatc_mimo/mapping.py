@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.units import Table, Units
@@ -95,10 +96,12 @@ class CompactMapping:
         :return: [num_links, rank, *shape], or [num_links, rank, P or 1, *shape]
         """
         weights = self.noise.weights(no)
+        # Without noise the first node is the answer: nothing to fold.
+        plain = no.ndim == 1 and not is_traced() and not bool(no.any())
         return tuple(
             layout.unpack(
                 (c if no.ndim > 1 else c[:, :, 0])
-                if c.shape[2] == 1
+                if c.shape[2] == 1 or plain
                 else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
             )
             for c, layout in zip(self.latents, self.layouts, strict=True)
@@ -118,10 +121,12 @@ class CompactMapping:
         return tuple(_contract(basis, latent[:, functions]) for latent in folded)
 
     def select(self, links: Tensor) -> CompactMapping:
-        """The mapping of some links, in the order given; one link is a view."""
-        if len(links) == 1:
-            link = int(links)
-            return self._each(lambda t: t[link : link + 1])
+        """The mapping of some links, in the order given; a view where they are consecutive."""
+        if not is_traced() and len(links):
+            first = int(links[0])
+            run = torch.arange(first, first + len(links), device=links.device)
+            if bool((links == run).all()):
+                return self._each(lambda t: t[first : first + len(links)])
         return self._each(lambda t: t[links])
 
     def to(self, device: torch.device | str) -> CompactMapping:

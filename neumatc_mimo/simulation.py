@@ -392,10 +392,10 @@ def waterfall(
     num_points: int = 5,
     batch_size: int = 32,
     high: float = 0.9,
-    low: float = 7e-3,
+    low: float = 8e-3,
     step_db: float = 4.0,
 ) -> list[float]:
-    """Eb/N0 in dB over which the BLER falls from ``high`` to ``low``, found with a call a step.
+    """Eb/N0 in dB over which the BLER falls from ``high`` to ``low``, by a few calls a step.
 
     Where the pipeline's ``ebno_range`` ends first, so does the result.
 
@@ -404,8 +404,11 @@ def waterfall(
     lowest, highest = pipeline.ebno_range
     ebno_dbs, blers = [], []
     for ebno_db in [*np.arange(lowest, highest, step_db).tolist(), highest]:
-        bits, bits_hat = pipeline(batch_size, ebno_db)
-        wrong = (bits != bits_hat).any(-1).float()
+        wrong = _wrong_blocks(pipeline, batch_size, ebno_db)
+        if wrong.mean() < 0.1:
+            # A call has too few blocks to tell a rate of some percent.
+            more = [_wrong_blocks(pipeline, batch_size, ebno_db) for _ in range(3)]
+            wrong = torch.cat([wrong, *more])
         ebno_dbs.append(ebno_db)
         # No error in so many blocks: take half an error, for the logarithm.
         blers.append(max(float(wrong.mean()), 0.5 / wrong.numel()))
@@ -418,6 +421,11 @@ def waterfall(
         )
     start, stop = _crossings(ebno_dbs, np.array(blers), np.log10([high, low]))
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
+
+
+def _wrong_blocks(pipeline: Pipeline, batch_size: int, ebno_db: float) -> Tensor:
+    bits, bits_hat = pipeline(batch_size, ebno_db)
+    return (bits != bits_hat).any(-1).float().flatten()
 
 
 def snr_offset_db(

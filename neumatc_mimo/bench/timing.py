@@ -118,9 +118,7 @@ def block_times(
         medians = {name: middle for name, (_, middle, _) in seconds.items()}
         floor = medians["limit (known filter)"]
         results += [
-            BlockTime(
-                task, n, s, low, high, medians["Sionna"] / s, medians["exact"] / s, s / floor
-            )
+            BlockTime(task, n, s, low, high, medians["Sionna"] / s, medians["exact"] / s, s / floor)
             for n, (low, s, high) in reversed(seconds.items())
         ]
     return results

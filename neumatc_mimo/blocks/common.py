@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -135,14 +136,11 @@ class SolverBlock(Block):
         """
         solver = Exact() if no is not None and no.dim() == 2 else self._solver
         channels = Channels(a, frequencies, no, links)
-        try:
+        with _finite(a):
             answers = solver.start(operation, channels, self._certify, self._tolerance)
-        except RuntimeError:
-            # Decompositions on a CPU fail on what is not finite, with a LinAlgError.
-            _check_finite(a, a.new_full((), torch.nan))
-            raise
         for tile in split(tiles(a), cuts):
-            answer = answers.tile(tile)
+            with _finite(a):
+                answer = answers.tile(tile)
             if not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 _check_finite(a, answer[-1].sum())
@@ -271,6 +269,16 @@ def _runs(index: list[int]) -> list[tuple[slice, slice]]:
 def _check_type(name: str, value: Any, kind: type) -> None:
     if not isinstance(value, kind):
         raise TypeError(f"{name} is a {type(value).__name__}, it must be a {kind.__name__}.")
+
+
+@contextmanager
+def _finite(a: Tensor) -> Iterator[None]:
+    """Tell of a channel that is not finite, on which decompositions on a CPU fail."""
+    try:
+        yield
+    except RuntimeError:
+        _check_finite(a, a.new_full((), torch.nan))
+        raise
 
 
 def _check_finite(a: Tensor, total: Tensor) -> None:

@@ -119,7 +119,6 @@ class SVDCombiner(Receiver):
         noise = check_noise(no, h.shape[:3], self.dtype, self.device)[..., None]
         links = self._check_links(links, h.shape[0], 1)
         groups = self._groups(h)
-        # The answers cover the whole grid, as the beamformer's do: one gauge at both ends.
         runs = [(grid, effective) for effective, grid in self._runs]
 
         def combiners(rx: int, group: int) -> Iterator[Combiner]:

@@ -3,13 +3,30 @@
 from typing import Any
 
 from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
+from neumatc_mimo.operations.cholesky import Cholesky, CholeskyFactor
+from neumatc_mimo.operations.eigen import Eigen, Eigenpairs
+from neumatc_mimo.operations.exponential import Exponential, MatrixExponential
+from neumatc_mimo.operations.hermitian_eigen import HermitianEigen, HermitianEigenpairs
 from neumatc_mimo.operations.inverse import Inverse, InverseMatrix
+from neumatc_mimo.operations.linear_solve import LinearSolve, Solution
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.operations.qr import QR, QRFactors
 from neumatc_mimo.operations.svd import SVD, Triplets
 
 # A new operation is a new file and one entry here.
 _REGISTERED: dict[str, type[Operation]] = {
-    kind.name: kind for kind in (PseudoInverse, Inverse, SVD)
+    kind.name: kind
+    for kind in (
+        PseudoInverse,
+        Inverse,
+        SVD,
+        HermitianEigen,
+        Eigen,
+        QR,
+        Cholesky,
+        MatrixExponential,
+        LinearSolve,
+    )
 }
 
 
@@ -26,14 +43,26 @@ def make_operation(settings: dict[str, Any]) -> Operation:
 
 
 __all__ = [
+    "QR",
     "SVD",
     "Certificate",
+    "Cholesky",
+    "CholeskyFactor",
     "Components",
+    "Eigen",
+    "Eigenpairs",
+    "Exponential",
     "Filter",
+    "HermitianEigen",
+    "HermitianEigenpairs",
     "Inverse",
     "InverseMatrix",
+    "LinearSolve",
+    "MatrixExponential",
     "Operation",
     "PseudoInverse",
+    "QRFactors",
+    "Solution",
     "Tolerance",
     "Triplets",
     "make_operation",

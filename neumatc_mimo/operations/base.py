@@ -70,7 +70,9 @@ class Operation(ABC):
 
     @abstractmethod
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """A step of an iteration that converges to the exact result, cheaper than computing it."""
+        """A step of an iteration that converges to the exact result, cheaper than computing it if
+        there is such a one; components that cannot be corrected come back as they are.
+        """
 
     def align(self, components: Components) -> Components:
         """Make components sampled along p, the last batch dimension, continuous (gauge)."""
@@ -83,11 +85,17 @@ class Operation(ABC):
 
     @abstractmethod
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
-        """Components of D_L A D_R from those of A; left [..., m], right [..., n], unit modulus."""
+        """Components of D_L A D_R from those of A; left [..., m], right [..., n], unit modulus.
+
+        :raises ValueError: if they do not follow from those of A
+        """
 
     @abstractmethod
     def permute(self, components: Components, order: Tensor) -> Components:
-        """Components of A with its rows taken in an order [num_items, m]."""
+        """Components of A with its rows taken in an order [num_items, m].
+
+        :raises ValueError: if they do not follow from those of A
+        """
 
     def settings(self) -> dict[str, Any]:
         """Name and constructor arguments, plain values."""
@@ -108,6 +116,8 @@ class Operation(ABC):
             is no c²
         :param rows: [..., m] complex factors of the rows of A, of one magnitude unless
             :meth:`free_gains`; None for ones
+
+        :raises ValueError: if the answer does not follow from the components of A
         """
 
     def results(self, answer: Any) -> tuple[Tensor, ...]:
@@ -128,6 +138,80 @@ class Operation(ABC):
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Any:
         """The exact answer; operations override it where the components are a detour."""
         return self.answer(self.exact(a, no), no)
+
+
+class SimilarityOperation(Operation):
+    r"""An operation on a square matrix whose result follows the change :math:`A \to D A D^H` only.
+
+    Factors or another order of the rows alone leave nothing of eigenvectors, of a Hermitian matrix
+    or of a power of A: such changes are refused.
+    """
+
+    title: ClassVar[str]
+
+    def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
+        """Components of D A D^H, that is for right = left*; others are refused."""
+        if left.shape != right.shape or not torch.allclose(right, left.conj()):
+            raise underivable(self.title, "D_L A D_R", "unless D_R is the inverse of D_L")
+        return self._turned(components, left)
+
+    @abstractmethod
+    def _turned(self, components: Components, factor: Tensor) -> Components:
+        """Components of D A D^H; factor [..., n], unit modulus."""
+
+    def permute(self, components: Components, order: Tensor) -> Components:
+        """Refused."""
+        raise underivable(self.title, "A with its rows in another order")
+
+
+def underivable(title: str, changed: str, unless: str = "") -> ValueError:
+    """The error of an operation that is asked for more than the components of A tell."""
+    return ValueError(
+        f"The {title} of {changed} does not follow from that of A {unless}".strip() + "."
+    )
+
+
+def check_square(title: str, num_rows: int, num_cols: int) -> None:
+    """Refuse matrices that are not square.
+
+    :raises ValueError: if they are not
+    """
+    if num_rows != num_cols:
+        raise ValueError(f"There is no {title} of a matrix of {num_rows} x {num_cols}, not square.")
+
+
+def check_no_rows(title: str, rows: Tensor | None) -> None:
+    """Refuse factors of the rows.
+
+    :raises ValueError: if there are any
+    """
+    if rows is not None:
+        raise underivable(title, "diag(rows) A")
+
+
+def frobenius(x: Tensor) -> Tensor:
+    """Norms [...] of matrices [..., m, n]."""
+    return torch.linalg.norm(x, dim=(-2, -1))
+
+
+def positive(x: Tensor) -> Tensor:
+    """x, real, and where it is zero the smallest number that may be divided by."""
+    return x.clamp_min(torch.finfo(x.dtype).tiny)
+
+
+def together(*defects: Tensor) -> Tensor:
+    """Root of the sum of squares of defects [...]; where all are zero so is its gradient."""
+    return torch.linalg.vector_norm(torch.stack(torch.broadcast_tensors(*defects)), dim=0)
+
+
+def quality_db(residual: Tensor) -> Tensor:
+    """A relative residual in dB, rounding taken for the best there is."""
+    return -20 * torch.log10(residual.clamp_min(torch.finfo(residual.dtype).eps))
+
+
+def identity(like: Tensor) -> Tensor:
+    """The identity with as many columns as ``like``, of its kind."""
+    return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
 def batched(no: Tensor | float, like: Tensor, ndim: int = 2) -> Tensor:

@@ -1,6 +1,51 @@
 """Solvers: ways to get an operation's result, behind one interface."""
 
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.dft import DFT
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.solvers.hold import Hold
+from neumatc_mimo.solvers.linear import Linear
+from neumatc_mimo.solvers.neural_newton import NeuralNewton
+from neumatc_mimo.solvers.newton_schulz import NewtonSchulz
+from neumatc_mimo.solvers.operator_interpolation import OperatorInterpolation
+from neumatc_mimo.solvers.randomized_svd import RandomizedSVD
+from neumatc_mimo.solvers.shared_projection_svd import SharedProjectionSVD
+from neumatc_mimo.solvers.spline import Spline
+from neumatc_mimo.solvers.zhang_inverse import ZhangInverse
+from neumatc_mimo.solvers.zhang_svd import ZhangSVD
 
-__all__ = ["Answers", "Channels", "Counts", "Exact", "Solver"]
+# A new solver is a new file and one entry here. (A trained model is a solver, too.)
+SOLVERS: dict[str, type[Solver]] = {
+    "exact": Exact,
+    "hold": Hold,
+    "linear": Linear,
+    "spline": Spline,
+    "dft": DFT,
+    "newton_schulz": NewtonSchulz,
+    "neural_newton": NeuralNewton,
+    "operator_interpolation": OperatorInterpolation,
+    "zhang_inverse": ZhangInverse,
+    "randomized_svd": RandomizedSVD,
+    "shared_projection_svd": SharedProjectionSVD,
+    "zhang_svd": ZhangSVD,
+}
+
+__all__ = [
+    "DFT",
+    "SOLVERS",
+    "Answers",
+    "Channels",
+    "Counts",
+    "Exact",
+    "Hold",
+    "Linear",
+    "NeuralNewton",
+    "NewtonSchulz",
+    "OperatorInterpolation",
+    "RandomizedSVD",
+    "SharedProjectionSVD",
+    "Solver",
+    "Spline",
+    "ZhangInverse",
+    "ZhangSVD",
+]

@@ -6,7 +6,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
@@ -99,23 +98,6 @@ class ExactAnswers(Answers):
         return a
 
 
-class AlignedAnswers(ExactAnswers):
-    """Exact answers whose free phases and order are fixed along the whole grid."""
-
-    def __init__(self, operation: Operation, channels: Channels) -> None:
-        super().__init__(operation, channels)
-        parts = [
-            self.operation.exact(self._matrices(tile), self.channels.noise(subcarriers=tile))
-            for tile in tiles(self.channels.a)
-        ]
-        joined = tuple(torch.cat(part, dim=1) for part in zip(*parts, strict=True))
-        self.components = self.operation.align(joined)
-
-    def tile(self, subcarriers: slice) -> Any:
-        part = tuple(component[:, subcarriers] for component in self.components)
-        return self.operation.answer(part, self.channels.noise(subcarriers=subcarriers))
-
-
 def tiles(a: Tensor, size: int = 252) -> list[slice]:
     """Slices that cover the subcarriers of a [num_items, num_frequencies, ...].
 
@@ -133,7 +115,6 @@ def tiles(a: Tensor, size: int = 252) -> list[slice]:
 
 
 __all__ = [
-    "AlignedAnswers",
     "Answers",
     "Channels",
     "Components",

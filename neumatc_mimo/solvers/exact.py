@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.solvers.base import AlignedAnswers, Answers, Channels, ExactAnswers, Solver
+from neumatc_mimo.solvers.base import Answers, Channels, ExactAnswers, Solver
 
 
 class Exact(Solver):
@@ -20,8 +20,7 @@ class Exact(Solver):
         tolerance: Tolerance | None = None,
     ) -> Answers:
         del certify, tolerance  # an exact result needs no proof
-        answers = ExactAnswers if operation.pointwise else AlignedAnswers
-        return answers(operation, channels)
+        return ExactAnswers(operation, channels)
 
     def __repr__(self) -> str:
         return "Exact()"
