@@ -404,14 +404,8 @@ def waterfall(
     lowest, highest = pipeline.ebno_range
     ebno_dbs, blers = [], []
     for ebno_db in [*np.arange(lowest, highest, step_db).tolist(), highest]:
-        wrong = _wrong_blocks(pipeline, batch_size, ebno_db)
-        if wrong.mean() < 0.1:
-            # A call has too few blocks to tell a rate of some percent.
-            more = [_wrong_blocks(pipeline, batch_size, ebno_db) for _ in range(3)]
-            wrong = torch.cat([wrong, *more])
         ebno_dbs.append(ebno_db)
-        # No error in so many blocks: take half an error, for the logarithm.
-        blers.append(max(float(wrong.mean()), 0.5 / wrong.numel()))
+        blers.append(_block_error_rate(pipeline, batch_size, ebno_db))
         if blers[-1] < low:
             break
     if min(blers) >= high:
@@ -419,13 +413,26 @@ def waterfall(
             f"The block error rate stays above {high} from {lowest:g} to {highest:g} dB, use "
             "fewer bits a symbol."
         )
+    # The low end lies between two steps, and the curve is no straight line there.
+    for _ in range(2):
+        (stop,) = _crossings(ebno_dbs, np.array(blers), np.log10([low]))
+        at = int(np.searchsorted(ebno_dbs, stop))
+        ebno_dbs.insert(at, float(stop))
+        blers.insert(at, _block_error_rate(pipeline, batch_size, float(stop)))
     start, stop = _crossings(ebno_dbs, np.array(blers), np.log10([high, low]))
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
 
 
-def _wrong_blocks(pipeline: Pipeline, batch_size: int, ebno_db: float) -> Tensor:
-    bits, bits_hat = pipeline(batch_size, ebno_db)
-    return (bits != bits_hat).any(-1).float().flatten()
+def _block_error_rate(pipeline: Pipeline, batch_size: int, ebno_db: float) -> float:
+    """Of one call, or of four where one has too few blocks to tell a rate of some percent."""
+    wrong = torch.empty(0)
+    for _ in range(4):
+        bits, bits_hat = pipeline(batch_size, ebno_db)
+        wrong = torch.cat([wrong, (bits != bits_hat).any(-1).float().flatten().cpu()])
+        if wrong.mean() > 0.1:
+            break
+    # No error in so many blocks: take half an error, for the logarithm.
+    return max(float(wrong.mean()), 0.5 / wrong.numel())
 
 
 def snr_offset_db(

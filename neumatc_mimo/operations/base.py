@@ -47,8 +47,6 @@ class Operation(ABC):
     # Components that are Hermitian matrices, and those that are the same at every noise power.
     hermitian: ClassVar[tuple[str, ...]] = ()
     noise_free: ClassVar[tuple[str, ...]] = ()
-    # Whether the result at one p is known without its neighbours; if not, solvers call `align`.
-    pointwise: ClassVar[bool] = True
 
     @abstractmethod
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:

@@ -49,7 +49,6 @@ class Eigen(SimilarityOperation):
     title: ClassVar[str] = "eigendecomposition"
     component_names: ClassVar[tuple[str, ...]] = ("values", "vectors")
     noise_free: ClassVar[tuple[str, ...]] = ("values", "vectors")
-    pointwise: ClassVar[bool] = False
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         check_square(self.title, num_rows, num_cols)

@@ -58,7 +58,6 @@ class HermitianEigen(SimilarityOperation):
     title: ClassVar[str] = "eigendecomposition"
     component_names: ClassVar[tuple[str, ...]] = ("values", "vectors")
     noise_free: ClassVar[tuple[str, ...]] = ("values", "vectors")
-    pointwise: ClassVar[bool] = False
 
     def __init__(self, num_pairs: int | None = None) -> None:
         if num_pairs is not None and num_pairs < 1:

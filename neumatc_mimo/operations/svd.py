@@ -57,7 +57,6 @@ class SVD(Operation):
     name: ClassVar[str] = "svd"
     component_names: ClassVar[tuple[str, ...]] = ("u", "s", "v")
     noise_free: ClassVar[tuple[str, ...]] = ("u", "s", "v")
-    pointwise: ClassVar[bool] = False
 
     def __init__(self, num_streams: int) -> None:
         if num_streams < 1:
