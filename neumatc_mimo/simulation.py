@@ -424,13 +424,11 @@ def waterfall(
 
 
 def _block_error_rate(pipeline: Pipeline, batch_size: int, ebno_db: float) -> float:
-    """Of one call, or of four where one has too few blocks to tell a rate of some percent."""
+    """Of as many calls as tell a rate of a percent: a thousand blocks, or a hundred errors."""
     wrong = torch.empty(0)
-    for _ in range(4):
+    while wrong.numel() < 1000 and wrong.sum() < 100:
         bits, bits_hat = pipeline(batch_size, ebno_db)
         wrong = torch.cat([wrong, (bits != bits_hat).any(-1).float().flatten().cpu()])
-        if wrong.mean() > 0.1:
-            break
     # No error in so many blocks: take half an error, for the logarithm.
     return max(float(wrong.mean()), 0.5 / wrong.numel())
 
