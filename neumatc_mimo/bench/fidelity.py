@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,7 @@ def _over_bound(part: Any, links: LinkSet, num_links: int = 8) -> dict[str, floa
     The mapping alone, at no = 0, on every third subcarrier; aligned samples with real and
     imaginary parts side by side, as the basis is real. Beside the mapping's rank stands the rank
     whose bound is the mapping's error. The ratio at the mapping's own rank has a meaning only where
-    the bound is above rounding, so not for a trunk of local units that keeps all of them.
+    the bound is above rounding: not for a trunk of local units that keeps all of them.
     """
     mapping = part.mapping
     frequencies = links.grid_frequencies()[1::3]
@@ -124,13 +125,14 @@ def _over_bound(part: Any, links: LinkSet, num_links: int = 8) -> dict[str, floa
         error = float(torch.linalg.norm(w - exact) / torch.linalg.norm(exact))
         bounds = metrics.eckart_young_bounds(exact.flatten(1))
         bound = float(bounds[mapping.trunk.rank]) if mapping.trunk.rank < len(bounds) else 0.0
-        ratios.append(error / bound if bound > _ROUNDING else math.nan)
+        if bound > _ROUNDING:
+            ratios.append(error / bound)
         ranks.append(int((bounds > error).sum()))
-    ratio = sorted(ratios)[len(ratios) // 2]
+    ratio = {"error_over_eckart_young": median(ratios)} if ratios else {}
     return {
         "rank": float(mapping.trunk.rank),
-        "rank_of_equal_eckart_young_bound": float(sorted(ranks)[len(ranks) // 2]),
-    } | ({} if math.isnan(ratio) else {"error_over_eckart_young": ratio})
+        "rank_of_equal_eckart_young_bound": float(median(ranks)),
+    } | ratio
 
 
 def _receiver(
