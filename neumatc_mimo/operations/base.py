@@ -60,11 +60,27 @@ class Operation(ABC):
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         """Relative violation of the defining equations, [...]; zero for the exact result."""
 
-    @abstractmethod
     def certificate(
         self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
     ) -> Certificate:
-        """Prove ``components`` for a [..., m, n]; refuse what is only part of the result."""
+        """Prove ``components`` for a [..., m, n]; refuse what is only part of the result.
+
+        The quality is the residual in dB, the range error is :meth:`range_error`.
+        """
+        quality = quality_db(self.residual(a, components, no))
+        range_error = self.range_error(a, components)
+        if range_error is None:
+            range_error = torch.zeros_like(quality)
+        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
+        return Certificate(quality, range_error, ok)
+
+    def range_error(self, a: Tensor, components: Components) -> Tensor | None:
+        """What the residual does not tell of ``components``, relative, [...].
+
+        None where only the exact result has no residual.
+        """
+        del a, components
+        return None
 
     @abstractmethod
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:

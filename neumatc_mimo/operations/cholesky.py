@@ -8,16 +8,13 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
-    Certificate,
     Components,
     SimilarityOperation,
-    Tolerance,
     check_no_rows,
     check_square,
     frobenius,
     identity,
     positive,
-    quality_db,
     together,
 )
 from neumatc_mimo.operations.tracking import unit
@@ -75,17 +72,13 @@ class Cholesky(SimilarityOperation):
             *(defect / trace.sqrt() for defect in shape_defects(lower)),
         )
 
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        """Residual in dB, and the distance of the diagonal's phases from 1 as the range error.
+    def range_error(self, a: Tensor, components: Components) -> Tensor:
+        """Distance of the diagonal's phases from 1.
 
         A column of L times any phase leaves L L^H as it is.
         """
-        quality = quality_db(self.residual(a, components, no))
-        range_error = phase_error(components[0])
-        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
-        return Certificate(quality, range_error, ok)
+        del a
+        return phase_error(components[0])
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         r"""One Newton step, :math:`L \leftarrow L (I + \Phi(L^{-1} A L^{-H} - I))`.

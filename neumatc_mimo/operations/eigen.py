@@ -8,15 +8,12 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
-    Certificate,
     Components,
     SimilarityOperation,
-    Tolerance,
     check_no_rows,
     check_square,
     frobenius,
     positive,
-    quality_db,
     together,
 )
 from neumatc_mimo.operations.tracking import first_order, matched, normalised, tracked, turned, unit
@@ -33,7 +30,30 @@ class Eigenpairs(NamedTuple):
     vectors: Tensor
 
 
-class Eigen(SimilarityOperation):
+class EigenpairOperation(SimilarityOperation):
+    """Components ``values`` [k] and ``vectors`` [n, k], tracked along the parameter by vectors."""
+
+    title: ClassVar[str] = "eigendecomposition"
+    component_names: ClassVar[tuple[str, ...]] = ("values", "vectors")
+    noise_free: ClassVar[tuple[str, ...]] = ("values", "vectors")
+
+    def align(self, components: Components) -> Components:
+        values, v = components
+        order, phase = tracked(v)
+        return values.gather(-1, order), turned(v, order, phase)
+
+    def align_to(self, components: Components, reference: Components) -> Components:
+        values, v = components
+        order, phase = matched(reference[1], v)
+        return values.gather(-1, order), turned(v, order, phase)
+
+    def _turned(self, components: Components, factor: Tensor) -> Components:
+        """D A D^H = (D V) Λ (D V)^{-1}, and D V has columns of the same norms."""
+        values, v = components
+        return values, factor[..., :, None] * v
+
+
+class Eigen(EigenpairOperation):
     r"""Eigendecomposition :math:`A V = V \Lambda` of a square matrix that has n eigenvectors.
 
     Components are ``values`` [n] and ``vectors`` [n, n] with columns of unit norm, complex for a
@@ -46,9 +66,6 @@ class Eigen(SimilarityOperation):
     """
 
     name: ClassVar[str] = "eigen"
-    title: ClassVar[str] = "eigendecomposition"
-    component_names: ClassVar[tuple[str, ...]] = ("values", "vectors")
-    noise_free: ClassVar[tuple[str, ...]] = ("values", "vectors")
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         check_square(self.title, num_rows, num_cols)
@@ -66,16 +83,6 @@ class Eigen(SimilarityOperation):
         order = values.abs().argsort(dim=-1, descending=True, stable=True)
         return values.gather(-1, order), v.gather(-1, order[..., None, :].expand_as(v))
 
-    def align(self, components: Components) -> Components:
-        values, v = components
-        order, phase = tracked(v)
-        return values.gather(-1, order), turned(v, order, phase)
-
-    def align_to(self, components: Components, reference: Components) -> Components:
-        values, v = components
-        order, phase = matched(reference[1], v)
-        return values.gather(-1, order), turned(v, order, phase)
-
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r""":math:`\lVert A V - V \Lambda \rVert_F / \lVert A \rVert_F` and the distances of
         :math:`\lVert v_k \rVert^2` from 1, together.
@@ -90,22 +97,17 @@ class Eigen(SimilarityOperation):
             torch.linalg.vector_norm(power - 1, dim=-1),
         )
 
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        r"""Residual in dB, and the backward error as the range error.
+    def range_error(self, a: Tensor, components: Components) -> Tensor:
+        r"""The backward error.
 
         Components are the eigendecomposition of A − E with :math:`E = (A V - V \Lambda) V^{-1}`;
         the range error is :math:`\lVert E \rVert_F / \lVert A \rVert_F` plus the rounding of the
         residual, amplified alike. The latter refuses vectors that depend on each other, an
         eigenpair given twice, whose residual may be none.
         """
-        quality = quality_db(self.residual(a, components, no))
         inverse = _inverse(components[1])
         backward = frobenius(_defect(a, components) @ inverse) / positive(frobenius(a))
-        range_error = backward + torch.finfo(backward.dtype).eps * frobenius(inverse)
-        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
-        return Certificate(quality, range_error, ok)
+        return backward + torch.finfo(backward.dtype).eps * frobenius(inverse)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         r"""One step of perturbation theory, in the gauge of the input.
@@ -122,11 +124,6 @@ class Eigen(SimilarityOperation):
         # Columns that are not orthogonal turn by their neighbours' shares.
         overlap = (v.conj() * better).sum(-2)
         return values, better * unit(overlap.conj())[..., None, :]
-
-    def _turned(self, components: Components, factor: Tensor) -> Components:
-        """D A D^H = (D V) Λ (D V)^{-1}, and D V has columns of unit norm."""
-        values, v = components
-        return values, factor[..., :, None] * v
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None

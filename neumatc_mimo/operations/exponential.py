@@ -8,15 +8,12 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
-    Certificate,
     Components,
     SimilarityOperation,
-    Tolerance,
     check_no_rows,
     check_square,
     frobenius,
     positive,
-    quality_db,
 )
 
 
@@ -65,13 +62,6 @@ class MatrixExponential(SimilarityOperation):
         r""":math:`\lVert E - e^A \rVert_F / \lVert e^A \rVert_F`, the relative error."""
         (exact,) = self.exact(a, no)
         return frobenius(components[0] - exact) / positive(frobenius(exact))
-
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        """The error in dB; there is no range error."""
-        quality = quality_db(self.residual(a, components, no))
-        return Certificate(quality, torch.zeros_like(quality), quality >= tolerance.quality_db)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """The components as they are: there is no correction for less than e^A costs."""

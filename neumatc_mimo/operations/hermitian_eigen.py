@@ -8,26 +8,16 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
-    Certificate,
     Components,
-    SimilarityOperation,
-    Tolerance,
     check_no_rows,
     check_square,
     frobenius,
     identity,
     positive,
-    quality_db,
     together,
 )
-from neumatc_mimo.operations.tracking import (
-    first_order,
-    matched,
-    orthonormal,
-    strongest_outside,
-    tracked,
-    turned,
-)
+from neumatc_mimo.operations.eigen import EigenpairOperation
+from neumatc_mimo.operations.tracking import first_order, orthonormal, strongest_outside
 
 
 class HermitianEigenpairs(NamedTuple):
@@ -41,7 +31,7 @@ class HermitianEigenpairs(NamedTuple):
     vectors: Tensor
 
 
-class HermitianEigen(SimilarityOperation):
+class HermitianEigen(EigenpairOperation):
     r"""Eigenpairs of a Hermitian matrix, :math:`A V = V \Lambda` with :math:`V^H V = I`.
 
     The strongest are those largest in magnitude. Branches are tracked along the parameter in the
@@ -55,9 +45,6 @@ class HermitianEigen(SimilarityOperation):
     """
 
     name: ClassVar[str] = "hermitian_eigen"
-    title: ClassVar[str] = "eigendecomposition"
-    component_names: ClassVar[tuple[str, ...]] = ("values", "vectors")
-    noise_free: ClassVar[tuple[str, ...]] = ("values", "vectors")
 
     def __init__(self, num_pairs: int | None = None) -> None:
         if num_pairs is not None and num_pairs < 1:
@@ -82,16 +69,6 @@ class HermitianEigen(SimilarityOperation):
         strongest = values.abs().argsort(dim=-1, descending=True, stable=True)[..., :num]
         return _taken(values, vectors, strongest)
 
-    def align(self, components: Components) -> Components:
-        values, vectors = components
-        order, phase = tracked(vectors)
-        return values.gather(-1, order), turned(vectors, order, phase)
-
-    def align_to(self, components: Components, reference: Components) -> Components:
-        values, vectors = components
-        order, phase = matched(reference[1], vectors)
-        return values.gather(-1, order), turned(vectors, order, phase)
-
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r""":math:`\lVert A V - V \Lambda \rVert_F / \lVert A \rVert_F` and
         :math:`\lVert V^H V - I \rVert_F`, together.
@@ -103,20 +80,14 @@ class HermitianEigen(SimilarityOperation):
             frobenius(v.mH @ v - identity(v)),
         )
 
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        """Residual in dB, and by how much an eigenvalue left out is stronger than one taken.
+    def range_error(self, a: Tensor, components: Components) -> Tensor:
+        """By how much an eigenvalue left out is stronger than one taken.
 
         As for the SVD the strongest that was left out is estimated from below, by power iteration
         on (I − V V^H) A. n orthonormal vectors leave nothing out.
         """
         values, v = components
-        quality = quality_db(self.residual(a, components, no))
-        weakest = positive(values.abs().amin(-1))
-        range_error = (strongest_outside(a, v) / weakest - 1).clamp_min(0)
-        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
-        return Certificate(quality, range_error, ok)
+        return (strongest_outside(a, v) / positive(values.abs().amin(-1)) - 1).clamp_min(0)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """A step of refinement by products alone for all pairs, of Rayleigh-Ritz for some.
@@ -131,11 +102,6 @@ class HermitianEigen(SimilarityOperation):
         basis = orthonormal(a @ v)
         values, rotation = torch.linalg.eigh(basis.mH @ a @ basis)
         return self.align_to((values, basis @ rotation), components)
-
-    def _turned(self, components: Components, factor: Tensor) -> Components:
-        """D A D^H = (D V) Λ (D V)^H."""
-        values, v = components
-        return values, factor[..., :, None] * v
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "num_pairs": self.num_pairs}

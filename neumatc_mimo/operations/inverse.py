@@ -7,7 +7,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
+from neumatc_mimo.operations.base import Components, Operation, frobenius, identity
 
 
 class InverseMatrix(NamedTuple):
@@ -48,21 +48,12 @@ class Inverse(Operation):
         return (w.masked_fill((info != 0)[..., None, None], torch.nan),)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
-        r""":math:`\lVert I - A W \rVert_F / \sqrt n` (NeuMatC, Section 2.2), [...]."""
-        del no
-        defect = _defect(a, components[0])
-        return torch.linalg.norm(defect, dim=(-2, -1)) / a.shape[-1] ** 0.5
+        r""":math:`\lVert I - A W \rVert_F / \sqrt n` (NeuMatC, Section 2.2), [...].
 
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        r""":math:`-20 \log_{10}` of the residual, the quality in dB.
-
-        A right inverse of a square matrix is its inverse, so there is no range error.
+        A right inverse of a square matrix is its inverse, so nothing else is to be proven.
         """
-        residual = self.residual(a, components, no)
-        quality = -20 * torch.log10(residual.clamp_min(torch.finfo(residual.dtype).eps))
-        return Certificate(quality, torch.zeros_like(quality), quality >= tolerance.quality_db)
+        del no
+        return frobenius(_defect(a, components[0])) / a.shape[-1] ** 0.5
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """One Newton-Schulz step, W ← W (2 I - A W), which squares the defect I - A W."""
@@ -102,4 +93,4 @@ def _check_square(num_rows: int, num_cols: int) -> None:
 
 def _defect(a: Tensor, w: Tensor) -> Tensor:
     """I - A W."""
-    return torch.eye(a.shape[-1], dtype=w.dtype, device=w.device) - a @ w
+    return identity(w) - a @ w

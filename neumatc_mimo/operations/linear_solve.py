@@ -10,14 +10,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
-    Certificate,
     Components,
     Operation,
-    Tolerance,
     check_no_rows,
     check_square,
     positive,
-    quality_db,
     underivable,
 )
 
@@ -83,19 +80,15 @@ class LinearSolve(Operation):
         return (x.masked_fill((info != 0)[..., None, None], torch.nan),)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
-        r"""Root mean square of :math:`\lVert A x_j - b_j \rVert / \lVert b_j \rVert` over j."""
+        r"""Root mean square of :math:`\lVert A x_j - b_j \rVert / \lVert b_j \rVert` over j.
+
+        A system with a solution has one only, so nothing else is to be proven.
+        """
         del no
         (x,) = components
         b = self._right_hand_sides(x)
         defect = (a.to(b.dtype) @ x - b) / torch.linalg.vector_norm(b, dim=-2, keepdim=True)
         return torch.linalg.norm(defect, dim=(-2, -1)) / b.shape[-1] ** 0.5
-
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        """Residual in dB; a system with a solution has one only, so there is no range error."""
-        quality = quality_db(self.residual(a, components, no))
-        return Certificate(quality, torch.zeros_like(quality), quality >= tolerance.quality_db)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """A few steps of conjugate gradients on A^H A X = A^H B, each column by itself.

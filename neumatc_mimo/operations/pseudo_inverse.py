@@ -8,7 +8,15 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance, batched
+from neumatc_mimo.operations.base import (
+    Certificate,
+    Components,
+    Operation,
+    Tolerance,
+    batched,
+    frobenius,
+    identity,
+)
 
 
 class Filter(NamedTuple):
@@ -130,7 +138,7 @@ class PseudoInverse(Operation):
         w, x = components
         mixing = None
         if isinstance(no, Tensor) or no:
-            mixing = _identity(x) - batched(no, x) * x
+            mixing = identity(x) - batched(no, x) * x
         return Filter(w, mixing, None if rows is None else rows.reciprocal(), no, x)
 
     def results(self, answer: Filter) -> tuple[Tensor, ...]:
@@ -144,15 +152,11 @@ class PseudoInverse(Operation):
         :math:`\widetilde W^H \widetilde W`.
         """
         w, x = components
-        right = torch.linalg.norm(_identity(x) - a @ w, dim=(-2, -1)) / a.shape[-2] ** 0.5
+        right = frobenius(identity(x) - a @ w) / a.shape[-2] ** 0.5
         gram = w.mH @ w
-        outside = torch.linalg.norm(a.mH @ gram - w, dim=(-2, -1))
-        inconsistent = torch.linalg.norm(_regularised(gram, x, no) - x, dim=(-2, -1))
-        return (
-            right
-            + outside / torch.linalg.norm(w, dim=(-2, -1))
-            + inconsistent / torch.linalg.norm(x, dim=(-2, -1))
-        )
+        outside = frobenius(a.mH @ gram - w)
+        inconsistent = frobenius(_regularised(gram, x, no) - x)
+        return right + outside / frobenius(w) + inconsistent / frobenius(x)
 
     def certificate(
         self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
@@ -167,14 +171,14 @@ class PseudoInverse(Operation):
         """
         # All of it m x m beyond the first lines: a batch of noise powers for each A is cheap.
         w, x = components
-        gram, outside = w.mH @ w, a.mH @ (w.mH @ w) - w
+        gram = w.mH @ w
+        outside = a.mH @ gram - w
         across, within = a @ outside, outside.mH @ outside
         straight, channel = a @ w, a @ a.mH
         tiny = torch.finfo(w.real.dtype).tiny
-        mixing = _identity(x) - batched(no, x) * x
+        mixing, upper_gram, lower_gram = _grams(gram, x, no)
         gain = straight @ mixing
-        defect = _identity(x) - gain - batched(no, x) * x
-        upper_gram, lower_gram = mixing @ gram @ mixing, batched(no, x) * (x @ x)
+        defect = identity(x) - gain - batched(no, x) * x
         whole = upper_gram + lower_gram
         power = whole.diagonal(dim1=-2, dim2=-1).real.clamp_min(tiny)
         own = (1 - defect.diagonal(dim1=-2, dim2=-1)).abs().square() / power
@@ -218,7 +222,7 @@ class PseudoInverse(Operation):
         :math:`\widetilde W^H \widetilde W` from X: all errors shrink quadratically.
         """
         w, x = components
-        w = w + w @ (_identity(x) - a @ w)
+        w = w + w @ (identity(x) - a @ w)
         gram = w.mH @ w
         return a.mH @ gram, _regularised(gram, x, no)
 
@@ -242,7 +246,7 @@ class PseudoInverse(Operation):
 def _gram_inverse(a: Tensor, no: Tensor | float) -> Tensor:
     gram = a @ a.mH
     if isinstance(no, Tensor) or no:
-        gram = gram + batched(no, a) * _identity(gram)
+        gram = gram + batched(no, a) * identity(gram)
     # A singular matrix gives NaN, itself only: no device sync to report it, and the inversion on a
     # CPU would raise for the whole batch.
     factor, info = torch.linalg.cholesky_ex(gram, check_errors=False)
@@ -255,13 +259,17 @@ def _regularised(gram: Tensor, x: Tensor, no: Tensor | float) -> Tensor:
 
     It is X again only for the X of W, and closer to it than the given one by a square.
     """
+    _, upper, lower = _grams(gram, x, no)
+    return upper + lower
+
+
+def _grams(gram: Tensor, x: Tensor, no: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+    r"""I − σ² X, and the Gram matrices of the upper and the lower block of
+    :math:`\widetilde W`.
+    """
     power = batched(no, x)
-    mixing = _identity(x) - power * x
-    return mixing @ gram @ mixing + power * (x @ x)
-
-
-def _identity(x: Tensor) -> Tensor:
-    return torch.eye(x.shape[-1], dtype=x.dtype, device=x.device)
+    mixing = identity(x) - power * x
+    return mixing, mixing @ gram @ mixing, power * (x @ x)
 
 
 def _inner(x: Tensor, y: Tensor) -> Tensor:

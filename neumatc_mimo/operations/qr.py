@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
-    Certificate,
     Components,
     Operation,
-    Tolerance,
     frobenius,
     identity,
     positive,
-    quality_db,
     together,
 )
 from neumatc_mimo.operations.cholesky import (
@@ -79,17 +76,13 @@ class QR(Operation):
             *(defect / size for defect in shape_defects(r.mH)),
         )
 
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        """Residual in dB, and the distance of the diagonal's phases from 1 as the range error.
+    def range_error(self, a: Tensor, components: Components) -> Tensor:
+        """Distance of the diagonal's phases from 1.
 
         A column of Q times any phase, and the row of R divided by it, leave Q R as it is.
         """
-        quality = quality_db(self.residual(a, components, no))
-        range_error = phase_error(components[1])
-        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
-        return Certificate(quality, range_error, ok)
+        del a
+        return phase_error(components[1])
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         r"""One Newton step towards the Cholesky factor of :math:`A^H A`, without forming it.

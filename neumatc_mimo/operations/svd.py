@@ -8,14 +8,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
-    Certificate,
     Components,
     Operation,
-    Tolerance,
     frobenius,
     identity,
     positive,
-    quality_db,
     together,
 )
 from neumatc_mimo.operations.tracking import (
@@ -104,19 +101,14 @@ class SVD(Operation):
             frobenius(v.mH @ v - eye),
         )
 
-    def certificate(
-        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
-    ) -> Certificate:
-        """Residual in dB, and by how much a direction left out is stronger than one taken.
+    def range_error(self, a: Tensor, components: Components) -> Tensor:
+        """By how much a direction left out is stronger than one taken.
 
         Any exact triplets have no residual, so the strongest that was left out is estimated by
         power iteration on (I − U U^H) A; the range error is its excess over the weakest taken.
         """
         u, s, _ = components
-        quality = quality_db(self.residual(a, components))
-        range_error = (strongest_outside(a, u) / positive(s.amin(-1)) - 1).clamp_min(0)
-        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
-        return Certificate(quality, range_error, ok)
+        return (strongest_outside(a, u) / positive(s.amin(-1)) - 1).clamp_min(0)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """One Rayleigh-Ritz step in the range of A A^H U, in the gauge of the input."""
