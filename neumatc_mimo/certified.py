@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.operations.base import Components, Operation, Tolerance, select
 from neumatc_mimo.solvers.base import Counts
 
 
@@ -70,11 +70,3 @@ def repair(
 def _exact_in(operation: Operation) -> Callable[[Tensor, Components, Tensor | float], Components]:
     """The exact components in the gauge of given ones."""
     return lambda a, like, no: operation.align_to(operation.exact(a, no), like)
-
-
-def select(where: Tensor, yes: Components, no: Components) -> Components:
-    """``yes`` at the marked matrices, ``no`` elsewhere."""
-    return tuple(
-        torch.where(where.reshape(where.shape + (1,) * (y.ndim - where.ndim)), y, n)
-        for y, n in zip(yes, no, strict=True)
-    )

@@ -247,6 +247,34 @@ class Gram(Family):
         return a @ a.mH + self._offset.to(a.device)
 
 
+class Product(Family):
+    r"""The product of two families on the same domain, :math:`A(p) = L(p) R(p)^H`, [m, n].
+
+    With L [m, k] and R [n, k] its rank is k at most (NeuMatC, Section 3.1).
+
+    :param left: L
+    :param right: R
+
+    :raises ValueError: if domains or inner dimensions differ
+    """
+
+    def __init__(self, left: Family, right: Family) -> None:
+        super().__init__(left.domain)
+        if not torch.equal(left.domain, right.domain) or left.shape[1] != right.shape[1]:
+            raise ValueError(
+                f"There is no product of {list(left.shape)} over {left.domain.tolist()} and the "
+                f"adjoint of {list(right.shape)} over {right.domain.tolist()}."
+            )
+        self._left, self._right = left, right
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._left.shape[0], self._right.shape[0]
+
+    def __call__(self, p: Tensor) -> Tensor:
+        return self._left(p) @ self._right(p).mH
+
+
 def _check_shape(shape: tuple[int, int]) -> None:
     if len(shape) != 2 or min(shape) < 1:
         raise ValueError(f"A matrix has rows and columns, both at least one, not {shape}.")

@@ -179,6 +179,13 @@ class Layout:
         """Real numbers of one matrix."""
         return math.prod(self.shape) * (2 if self.kind == "complex" else 1)
 
+    @classmethod
+    def of(cls, shape: tuple[int, ...], component: Tensor, hermitian: bool) -> Layout:
+        """How a component like this one is stored; a real symmetric matrix is a real one."""
+        if not component.is_complex():
+            return cls(shape, "real")
+        return cls(shape, "hermitian" if hermitian else "complex")
+
     def pack(self, component: Tensor) -> Tensor:
         """A component [..., *shape] as real rows [..., size]."""
         if self.kind == "hermitian":

@@ -66,3 +66,18 @@ class NoiseAxis:
     def _abscissae(self) -> Tensor:
         order = torch.arange(self.num_nodes, dtype=torch.float64)
         return -torch.cos(math.pi * order / (self.num_nodes - 1))
+
+
+class FixedNoise(NoiseAxis):
+    """One noise power, and nothing along it.
+
+    :param power: linear
+    """
+
+    def __init__(self, power: float) -> None:
+        super().__init__(power, power, 1)
+
+    @property
+    def nodes(self) -> Tensor:
+        """The power, [1], float64."""
+        return torch.tensor([self.highest], dtype=torch.float64)

@@ -228,6 +228,14 @@ def identity(like: Tensor) -> Tensor:
     return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
+def select(where: Tensor, yes: Components, no: Components) -> Components:
+    """``yes`` at the marked matrices, ``no`` elsewhere."""
+    return tuple(
+        torch.where(where.reshape(where.shape + (1,) * (y.ndim - where.ndim)), y, n)
+        for y, n in zip(yes, no, strict=True)
+    )
+
+
 def batched(no: Tensor | float, like: Tensor, ndim: int = 2) -> Tensor:
     """``no`` as a real tensor with ``ndim`` trailing singleton dimensions, on ``like``'s device."""
     value = torch.as_tensor(no, dtype=like.real.dtype, device=like.device)

@@ -4,6 +4,7 @@ from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.dft import DFT
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.solvers.hold import Hold
+from neumatc_mimo.solvers.learned import Learned
 from neumatc_mimo.solvers.linear import Linear
 from neumatc_mimo.solvers.neural_newton import NeuralNewton
 from neumatc_mimo.solvers.newton_schulz import NewtonSchulz
@@ -11,10 +12,11 @@ from neumatc_mimo.solvers.operator_interpolation import OperatorInterpolation
 from neumatc_mimo.solvers.randomized_svd import RandomizedSVD
 from neumatc_mimo.solvers.shared_projection_svd import SharedProjectionSVD
 from neumatc_mimo.solvers.spline import Spline
+from neumatc_mimo.solvers.trained import Trained
 from neumatc_mimo.solvers.zhang_inverse import ZhangInverse
 from neumatc_mimo.solvers.zhang_svd import ZhangSVD
 
-# A new solver is a new file and one entry here. (A trained model is a solver, too.)
+# A new solver is a new file and one entry here. (Trained models are solvers, too.)
 SOLVERS: dict[str, type[Solver]] = {
     "exact": Exact,
     "hold": Hold,
@@ -28,6 +30,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "randomized_svd": RandomizedSVD,
     "shared_projection_svd": SharedProjectionSVD,
     "zhang_svd": ZhangSVD,
+    "learned": Learned,
 }
 
 __all__ = [
@@ -38,6 +41,7 @@ __all__ = [
     "Counts",
     "Exact",
     "Hold",
+    "Learned",
     "Linear",
     "NeuralNewton",
     "NewtonSchulz",
@@ -46,6 +50,7 @@ __all__ = [
     "SharedProjectionSVD",
     "Solver",
     "Spline",
+    "Trained",
     "ZhangInverse",
     "ZhangSVD",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -63,6 +63,9 @@ class Answers(ABC):
 
 class Solver(ABC):
     """A way to get an operation's result at any parameter."""
+
+    # Whether ``start`` does what later tiles only query: exact samples, a training.
+    prepares: ClassVar[bool] = False
 
     @abstractmethod
     def start(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo import certified
-from neumatc_mimo.operations.base import Components, Operation, Tolerance, batched
+from neumatc_mimo.operations.base import Components, Operation, Tolerance, batched, select
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 
 # A solver's own components of a tile of subcarriers, [num_items, tile, ...] each, before any proof.
@@ -79,6 +79,8 @@ class Sampled(Solver):
     :param num_samples: Number of grid points computed exactly, evenly spread, both ends included;
         all of them where the grid has fewer
     """
+
+    prepares: ClassVar[bool] = True
 
     num_samples: int
 
@@ -180,7 +182,7 @@ class Path:
         else:
             # A diverged estimate has no phases and no order, which a replacement is to take over.
             usable = torch.stack([torch.isfinite(c.flatten(2)).all(-1) for c in estimate]).all(0)
-            found = certified.select(usable, estimate, self.at(k - 1))
+            found = select(usable, estimate, self.at(k - 1))
             if self._tolerance is not None:
                 found = certified.certify(operation, a, found, no, self._tolerance, counts)
             else:

@@ -556,7 +556,7 @@ def _start(
     """An untrained mapping, and the samples [S, size] float32 in units of its scales."""
     shapes = operation.component_shapes(*family.shape)
     layouts = [
-        Layout(shape, _kind(c, hermitian=name in operation.hermitian))
+        Layout.of(shape, c, name in operation.hermitian)
         for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
     ]
     packed = [layout.pack(c) for layout, c in zip(layouts, exact, strict=True)]
@@ -574,12 +574,6 @@ def _start(
     model = NeuMatC(trunk, family.domain, layouts, scales, generator).to(exact[0].device)
     targets = [(rows / scale).float() for rows, scale in zip(packed, scales, strict=True)]
     return model, targets
-
-
-def _kind(component: Tensor, hermitian: bool) -> str:
-    if not component.is_complex():
-        return "real"
-    return "hermitian" if hermitian else "complex"
 
 
 def _check_positive(**values: float) -> None:

@@ -11,10 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.certified import select
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
 from neumatc_mimo.noise import NoiseAxis
-from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.operations.base import Components, Operation, select
 from neumatc_mimo.training.projection import project
 from neumatc_mimo.units import Units
 
@@ -26,7 +25,7 @@ class Problem:
     """What is learned.
 
     :param operation: the operation
-    :param matrices: A(links [l] int64, frequencies [F] Hz) → [l, F, m, n] complex128
+    :param matrices: A(links [l] int64, frequencies [F] Hz) → [l, F, m, n] complex128 or float64
     :param num_links: number of links
     :param frequencies: the grid in Hz, [num_frequencies], float64, ascending
     :param noise: the noise axis; one node where the operation has no noise power
@@ -115,12 +114,12 @@ def fit(
 
     # [l, P, q, m, n]: every noise node sees the same frequencies.
     a = problem.matrices(links, frequencies[points])[:, :, None]
-    coarse = a.to(torch.complex64)
+    coarse = a.to(_single(a.dtype))
     no = nodes.expand(1, 1, -1)
     exact = _aligned(operation, _exact(operation, a, nodes, supervised), sampled_points)
     shapes = operation.component_shapes(*a.shape[-2:])
     layouts = tuple(
-        Layout(shape, "hermitian" if name in operation.hermitian else _kind(c))
+        Layout.of(shape, c, name in operation.hermitian)
         for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
     )
     rows = [
@@ -258,10 +257,6 @@ def _split(stacked: Tensor, rows: Sequence[_Rows]) -> Components:
     """Components from stacked rows."""
     parts = stacked.split([r.size for r in rows], dim=-1)
     return tuple(r.unpack(part) for r, part in zip(rows, parts, strict=True))
-
-
-def _kind(component: Tensor) -> str:
-    return "complex" if component.is_complex() else "real"
 
 
 def _relative_loss(fitted: Components, exact: Components, points: Tensor) -> float:

@@ -1,0 +1,123 @@
+"""Times and errors of any solver on any problem, measured in one way."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.paper.flops import flops
+from benchmarks.paper.problems import Problem
+from neumatc_mimo.bench.timing import quartiles
+from neumatc_mimo.solvers import Answers, Solver
+
+# Bytes of an answer's tile: results that a caller works with next stay in the cache.
+_TILE_BYTES = 2**22
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Median and quartiles of repeated runs."""
+
+    low: float
+    median: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{digits(self.median)} [{digits(self.low)}, {digits(self.high)}]"
+
+    def per(self, count: int) -> Spread:
+        """Of one of ``count`` equal parts."""
+        return Spread(self.low / count, self.median / count, self.high / count)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one solver did on one problem.
+
+    :param method: as tables call it
+    :param milliseconds: a matrix, warm, answers alone for solvers that prepare
+    :param training: seconds of what is done once before, exact samples included; 0 for none
+    :param gflop: a matrix, by formula
+    :param error: relative, mean over the unseen points
+    :param worst: the largest of them
+    """
+
+    method: str
+    milliseconds: Spread
+    training: float
+    gflop: float
+    error: float
+    worst: float
+
+
+def measure(
+    method: str, problem: Problem, solver: Solver, *, seconds: float = 0.5, most: int = 9
+) -> Measured:
+    """Run a solver without proofs on a problem's grid.
+
+    A solver that prepares has its preparation timed apart, once; then its answers are asked for
+    again and again, a tile at a time. The others are timed whole.
+
+    :param seconds: how long to repeat
+    :param most: runs at most
+    """
+    a = problem.channels.a
+    num_points = a.shape[1]
+    size = max(1, _TILE_BYTES // max(sum(c[0].nbytes for c in problem.exact), 1))
+
+    def start() -> Answers:
+        return solver.start(problem.operation, problem.channels, None)
+
+    def ask(answers: Answers) -> None:
+        for first in range(0, num_points, size):
+            answers.tile(slice(first, min(first + size, num_points)))
+
+    started = time.perf_counter()
+    answers = start()
+    training = time.perf_counter() - started if solver.prepares else 0.0
+    call: Callable[[], Any] = (lambda: ask(answers)) if solver.prepares else lambda: ask(start())
+    time_of = spread(call, seconds=seconds, most=most).per(num_points)
+    error = problem.error(answers.tile(slice(0, num_points)))
+    return Measured(
+        method,
+        Spread(*(1e3 * value for value in (time_of.low, time_of.median, time_of.high))),
+        training,
+        flops(solver, problem) / 1e9,
+        float(error.mean()),
+        float(error.max()),
+    )
+
+
+def spread(call: Callable[[], Any], *, seconds: float = 0.5, most: int = 9) -> Spread:
+    """Time of a call in seconds, after a warm-up."""
+    return Spread(*quartiles(call, seconds=seconds, most=most))
+
+
+def pooled(spreads: list[Spread]) -> Spread:
+    """Quartiles of the medians of several data sets."""
+    low, median, high = np.quantile([s.median for s in spreads], [0.25, 0.5, 0.75])
+    return Spread(float(low), float(median), float(high))
+
+
+def digits(value: float) -> str:
+    """Two or three significant digits."""
+    return f"{value:.3g}"
+
+
+def mean(values: list[float]) -> float:
+    """The mean; NaN of nothing."""
+    return float(torch.tensor(values, dtype=torch.float64).mean())
+
+
+def relative(found: Tensor, exact: Tensor) -> Tensor:
+    """Relative error [B] in the Frobenius norm."""
+    dims = tuple(range(1, exact.ndim))
+    return torch.linalg.vector_norm(found - exact, dim=dims) / torch.linalg.vector_norm(
+        exact, dim=dims
+    )

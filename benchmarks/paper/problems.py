@@ -1,0 +1,135 @@
+"""The parametric problems of the tables: matrices on a grid, exact results, unseen points."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.families import CosineFamily, Family, Product
+from neumatc_mimo.metrics import relative_error
+from neumatc_mimo.operations import SVD, Components, Inverse, Operation
+from neumatc_mimo.solvers import Channels
+
+# NeuMatC, Section 3.1: 40 values of the parameter to learn from, 100 to test on.
+NUM_SAMPLES = 40
+_BETWEEN = 4
+NUM_POINTS = _BETWEEN * (NUM_SAMPLES - 1) + 1  # an even grid; every fourth point is a sample
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One family on an even grid, in single precision, as every method gets it.
+
+    :param operation: what is wanted
+    :param channels: one item, [1, num_points, m, n]
+    :param exact: components in double precision, [num_points, ...] each
+    :param unseen: [num_points] bool, points that are no sample of any method
+    :param metric: answer and problem to errors [num_points]
+    :param condition: median condition number of the matrices
+    """
+
+    operation: Operation
+    channels: Channels
+    exact: Components
+    unseen: Tensor
+    metric: Callable[[Any, Problem], Tensor]
+    condition: float
+
+    @property
+    def num_samples(self) -> int:
+        """Number of points that methods may know exact results at."""
+        return int((~self.unseen).sum())
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a matrix."""
+        return self.channels.a.shape[-2], self.channels.a.shape[-1]
+
+    def error(self, answer: Any) -> Tensor:
+        """RelErr at the unseen points."""
+        return self.metric(answer, self)[self.unseen]
+
+
+def problem(
+    operation: Operation,
+    matrices: Tensor,
+    metric: Callable[[Any, Problem], Tensor],
+    *,
+    between: int = _BETWEEN,
+) -> Problem:
+    """A problem from matrices [num_points, m, n] on an even grid, float64 or complex128.
+
+    :param between: every how manieth point is a sample
+    """
+    num_points = len(matrices)
+    unseen = torch.ones(num_points, dtype=torch.bool)
+    unseen[torch.linspace(0, num_points - 1, (num_points - 1) // between + 1).round().long()] = False
+    single = matrices.to(torch.complex64 if matrices.is_complex() else torch.float32)
+    channels = Channels(single[None], torch.arange(num_points, dtype=torch.float64))
+    values = torch.linalg.svdvals(matrices[:: max(num_points // 16, 1)])
+    condition = float((values[..., 0] / values[..., -1]).median())
+    return Problem(operation, channels, operation.exact(matrices), unseen, metric, condition)
+
+
+def inverse_error(answer: Any, given: Problem) -> Tensor:
+    r""":math:`\lVert \hat W - A^{-1} \rVert_F / \lVert A^{-1} \rVert_F`."""
+    return relative_error(answer[0][0].to(given.exact[0].dtype), given.exact[0])
+
+
+def reconstruction_error(answer: Any, given: Problem) -> Tensor:
+    r""":math:`\lVert \hat U \hat S \hat V^H - A_L \rVert_F / \lVert A_L \rVert_F`, with A_L the
+    exact sum of the L strongest triplets: what truncation leaves out is nobody's error.
+    """
+    return relative_error(_product([c[0] for c in answer], given), _product(given.exact, given))
+
+
+def _product(triplets: Any, given: Problem) -> Tensor:
+    u, s, v = (c.to(like.dtype) for c, like in zip(triplets, given.exact, strict=True))
+    return (u * s[..., None, :]) @ v.mH
+
+
+def generator(seed: int) -> torch.Generator:
+    """A source of random numbers."""
+    return torch.Generator().manual_seed(seed)
+
+
+def cosines(n: int, seed: int, **changes: Any) -> Family:
+    """n x n of the paper's cosines: frequencies of up to one period over half the domain."""
+    settings = {"num_frequencies": 16, "max_frequency": 2 * math.pi, "shift": 3.0} | changes
+    return CosineFamily((n, n), generator(seed), **settings)
+
+
+def decaying_product(n: int, rank: int, seed: int) -> Family:
+    """n x n of a rank, factors of cosines whose columns decay to a tenth."""
+    left, right = (
+        CosineFamily(
+            (n, rank),
+            generator(2 * seed + side),
+            num_frequencies=8,
+            max_frequency=math.pi,
+            decay=0.1,
+        )
+        for side in range(2)
+    )
+    return Product(left, right)
+
+
+def on_grid(family: Family, num_points: int = NUM_POINTS) -> Tensor:
+    """A family of one parameter on an even grid, [num_points, m, n]."""
+    return family(family.grid(num_points))
+
+
+def synthetic_inversion(n: int, seed: int) -> Problem:
+    """Inversion of Table 1."""
+    return problem(Inverse(), on_grid(cosines(n, seed)), inverse_error)
+
+
+def synthetic_svd(n: int, seed: int, num_triplets: int = 16) -> Problem:
+    """SVD of Table 2: the matrices have as many triplets as are wanted."""
+    matrices = on_grid(decaying_product(n, num_triplets, seed))
+    return problem(SVD(num_triplets), matrices, reconstruction_error)

@@ -1,0 +1,104 @@
+"""NeuMatC in closed form, learned from the channels that are asked about."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.mapping import CompactMapping
+from neumatc_mimo.noise import FixedNoise, NoiseAxis
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.solvers.sampled import check_positive, estimated_everywhere
+from neumatc_mimo.training.fit import FitConfig, Problem, fit
+from neumatc_mimo.units import SplineUnits, Units
+
+
+@dataclass(frozen=True)
+class Learned(Solver):
+    r"""A compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` of every item (NeuMatC, Eq. 1).
+
+    ``start`` learns it as :func:`~neumatc_mimo.training.fit.fit` does: exact results at
+    ``num_samples`` points, residual-lowering steps at ``collocation`` others, trunk and latent
+    tensors in closed form. Tiles then only query it. A
+    :class:`~neumatc_mimo.model.ScenarioModel` is the same for links that were learned before.
+
+    :param num_samples: grid points computed exactly, at most, promoted ones included
+    :param rank: r; None keeps all units, without a readout
+    :param units: u(x) of the trunk; None for as many splines as samples
+    :param collocation: grid points where only the residual is known
+    :param rounds: rounds of adaptive sampling at most
+    :param promoted: points promoted to exact samples in each of the first three rounds
+    :param threshold: residual above which a collocation point has failed
+
+    :raises ValueError: in ``start``, if the noise power varies along the grid
+    """
+
+    prepares: ClassVar[bool] = True
+
+    num_samples: int
+    rank: int | None = None
+    units: Units | None = None
+    collocation: int = 0
+    rounds: int = 2
+    promoted: int = 0
+    threshold: float = 3e-3
+
+    def __post_init__(self) -> None:
+        check_positive(self, num_samples=self.num_samples, rank=self.rank or 1, rounds=self.rounds)
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        mapping = self.learn(operation, channels)
+        frequencies = channels.frequencies.to(channels.a.device)
+        table = mapping.trunk.table(mapping.coordinate(frequencies))
+        folded = mapping.at_noise(torch.zeros(mapping.num_links, dtype=torch.float64))
+
+        def estimate(subcarriers: slice) -> Components:
+            return mapping.evaluate(table, subcarriers, folded)
+
+        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+
+    def learn(self, operation: Operation, channels: Channels) -> CompactMapping:
+        """The mapping of all items, in single precision."""
+        if channels.no is not None and channels.no.ndim > 1:
+            raise ValueError("Learned takes one noise power an item, not one for every subcarrier.")
+        items = range(len(channels.a))
+        return CompactMapping.concatenate([self._item(operation, channels, i) for i in items])
+
+    def trunk_units(self, num_points: int) -> Units:
+        """The units over a grid of so many points."""
+        return self.units or SplineUnits(max(min(self.num_samples, num_points), 8))
+
+    def _item(self, operation: Operation, channels: Channels, item: int) -> CompactMapping:
+        frequencies = channels.frequencies.to(torch.float64)
+        wide = torch.complex128 if channels.a.is_complex() else torch.float64
+
+        def matrices(links: Tensor, chosen: Tensor) -> Tensor:
+            del links
+            return channels.a[item, torch.searchsorted(frequencies, chosen)][None].to(wide)
+
+        no = 0.0 if channels.no is None else float(channels.no[item])
+        noise = FixedNoise(no) if no else NoiseAxis(1.0, 1.0, 1)
+        num_samples = min(self.num_samples, len(frequencies))
+        units = self.trunk_units(len(frequencies))
+        config = FitConfig(
+            units,
+            min(self.rank or units.width, units.width),
+            num_samples,
+            max(self.collocation, 2),
+            self.rounds,
+            promoted=self.promoted,
+            threshold=self.threshold,
+        )
+        problem = Problem(operation, matrices, 1, frequencies, noise)
+        mapping, _ = fit(problem, config, torch.zeros(1, dtype=torch.int64))
+        return mapping
