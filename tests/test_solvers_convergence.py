@@ -13,14 +13,19 @@ from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
 from neumatc_mimo.families import CosineFamily
+from neumatc_mimo.metrics import relative_error
 from neumatc_mimo.operations import SVD, Inverse, Operation, PseudoInverse
 from neumatc_mimo.solvers import (
     DFT,
     Channels,
     Hold,
+    LibraryLU,
+    LibrarySVD,
     Linear,
     NeuralNewton,
     NewtonSchulz,
+    NumPyLU,
+    NumPySVD,
     OperatorInterpolation,
     RandomizedSVD,
     SharedProjectionSVD,
@@ -64,6 +69,58 @@ def defects(solver: Solver, given: Channels) -> Tensor:
 
 def order(coarse: float, fine: float) -> float:
     return math.log2(coarse / fine)
+
+
+# Direct methods
+
+KINDS = pytest.mark.parametrize(
+    ("dtype", "rounding"),
+    [
+        (torch.float32, 1e-5),
+        (torch.complex64, 1e-5),
+        (torch.float64, 1e-13),
+        (torch.complex128, 1e-13),
+    ],
+)
+
+
+def rounded(shape: tuple[int, int], dtype: torch.dtype) -> Channels:
+    given = smooth(30, shape, complex_valued=dtype.is_complex)
+    # A strided view of single precision, as blocks hand it over.
+    a = given.a.to(dtype).permute(2, 3, 0, 1).contiguous().permute(2, 3, 0, 1)
+    return Channels(a, given.frequencies)
+
+
+@KINDS
+@pytest.mark.parametrize("solver", [NumPyLU(), LibraryLU()])
+def test_lu_is_exact_to_rounding(solver: Solver, dtype: torch.dtype, rounding: float) -> None:
+    given = rounded((6, 6), dtype)
+    w = bare(solver, INVERSE, given).w
+    assert w.dtype == dtype
+    exact = np.linalg.inv(given.a.to(torch.complex128).numpy())
+    assert relative_error(w.to(torch.complex128), torch.from_numpy(exact)).max() < rounding
+    wide, no = rounded((3, 7), dtype), torch.tensor([0.2], dtype=torch.float64)
+    noisy = Channels(wide.a, wide.frequencies, no.to(wide.a.real.dtype))
+    answer = bare(solver, PseudoInverse(), noisy)
+    a = noisy.a.to(torch.complex128)
+    eye = torch.eye(3, dtype=torch.complex128)
+    mmse = a.mH @ torch.linalg.inv(a @ a.mH + 0.2 * eye)
+    assert relative_error(answer.dense.to(a.dtype), mmse).max() < rounding
+
+
+@KINDS
+@pytest.mark.parametrize("shape", [(4, 7), (7, 4), (5, 5)])
+@pytest.mark.parametrize("solver", [NumPySVD(), LibrarySVD(), LibrarySVD("gesvdj")])
+def test_svd_is_exact_to_rounding(
+    solver: Solver, shape: tuple[int, int], dtype: torch.dtype, rounding: float
+) -> None:
+    given = rounded(shape, dtype)
+    for num in (2, 4):
+        u, s, v = bare(solver, SVD(num), given)
+        assert [c.dtype for c in (u, s, v)] == [dtype, dtype.to_real(), dtype]
+        exact = np.linalg.svd(given.a.to(torch.complex128).numpy(), compute_uv=False)
+        np.testing.assert_allclose(s, exact[..., :num], rtol=10 * rounding)
+        assert SVD(num).residual(given.a, (u, s, v)).max() < 10 * rounding
 
 
 # Interpolation

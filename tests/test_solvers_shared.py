@@ -16,18 +16,23 @@ import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.blocks import MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
 from neumatc_mimo.families import CosineFamily
-from neumatc_mimo.operations import SVD, Inverse, Operation, PseudoInverse, Tolerance
+from neumatc_mimo.operations import SVD, Inverse, LinearSolve, Operation, PseudoInverse, Tolerance
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.solvers import (
     DFT,
+    GCRODR,
     SOLVERS,
     Answers,
     Channels,
     Exact,
     Hold,
+    LibraryLU,
+    LibrarySVD,
     Linear,
     NeuralNewton,
     NewtonSchulz,
+    NumPyLU,
+    NumPySVD,
     OperatorInterpolation,
     RandomizedSVD,
     SharedProjectionSVD,
@@ -43,6 +48,10 @@ ITEMS, POINTS = 2, 48
 # Coarse enough that certificates have something to refuse.
 SOLVER = {
     "exact": Exact(),
+    "numpy_lu": NumPyLU(),
+    "numpy_svd": NumPySVD(),
+    "library_lu": LibraryLU(),
+    "library_svd": LibrarySVD(),
     "hold": Hold(8),
     "linear": Linear(8),
     "spline": Spline(8),
@@ -54,9 +63,23 @@ SOLVER = {
     "randomized_svd": RandomizedSVD(oversampling=0),
     "shared_projection_svd": SharedProjectionSVD(oversampling=1),
     "zhang_svd": ZhangSVD(),
+    "gcro_dr": GCRODR(restart=4, num_recycled=1, tolerance=1e-3),
 }
-FOR_INVERSES = {"neural_newton", "operator_interpolation", "zhang_inverse"}
-FOR_TRIPLETS = {"randomized_svd", "shared_projection_svd", "zhang_svd"}
+DIRECT = {"numpy_lu", "numpy_svd", "library_lu", "library_svd"}  # exact to rounding
+FOR_INVERSES = {
+    "numpy_lu",
+    "library_lu",
+    "neural_newton",
+    "operator_interpolation",
+    "zhang_inverse",
+}
+FOR_TRIPLETS = {
+    "numpy_svd",
+    "library_svd",
+    "randomized_svd",
+    "shared_projection_svd",
+    "zhang_svd",
+}
 
 NO = torch.tensor([0.1, 0.5], dtype=torch.float64)
 CASE: dict[str, tuple[Operation, tuple[int, int], Tensor | None]] = {
@@ -201,7 +224,7 @@ def test_certificates_have_something_to_do(case: str) -> None:
     """Otherwise the tests above would show little."""
     tight = Tolerance(90.0, 3e-5)
     for name, solver in SOLVER.items():
-        if suits(name, case) and name != "exact":
+        if suits(name, case) and name not in DIRECT | {"exact"}:
             answers = solver.start(CASE[case][0], channels(case), "call", tight)
             asked(answers, POINTS)
             plain = solver.start(CASE[case][0], channels(case), None)
@@ -300,6 +323,12 @@ def test_operations_without_the_components_are_refused(solver: str, case: str) -
         SOLVER[solver].start(CASE[case][0], channels(case))
 
 
+@pytest.mark.parametrize("solver", sorted(FOR_TRIPLETS - {"zhang_svd"}))
+def test_more_triplets_than_there_are_are_refused(solver: str) -> None:
+    with pytest.raises(ValueError, match="5 triplets are more than a matrix of 4 x 7 has."):
+        SOLVER[solver].start(SVD(5), channels("svd"))
+
+
 REFUSED: dict[str, tuple[Callable[[], Solver], str]] = {
     "no samples": (lambda: Linear(0), "num_samples of Linear is 0, at least one is needed."),
     "few samples": (lambda: Spline(3), "degree 3 through 3 samples does not exist"),
@@ -314,6 +343,7 @@ REFUSED: dict[str, tuple[Callable[[], Solver], str]] = {
     "no gamma": (lambda: ZhangInverse(gamma=0.0), "gamma is 0.0, it is positive."),
     "large power": (lambda: ZhangInverse(power=2.0), "power is 2.0"),
     "large gain": (lambda: ZhangSVD(gain=0.5), "gain is 0.5"),
+    "unknown driver": (lambda: LibrarySVD("gesdd"), 'cuSOLVER has no driver "gesdd", known are'),
     "oversampling": (lambda: RandomizedSVD(oversampling=-1), "oversampling of RandomizedSVD"),
 }
 

@@ -3,11 +3,16 @@
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.dft import DFT
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.solvers.gcro_dr import GCRODR
 from neumatc_mimo.solvers.hold import Hold
 from neumatc_mimo.solvers.learned import Learned
+from neumatc_mimo.solvers.library_lu import LibraryLU
+from neumatc_mimo.solvers.library_svd import LibrarySVD
 from neumatc_mimo.solvers.linear import Linear
 from neumatc_mimo.solvers.neural_newton import NeuralNewton
 from neumatc_mimo.solvers.newton_schulz import NewtonSchulz
+from neumatc_mimo.solvers.numpy_lu import NumPyLU
+from neumatc_mimo.solvers.numpy_svd import NumPySVD
 from neumatc_mimo.solvers.operator_interpolation import OperatorInterpolation
 from neumatc_mimo.solvers.randomized_svd import RandomizedSVD
 from neumatc_mimo.solvers.shared_projection_svd import SharedProjectionSVD
@@ -19,6 +24,10 @@ from neumatc_mimo.solvers.zhang_svd import ZhangSVD
 # A new solver is a new file and one entry here. (Trained models are solvers, too.)
 SOLVERS: dict[str, type[Solver]] = {
     "exact": Exact,
+    "numpy_lu": NumPyLU,
+    "numpy_svd": NumPySVD,
+    "library_lu": LibraryLU,
+    "library_svd": LibrarySVD,
     "hold": Hold,
     "linear": Linear,
     "spline": Spline,
@@ -35,6 +44,7 @@ SOLVERS: dict[str, type[Solver]] = {
 
 __all__ = [
     "DFT",
+    "GCRODR",
     "SOLVERS",
     "Answers",
     "Channels",
@@ -42,9 +52,13 @@ __all__ = [
     "Exact",
     "Hold",
     "Learned",
+    "LibraryLU",
+    "LibrarySVD",
     "Linear",
     "NeuralNewton",
     "NewtonSchulz",
+    "NumPyLU",
+    "NumPySVD",
     "OperatorInterpolation",
     "RandomizedSVD",
     "SharedProjectionSVD",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import check_positive, estimated_everywhere, require
+from neumatc_mimo.solvers.sampled import check_positive, estimated_everywhere, num_triplets
 
 
 @dataclass(frozen=True)
@@ -47,9 +47,8 @@ class RandomizedSVD(Solver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
     ) -> Answers:
-        require(self, operation, ("u", "s", "v"))
+        num_streams = num_triplets(self, operation, channels)
         _, num_points, m, n = channels.a.shape
-        (num_streams,) = operation.component_shapes(m, n)[1]
         omega = self._omega(channels.a, num_points, min(num_streams + self.oversampling, m, n))
 
         def estimate(subcarriers: slice) -> Components:

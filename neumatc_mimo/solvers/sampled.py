@@ -145,6 +145,7 @@ class Path:
     """Components along the grid, found one point after the other, all items at once.
 
     :param components: [num_items, num_frequencies, ...] each, valid up to the last point put
+    :param memory: what else a solver carries from point to point
     :param tolerance: What a proof has to reach; None takes estimates as they are
     :param max_residual: Without proof, the residual above which an estimate is not taken
     """
@@ -159,6 +160,7 @@ class Path:
         self.counts = Counts()
         self.operation, self.channels = operation, channels
         self.components: Components = ()
+        self.memory: dict[Any, Any] = {}
         self._tolerance, self._max_residual = tolerance, max_residual
 
     def matrix(self, k: int) -> tuple[Tensor, Tensor | float]:
@@ -306,6 +308,19 @@ def require(solver: Solver, operation: Operation, *accepted: tuple[str, ...]) ->
             f"{type(solver).__name__} computes the components {known}, not "
             f"({', '.join(operation.component_names)}); take another solver."
         )
+
+
+def num_triplets(solver: Solver, operation: Operation, channels: Channels) -> int:
+    """Number of triplets that an operation asks of an SVD.
+
+    :raises ValueError: if its components are no triplets, or more than the matrices have
+    """
+    require(solver, operation, ("u", "s", "v"))
+    m, n = channels.a.shape[-2:]
+    (num,) = operation.component_shapes(m, n)[1]
+    if num > min(m, n):
+        raise ValueError(f"{num} triplets are more than a matrix of {m} x {n} has.")
+    return num
 
 
 def check_positive(solver: Solver, **arguments: float) -> None:

@@ -1,0 +1,44 @@
+"""PyTorch's inverse: LU factorisation by LAPACK on a CPU, by cuSOLVER on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.solvers.sampled import SquareInverses, estimated_everywhere
+
+
+@dataclass(frozen=True)
+class LibraryLU(Solver):
+    r"""Inverses by LU factorisation, ``torch.linalg.inv`` ("cuSOLVER" in NeuMatC, Table 12).
+
+    LAPACK on a CPU; cuSOLVER, or cuBLAS for batches of small matrices, on CUDA, where PyTorch
+    chooses between the two. Exact to rounding, in the precision of the channels, each point by
+    itself; those of a tile are one call, and nothing leaves the device. A singular matrix gives
+    NaN.
+
+    :raises ValueError: in ``start``, if the operation's components are no inverses
+    """
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        square = SquareInverses(self, operation)
+
+        def estimate(subcarriers: slice) -> Components:
+            a = channels.a[:, subcarriers].contiguous()
+            b = square.matrices(a, channels.noise(subcarriers=subcarriers))
+            # `inv` would raise for the whole batch, and wait for the GPU in order to do so.
+            inverse, info = torch.linalg.inv_ex(b)
+            return square.components(
+                a, inverse.masked_fill((info != 0)[..., None, None], torch.nan)
+            )
+
+        return estimated_everywhere(operation, channels, certify, tolerance, estimate)

@@ -1,0 +1,55 @@
+"""PyTorch's SVD: LAPACK on a CPU, cuSOLVER on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.solvers.sampled import estimated_everywhere, num_triplets
+
+_DRIVERS = ("gesvd", "gesvdj", "gesvda")
+
+
+@dataclass(frozen=True)
+class LibrarySVD(Solver):
+    r"""The strongest triplets of the thin SVD, ``torch.linalg.svd`` ("cuSOLVER" in NeuMatC).
+
+    All triplets are found, of which the first L are kept. Exact to rounding, in the precision of
+    the channels, each point by itself; those of a tile are one call. On a CPU it is LAPACK's
+    ``gesdd``, whatever the driver.
+
+    :param driver: cuSOLVER's method on CUDA: "gesvd" (QR iteration), "gesvdj" (Jacobi), "gesvda"
+        (approximate, batched, for tall matrices) or None, PyTorch's own choice between them
+
+    :raises ValueError: if there is no such driver; in ``start``, if the operation's components are
+        no triplets
+    """
+
+    driver: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.driver is not None and self.driver not in _DRIVERS:
+            raise ValueError(
+                f'cuSOLVER has no driver "{self.driver}", known are {", ".join(_DRIVERS)}.'
+            )
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        strongest = slice(0, num_triplets(self, operation, channels))
+        # PyTorch refuses the argument on a CPU.
+        driver = self.driver if channels.a.is_cuda else None
+
+        def estimate(subcarriers: slice) -> Components:
+            a = channels.a[:, subcarriers]
+            u, s, vh = torch.linalg.svd(a, full_matrices=False, driver=driver)
+            return u[..., strongest], s[..., strongest], vh[..., strongest, :].mH
+
+        return estimated_everywhere(operation, channels, certify, tolerance, estimate)

@@ -1,0 +1,52 @@
+"""NumPy's inverse: LAPACK's LU factorisation of every point by itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.solvers.sampled import SquareInverses, estimated_everywhere
+
+
+@dataclass(frozen=True)
+class NumPyLU(Solver):
+    r"""Inverses by LU factorisation, ``numpy.linalg.inv`` ("LU (NumPy)", NeuMatC, Table 1).
+
+    Exact to rounding, in the precision of the channels, each point by itself; those of a tile are
+    one call. A singular matrix gives NaN. NumPy computes on the CPU: channels on another device
+    are copied there, and inverses back.
+
+    :raises ValueError: in ``start``, if the operation's components are no inverses
+    """
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        square = SquareInverses(self, operation)
+
+        def estimate(subcarriers: slice) -> Components:
+            a = channels.a[:, subcarriers].contiguous()
+            b = square.matrices(a, channels.noise(subcarriers=subcarriers))
+            return square.components(a, _inverse(b))
+
+        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+
+
+def _inverse(b: Tensor) -> Tensor:
+    """Inverses of b [..., n, n]; NaN where there is none."""
+    try:
+        return torch.from_numpy(np.linalg.inv(b.resolve_conj().cpu().numpy())).to(b.device)
+    except np.linalg.LinAlgError:
+        if b.ndim == 2:
+            return torch.full_like(b, torch.nan)
+        # One singular matrix makes NumPy refuse the whole batch.
+        return torch.stack([_inverse(one) for one in b])
