@@ -40,6 +40,7 @@ SOLVERS: dict[str, type[Solver]] = {
     "shared_projection_svd": SharedProjectionSVD,
     "zhang_svd": ZhangSVD,
     "learned": Learned,
+    "gcro_dr": GCRODR,
 }
 
 __all__ = [
