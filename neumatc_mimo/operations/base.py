@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
+from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -39,18 +41,23 @@ class Operation(ABC):
     """A matrix operation, batched over all leading dimensions of its input.
 
     ``components`` are what a solver stores, interpolates or learns; ``answer`` is what a caller
-    works with.
+    works with. An operation has to tell ``name``, ``component_names``, :meth:`exact` and
+    :meth:`residual`; the rest has defaults that suit a result which is unique, continuous and
+    follows no change of A.
     """
 
     name: ClassVar[str]
     component_names: ClassVar[tuple[str, ...]]
+    # What errors call the result.
+    title: ClassVar[str] = "result"
     # Components that are Hermitian matrices, and those that are the same at every noise power.
     hermitian: ClassVar[tuple[str, ...]] = ()
     noise_free: ClassVar[tuple[str, ...]] = ()
 
-    @abstractmethod
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the components of one matrix [num_rows, num_cols]."""
+        """Shapes of the components of one matrix [num_rows, num_cols]; here the identity's."""
+        eye = torch.eye(num_rows, num_cols, dtype=torch.float64)
+        return tuple(tuple(c.shape) for c in self.exact(eye))
 
     @abstractmethod
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
@@ -82,11 +89,12 @@ class Operation(ABC):
         del a, components
         return None
 
-    @abstractmethod
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """A step of an iteration that converges to the exact result, cheaper than computing it if
         there is such a one; components that cannot be corrected come back as they are.
         """
+        del a, no
+        return components
 
     def align(self, components: Components) -> Components:
         """Make components sampled along p, the last batch dimension, continuous (gauge)."""
@@ -97,19 +105,19 @@ class Operation(ABC):
         del reference
         return components
 
-    @abstractmethod
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
         """Components of D_L A D_R from those of A; left [..., m], right [..., n], unit modulus.
 
         :raises ValueError: if they do not follow from those of A
         """
+        raise underivable(self.title, "D_L A D_R")
 
-    @abstractmethod
     def permute(self, components: Components, order: Tensor) -> Components:
         """Components of A with its rows taken in an order [num_items, m].
 
         :raises ValueError: if they do not follow from those of A
         """
+        raise underivable(self.title, "A with its rows in another order")
 
     def settings(self) -> dict[str, Any]:
         """Name and constructor arguments, plain values."""
@@ -120,11 +128,12 @@ class Operation(ABC):
         del no
         return False
 
-    @abstractmethod
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
     ) -> Any:
         """What callers work with, for diag(rows) A, from the components of A.
+
+        The components by their names, unless an operation says more.
 
         :param no: noise power that the components belong to; with rows of magnitude c the answer's
             is no c²
@@ -133,6 +142,9 @@ class Operation(ABC):
 
         :raises ValueError: if the answer does not follow from the components of A
         """
+        del no
+        check_no_rows(self.title, rows)
+        return _named(type(self).__name__, self.component_names)(*components)
 
     def results(self, answer: Any) -> tuple[Tensor, ...]:
         """The tensors of an answer that users query."""
@@ -161,8 +173,6 @@ class SimilarityOperation(Operation):
     or of a power of A: such changes are refused.
     """
 
-    title: ClassVar[str]
-
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
         """Components of D A D^H, that is for right = left*; others are refused."""
         if left.shape != right.shape or not torch.allclose(right, left.conj()):
@@ -172,10 +182,6 @@ class SimilarityOperation(Operation):
     @abstractmethod
     def _turned(self, components: Components, factor: Tensor) -> Components:
         """Components of D A D^H; factor [..., n], unit modulus."""
-
-    def permute(self, components: Components, order: Tensor) -> Components:
-        """Refused."""
-        raise underivable(self.title, "A with its rows in another order")
 
 
 def underivable(title: str, changed: str, unless: str = "") -> ValueError:
@@ -201,6 +207,12 @@ def check_no_rows(title: str, rows: Tensor | None) -> None:
     """
     if rows is not None:
         raise underivable(title, "diag(rows) A")
+
+
+@functools.cache
+def _named(name: str, fields: tuple[str, ...]) -> Any:
+    """A class of tuples with named fields."""
+    return namedtuple(name, fields)
 
 
 def frobenius(x: Tensor) -> Tensor:
