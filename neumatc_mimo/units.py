@@ -106,6 +106,37 @@ class SineUnits(Units):
 
 
 @dataclass(frozen=True)
+class FourierUnits(Units):
+    r"""1, cos(π k x) and sin(π k x), for results that are periodic over the domain.
+
+    :param num_units: number of units, odd: a constant and a pair for every k
+    """
+
+    kind: ClassVar[str] = "fourier"
+    num_units: int
+
+    def __post_init__(self) -> None:
+        if self.num_units < 1 or self.num_units % 2 == 0:
+            raise ValueError(f"{self.num_units} Fourier units are no odd number of them.")
+
+    @property
+    def width(self) -> int:
+        return self.num_units
+
+    def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
+        orders = torch.arange(1, self.num_units // 2 + 1, dtype=torch.float64, device=x.device)
+        angle = x.to(torch.float64)[:, None] * (math.pi * orders)
+        one = angle.new_ones(len(x), 1)
+        return DenseTable(torch.cat([one, angle.cos(), angle.sin()], dim=-1).to(dtype))
+
+    def penalty(self) -> Tensor:
+        return 1e-10 * torch.eye(self.num_units, dtype=torch.float64)
+
+    def settings(self) -> dict[str, Any]:
+        return {"kind": self.kind} | vars(self)
+
+
+@dataclass(frozen=True)
 class SplineUnits(Units):
     r"""Cardinal B-splines on even knots (de Boor; Eilers and Marx, 1996, for the penalty).
 
@@ -170,8 +201,8 @@ class _SplineTable(Table):
         return slice(start, stop), dense.scatter_(1, columns - start, values)
 
 
-_KINDS: dict[str, type[SineUnits] | type[SplineUnits]] = {
-    kind.kind: kind for kind in (SineUnits, SplineUnits)
+_KINDS: dict[str, type[SineUnits] | type[FourierUnits] | type[SplineUnits]] = {
+    kind.kind: kind for kind in (SineUnits, FourierUnits, SplineUnits)
 }
 
 

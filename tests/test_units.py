@@ -11,7 +11,7 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from neumatc_mimo.units import SineUnits, SplineUnits, Units, make_units
+from neumatc_mimo.units import FourierUnits, SineUnits, SplineUnits, Units, make_units
 
 ALL: list[Units] = [
     SplineUnits(24, 3),
@@ -20,6 +20,8 @@ ALL: list[Units] = [
     SplineUnits(8),
     SineUnits(20),
     SineUnits(7, spacing=1.3, decay=4.0),
+    FourierUnits(21),
+    FourierUnits(1),
 ]
 SPLINES = [units for units in ALL if isinstance(units, SplineUnits)]
 
@@ -90,6 +92,23 @@ def test_sines_are_the_formula(num_units: int, spacing: float, decay: float) -> 
         torch.testing.assert_close(values[:, unit], expected, rtol=0, atol=1e-12)
 
 
+def test_fourier_units_are_the_formula() -> None:
+    x = points(31)
+    values = FourierUnits(5).values(x)
+    expected = [
+        torch.ones_like(x),
+        torch.cos(math.pi * x),
+        torch.cos(2 * math.pi * x),
+        torch.sin(math.pi * x),
+        torch.sin(2 * math.pi * x),
+    ]
+    torch.testing.assert_close(values, torch.stack(expected, dim=-1), rtol=0, atol=1e-14)
+    ends = FourierUnits(21).values(torch.tensor([-1.0, 1.0], dtype=torch.float64))
+    torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-13)
+    with pytest.raises(ValueError, match="4 Fourier units are no odd number of them."):
+        FourierUnits(4)
+
+
 def test_sines_have_an_even_penalty() -> None:
     penalty = SineUnits(6).penalty()
     assert torch.equal(penalty, penalty[0, 0] * torch.eye(6, dtype=torch.float64))
@@ -151,7 +170,7 @@ def test_too_few_splines_are_refused(num_units: int, degree: int) -> None:
 
 
 def test_unknown_units_are_refused() -> None:
-    with pytest.raises(ValueError, match='no units "wavelet", known are sine, spline.'):
+    with pytest.raises(ValueError, match='no units "wavelet", known are sine, fourier, spline.'):
         make_units({"kind": "wavelet", "num_units": 8})
     with pytest.raises(ValueError, match='no units "None"'):
         make_units({"num_units": 8})
