@@ -63,10 +63,20 @@ class Family(ABC):
         x = torch.rand(num, self.dimension, dtype=torch.float64, generator=generator)
         return self.parameter(2 * x - 1)
 
-    def grid(self, num: int) -> Tensor:
-        """A regular grid of ``num`` points a coordinate, ends included: [num^d, d] float64."""
-        axis = torch.linspace(-1, 1, num, dtype=torch.float64)
-        mesh = torch.meshgrid([axis] * self.dimension, indexing="ij")
+    def grid(self, num: int | Sequence[int]) -> Tensor:
+        """A regular grid, ends included: [points, d] float64, the last coordinate fastest.
+
+        :param num: points along every coordinate, or one number for all of them
+
+        :raises ValueError: if there are not as many numbers as coordinates
+        """
+        nums = [num] * self.dimension if isinstance(num, int) else list(num)
+        if len(nums) != self.dimension:
+            raise ValueError(
+                f"A grid of {len(nums)} coordinates does not suit a domain of {self.dimension}."
+            )
+        axes = [torch.linspace(-1, 1, points, dtype=torch.float64) for points in nums]
+        mesh = torch.meshgrid(axes, indexing="ij")
         return self.parameter(torch.stack(mesh, dim=-1).flatten(0, -2))
 
 
