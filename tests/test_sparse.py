@@ -113,7 +113,7 @@ def test_parts_of_any_pattern_and_order() -> None:
         (lambda: system_of([1.0, 1.0]), r"A right-hand side of \(2,\) does not suit matrices of"),
         (lambda: system_of([0.0, 0.0, 0.0]), "The right-hand side is zero or not finite."),
         (lambda: config(threshold=0.0), "The threshold is 0.0, it is positive."),
-        (lambda: config(samples=9, max_samples=8), "9 of 8 samples, 4 promoted of 400 candidates"),
+        (lambda: config(samples=9, max_samples=8), "9 of 8 samples, 8 promoted of 400 candidates"),
         (lambda: config(collocation=20), "20 collocation points do not determine 31 units."),
     ],
 )

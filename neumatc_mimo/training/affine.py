@@ -40,7 +40,7 @@ class AffineConfig:
     units: Units
     threshold: float = 1e-4
     samples: int = 16
-    promoted: int = 4
+    promoted: int = 8
     max_samples: int = 64
     collocation: int = 128
     candidates: int = 400
