@@ -110,7 +110,8 @@ def scipy_gmres(restart: int) -> Krylov:
 
     def run(given: Systems, tolerance: float) -> Solved:
         ilu0 = _ilu0()
-        found, norms = np.empty_like(given.exact), []
+        found = np.empty_like(given.exact)
+        norms: list[float] = []
         started = time.perf_counter()
         for i, a in enumerate(given.matrices):
             found[i], _ = gmres(
