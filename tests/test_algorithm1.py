@@ -269,6 +269,21 @@ def test_as_many_random_points_in_the_ablation() -> None:
     assert random.residual[random.added].mean() < 0.8 * worst.residual[worst.added].mean()
 
 
+def test_only_the_first_rounds_add_points() -> None:
+    family = small()
+    changes: dict[str, Any] = {"threshold": 1e-4, "steps": 120, "refine_every": 20, "added": 5}
+    for adaptive in (True, False):
+        seen, report = refinements(family, family.grid(8), **changes, rounds=2, adaptive=adaptive)
+        assert [len(r.added) for r in seen] == [5, 5, 0, 0, 0, 0]
+        assert report.collocation == [65, 70, 70, 70, 70, 70]
+        # The failures are looked at on, to the end.
+        assert all(0 < p <= 1 for p in report.failure_probability)
+    _, report = refinements(family, family.grid(8), **changes, rounds=0)
+    assert report.num_collocation == 60
+    _, report = refinements(family, family.grid(8), **changes)
+    assert report.num_collocation == 85
+
+
 def test_nothing_is_added_within_the_tolerance() -> None:
     family = small()
     (first, *_), report = refinements(family, family.grid(20), threshold=0.1, steps=101)
@@ -381,6 +396,7 @@ def test_training_is_reproducible() -> None:
         ({"tolerance": 1.5}, "tolerance is 1.5, a share lies between 0 and 1."),
         ({"candidates": 0}, "candidates is 0"),
         ({"added": -1}, "added is -1"),
+        ({"rounds": -1}, "rounds is -1, a number of refinements is not negative."),
         ({"added": 201}, "added is 201, points are taken from the 200 candidates."),
     ],
 )

@@ -204,6 +204,8 @@ class Algorithm1Config:
     :param num_collocation: collocation points at the start, uniform in the domain
     :param refine_every: N, steps between refinements
     :param added: collocation points added per refinement, at most
+    :param rounds: how many refinements, the first ones, may add points; None for all, but for the
+        one after the last step
     :param threshold: ε_r, the residual above which a candidate has failed
     :param tolerance: share of failed candidates up to which none is added
     :param candidates: candidates per refinement, uniform in the domain
@@ -228,6 +230,7 @@ class Algorithm1Config:
     num_collocation: int = 100
     refine_every: int = 200
     added: int = 10
+    rounds: int | None = None
     threshold: float = 1e-2
     tolerance: float = 0.05
     candidates: int = 500
@@ -263,6 +266,8 @@ class Algorithm1Config:
             raise ValueError(
                 f"added is {self.added}, points are taken from the {self.candidates} candidates."
             )
+        if self.rounds is not None and self.rounds < 0:
+            raise ValueError(f"rounds is {self.rounds}, a number of refinements is not negative.")
 
 
 @dataclass(frozen=True)
@@ -401,7 +406,10 @@ def train_algorithm1(
                 with torch.no_grad():
                     model.keep(project(model.trunk(points), targets, config.ridge))
             # Points added after the last step would teach nothing any more.
-            allowed = config.added if step < config.steps else 0
+            over = step == config.steps
+            if config.rounds is not None:
+                over = over or step > config.rounds * config.refine_every
+            allowed = 0 if over else config.added
             done = _refine(collocation, config, allowed, generator, step, report.loss[-1])
             report.failure_probability.append(done.failure_probability)
             report.collocation.append(done.num_collocation)

@@ -1,0 +1,86 @@
+"""Algorithm 1 on one family with several seeds, and what it gets wrong at unseen parameters."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.paper.measure import digits
+from neumatc_mimo.families import Family
+from neumatc_mimo.metrics import eckart_young, relative_error
+from neumatc_mimo.operations import SVD, Components, Operation
+from neumatc_mimo.training.algorithm1 import Algorithm1Config, train_algorithm1
+
+NUM_TESTED = 400
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one training came to.
+
+    :param error: RelErr, mean over the unseen points
+    :param worst: the largest of them
+    :param component: relative error of the components themselves, mean over them and the points
+    :param over_bound: error of all components' entries at all unseen points together, over the
+        smallest that any trunk of this rank can reach there (Eckart and Young)
+    :param num_collocation: collocation points at the end
+    :param seconds: of training
+    """
+
+    error: float
+    worst: float
+    component: float
+    over_bound: float
+    num_collocation: int
+    seconds: float
+
+
+def trial(operation: Operation, family: Family, samples: Tensor, config: Algorithm1Config) -> Trial:
+    """Train once; errors are taken on an even grid of the domain, in double precision."""
+    mapping, report = train_algorithm1(operation, family, samples, config)
+    p = family.grid(NUM_TESTED)
+    exact = operation.exact(family(p))
+    found = tuple(f.to(e.dtype) for f, e in zip(mapping(p), exact, strict=True))
+    error = relative_error(_result(operation, found), _result(operation, exact))
+    # The gauge is the learned mapping's own: that of its samples, carried to every point.
+    exact = operation.align_to(exact, found)
+    parts = [
+        relative_error(f, e, tuple(range(1, e.ndim))) for f, e in zip(found, exact, strict=True)
+    ]
+    return Trial(
+        error.mean().item(),
+        error.max().item(),
+        torch.stack(parts).mean().item(),
+        _over_bound(found, exact, config.rank),
+        report.num_collocation,
+        report.seconds,
+    )
+
+
+def median(values: Sequence[float]) -> str:
+    """Median, least and largest of several seeds."""
+    low, high = digits(min(values)), digits(max(values))
+    return f"{digits(statistics.median(values))} [{low}, {high}]"
+
+
+def _result(operation: Operation, components: Components) -> Tensor:
+    """What the paper's RelErr compares: U S V^H of the triplets wanted, or the only component."""
+    if isinstance(operation, SVD):
+        u, s, v = components
+        return (u * s[..., None, :]) @ v.mH
+    (result,) = components
+    return result
+
+
+def _over_bound(found: Components, exact: Components, rank: int) -> float:
+    rows, best = (
+        # In units of each component, as they are learned, or the largest would decide alone.
+        torch.cat([(c / e.abs().square().mean().sqrt()).flatten(1) for c, e in pairs], dim=1)
+        for pairs in (list(zip(found, exact, strict=True)), list(zip(exact, exact, strict=True)))
+    )
+    bound = eckart_young(best, rank)
+    return relative_error(rows, best, (0, 1)).item() / bound if bound else float("inf")
