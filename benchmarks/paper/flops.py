@@ -7,14 +7,20 @@ from functools import singledispatch
 from benchmarks.paper.problems import Problem
 from neumatc_mimo.solvers import (
     DFT,
+    Exact,
     Hold,
     Learned,
+    LibraryLU,
+    LibrarySVD,
     NeuralNewton,
     NewtonSchulz,
+    NumPyLU,
+    NumPySVD,
     OperatorInterpolation,
     RandomizedSVD,
     Solver,
     Spline,
+    Trained,
     ZhangInverse,
     ZhangSVD,
 )
@@ -126,3 +132,35 @@ def _(solver: Learned, given: Problem) -> float:
     if solver.rank is None:
         return 2.0 * active * entries(given)
     return 2.0 * active * solver.rank + 2.0 * solver.rank * entries(given)
+
+
+@flops.register(NumPyLU)
+@flops.register(LibraryLU)
+def _(solver: Solver, given: Problem) -> float:
+    del solver
+    return lu(given)
+
+
+@flops.register(NumPySVD)
+@flops.register(LibrarySVD)
+def _(solver: Solver, given: Problem) -> float:
+    del solver
+    return golub_kahan(given)
+
+
+@flops.register
+def _(solver: Exact, given: Problem) -> float:
+    del solver
+    m, n = given.shape
+    if len(given.exact) == 3:  # A A^H, its eigenvectors (9 m³), A^H U
+        triplets = given.exact[1].shape[-1]
+        return product(given, m, n, m) + cubic(given, 9.0) * m / n + product(given, n, m, triplets)
+    return lu(given)
+
+
+@flops.register
+def _(solver: Trained, given: Problem) -> float:
+    (mapping,) = solver.mappings
+    trunk = mapping.trunk  # type: ignore[attr-defined]
+    weights = sum(layer.weight.numel() for layer in [*trunk.hidden, trunk.readout])
+    return 2.0 * weights + 2.0 * trunk.rank * entries(given)

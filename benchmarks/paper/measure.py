@@ -16,8 +16,10 @@ from benchmarks.paper.problems import Problem
 from neumatc_mimo.bench.timing import quartiles
 from neumatc_mimo.solvers import Answers, Solver
 
-# Bytes of an answer's tile: results that a caller works with next stay in the cache.
+# Bytes of an answer's tile: results that a caller works with next stay in the cache. But a tile
+# shares one pass over the latent tensors, and holds some matrices therefore.
 _TILE_BYTES = 2**22
+_TILE_LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,13 @@ class Measured:
 
 
 def measure(
-    method: str, problem: Problem, solver: Solver, *, seconds: float = 0.5, most: int = 9
+    method: str,
+    problem: Problem,
+    solver: Solver,
+    *,
+    seconds: float = 0.5,
+    most: int = 9,
+    training: float | None = None,
 ) -> Measured:
     """Run a solver without proofs on a problem's grid.
 
@@ -65,11 +73,12 @@ def measure(
     again and again, a tile at a time. The others are timed whole.
 
     :param seconds: how long to repeat
-    :param most: runs at most
+    :param most: runs at most; below four a single one, without a warm-up
+    :param training: seconds of a training that came before
     """
     a = problem.channels.a
     num_points = a.shape[1]
-    size = max(1, _TILE_BYTES // max(sum(c[0].nbytes for c in problem.exact), 1))
+    size = max(_TILE_LEAST, _TILE_BYTES // max(sum(c[0].nbytes for c in problem.exact), 1))
 
     def start() -> Answers:
         return solver.start(problem.operation, problem.channels, None)
@@ -80,7 +89,8 @@ def measure(
 
     started = time.perf_counter()
     answers = start()
-    training = time.perf_counter() - started if solver.prepares else 0.0
+    if training is None:
+        training = time.perf_counter() - started if solver.prepares else 0.0
     call: Callable[[], Any] = (lambda: ask(answers)) if solver.prepares else lambda: ask(start())
     time_of = spread(call, seconds=seconds, most=most).per(num_points)
     error = problem.error(answers.tile(slice(0, num_points)))
@@ -95,7 +105,12 @@ def measure(
 
 
 def spread(call: Callable[[], Any], *, seconds: float = 0.5, most: int = 9) -> Spread:
-    """Time of a call in seconds, after a warm-up."""
+    """Time of a call in seconds, after a warm-up; below four runs of a single one without."""
+    if most < 4:
+        started = time.perf_counter()
+        call()
+        once = time.perf_counter() - started
+        return Spread(once, once, once)
     return Spread(*quartiles(call, seconds=seconds, most=most))
 
 

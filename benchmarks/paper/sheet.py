@@ -16,8 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.markdown import Markdown
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/paper"
@@ -60,10 +58,7 @@ class Sheet:
         """The sheet as Markdown, pictures linked from a folder."""
         lines = [f"### {self.title}", "", f"{self.caption} ({self.seconds:.0f} s.)", ""]
         for group in _groups(self.rows):
-            columns = list(group[0])
-            lines += ["| " + " | ".join(columns) + " |", "|---" * len(columns) + "|"]
-            lines += ["| " + " | ".join(_cell(row[c]) for c in columns) + " |" for row in group]
-            lines += [""]
+            lines += [*_table(group), ""]
         lines += [f"![{self.title}]({folder}/{picture})\n" for picture in self.pictures]
         return "\n".join(lines)
 
@@ -96,7 +91,7 @@ def origin(settings: Settings) -> dict[str, Any]:
     }
 
 
-def run_and_write(module: Module, settings: Settings, console: Console) -> Sheet:
+def run_and_write(module: Module, settings: Settings) -> Sheet:
     """Run one module, print its sheet and write it."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     # State before the run: results written while it lasts would make every commit a dirty one.
@@ -105,8 +100,8 @@ def run_and_write(module: Module, settings: Settings, console: Console) -> Sheet
     sheet = module(settings)
     sheet.seconds = time.perf_counter() - started
     sheet.write(settings.folder, source)
-    console.print(Markdown(sheet.markdown()))
-    console.print(_origin_line(source), style="dim")
+    print(sheet.markdown())
+    print(_origin_line(source), flush=True)
     return sheet
 
 
@@ -114,7 +109,7 @@ def main(module: Module) -> None:
     """The command line of a module."""
     parser = argparse.ArgumentParser(description=module.__doc__)
     add_arguments(parser)
-    run_and_write(module, settings_of(parser.parse_args()), Console())
+    run_and_write(module, settings_of(parser.parse_args()))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -138,6 +133,16 @@ def _groups(rows: Sequence[Row]) -> list[list[Row]]:
         else:
             groups.append([row])
     return groups
+
+
+def _table(rows: Sequence[Row]) -> list[str]:
+    """A Markdown table whose source reads as one."""
+    columns = list(rows[0])
+    cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
+    padded = [" | ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in cells]
+    rule = "|".join("-" * (width + 2) for width in widths)
+    return [f"| {padded[0]} |", f"|{rule}|", *(f"| {line} |" for line in padded[1:])]
 
 
 def _cell(value: Any) -> str:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import (
     Components,
     Operation,
@@ -149,12 +150,16 @@ class SVD(Operation):
         if rows is not None:
             gain = rows.abs()
             u, s = u * (rows / gain)[..., None], s * gain[..., :1]
-        order = s.argsort(dim=-1, descending=True)
         index = torch.arange(v.shape[-2], dtype=s.dtype, device=s.device)
         chirp = torch.polar(torch.ones_like(index), torch.pi * index.square() / len(index))
         chirp = chirp.to(v.dtype) if v.is_complex() else chirp.real
-        phase = unit((chirp.conj() @ v).conj()).gather(-1, order)
-        return Triplets(*_apply(u, s, v, order, phase))
+        phase = unit((chirp.conj() @ v).conj())
+        if s.device.type == "cpu" and not is_traced() and bool((s.diff(dim=-1) <= 0).all()):
+            # In order already, mostly so: gathering takes longer than the query itself. (On a GPU
+            # the look would wait for the device.)
+            return Triplets(u * phase[..., None, :], s, v * phase[..., None, :])
+        order = s.argsort(dim=-1, descending=True)
+        return Triplets(*_apply(u, s, v, order, phase.gather(-1, order)))
 
 
 def _apply(u: Tensor, s: Tensor, v: Tensor, order: Tensor, phase: Tensor) -> Components:

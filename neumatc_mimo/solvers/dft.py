@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,6 +35,9 @@ class DFT(Sampled):
     :param num_samples: Largest number S of samples on the comb; fewer where S does not divide N
     :param num_taps: T; None keeps all S
     """
+
+    # The transform gives the whole grid at once, in ``start``: it is part of the query.
+    prepares: ClassVar[bool] = False
 
     num_taps: int | None = None
 

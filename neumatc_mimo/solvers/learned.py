@@ -28,7 +28,8 @@ class Learned(Solver):
 
     :param num_samples: grid points computed exactly, at most, promoted ones included
     :param rank: r; None keeps all units, without a readout
-    :param units: u(x) of the trunk; None for as many splines as samples
+    :param units: u(x) of the trunk; None for cubic splines, two more than samples, as many as an
+        interpolating spline has
     :param collocation: grid points where only the residual is known
     :param rounds: rounds of adaptive sampling at most
     :param promoted: points promoted to exact samples in each of the first three rounds
@@ -76,7 +77,7 @@ class Learned(Solver):
 
     def trunk_units(self, num_points: int) -> Units:
         """The units over a grid of so many points."""
-        return self.units or SplineUnits(max(min(self.num_samples, num_points), 8))
+        return self.units or SplineUnits(max(min(self.num_samples, num_points), 4) + 2, degree=3)
 
     def _item(self, operation: Operation, channels: Channels, item: int) -> CompactMapping:
         frequencies = channels.frequencies.to(torch.float64)

@@ -1,0 +1,76 @@
+"""How fast the singular values of a sampled family fall along its parameter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from benchmarks.paper.pictures import panels, save
+from benchmarks.paper.problems import Problem, synthetic_inversion, synthetic_svd
+from benchmarks.paper.real import real_inversion, real_svd, scenarios
+from benchmarks.paper.sheet import Settings, Sheet
+from neumatc_mimo.metrics import eckart_young_bounds
+
+_LEVELS = (1e-1, 1e-2, 1e-3)
+
+
+def sheet_of_decays(
+    settings: Settings, name: str, title: str, parts: Callable[[Problem], dict[str, Any]]
+) -> Sheet:
+    """A table of ranks at some errors and a picture, over synthetic families and real channels.
+
+    :param parts: a problem to the tensors [num_points, ...] that are looked at
+    """
+    sheet = Sheet(
+        name,
+        title,
+        "Samples of the whole grid as rows of one matrix, real and imaginary parts side by side; "
+        "rank: the smallest with an Eckart-Young error below the level. Synthetic 64 × 64 families "
+        "of Tables 1 and 2; real channels: 64 users on 128 antennas (inversion), one user of 64 on "
+        "128 antennas (SVD, four triplets, aligned), a point every 120 kHz.",
+    )
+    titles = ["synthetic", "real channels"]
+    figure, axes = panels(2, titles)
+    for ax, problems in zip(axes, (_synthetic(), _real(settings)), strict=True):
+        for label, given in problems.items():
+            for key, value in parts(given).items():
+                bounds = eckart_young_bounds(_complex(value))
+                ax.semilogy(bounds[bounds > 1e-7], label=f"{label}: {key}")
+                sheet.rows.append(
+                    {"family": label, "component": key, "points": len(value)}
+                    | {f"rank at {level:g}": int((bounds >= level).sum()) for level in _LEVELS}
+                )
+        ax.set_xlabel("rank")
+        ax.legend(fontsize=7)
+    axes[0].set_ylabel("Eckart–Young error")
+    sheet.pictures.append(save(figure, settings, name))
+    return sheet
+
+
+def _synthetic() -> dict[str, Problem]:
+    return {"inversion": synthetic_inversion(64, 0), "SVD": _aligned(synthetic_svd(64, 0))}
+
+
+def _real(settings: Settings) -> dict[str, Problem]:
+    found: dict[str, Problem] = {}
+    for name in scenarios()[: 1 if settings.quick else None]:
+        for label, make in (
+            ("inversion", lambda name: real_inversion(name, 64, spacing=4)),
+            ("SVD", lambda name: _aligned(real_svd(name, 64, 4, spacing=4))),
+        ):
+            try:
+                found[f"{name}, {label}"] = make(name)
+            except ValueError:
+                continue  # the scenario has no such users
+    return found
+
+
+def _aligned(given: Problem) -> Problem:
+    return replace(given, exact=given.operation.align(given.exact))
+
+
+def _complex(value: Any) -> torch.Tensor:
+    return value.to(torch.complex128)

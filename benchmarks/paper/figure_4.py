@@ -1,0 +1,70 @@
+"""Figure 4: time of an inversion over the size and over the number of matrices."""
+
+from __future__ import annotations
+
+from benchmarks.paper.measure import measure
+from benchmarks.paper.pictures import panels, save
+from benchmarks.paper.problems import Problem, cosines, inverse_error, on_grid, problem
+from benchmarks.paper.rivals import inverse_rivals
+from benchmarks.paper.sheet import Row, Settings, Sheet, main
+from neumatc_mimo.operations import Inverse
+from neumatc_mimo.solvers import Learned, NumPyLU, Solver
+
+RANK = 24
+_SAMPLES = 40
+
+
+def run(settings: Settings) -> Sheet:
+    """Two sweeps: the size at few matrices, and the number at one size."""
+    sizes = (16, 32, 64) if settings.quick else (16, 32, 64, 128, 256, 512)
+    counts = (157, 313) if settings.quick else (157, 313, 625, 1249, 2497)
+    size = 32 if settings.quick else 64
+    sheet = Sheet(
+        "figure_4",
+        "Figure 4: inversion over the size and the number of matrices",
+        f"The family of Table 1, {_SAMPLES} samples, milliseconds a matrix over the size (157 "
+        f"matrices) and for all matrices over their number ({size} × {size}); training apart, "
+        "float32. Above 256 the rivals that take longest are left out.",
+    )
+    figure, axes = panels(2, ["ms a matrix over its size", "ms over the number of matrices"])
+    for ax, problems, whole in (
+        (axes[0], {n: _problem(n, 157) for n in sizes}, False),
+        (axes[1], {count: _problem(size, count) for count in counts}, True),
+    ):
+        rows = [_row(key, given, whole) for key, given in problems.items()]
+        sheet.rows += rows
+        for name in list(rows[0])[1:]:
+            points = [(row["n" if not whole else "matrices"], row[name]) for row in rows]
+            kept = [(x, y) for x, y in points if y is not None]
+            ax.loglog(*zip(*kept, strict=True), marker="o", ms=3, label=name)
+        ax.set_xlabel("matrices" if whole else "n")
+    axes[1].legend(fontsize=7)
+    sheet.pictures.append(save(figure, settings, sheet.name))
+    return sheet
+
+
+def _problem(n: int, count: int) -> Problem:
+    between = (count - 1) // (_SAMPLES - 1)
+    return problem(Inverse(), on_grid(cosines(n, 0), count), inverse_error, between=between)
+
+
+def _row(key: int, given: Problem, whole: bool) -> Row:
+    chosen: dict[str, Solver] = {"LU (NumPy)": NumPyLU()}
+    if given.shape[0] <= 256:
+        rivals = inverse_rivals(_SAMPLES)
+        chosen |= {name: rivals[name] for name in ("NNI", "COI", "ZNNI", "spline")}
+    chosen["NeuMatC"] = Learned(_SAMPLES, RANK)
+    row: Row = {"matrices" if whole else "n": key}
+    count = given.channels.a.shape[1] if whole else 1
+    names = ["LU (NumPy)", "NNI", "COI", "ZNNI", "spline", "NeuMatC"]
+    for name in names:
+        row[name] = None
+        if name in chosen:
+            slow = name in ("NNI", "COI", "ZNNI")
+            found = measure(name, given, chosen[name], most=1 if slow else 5)
+            row[name] = found.milliseconds.median * count
+    return row
+
+
+if __name__ == "__main__":
+    main(run)

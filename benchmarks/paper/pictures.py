@@ -1,0 +1,33 @@
+"""How the figures look, and where they are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+from benchmarks.paper.sheet import Settings
+
+
+def panels(count: int, titles: list[str]) -> tuple[Any, list[Any]]:
+    """A figure of panels side by side."""
+    figure, axes = plt.subplots(1, count, figsize=(4.4 * count, 3.6), squeeze=False)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=10)
+        ax.grid(True, which="major", alpha=0.3)
+    return figure, list(axes[0])
+
+
+def save(figure: Any, settings: Settings, name: str) -> str:
+    """Write a figure; its file name."""
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    file = f"{name}.png"
+    figure.tight_layout()
+    part = settings.folder / f".{file}"
+    figure.savefig(part, format="png", dpi=110)
+    part.replace(settings.folder / file)
+    plt.close(figure)
+    return file

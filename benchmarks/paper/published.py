@@ -1,0 +1,73 @@
+"""NeuMatC as published, trained on a problem of the tables."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from benchmarks.paper.problems import Problem
+from neumatc_mimo.families import Family
+from neumatc_mimo.solvers import Solver, Trained
+from neumatc_mimo.training.algorithm1 import Algorithm1Config, train_algorithm1
+
+
+class Grid(Family):
+    """Matrices known on an even grid only; a parameter stands for the nearest point.
+
+    Points drawn from the domain are points of the grid at which no error is taken.
+
+    :param matrices: [num_points, m, n]
+    :param allowed: indices of the points that training may see
+    """
+
+    def __init__(self, matrices: Tensor, allowed: Tensor) -> None:
+        super().__init__([(0.0, len(matrices) - 1.0)])
+        self._matrices = matrices
+        self._allowed = allowed
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self._matrices.shape[1], self._matrices.shape[2]
+
+    def __call__(self, p: Tensor) -> Tensor:
+        return self._matrices[p[:, 0].round().long()]
+
+    def uniform(self, num: int, generator: torch.Generator) -> Tensor:
+        """``num`` of the allowed points, [num, 1]."""
+        index = torch.randint(len(self._allowed), (num,), generator=generator)
+        return self._allowed[index, None].double()
+
+
+def published(
+    given: Problem, rank: int, seed: int = 0, *, steps: int = 300, lam: float = 1e-2
+) -> tuple[Solver, float]:
+    """The mapping as a solver, and the seconds of its training.
+
+    The samples are the problem's; collocation points lie half-way between them.
+
+    :param rank: r
+    :param seed: of the trunk
+    :param steps: of Adam, with the latent tensors projected out
+    :param lam: λ
+    """
+    matrices = given.channels.a[0]
+    wide = matrices.to(torch.complex128 if matrices.is_complex() else torch.float64)
+    samples = (~given.unseen).nonzero()
+    half = samples[1:, 0] - (samples[1:, 0] - samples[:-1, 0]) // 2
+    family = Grid(wide, half)
+    config = Algorithm1Config(
+        depth=2,
+        width=64,
+        rank=rank,
+        omega0=10.0,
+        lam=lam,
+        steps=steps,
+        learning_rate=3e-3,
+        num_collocation=16,
+        refine_every=max(steps // 4, 1),
+        added=4,
+        candidates=len(half),
+        seed=seed,
+    )
+    mapping, report = train_algorithm1(given.operation, family, samples.double(), config)
+    return Trained([mapping]), report.seconds

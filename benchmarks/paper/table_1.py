@@ -1,0 +1,53 @@
+"""Table 1: inversion of synthetic parametric matrices."""
+
+from __future__ import annotations
+
+from benchmarks.paper.methods import Method, fixed, rows
+from benchmarks.paper.problems import NUM_POINTS, NUM_SAMPLES, synthetic_inversion
+from benchmarks.paper.published import published
+from benchmarks.paper.rivals import inverse_rivals
+from benchmarks.paper.sheet import Settings, Sheet, main
+from neumatc_mimo.solvers import Learned, LibraryLU, NumPyLU
+from neumatc_mimo.units import SplineUnits
+
+RANK = 24
+
+# Iterations and an MLP's training take a hundred times as long as the rest.
+_FEW = 5
+
+
+def run(settings: Settings) -> Sheet:
+    """Every method on every data set."""
+    sizes, num_sets = ((64,), 2) if settings.quick else ((64, 128, 256), 20)
+    sheet = Sheet(
+        "table_1",
+        "Table 1: inversion of synthetic matrices",
+        f"n × n cosines of 16 frequencies of up to one period over half the domain, plus 3 I (the "
+        f"paper's constants are lost); an even grid of {NUM_POINTS} points, {NUM_SAMPLES} of them "
+        f"samples, errors at the others; {num_sets} data sets, fewer for slow methods; float32. "
+        "Milliseconds a matrix: median and quartiles over data sets. Methods that prepare (COI, "
+        "hold, linear, spline, NeuMatC) show the time of a query; what comes before it, exact "
+        "samples included, is training. Rivals as tuned by the sweep.",
+    )
+    for n in sizes:
+        problems = [synthetic_inversion(n, seed) for seed in range(num_sets)]
+        few = min(num_sets, _FEW)
+        methods = [
+            *fixed({"LU (NumPy)": NumPyLU()}),
+            *fixed({"LU (LAPACK, PyTorch)": LibraryLU()}, few),
+            *fixed(inverse_rivals(NUM_SAMPLES), few),
+            Method("NeuMatC, closed form", lambda given, seed: (neumatc(RANK), None), RANK),
+            Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, few),
+        ]
+        sheet.rows += rows(problems, methods)
+    return sheet
+
+
+def neumatc(rank: int | None) -> Learned:
+    """The closed form from all samples, and residuals half-way between them."""
+    points = (NUM_POINTS + 1) // 2
+    return Learned(NUM_SAMPLES, rank, SplineUnits(points), collocation=points)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,123 @@
+"""Table 3: inversion and SVD on real channels."""
+
+from __future__ import annotations
+
+from benchmarks.paper.methods import Method, fixed, rows
+from benchmarks.paper.problems import Problem
+from benchmarks.paper.real import real_inversion, real_svd, scenarios
+from benchmarks.paper.rivals import inverse_rivals, svd_rivals
+from benchmarks.paper.sheet import Row, Settings, Sheet, main
+from neumatc_mimo.solvers import (
+    Exact,
+    Learned,
+    LibraryLU,
+    LibrarySVD,
+    NeuralNewton,
+    NumPyLU,
+    NumPySVD,
+    OperatorInterpolation,
+    RandomizedSVD,
+    Solver,
+)
+from neumatc_mimo.units import SplineUnits
+
+NUM_STREAMS = 4
+
+# Subcarriers between points of the grid, and the share of the band, for memory: a sample each 8.
+_GRIDS = {64: (2, 1.0), 128: (2, 0.5), 256: (2, 0.25)}
+
+# Steps of iterations that know nothing of each other's points: enough for condition numbers of
+# some thousands.
+_NEWTON_STEPS = 26
+
+
+def run(settings: Settings) -> Sheet:
+    """Every method on every scenario."""
+    sizes = (64,) if settings.quick else (64, 128, 256)
+    sheet = Sheet(
+        "table_3",
+        "Table 3: inversion and SVD of real channels",
+        "Complex channels over frequency, 98 MHz at 3.5 GHz (128: half of it, 256: a quarter), a "
+        "point every 60 kHz, every fourth one a sample, errors at the odd ones; the points half-way "
+        "between samples have their residual lowered without an exact result (NeuMatC only). "
+        "Inversion: H Hᴴ + σ² I of n users on 2 n antennas, σ² 20 dB below the mean row power. "
+        f"SVD: the {NUM_STREAMS} strongest triplets of n × 2 n channels of one user. complex64, "
+        "one link a scenario; slow methods once. Local: all B-splines, eight of them at a "
+        "frequency; rank r: NeuMatC's mapping of rank r with a readout of the same splines. A user "
+        "group or user that a scenario has not is left out.",
+    )
+    for name in scenarios():
+        for n in sizes:
+            sheet.rows += _inversion(name, n)
+    for name in scenarios():
+        for n in sizes:
+            sheet.rows += _svd(name, n)
+    return sheet
+
+
+def _inversion(name: str, n: int) -> list[Row]:
+    spacing, share = _GRIDS[n]
+    try:
+        given = real_inversion(name, n, spacing=spacing, share=share)
+    except ValueError:
+        return []
+    count = given.num_samples
+    own: dict[str, Solver] = {
+        "NNI": NeuralNewton(steps=_NEWTON_STEPS),
+        "COI": OperatorInterpolation(min(count, 40), sketch=2),
+    }
+    rivals = {key: own.get(key, solver) for key, solver in inverse_rivals(count).items()}
+    methods = [
+        *fixed({"LU (NumPy)": NumPyLU(), "LU (LAPACK, PyTorch)": LibraryLU()}),
+        *fixed(rivals),
+        *_mappings(given, (128, 256)),
+    ]
+    return rows([given], methods, f"{name}, inversion, {n}, cond {given.condition:.0f}")
+
+
+def _svd(name: str, n: int) -> list[Row]:
+    spacing, share = _GRIDS[n]
+    try:
+        given = real_svd(name, n, NUM_STREAMS, spacing=spacing, share=share)
+    except ValueError:
+        return []
+    exact: dict[str, Solver] = {
+        "SVD (NumPy)": NumPySVD(),
+        "SVD (LAPACK, PyTorch)": LibrarySVD(),
+        "eigh (PyTorch)": Exact(),
+        "RSVD, 24 more columns": RandomizedSVD(oversampling=24, power_iterations=1),
+    }
+    methods = [
+        *fixed(exact),
+        *fixed(svd_rivals(given.num_samples)),
+        *_mappings(given, (32, 64)),
+    ]
+    return rows([given], methods, f"{name}, SVD, {n} × {2 * n}")
+
+
+def _mappings(given: Problem, ranks: tuple[int, ...]) -> list[Method]:
+    """The local trunk, and those of lower rank."""
+    count = given.num_samples
+    units = SplineUnits(max(3 * count // 2, 16))
+    points = len(given.unseen) // 2 + 1
+
+    def learned(rank: int | None) -> Learned:
+        return Learned(count, rank, units, collocation=points, rounds=3)
+
+    methods = [
+        Method("NeuMatC, local", lambda given, seed: (learned(None), None), units.width),
+    ]
+    for rank in ranks:
+        if rank < units.width:
+            methods.append(
+                Method(
+                    f"NeuMatC, rank {rank}",
+                    lambda given, seed, rank=rank: (learned(rank), None),
+                    rank,
+                )
+            )
+    return methods
+
+
+if __name__ == "__main__":
+    main(run)
