@@ -27,14 +27,14 @@ def inverse_rivals(num_samples: int) -> dict[str, Solver]:
     :param num_samples: exact results that those may know that interpolate
     """
     return {
-        "NNI": NeuralNewton(steps=8),
-        "COI": OperatorInterpolation(num_samples, sketch=2),
-        "ZNNI": ZhangInverse(gamma=2.6),
-        "Newton–Schulz": NewtonSchulz(steps=1, degree=2),
+        "NNI": NeuralNewton(steps=8, step_size=1.2),
+        "COI": OperatorInterpolation(min(num_samples, 16), sketch=1),
+        "ZNNI": ZhangInverse(gamma=0.5),
+        "Newton–Schulz": NewtonSchulz(steps=1, degree=0),
         "hold": Hold(num_samples),
         "linear": Linear(num_samples),
-        "DFT": DFT(num_samples),
-        "spline": Spline(num_samples, degree=7),
+        "DFT": DFT(num_samples, num_taps=32),
+        "spline": Spline(num_samples),
     }
 
 
@@ -43,8 +43,8 @@ def svd_rivals(num_samples: int) -> dict[str, Solver]:
     return {
         "RSVD": RandomizedSVD(oversampling=0, power_iterations=0),
         "CRSVD": SharedProjectionSVD(oversampling=0),
-        "ZNN-SVD": ZhangSVD(),
+        "ZNN-SVD": ZhangSVD(gain=0.05),
         "hold": Hold(num_samples),
         "linear": Linear(num_samples),
-        "spline": Spline(num_samples, degree=7),
+        "spline": Spline(num_samples),
     }
