@@ -129,9 +129,9 @@ class CompactMapping:
                 return self._each(lambda t: t[first : first + len(links)])
         return self._each(lambda t: t[links])
 
-    def to(self, device: torch.device | str) -> CompactMapping:
-        """The mapping on another device."""
-        return self._each(lambda t: t.to(device))
+    def to(self, other: torch.device | str | torch.dtype) -> CompactMapping:
+        """The mapping on another device, or in another real precision."""
+        return self._each(lambda t: t.to(other))
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> CompactMapping:
         readout = self.trunk.readout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import re
 import sys
 import time
 from pathlib import Path
@@ -70,7 +69,7 @@ def _done(name: str, settings: Settings) -> bool:
     try:
         module = importlib.import_module(f"benchmarks.paper.{name}")
         run_and_write(module.run, settings)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return False
     return True
@@ -90,8 +89,9 @@ def fill(page: Path, folder: Path) -> None:
         data = json.loads(file.read_text(encoding="utf-8"))
         origin = data.pop("origin")
         body = Sheet(**data).markdown(str(relative)) + f"\nCommit {origin['commit']}.\n"
-        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text = pattern.sub(lambda match, body=body: match[1] + body + match[2], text)
+        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        if start in text and end in text:
+            text = text[: text.index(start) + len(start)] + body + text[text.index(end) :]
     part = page.with_suffix(".part")
     part.write_text(text, encoding="utf-8")
     part.replace(page)

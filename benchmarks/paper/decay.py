@@ -38,7 +38,7 @@ def sheet_of_decays(
         for label, given in problems.items():
             for key, value in parts(given).items():
                 bounds = eckart_young_bounds(_complex(value))
-                ax.semilogy(bounds[bounds > 1e-7], label=f"{label}: {key}")
+                ax.semilogy([float(b) for b in bounds if b > 1e-7], label=f"{label}: {key}")
                 sheet.rows.append(
                     {"family": label, "component": key, "points": len(value)}
                     | {f"rank at {level:g}": int((bounds >= level).sum()) for level in _LEVELS}
@@ -57,15 +57,20 @@ def _synthetic() -> dict[str, Problem]:
 def _real(settings: Settings) -> dict[str, Problem]:
     found: dict[str, Problem] = {}
     for name in scenarios()[: 1 if settings.quick else None]:
-        for label, make in (
-            ("inversion", lambda name: real_inversion(name, 64, spacing=4)),
-            ("SVD", lambda name: _aligned(real_svd(name, 64, 4, spacing=4))),
-        ):
+        for label, make in (("inversion", _inversion), ("SVD", _svd)):
             try:
                 found[f"{name}, {label}"] = make(name)
             except ValueError:
                 continue  # the scenario has no such users
     return found
+
+
+def _inversion(name: str) -> Problem:
+    return real_inversion(name, 64, spacing=4)
+
+
+def _svd(name: str) -> Problem:
+    return _aligned(real_svd(name, 64, 4, spacing=4))
 
 
 def _aligned(given: Problem) -> Problem:

@@ -31,13 +31,17 @@ class Method:
     rank: int | None = None
     num_sets: int | None = None
 
+    @classmethod
+    def of(
+        cls, name: str, solver: Solver, rank: int | None = None, num_sets: int | None = None
+    ) -> Method:
+        """A method that is the same for every problem."""
+        return cls(name, lambda given, seed: (solver, None), rank, num_sets)
+
 
 def fixed(solvers: dict[str, Solver], num_sets: int | None = None) -> list[Method]:
     """Methods that are the same for every problem."""
-    return [
-        Method(name, lambda given, seed, solver=solver: (solver, None), None, num_sets)
-        for name, solver in solvers.items()
-    ]
+    return [Method.of(name, solver, None, num_sets) for name, solver in solvers.items()]
 
 
 def rows(

@@ -70,7 +70,9 @@ def problem(
     """
     num_points = len(matrices)
     unseen = torch.ones(num_points, dtype=torch.bool)
-    unseen[torch.linspace(0, num_points - 1, (num_points - 1) // between + 1).round().long()] = False
+    unseen[torch.linspace(0, num_points - 1, (num_points - 1) // between + 1).round().long()] = (
+        False
+    )
     single = matrices.to(torch.complex64 if matrices.is_complex() else torch.float32)
     channels = Channels(single[None], torch.arange(num_points, dtype=torch.float64))
     condition = math.nan

@@ -40,7 +40,7 @@ def users(name: str, num_users: int) -> LinkSet:
     :raises ValueError: if too few users of the scenario have a path
     """
     section = MultiUserConfig(users_per_link=num_users, num_links=1, max_condition=1.7e308)
-    return _links(name, num_users, multi_user=section, single_user=None).multi_user
+    return _drawn(_scenario(name, num_users, multi_user=section, single_user=None).multi_user)
 
 
 @cache
@@ -52,7 +52,7 @@ def user(name: str, num_antennas: int, num_streams: int) -> LinkSet:
         num_links=1,
         min_singular_ratio=1e-2,
     )
-    return _links(name, num_antennas, multi_user=None, single_user=section).single_user
+    return _drawn(_scenario(name, num_antennas, multi_user=None, single_user=section).single_user)
 
 
 def real_inversion(name: str, num_users: int, *, spacing: int, share: float = 1.0) -> Problem:
@@ -89,7 +89,7 @@ def _grid(links: LinkSet, spacing: int, share: float) -> torch.Tensor:
     return frequencies[first : first + (count - 1) * spacing + 1 : spacing]
 
 
-def _links(
+def _scenario(
     name: str,
     size: int,
     *,
@@ -103,3 +103,8 @@ def _links(
         "single_user": single_user,
     }
     return Scenario(read_config(file).model_copy(update=sections))
+
+
+def _drawn(links: LinkSet | None) -> LinkSet:
+    assert links is not None  # the scenario has the section
+    return links

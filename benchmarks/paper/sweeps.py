@@ -1,4 +1,4 @@
-"""The rivals' tuning: each one's settings on validation families, and the choice that tables use."""
+"""The rivals' tuning: settings on validation families, and the choice that tables use."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def run(settings: Settings) -> Sheet:
             *fixed({"LU (NumPy)": NumPyLU()}),
             *fixed({"LU (LAPACK, PyTorch)": LibraryLU()}, few),
             *fixed(inverse_rivals(NUM_SAMPLES), few),
-            Method("NeuMatC, closed form", lambda given, seed: (neumatc(RANK), None), RANK),
+            Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
             Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, few),
         ]
         sheet.rows += rows(problems, methods)

@@ -20,6 +20,7 @@ RANK = 24
 _RANKS = (10, 20, 30)
 _SAMPLES, _BETWEEN = 20, 6
 _TRIPLETS, _WANTED = 32, 16
+_NEUMATC = Learned(_SAMPLES, RANK, SplineUnits(30), collocation=3 * (_SAMPLES - 1) + 1)
 
 
 def run(settings: Settings) -> Sheet:
@@ -29,7 +30,8 @@ def run(settings: Settings) -> Sheet:
         "table_11",
         "Table 11: SVD at a controlled parametric rank",
         f"{n} × {n} products of two factors of {_TRIPLETS} columns, each a sum of as many radial "
-        f"functions of the parameter, of width 0.4 on [-1, 1], as the rank says, columns decaying to a fiftieth; the "
+        f"functions of the parameter, of width 0.4 on [-1, 1], as the rank says, columns decaying "
+        "to a fiftieth; the "
         f"{_WANTED} strongest triplets are wanted, RelErr against their exact sum. {_SAMPLES} "
         f"samples, {num_sets} data sets, float32.",
     )
@@ -41,7 +43,7 @@ def run(settings: Settings) -> Sheet:
             *fixed({"spline": Spline(_SAMPLES)}),
             *fixed({"RSVD": RandomizedSVD(oversampling=0, power_iterations=0)}),
             *fixed({"RSVD, q = 1, 8 more": RandomizedSVD(oversampling=8, power_iterations=1)}),
-            Method("NeuMatC, closed form", lambda given, seed: (_neumatc(given), None), RANK),
+            Method.of("NeuMatC, closed form", _NEUMATC, RANK),
         ]
         sheet.rows += rows(problems, methods, f"{n}, rank {rank}")
     return sheet
@@ -50,18 +52,11 @@ def run(settings: Settings) -> Sheet:
 def controlled(n: int, rank: int, seed: int) -> Problem:
     """Matrices whose factors have this rank along the parameter."""
     left, right = (
-        RadialFamily(
-            (n, _TRIPLETS), generator(2 * seed + side), num_functions=rank, decay=0.02
-        )
+        RadialFamily((n, _TRIPLETS), generator(2 * seed + side), num_functions=rank, decay=0.02)
         for side in range(2)
     )
     matrices = on_grid(Product(left, right), _BETWEEN * (_SAMPLES - 1) + 1)
     return problem(SVD(_WANTED), matrices, reconstruction_error, between=_BETWEEN)
-
-
-def _neumatc(given: Problem) -> Learned:
-    points = 3 * (given.num_samples - 1) + 1
-    return Learned(given.num_samples, RANK, SplineUnits(30), collocation=points)
 
 
 if __name__ == "__main__":

@@ -48,7 +48,9 @@ def _rows(n: int, batch: int, device: str) -> list[Row]:
             Inverse(), on_grid(cosines(n, 0), count), inverse_error, between=between
         ),
         "SVD": problem(
-            SVD(16), on_grid(decaying_product(n, 16, 0), count), reconstruction_error,
+            SVD(16),
+            on_grid(decaying_product(n, 16, 0), count),
+            reconstruction_error,
             between=between,
         ),
     }

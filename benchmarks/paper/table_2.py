@@ -35,7 +35,7 @@ def run(settings: Settings) -> Sheet:
             *fixed({"SVD (NumPy)": NumPySVD()}, few),
             *fixed({"SVD (LAPACK, PyTorch)": LibrarySVD(), "eigh (PyTorch)": Exact()}, few),
             *fixed(svd_rivals(NUM_SAMPLES), few),
-            Method("NeuMatC, closed form", lambda given, seed: (neumatc(RANK), None), RANK),
+            Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
             Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, few),
         ]
         sheet.rows += rows(problems, methods)

@@ -38,10 +38,10 @@ def run(settings: Settings) -> Sheet:
         "table_3",
         "Table 3: inversion and SVD of real channels",
         "Complex channels over frequency, 98 MHz at 3.5 GHz (128: half of it, 256: a quarter), a "
-        "point every 60 kHz, every fourth one a sample, errors at the odd ones; the points half-way "
-        "between samples have their residual lowered without an exact result (NeuMatC only). "
-        "Inversion: H Hᴴ + σ² I of n users on 2 n antennas, σ² 20 dB below the mean row power. "
-        f"SVD: the {NUM_STREAMS} strongest triplets of n × 2 n channels of one user. complex64, "
+        "point every 60 kHz, every fourth one a sample, errors at the odd ones; the points "
+        "half-way between samples have their residual lowered without an exact result (NeuMatC "
+        "only). Inversion: H Hᴴ + σ² I of n users on 2 n antennas, σ² 20 dB below the mean row "
+        f"power. SVD: the {NUM_STREAMS} strongest triplets of n × 2 n channels of one user. complex64, "
         "one link a scenario; slow methods once. Local: all B-splines, eight of them at a "
         "frequency; rank r: NeuMatC's mapping of rank r with a readout of the same splines. A user "
         "group or user that a scenario has not is left out.",
@@ -105,17 +105,11 @@ def _mappings(given: Problem, ranks: tuple[int, ...]) -> list[Method]:
         return Learned(count, rank, units, collocation=points, rounds=3)
 
     methods = [
-        Method("NeuMatC, local", lambda given, seed: (learned(None), None), units.width),
+        Method.of("NeuMatC, local", learned(None), units.width),
     ]
     for rank in ranks:
         if rank < units.width:
-            methods.append(
-                Method(
-                    f"NeuMatC, rank {rank}",
-                    lambda given, seed, rank=rank: (learned(rank), None),
-                    rank,
-                )
-            )
+            methods.append(Method.of(f"NeuMatC, rank {rank}", learned(rank), rank))
     return methods
 
 

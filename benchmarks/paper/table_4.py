@@ -23,7 +23,7 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_4",
         "Table 4: inversion of large matrices",
-        f"Cosines of two frequencies of up to a quarter of a period over half the domain, plus 3 I; "
+        "Cosines of two frequencies of up to a quarter of a period over half the domain, plus 3 I; "
         f"{_POINTS} points, {(_POINTS + 1) // 2} samples, one data set, float32. Training includes "
         "the samples in double precision. GPU columns need a CUDA device.",
     )
@@ -40,7 +40,7 @@ def row(n: int, cuda: bool) -> Row:
     most = 5 if n <= 1024 else 1
     numpy = measure("LU (NumPy)", given, NumPyLU(), most=most)
     ours = measure("NeuMatC", given, learned, most=9)
-    times = {"GPU ms, LU": None, "GPU ms, NeuMatC": None}
+    times: Row = {"GPU ms, LU": None, "GPU ms, NeuMatC": None}
     if cuda:
         there = on_device(given, "cuda")
         solvers: dict[str, Solver] = {"GPU ms, LU": LibraryLU(), "GPU ms, NeuMatC": learned}

@@ -13,6 +13,7 @@ from neumatc_mimo.noise import FixedNoise, NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.solvers.sampled import check_positive, estimated_everywhere
+from neumatc_mimo.solvers.spline import Spline
 from neumatc_mimo.training.fit import FitConfig, Problem, fit
 from neumatc_mimo.units import SplineUnits, Units
 
@@ -35,7 +36,9 @@ class Learned(Solver):
     :param promoted: points promoted to exact samples in each of the first three rounds
     :param threshold: residual above which a collocation point has failed
 
-    :raises ValueError: in ``start``, if the noise power varies along the grid
+    Answers are in the precision of the channels, latent tensors in single precision. Where there
+    is nothing to learn, on a grid of no more points than samples, and where the noise power varies
+    along the grid, the answers are those of the spline through the samples.
     """
 
     prepares: ClassVar[bool] = True
@@ -58,9 +61,14 @@ class Learned(Solver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
     ) -> Answers:
-        mapping = self.learn(operation, channels)
-        frequencies = channels.frequencies.to(channels.a.device)
-        table = mapping.trunk.table(mapping.coordinate(frequencies))
+        varies = channels.no is not None and channels.no.ndim > 1
+        if varies or len(channels.frequencies) <= self.num_samples:
+            spline = Spline(max(self.num_samples, 4))
+            return spline.start(operation, channels, certify, tolerance)
+        real = channels.a.real.dtype
+        mapping = self.learn(operation, channels).to(real)
+        x = mapping.coordinate(channels.frequencies.to(channels.a.device))
+        table = mapping.trunk.units.table(x, real)
         folded = mapping.at_noise(torch.zeros(mapping.num_links, dtype=torch.float64))
 
         def estimate(subcarriers: slice) -> Components:
@@ -70,8 +78,6 @@ class Learned(Solver):
 
     def learn(self, operation: Operation, channels: Channels) -> CompactMapping:
         """The mapping of all items, in single precision."""
-        if channels.no is not None and channels.no.ndim > 1:
-            raise ValueError("Learned takes one noise power an item, not one for every subcarrier.")
         items = range(len(channels.a))
         return CompactMapping.concatenate([self._item(operation, channels, i) for i in items])
 
