@@ -284,6 +284,28 @@ def test_only_the_first_rounds_add_points() -> None:
     assert report.num_collocation == 85
 
 
+@pytest.mark.parametrize("operation", [Inverse(), SVD(2)])
+def test_corrected_points_count_as_samples(operation: Operation) -> None:
+    family = small() if isinstance(operation, Inverse) else wide()
+    settings: dict[str, Any] = {"steps": 150, "refine_every": 25, "rounds": 0, "lam": 0.0}
+    samples = family.grid(10)
+    published, _, _ = learned(operation, family, samples, **settings)
+    corrected, _, report = learned(operation, family, samples, **settings, corrections=3)
+    # Ten exact results are too few for rank 12, sixty more that cost none are not.
+    assert max(corrected) < 0.3 * max(published)
+    assert report.num_samples == 10 and report.num_collocation == 60
+
+
+def test_points_that_stay_wrong_are_no_samples() -> None:
+    family = small()
+    settings: dict[str, Any] = {"steps": 60, "refine_every": 20}
+    runs = [
+        learned(Inverse(), family, family.grid(10), **settings, **changes)[2].loss
+        for changes in ({}, {"corrections": 1, "corrected": 1e-30}, {"corrections": 1})
+    ]
+    assert runs[0] == runs[1] != runs[2]
+
+
 def test_nothing_is_added_within_the_tolerance() -> None:
     family = small()
     (first, *_), report = refinements(family, family.grid(20), threshold=0.1, steps=101)
@@ -396,6 +418,8 @@ def test_training_is_reproducible() -> None:
         ({"tolerance": 1.5}, "tolerance is 1.5, a share lies between 0 and 1."),
         ({"candidates": 0}, "candidates is 0"),
         ({"added": -1}, "added is -1"),
+        ({"corrections": -1}, "corrections is -1, a number of steps, 0 for none."),
+        ({"corrected": 0.0}, "corrected is 0.0"),
         ({"rounds": -1}, "rounds is -1, a number of refinements is not negative."),
         ({"added": 201}, "added is 201, points are taken from the 200 candidates."),
     ],

@@ -209,6 +209,10 @@ class Algorithm1Config:
     :param threshold: ε_r, the residual above which a candidate has failed
     :param tolerance: share of failed candidates up to which none is added
     :param candidates: candidates per refinement, uniform in the domain
+    :param corrections: steps of :meth:`Operation.correct` that lower the residual at collocation
+        points after every refinement; those brought below ``corrected`` count as samples from then
+        on; 0 for none, as published
+    :param corrected: residual up to which they do
     :param projection: whether latent tensors are projected out, else Adam moves them too
     :param held: whether projected latent tensors stand still in the gradient, else it goes through
         the projection
@@ -234,6 +238,8 @@ class Algorithm1Config:
     threshold: float = 1e-2
     tolerance: float = 0.05
     candidates: int = 500
+    corrections: int = 0
+    corrected: float = 1e-2
     projection: bool = True
     held: bool = False
     adaptive: bool = True
@@ -251,6 +257,7 @@ class Algorithm1Config:
             refine_every=self.refine_every,
             candidates=self.candidates,
             threshold=self.threshold,
+            corrected=self.corrected,
             # Without a ridge the normal equations are singular as soon as r exceeds the samples.
             ridge=self.ridge,
         )
@@ -266,6 +273,8 @@ class Algorithm1Config:
             raise ValueError(
                 f"added is {self.added}, points are taken from the {self.candidates} candidates."
             )
+        if self.corrections < 0:
+            raise ValueError(f"corrections is {self.corrections}, a number of steps, 0 for none.")
         if self.rounds is not None and self.rounds < 0:
             raise ValueError(f"rounds is {self.rounds}, a number of refinements is not negative.")
 
@@ -347,6 +356,11 @@ def train_algorithm1(
     second it is not, and with a large λ or a rank near the number of samples steps may lead
     uphill, as the next projection undoes what they expect of the latent tensors.
 
+    A residual tells the trunk that a point is wrong, but where latent tensors are projected out,
+    not them. With corrections it does: steps of the operation that need A(p) but no exact result
+    (Newton-Schulz, Rayleigh-Ritz) lower it from where the mapping is, and what they reach counts as
+    a sample until the next refinement corrects it anew.
+
     Where results are known up to a gauge only, samples are aligned: along p in one dimension, in
     more along the minimum spanning tree of the samples from the one nearest the domain's centre.
 
@@ -367,8 +381,9 @@ def train_algorithm1(
     generator = torch.Generator().manual_seed(config.seed)
     x = _checked(family, samples)
     order, exact = _exact_samples(operation, family, samples, x)
-    model, targets = _start(operation, family, exact, config, generator)
-    points = model.coordinate(samples[order])
+    model, sampled = _start(operation, family, exact, config, generator)
+    sample_points = model.coordinate(samples[order])
+    points, targets = sample_points, sampled
     collocation = _Collocation(operation, family, model)
     collocation.add(family.uniform(config.num_collocation, generator).to(device))
 
@@ -411,6 +426,10 @@ def train_algorithm1(
                 over = over or step > config.rounds * config.refine_every
             allowed = 0 if over else config.added
             done = _refine(collocation, config, allowed, generator, step, report.loss[-1])
+            if config.corrections:
+                new, rows = collocation.corrected(config.corrections, config.corrected)
+                points = torch.cat([sample_points, new])
+                targets = [torch.cat(pair) for pair in zip(sampled, rows, strict=True)]
             report.failure_probability.append(done.failure_probability)
             report.collocation.append(done.num_collocation)
             if callback is not None:
@@ -450,6 +469,20 @@ class _Collocation:
         """The residual at other points [B, d]: [B]; infinite where it is no number."""
         residual = self._residual(self._model.coordinate(p), self._single(p))
         return torch.nan_to_num(residual, nan=math.inf)
+
+    @torch.no_grad()
+    def corrected(self, steps: int, most: float) -> tuple[Tensor, list[Tensor]]:
+        """Points whose residual correcting brings to ``most`` at most, in rows as targets are."""
+        operation, model = self._operation, self._model
+        components = model.components(model.rows(model.trunk(self._points)))
+        for _ in range(steps):
+            components = operation.correct(self._matrices, components)
+        good = operation.residual(self._matrices, components) <= most
+        rows = [
+            (layout.pack(c[good]) / scale).float()
+            for layout, scale, c in zip(model.layouts, model.scales, components, strict=True)
+        ]
+        return self._points[good], rows
 
     def uniform(self, num: int, generator: torch.Generator) -> Tensor:
         """Points drawn from the domain, [num, d]."""
