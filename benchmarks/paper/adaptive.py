@@ -1,4 +1,4 @@
-"""Table 5: collocation points where the residual is largest, against as many random ones."""
+"""Adaptive sampling: collocation points where the residual is largest, or as many random ones."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ SCHEDULE = Algorithm1Config(
     rank=48,
     omega0=10.0,
     lam=0.1,
+    ridge=1e-5,
     steps=600,
     learning_rate=3e-3,
     num_collocation=50,
@@ -33,6 +34,8 @@ SCHEDULE = Algorithm1Config(
     threshold=1e-9,
     tolerance=0.0,
 )
+# Steps that lower the residual at collocation points; none as published.
+FORMS = {"as published": 0, "corrected": 3}
 _SHARE = 0.3
 
 
@@ -51,27 +54,34 @@ class Task:
 
 
 TASKS = (
-    Task("SVD, 2 of 4 triplets", SVD(2), lambda: munich("single_user", 0, share=_SHARE)),
+    Task("SVD, 2 of 4 triplets", SVD(2), lambda: munich("single_user", 30, share=_SHARE)),
     Task("inversion, 8 users", Inverse(), lambda: gram(munich("multi_user", 2, share=_SHARE))),
 )
 
 
 def run(settings: Settings) -> Sheet:
     """Both ways from the same samples, trunk and first points, seed by seed."""
-    num_seeds = 2 if settings.quick else 10
+    num_seeds = 1 if settings.quick else 10
     config = replace(SCHEDULE, steps=300, refine_every=12) if settings.quick else SCHEDULE
     sheet = Sheet(
         "adaptive",
-        "Table 5: adaptive against random collocation",
+        "Adaptive against random collocation",
         f"Munich, real part of ray-traced channels of 64 antennas over {100 * _SHARE:.0f} % of the "
         f"band; {NUM_SAMPLES} samples drawn uniformly, {config.num_collocation} collocation points "
         f"and {config.added} more every {config.refine_every} steps for {config.rounds} rounds, "
         f"of {config.candidates} candidates the worst or any; {config.steps} steps, rank "
-        f"{config.rank}, λ = {config.lam:g}, latent tensors projected out. {num_seeds} seeds of "
-        "samples, trunk and points: median [least, largest]. Wins: seeds with a smaller error.",
+        f"{config.rank}, λ = {config.lam:g}, latent tensors projected out. As published, "
+        "collocation points only bring their residual into the loss; corrected, "
+        f"{FORMS['corrected']} Newton-like steps lower it after every refinement, and points that "
+        f"reach {config.corrected:g} join the samples (no exact result is computed). "
+        f"{num_seeds} seeds of samples, trunk and points: median [least, largest]. Wins: seeds "
+        "with a smaller error.",
     )
     for task in TASKS:
-        sheet.rows += compared(task, config, num_seeds)
+        for form, corrections in FORMS.items():
+            own = replace(config, corrections=corrections)
+            found = compared(task, own, num_seeds)
+            sheet.rows += [{"task": task.title, "residuals": form} | line for line in found]
     return sheet
 
 
@@ -85,7 +95,6 @@ def compared(task: Task, config: Algorithm1Config, num_seeds: int) -> list[Row]:
     ways = ((name, trials[adaptive], trials[not adaptive]) for name, adaptive in _NAMES)
     return [
         {
-            "task": task.title,
             "collocation": name,
             "points": own[0].num_collocation,
             "RelErr": median([t.error for t in own]),
