@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 from functools import cache
 
+import numpy as np
 import torch
 
 from benchmarks.paper.problems import Problem, inverse_error, problem, reconstruction_error
 from benchmarks.paper.sheet import ROOT
 from neumatc_mimo.operations import SVD, Inverse
+from neumatc_mimo.scenario.assembly import build_links
+from neumatc_mimo.scenario.deepmimo_data import load_base_stations
+from neumatc_mimo.scenario.groups import draw_single_user
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.scenario.scenario import Scenario
 from neumatc_mimo.scenario.schema import (
     ArrayConfig,
     MultiUserConfig,
+    ScenarioConfig,
     SingleUserConfig,
     read_config,
 )
@@ -35,24 +39,36 @@ def scenarios() -> list[str]:
 
 @cache
 def users(name: str, num_users: int) -> LinkSet:
-    """One link of so many users.
+    """One link of so many users, drawn from all that have a path, whatever their condition.
 
-    :raises ValueError: if too few users of the scenario have a path
+    :raises ValueError: if there are too few of them
     """
-    section = MultiUserConfig(users_per_link=num_users, num_links=1, max_condition=1.7e308)
-    return _drawn(_scenario(name, num_users, multi_user=section, single_user=None).multi_user)
+    section = MultiUserConfig(users_per_link=num_users, num_links=1, max_condition=1e300)
+    config = _config(name, num_users, multi_user=section, single_user=None)
+    stations = load_base_stations(config)
+    able = np.flatnonzero(stations[0].has_path)
+    chosen = np.random.default_rng(config.seed).choice(able, num_users, replace=False)
+    return build_links(config, section, stations, [(0, chosen)])
 
 
 @cache
 def user(name: str, num_antennas: int, num_streams: int) -> LinkSet:
-    """One link of a user with so many antennas, σ_L / σ_1 of at least 1e-2."""
+    """One link of a user with so many antennas: the same user for all sizes.
+
+    With 64 antennas σ_L / σ_1 is at least 1e-3 everywhere.
+    """
     section = SingleUserConfig(
         ue=_USER_ARRAYS[num_antennas],
         num_streams=num_streams,
         num_links=1,
-        min_singular_ratio=1e-2,
+        min_singular_ratio=1e-3,
     )
-    return _drawn(_scenario(name, num_antennas, multi_user=None, single_user=section).single_user)
+    config = _config(name, num_antennas, multi_user=None, single_user=section)
+    stations = load_base_stations(config)
+    if num_antennas == min(_USER_ARRAYS):
+        return draw_single_user(config, stations)[0]
+    (chosen,) = user(name, min(_USER_ARRAYS), num_streams).users.numpy()
+    return build_links(config, section, stations, [(0, chosen)])
 
 
 def real_inversion(name: str, num_users: int, *, spacing: int, share: float = 1.0) -> Problem:
@@ -89,22 +105,17 @@ def _grid(links: LinkSet, spacing: int, share: float) -> torch.Tensor:
     return frequencies[first : first + (count - 1) * spacing + 1 : spacing]
 
 
-def _scenario(
+def _config(
     name: str,
     size: int,
     *,
     multi_user: MultiUserConfig | None,
     single_user: SingleUserConfig | None,
-) -> Scenario:
+) -> ScenarioConfig:
     file = ROOT / "scenarios" / f"{name}.toml"
     sections = {
         "array": ArrayConfig(bs=_ARRAYS[size]),
         "multi_user": multi_user,
         "single_user": single_user,
     }
-    return Scenario(read_config(file).model_copy(update=sections))
-
-
-def _drawn(links: LinkSet | None) -> LinkSet:
-    assert links is not None  # the scenario has the section
-    return links
+    return read_config(file).model_copy(update=sections)
