@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,7 +27,8 @@ class Trial:
     :param worst: the largest of them
     :param component: relative error of the components themselves, mean over them and the points
     :param over_bound: error of all components' entries at all unseen points together, over the
-        smallest that any trunk of this rank can reach there (Eckart and Young)
+        smallest that any trunk of this rank can reach there (Eckart and Young); infinite where the
+        results have no higher rank
     :param num_collocation: collocation points at the end
     :param seconds: of training
     """
@@ -83,4 +85,5 @@ def _over_bound(found: Components, exact: Components, rank: int) -> float:
         for pairs in (list(zip(found, exact, strict=True)), list(zip(exact, exact, strict=True)))
     )
     bound = eckart_young(best, rank)
-    return relative_error(rows, best, (0, 1)).item() / bound if bound else float("inf")
+    # Of results of lower rank only rounding is left.
+    return relative_error(rows, best, (0, 1)).item() / bound if bound > 1e-9 else math.inf

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import replace
 from functools import cache
@@ -67,11 +68,12 @@ def trials(settings: Settings, **changes: Any) -> list[Trial]:
 
 def row(axis: str, value: Any, found: list[Trial]) -> Row:
     """A line of a table of variants."""
+    over_bound = [t.over_bound for t in found]
     return {
         "varied": axis,
         "value": value,
         "RelErr": median([t.error for t in found]),
         "largest RelErr": median([t.worst for t in found]),
-        "times Eckart–Young": median([t.over_bound for t in found]),
+        "times Eckart–Young": median(over_bound) if max(over_bound) < math.inf else None,
         "training, s": statistics.median(t.seconds for t in found),
     }
