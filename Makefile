@@ -3,16 +3,22 @@ VENV := .venv
 ifeq ($(origin PYTHON), undefined)
 PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.installed
+EXTRA := $(VENV)/.benchmarks
 endif
 ARGS ?=
 
-.PHONY: demo test lint types clean
+.PHONY: demo test paper paper-setup lint types clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
 
 test: $(SETUP)  ## the whole test suite
 	$(PYTHON) -m pytest $(ARGS)
+
+paper: $(EXTRA)  ## the tables and figures of the paper; ARGS=--quick for ten minutes of them
+	$(PYTHON) -m benchmarks.paper $(ARGS)
+
+paper-setup: $(EXTRA)  ## what the paper's rivals need beyond the package
 
 lint: $(SETUP)
 	$(PYTHON) -m ruff check .
@@ -27,6 +33,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	# torch first: a pinned CPU build, which the packages that need it then accept.
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt torch
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(VENV)/.benchmarks: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,benchmarks]'
 	touch $@
 
 clean:

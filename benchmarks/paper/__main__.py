@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -81,14 +82,14 @@ def fill(page: Path, folder: Path) -> None:
     What stands around the markers is written by hand: how to read the figures.
     """
     text = page.read_text(encoding="utf-8")
-    relative = Path("..") / folder.resolve().relative_to(ROOT)
+    relative = Path(os.path.relpath(folder, page.parent)).as_posix()
     for name in MODULES:
         file = folder / f"{name}.json"
         if not file.is_file():
             continue
         data = json.loads(file.read_text(encoding="utf-8"))
         origin = data.pop("origin")
-        body = Sheet(**data).markdown(str(relative)) + f"\nCommit {origin['commit']}.\n"
+        body = Sheet(**data).markdown(relative) + f"\nCommit {origin['commit']}.\n"
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if start in text and end in text:
             text = text[: text.index(start) + len(start)] + body + text[text.index(end) :]
