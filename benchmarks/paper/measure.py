@@ -21,6 +21,9 @@ from neumatc_mimo.solvers import Answers, Solver
 _TILE_BYTES = 2**22
 _TILE_LEAST = 8
 
+# Seconds from which a warm-up no longer tells.
+_LONG = 2.0
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -105,11 +108,15 @@ def measure(
 
 
 def spread(call: Callable[[], Any], *, seconds: float = 0.5, most: int = 9) -> Spread:
-    """Time of a call in seconds, after a warm-up; below four runs of a single one without."""
-    if most < 4:
-        started = time.perf_counter()
-        call()
-        once = time.perf_counter() - started
+    """Time of a call in seconds.
+
+    Below four runs, and for a call that takes longer than some seconds, it is that of a first
+    call, without a warm-up.
+    """
+    started = time.perf_counter()
+    call()
+    once = time.perf_counter() - started
+    if most < 4 or once > _LONG:
         return Spread(once, once, once)
     return Spread(*quartiles(call, seconds=seconds, most=most))
 
