@@ -14,6 +14,8 @@ from benchmarks.paper.real import real_inversion, real_svd, scenarios
 from benchmarks.paper.sheet import Settings, Sheet
 from neumatc_mimo.metrics import eckart_young_bounds
 
+# Curves of one colour differ in their strokes.
+_STYLES, _COLOURS = ("-", "--", ":"), 10
 _LEVELS = (1e-1, 1e-2, 1e-3)
 
 
@@ -38,7 +40,8 @@ def sheet_of_decays(
         for label, given in problems.items():
             for key, value in parts(given).items():
                 bounds = eckart_young_bounds(_complex(value))
-                ax.semilogy([float(b) for b in bounds if b > 1e-7], label=f"{label}: {key}")
+                style = _STYLES[len(ax.lines) // _COLOURS]
+                ax.semilogy([float(b) for b in bounds if b > 1e-7], style, label=f"{label}: {key}")
                 sheet.rows.append(
                     {"family": label, "component": key, "points": len(value)}
                     | {f"rank at {level:g}": int((bounds >= level).sum()) for level in _LEVELS}
