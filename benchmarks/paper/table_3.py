@@ -51,9 +51,9 @@ def run(settings: Settings) -> Sheet:
         "only). Inversion: H Hᴴ + σ² I of n users on 2 n antennas, σ² 20 dB below the mean row "
         f"power. SVD: the {NUM_STREAMS} strongest triplets of n × 2 n channels of one user. "
         "complex64, one link a scenario; slow methods once. Cut for time: sizes in the cities, and "
-        "slow rivals and mappings with a readout at the larger sizes. Local: all B-splines, eight of them at a "
-        "frequency; rank r: NeuMatC's mapping of rank r with a readout of the same splines. A user "
-        "group or user that a scenario has not is left out.",
+        "slow rivals and mappings with a readout at the larger sizes. Local: all B-splines, eight "
+        "of them at a frequency; rank r: a mapping of rank r with a readout of the same splines. A "
+        "user group or user that a scenario has not is left out.",
     )
     sizes = {name: (64,) if settings.quick else _SIZES[name] for name in scenarios()}
     for problem_rows in (_inversion, _svd):
