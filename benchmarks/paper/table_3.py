@@ -28,7 +28,10 @@ _GRIDS = {64: (2, 1.0), 128: (2, 0.5), 256: (2, 0.25)}
 
 # What is cut for time: sizes in the cities, and at larger sizes rivals that compute with whole
 # matrices at every point, slower than LU wherever they were measured.
-_SIZES = {"munich": (64, 128, 256), "newyork": (64, 256), "losangeles": (64,)}
+_SIZES: dict[str, dict[str, tuple[int, ...]]] = {
+    "inversion": {"munich": (64, 128, 256), "newyork": (64, 256), "losangeles": (64,)},
+    "SVD": {"munich": (64, 128, 256), "newyork": (64,), "losangeles": ()},
+}
 _SLOW = {
     64: set[str](),
     128: {"ZNNI", "Newton–Schulz", "ZNN-SVD"},
@@ -55,10 +58,9 @@ def run(settings: Settings) -> Sheet:
         "of them at a frequency; rank r: a mapping of rank r with a readout of the same splines. A "
         "user group or user that a scenario has not is left out.",
     )
-    sizes = {name: (64,) if settings.quick else _SIZES[name] for name in scenarios()}
-    for problem_rows in (_inversion, _svd):
-        for name, chosen in sizes.items():
-            for n in chosen:
+    for operation, problem_rows in (("inversion", _inversion), ("SVD", _svd)):
+        for name in scenarios():
+            for n in _SIZES[operation][name][: 1 if settings.quick else None]:
                 sheet.rows += problem_rows(name, n)
     return sheet
 
