@@ -26,21 +26,29 @@ def run(settings: Settings) -> Sheet:
         f"matrices) and for all matrices over their number ({size} × {size}); training apart, "
         "float32. Above 256 the rivals that take longest are left out.",
     )
-    figure, axes = panels(2, ["ms a matrix over its size", "ms over the number of matrices"])
-    for ax, problems, whole in (
-        (axes[0], {n: _problem(n, 157) for n in sizes}, False),
-        (axes[1], {count: _problem(size, count) for count in counts}, True),
+    for problems, whole in (
+        ({n: _problem(n, 157) for n in sizes}, False),
+        ({count: _problem(size, count) for count in counts}, True),
     ):
-        rows = [_row(key, given, whole) for key, given in problems.items()]
-        sheet.rows += rows
-        for name in list(rows[0])[1:]:
-            points = [(row["n" if not whole else "matrices"], row[name]) for row in rows]
-            kept = [(x, y) for x, y in points if y is not None]
-            ax.loglog(*zip(*kept, strict=True), marker="o", ms=3, label=name)
-        ax.set_xlabel("matrices" if whole else "n")
-    axes[1].legend(fontsize=7)
-    sheet.pictures.append(save(figure, settings, sheet.name))
+        sheet.rows += [_row(key, given, whole) for key, given in problems.items()]
+    sheet.pictures.append(picture(sheet.rows, settings))
     return sheet
+
+
+def picture(rows: list[Row], settings: Settings) -> str:
+    """Both parts of the table, a panel each."""
+    figure, axes = panels(2, ["ms a matrix over its size", "ms over the number of matrices"])
+    for ax, key in zip(axes, ("n", "matrices"), strict=True):
+        part = [row for row in rows if key in row]
+        for name in list(part[0])[1:]:
+            kept = [(row[key], row[name]) for row in part if row[name] is not None]
+            ax.loglog(*zip(*kept, strict=True), marker="o", ms=3, label=name)
+        places = [row[key] for row in part]
+        ax.set_xticks(places, labels=[str(place) for place in places])
+        ax.minorticks_off()
+        ax.set_xlabel(key)
+    axes[0].legend(fontsize=7)
+    return save(figure, settings, "figure_4")
 
 
 def _problem(n: int, count: int) -> Problem:
