@@ -17,9 +17,9 @@ from benchmarks.paper.problems import Problem, generator
 from neumatc_mimo import load_scenario
 from neumatc_mimo.families import Family
 from neumatc_mimo.metrics import relative_error
-from neumatc_mimo.operations import Components, Operation, Tolerance
-from neumatc_mimo.solvers import Answers, Channels, Solver, Trained
-from neumatc_mimo.solvers.sampled import estimated_everywhere
+from neumatc_mimo.operations import Components, Operation
+from neumatc_mimo.solvers import Channels, Solver, Trained
+from neumatc_mimo.solvers.sampled import Estimate, Estimating
 from neumatc_mimo.training.algorithm1 import Algorithm1Config, MLPTrunk, NeuMatC, train_algorithm1
 from neumatc_mimo.waves import Augmented, PlaneWaves
 
@@ -124,7 +124,7 @@ def learned(
 
 
 @dataclass(frozen=True)
-class TensorSpline(Solver):
+class TensorSpline(Estimating):
     """Splines of degree 5 along every coordinate through the exact results of a grid.
 
     :param family: A(p)
@@ -136,13 +136,7 @@ class TensorSpline(Solver):
     family: Family
     nums: tuple[int, ...]
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
         exact = operation.exact(self.family(self.family.grid(self.nums)))
         x = self.family.coordinate(unseen_points(self.family)).numpy()
         splines = [self._spline(c) for c in exact]
@@ -156,7 +150,7 @@ class TensorSpline(Solver):
                 for f, c in zip(found, exact, strict=True)
             )
 
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+        return estimate
 
     def _spline(self, component: Tensor) -> NdBSpline:
         values = torch.view_as_real(component) if component.is_complex() else component

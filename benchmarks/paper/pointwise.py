@@ -9,13 +9,13 @@ from torch import Tensor
 
 from benchmarks.paper.flops import flops
 from benchmarks.paper.problems import Problem
-from neumatc_mimo.operations import Components, Operation, Tolerance
-from neumatc_mimo.solvers import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import estimated_everywhere
+from neumatc_mimo.operations import Components, Operation
+from neumatc_mimo.solvers import Channels
+from neumatc_mimo.solvers.sampled import Estimate, Estimating
 
 
 @dataclass(frozen=True)
-class Pointwise(Solver):
+class Pointwise(Estimating):
     """Components by a function of the matrices.
 
     :param function: a [..., m, n] to components
@@ -25,17 +25,11 @@ class Pointwise(Solver):
     function: Callable[[Tensor], Components]
     cost: Callable[[Problem], float]
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
         def estimate(subcarriers: slice) -> Components:
             return self.function(channels.a[:, subcarriers].contiguous())
 
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+        return estimate
 
 
 @flops.register

@@ -11,15 +11,15 @@ from torch import Tensor
 from neumatc_mimo.mapping import CompactMapping
 from neumatc_mimo.noise import FixedNoise, NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import check_positive, estimated_everywhere
+from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive
 from neumatc_mimo.solvers.spline import Spline
 from neumatc_mimo.training.fit import FitConfig, Problem, fit
 from neumatc_mimo.units import SplineUnits, Units
 
 
 @dataclass(frozen=True)
-class Learned(Solver):
+class Learned(Estimating):
     r"""A compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` of every item (NeuMatC, Eq. 1).
 
     ``start`` learns it as :func:`~neumatc_mimo.training.fit.fit` does: exact results at
@@ -65,6 +65,9 @@ class Learned(Solver):
         if varies or len(channels.frequencies) <= self.num_samples:
             spline = Spline(max(self.num_samples, 4))
             return spline.start(operation, channels, certify, tolerance)
+        return super().start(operation, channels, certify, tolerance)
+
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
         real = channels.a.real.dtype
         mapping = self.learn(operation, channels).to(real)
         x = mapping.coordinate(channels.frequencies.to(channels.a.device))
@@ -74,7 +77,7 @@ class Learned(Solver):
         def estimate(subcarriers: slice) -> Components:
             return mapping.evaluate(table, subcarriers, folded)
 
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+        return estimate
 
     def learn(self, operation: Operation, channels: Channels) -> CompactMapping:
         """The mapping of all items, in single precision."""

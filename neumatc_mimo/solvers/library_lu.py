@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import SquareInverses, estimated_everywhere
+from neumatc_mimo.solvers.sampled import Inverting
 
 
 @dataclass(frozen=True)
-class LibraryLU(Solver):
+class LibraryLU(Inverting):
     r"""Inverses by LU factorisation, ``torch.linalg.inv`` ("cuSOLVER" in NeuMatC, Table 12).
 
     LAPACK on a CPU; cuSOLVER, or cuBLAS for batches of small matrices, on CUDA, where PyTorch
@@ -23,22 +22,7 @@ class LibraryLU(Solver):
     :raises ValueError: in ``start``, if the operation's components are no inverses
     """
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
-        square = SquareInverses(self, operation)
-
-        def estimate(subcarriers: slice) -> Components:
-            a = channels.a[:, subcarriers].contiguous()
-            b = square.matrices(a, channels.noise(subcarriers=subcarriers))
-            # `inv` would raise for the whole batch, and wait for the GPU in order to do so.
-            inverse, info = torch.linalg.inv_ex(b)
-            return square.components(
-                a, inverse.masked_fill((info != 0)[..., None, None], torch.nan)
-            )
-
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+    def _inverse(self, b: Tensor) -> Tensor:
+        # `inv` would raise for the whole batch, and wait for the GPU in order to do so.
+        inverse, info = torch.linalg.inv_ex(b)
+        return inverse.masked_fill((info != 0)[..., None, None], torch.nan)

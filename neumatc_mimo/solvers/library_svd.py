@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import torch
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import estimated_everywhere, num_triplets
+from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.sampled import Estimate, Estimating, num_triplets
 
 _DRIVERS = ("gesvd", "gesvdj", "gesvda")
 
 
 @dataclass(frozen=True)
-class LibrarySVD(Solver):
+class LibrarySVD(Estimating):
     r"""The strongest triplets of the thin SVD, ``torch.linalg.svd`` ("cuSOLVER" in NeuMatC).
 
     All triplets are found, of which the first L are kept. Exact to rounding, in the precision of
@@ -36,13 +36,7 @@ class LibrarySVD(Solver):
                 f'cuSOLVER has no driver "{self.driver}", known are {", ".join(_DRIVERS)}.'
             )
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
         strongest = slice(0, num_triplets(self, operation, channels))
         # PyTorch refuses the argument on a CPU.
         driver = self.driver if channels.a.is_cuda else None
@@ -52,4 +46,4 @@ class LibrarySVD(Solver):
             u, s, vh = torch.linalg.svd(a, full_matrices=False, driver=driver)
             return u[..., strongest], s[..., strongest], vh[..., strongest, :].mH
 
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+        return estimate

@@ -5,14 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import SquareInverses, check_positive, estimated_everywhere
+from neumatc_mimo.solvers.sampled import Inverting, check_positive
 
 
 @dataclass(frozen=True)
-class NeuralNewton(Solver):
+class NeuralNewton(Inverting):
     r"""Discrete Zhang neural network for the inverse of one matrix (Zhang, Ma, Cai, 2008).
 
     .. math:: W \leftarrow W - h \, W (B W - I), \qquad
@@ -38,23 +37,10 @@ class NeuralNewton(Solver):
         if not 0 < self.step_size < 2:
             raise ValueError(f"step_size is {self.step_size}, it lies between 0 and 2.")
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
-        square = SquareInverses(self, operation)
-
-        def estimate(subcarriers: slice) -> Components:
-            a = channels.a[:, subcarriers].contiguous()
-            b = square.matrices(a, channels.noise(subcarriers=subcarriers))
-            eye = torch.eye(b.shape[-1], dtype=b.dtype, device=b.device)
-            columns, rows = b.abs().sum(-2).amax(-1), b.abs().sum(-1).amax(-1)
-            w = b.mH / (columns * rows)[..., None, None]
-            for _ in range(self.steps):
-                w = w - self.step_size * (w @ (b @ w - eye))
-            return square.components(a, w)
-
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+    def _inverse(self, b: Tensor) -> Tensor:
+        eye = torch.eye(b.shape[-1], dtype=b.dtype, device=b.device)
+        columns, rows = b.abs().sum(-2).amax(-1), b.abs().sum(-1).amax(-1)
+        w = b.mH / (columns * rows)[..., None, None]
+        for _ in range(self.steps):
+            w = w - self.step_size * (w @ (b @ w - eye))
+        return w

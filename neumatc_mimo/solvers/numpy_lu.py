@@ -8,13 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import SquareInverses, estimated_everywhere
+from neumatc_mimo.solvers.sampled import Inverting
 
 
 @dataclass(frozen=True)
-class NumPyLU(Solver):
+class NumPyLU(Inverting):
     r"""Inverses by LU factorisation, ``numpy.linalg.inv`` ("LU (NumPy)", NeuMatC, Table 1).
 
     Exact to rounding, in the precision of the channels, each point by itself; those of a tile are
@@ -24,21 +22,8 @@ class NumPyLU(Solver):
     :raises ValueError: in ``start``, if the operation's components are no inverses
     """
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
-        square = SquareInverses(self, operation)
-
-        def estimate(subcarriers: slice) -> Components:
-            a = channels.a[:, subcarriers].contiguous()
-            b = square.matrices(a, channels.noise(subcarriers=subcarriers))
-            return square.components(a, _inverse(b))
-
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+    def _inverse(self, b: Tensor) -> Tensor:
+        return _inverse(b)
 
 
 def _inverse(b: Tensor) -> Tensor:

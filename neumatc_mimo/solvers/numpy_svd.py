@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import estimated_everywhere, num_triplets
+from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.sampled import Estimate, Estimating, num_triplets
 
 
 @dataclass(frozen=True)
-class NumPySVD(Solver):
+class NumPySVD(Estimating):
     r"""The strongest triplets of the thin SVD, ``numpy.linalg.svd`` ("SVD (NumPy)", NeuMatC).
 
     LAPACK's ``gesdd`` finds all triplets, of which the first L are kept. Exact to rounding, in the
@@ -23,13 +23,7 @@ class NumPySVD(Solver):
     :raises ValueError: in ``start``, if the operation's components are no triplets
     """
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
         strongest = slice(0, num_triplets(self, operation, channels))
 
         def estimate(subcarriers: slice) -> Components:
@@ -39,4 +33,4 @@ class NumPySVD(Solver):
             found = (u[..., strongest], s[..., strongest], v)
             return tuple(torch.from_numpy(c).to(a.device) for c in found)
 
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+        return estimate

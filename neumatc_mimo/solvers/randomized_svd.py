@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import check_positive, estimated_everywhere, num_triplets
+from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive, num_triplets
 
 
 @dataclass(frozen=True)
-class RandomizedSVD(Solver):
+class RandomizedSVD(Estimating):
     r"""Randomised SVD of every point by itself (Halko, Martinsson, Tropp, SIAM Rev. 53(2), 2011).
 
     .. math:: Y = (A A^H)^q A \Omega, \qquad Y = Q R, \qquad
@@ -40,13 +40,7 @@ class RandomizedSVD(Solver):
         check_positive(self, oversampling=self.oversampling + 1)
         check_positive(self, power_iterations=self.power_iterations + 1)
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
         num_streams = num_triplets(self, operation, channels)
         _, num_points, m, n = channels.a.shape
         omega = self._omega(channels.a, num_points, min(num_streams + self.oversampling, m, n))
@@ -55,7 +49,7 @@ class RandomizedSVD(Solver):
             a = channels.a[:, subcarriers].contiguous()
             return self._triplets(a, omega[subcarriers], num_streams)
 
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+        return estimate
 
     def _omega(self, a: Tensor, num_points: int, num_columns: int) -> Tensor:
         """Ω at every grid point, [num_points, n, num_columns]; items share it."""

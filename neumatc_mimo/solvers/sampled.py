@@ -141,6 +141,48 @@ class Sampled(Solver):
         """
 
 
+class Estimating(Solver):
+    """Base of the solvers that estimate every grid point on its own, and compute none exactly."""
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        settled = torch.zeros(channels.a.shape[1], dtype=torch.bool, device=channels.a.device)
+        estimate = self._estimate(operation, channels)
+        return EstimatedAnswers(
+            operation, channels, certify, tolerance, estimate, settled, Counts()
+        )
+
+    @abstractmethod
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+        """Components of any tile."""
+
+
+class Inverting(Estimating):
+    """Base of those among them that invert square matrices.
+
+    :raises ValueError: in ``start``, if the operation's components are no inverses
+    """
+
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+        square = SquareInverses(self, operation)
+
+        def estimate(subcarriers: slice) -> Components:
+            a = channels.a[:, subcarriers].contiguous()
+            b = square.matrices(a, channels.noise(subcarriers=subcarriers))
+            return square.components(a, self._inverse(b))
+
+        return estimate
+
+    @abstractmethod
+    def _inverse(self, b: Tensor) -> Tensor:
+        """Inverses of b [..., n, n]."""
+
+
 class Path:
     """Components along the grid, found one point after the other, all items at once.
 
@@ -239,18 +281,6 @@ class Marching(Solver):
     @abstractmethod
     def _next(self, path: Path, k: int) -> Components | None:
         """Estimate at point k [num_items, 1, ...] from the points before; None for an exact one."""
-
-
-def estimated_everywhere(
-    operation: Operation,
-    channels: Channels,
-    certify: str | None,
-    tolerance: Tolerance | None,
-    estimate: Estimate,
-) -> Answers:
-    """Answers of a solver that estimates every grid point on its own, and computes none exactly."""
-    settled = torch.zeros(channels.a.shape[1], dtype=torch.bool, device=channels.a.device)
-    return EstimatedAnswers(operation, channels, certify, tolerance, estimate, settled, Counts())
 
 
 def sliced(components: Components) -> Estimate:

@@ -9,13 +9,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Solver
-from neumatc_mimo.solvers.sampled import estimated_everywhere
+from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.sampled import Estimate, Estimating
 
 
 @dataclass(frozen=True)
-class Trained(Solver):
+class Trained(Estimating):
     """Queries of mappings from the parameter to an operation's components, one an item.
 
     :param mappings: p [B, 1], in Hz as the channels' frequencies, to components [B, ...];
@@ -28,13 +28,7 @@ class Trained(Solver):
 
     mappings: Sequence[Callable[[Tensor], Components]]
 
-    def start(
-        self,
-        operation: Operation,
-        channels: Channels,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-    ) -> Answers:
+    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
         if len(self.mappings) != len(channels.a):
             raise ValueError(
                 f"There are {len(self.mappings)} trained mappings for {len(channels.a)} items, "
@@ -48,4 +42,4 @@ class Trained(Solver):
                 return tuple(c[None] for c in parts[0])
             return tuple(torch.stack(c) for c in zip(*parts, strict=True))
 
-        return estimated_everywhere(operation, channels, certify, tolerance, estimate)
+        return estimate
