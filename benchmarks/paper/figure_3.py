@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.paper.pictures import panels, save
-from benchmarks.paper.problems import synthetic_inversion, synthetic_svd
+from benchmarks.paper.problems import generator, synthetic_inversion, synthetic_svd
 from benchmarks.paper.real import real_svd
 from benchmarks.paper.sheet import Settings, Sheet, main
 
@@ -44,12 +44,8 @@ def run(settings: Settings) -> Sheet:
 
 def _turned(v: torch.Tensor) -> torch.Tensor:
     """Columns times random phases, or signs, which any SVD may return."""
-    noise = torch.randn(v.shape[0], 1, v.shape[2], dtype=v.dtype, generator=_generator())
+    noise = torch.randn(v.shape[0], 1, v.shape[2], dtype=v.dtype, generator=generator(0))
     return v * torch.sgn(noise)
-
-
-def _generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from benchmarks.paper.measure import measure
 from benchmarks.paper.pictures import panels, save
-from benchmarks.paper.problems import Problem, cosines, inverse_error, on_grid, problem
+from benchmarks.paper.problems import (
+    NUM_SAMPLES,
+    Problem,
+    cosines,
+    inverse_error,
+    on_grid,
+    problem,
+    spread_over,
+)
 from benchmarks.paper.rivals import inverse_rivals
 from benchmarks.paper.sheet import Row, Settings, Sheet, main
 from neumatc_mimo.operations import Inverse
 from neumatc_mimo.solvers import Learned, NumPyLU, Solver
 
 RANK = 24
-_SAMPLES = 40
 
 
 def run(settings: Settings) -> Sheet:
@@ -22,7 +29,7 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "figure_4",
         "Figure 4: inversion over the size and the number of matrices",
-        f"The family of Table 1, {_SAMPLES} samples, milliseconds a matrix over the size (157 "
+        f"The family of Table 1, {NUM_SAMPLES} samples, milliseconds a matrix over the size (157 "
         f"matrices) and for all matrices over their number ({size} × {size}); training apart, "
         "float32. Above 256 the rivals that take longest are left out.",
     )
@@ -52,16 +59,16 @@ def picture(rows: list[Row], settings: Settings) -> str:
 
 
 def _problem(n: int, count: int) -> Problem:
-    between = (count - 1) // (_SAMPLES - 1)
+    between, count = spread_over(count)
     return problem(Inverse(), on_grid(cosines(n, 0), count), inverse_error, between=between)
 
 
 def _row(key: int, given: Problem, whole: bool) -> Row:
     chosen: dict[str, Solver] = {"LU (NumPy)": NumPyLU()}
     if given.shape[0] <= 256:
-        rivals = inverse_rivals(_SAMPLES)
+        rivals = inverse_rivals(NUM_SAMPLES)
         chosen |= {name: rivals[name] for name in ("NNI", "COI", "ZNNI", "spline")}
-    chosen["NeuMatC"] = Learned(_SAMPLES, RANK)
+    chosen["NeuMatC"] = Learned(NUM_SAMPLES, RANK)
     row: Row = {"matrices" if whole else "n": key}
     count = given.channels.a.shape[1] if whole else 1
     names = ["LU (NumPy)", "NNI", "COI", "ZNNI", "spline", "NeuMatC"]

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from benchmarks.paper.flops import flops
 from benchmarks.paper.problems import Problem
@@ -118,7 +117,7 @@ def spread(call: Callable[[], Any], *, seconds: float = 0.5, most: int = 9) -> S
     once = time.perf_counter() - started
     if most < 4 or once > _LONG:
         return Spread(once, once, once)
-    return Spread(*quartiles(call, seconds=seconds, most=most))
+    return Spread(*quartiles(call, seconds=seconds, most=most, warm=True))
 
 
 def pooled(spreads: list[Spread]) -> Spread:
@@ -135,11 +134,3 @@ def digits(value: float) -> str:
 def mean(values: list[float]) -> float:
     """The mean; NaN of nothing."""
     return float(torch.tensor(values, dtype=torch.float64).mean())
-
-
-def relative(found: Tensor, exact: Tensor) -> Tensor:
-    """Relative error [B] in the Frobenius norm."""
-    dims = tuple(range(1, exact.ndim))
-    return torch.linalg.vector_norm(found - exact, dim=dims) / torch.linalg.vector_norm(
-        exact, dim=dims
-    )

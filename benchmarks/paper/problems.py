@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,15 @@ def _product(triplets: Any, given: Problem) -> Tensor:
     return (u * s[..., None, :]) @ v.mH
 
 
+def spread_over(batch: int) -> tuple[int, int]:
+    """The largest even grid of at most ``batch`` points with 40 samples.
+
+    :return: every how manieth point is a sample, number of points
+    """
+    between = (batch - 1) // (NUM_SAMPLES - 1)
+    return between, between * (NUM_SAMPLES - 1) + 1
+
+
 def generator(seed: int) -> torch.Generator:
     """A source of random numbers."""
     return torch.Generator().manual_seed(seed)
@@ -128,6 +137,18 @@ def decaying_product(n: int, rank: int, seed: int) -> Family:
 def on_grid(family: Family, num_points: int = NUM_POINTS) -> Tensor:
     """A family of one parameter on an even grid, [num_points, m, n]."""
     return family(family.grid(num_points))
+
+
+# Data sets of Tables 1 and 2; fewer of the largest matrices, for time.
+NUM_SETS, NUM_SETS_LARGE = 20, 8
+SIZES = (64, 128, 256)
+
+
+def data_sets(make: Callable[[int, int], Problem], quick: bool) -> Iterator[list[Problem]]:
+    """The problems of every size, by the number of the data set."""
+    for n in SIZES[: 1 if quick else None]:
+        num_sets = 2 if quick else NUM_SETS if n < SIZES[-1] else NUM_SETS_LARGE
+        yield [make(n, seed) for seed in range(num_sets)]
 
 
 def synthetic_inversion(n: int, seed: int) -> Problem:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from benchmarks.paper.methods import Method, fixed, rows
-from benchmarks.paper.problems import NUM_POINTS, NUM_SAMPLES, synthetic_inversion
+from benchmarks.paper.problems import (
+    NUM_POINTS,
+    NUM_SAMPLES,
+    data_sets,
+    synthetic_inversion,
+)
 from benchmarks.paper.published import published
 from benchmarks.paper.rivals import inverse_rivals
 from benchmarks.paper.sheet import Settings, Sheet, main
@@ -14,34 +19,28 @@ RANK = 24
 
 # Iterations and an MLP's training take a hundred times as long as the rest.
 _FEW = 5
-# Data sets at n = 256.
-_FEW_LARGE = 8
 
 
 def run(settings: Settings) -> Sheet:
     """Every method on every data set."""
-    sizes, num_sets = ((64,), 2) if settings.quick else ((64, 128, 256), 20)
     sheet = Sheet(
         "table_1",
         "Table 1: inversion of synthetic matrices",
         f"n × n cosines of 16 frequencies of up to one period over half the domain, plus 3 I (the "
         f"paper's constants are lost); an even grid of {NUM_POINTS} points, {NUM_SAMPLES} of them "
-        f"samples, errors at the others; {num_sets} data sets, {_FEW_LARGE} at n = 256, {_FEW} for "
-        "slow methods; float32. "
+        f"samples, errors at the others; as many data sets as the column says, cut for time where "
+        "matrices are large or methods slow; float32. "
         "Milliseconds a matrix: median and quartiles over data sets. Methods that prepare (COI, "
         "hold, linear, spline, NeuMatC) show the time of a query; what comes before it, exact "
         "samples included, is training. Rivals as tuned by the sweep.",
     )
-    for n in sizes:
-        num_sets = num_sets if n < 256 else min(num_sets, _FEW_LARGE)
-        problems = [synthetic_inversion(n, seed) for seed in range(num_sets)]
-        few = min(num_sets, _FEW)
+    for problems in data_sets(synthetic_inversion, settings.quick):
         methods = [
             *fixed({"LU (NumPy)": NumPyLU()}),
-            *fixed({"LU (LAPACK, PyTorch)": LibraryLU()}, few),
-            *fixed(inverse_rivals(NUM_SAMPLES), few),
+            *fixed({"LU (LAPACK, PyTorch)": LibraryLU()}, _FEW),
+            *fixed(inverse_rivals(NUM_SAMPLES), _FEW),
             Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
-            Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, few),
+            Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, _FEW),
         ]
         sheet.rows += rows(problems, methods)
     return sheet

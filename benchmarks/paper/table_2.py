@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 from benchmarks.paper.methods import Method, fixed, rows
-from benchmarks.paper.problems import NUM_POINTS, NUM_SAMPLES, synthetic_svd
+from benchmarks.paper.problems import (
+    NUM_POINTS,
+    NUM_SAMPLES,
+    data_sets,
+    synthetic_svd,
+)
 from benchmarks.paper.published import published
 from benchmarks.paper.rivals import svd_rivals
 from benchmarks.paper.sheet import Settings, Sheet, main
@@ -13,33 +18,27 @@ from neumatc_mimo.solvers import Exact, LibrarySVD, NumPySVD
 RANK = 32
 NUM_TRIPLETS = 16
 _FEW = 3
-_FEW_LARGE = 8
 
 
 def run(settings: Settings) -> Sheet:
     """Every method on every data set."""
-    sizes, num_sets = ((64,), 2) if settings.quick else ((64, 128, 256), 20)
     sheet = Sheet(
         "table_2",
         "Table 2: SVD of synthetic matrices",
         f"n × n products of two factors of {NUM_TRIPLETS} columns, cosines of 8 frequencies of up "
         "to half a period over half the domain, columns decaying to a fiftieth; all "
-        f"{NUM_TRIPLETS} triplets are wanted, RelErr is that of U S Vᴴ. {num_sets} data sets, "
-        f"{_FEW_LARGE} at n = 256, {_FEW} for slow methods; "
-        f"{NUM_POINTS} points, {NUM_SAMPLES} samples, times and errors as in Table 1. The matrices "
-        "have no more triplets than are asked for, so randomised SVDs are exact here. The rows of "
+        f"{NUM_TRIPLETS} triplets are wanted, RelErr is that of U S Vᴴ. Data sets as the "
+        f"column says; {NUM_POINTS} points, {NUM_SAMPLES} samples, times and errors as in Table 1. "
+        "The matrices have no more triplets than are asked for, so randomised SVDs are exact here. The rows of "
         "eigh, A Aᴴ first, are our exact block.",
     )
-    for n in sizes:
-        num_sets = num_sets if n < 256 else min(num_sets, _FEW_LARGE)
-        problems = [synthetic_svd(n, seed, NUM_TRIPLETS) for seed in range(num_sets)]
-        few = min(num_sets, _FEW)
+    for problems in data_sets(synthetic_svd, settings.quick):
         methods = [
-            *fixed({"SVD (NumPy)": NumPySVD()}, few),
-            *fixed({"SVD (LAPACK, PyTorch)": LibrarySVD(), "eigh (PyTorch)": Exact()}, few),
-            *fixed(svd_rivals(NUM_SAMPLES), few),
+            *fixed({"SVD (NumPy)": NumPySVD()}, _FEW),
+            *fixed({"SVD (LAPACK, PyTorch)": LibrarySVD(), "eigh (PyTorch)": Exact()}, _FEW),
+            *fixed(svd_rivals(NUM_SAMPLES), _FEW),
             Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
-            Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, few),
+            Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, _FEW),
         ]
         sheet.rows += rows(problems, methods)
     return sheet

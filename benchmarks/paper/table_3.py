@@ -76,14 +76,10 @@ def _inversion(name: str, n: int) -> list[Row]:
         "NNI": NeuralNewton(steps=_NEWTON_STEPS),
         "COI": OperatorInterpolation(min(count, 40), sketch=2),
     }
-    rivals = {
-        key: own.get(key, solver)
-        for key, solver in inverse_rivals(count).items()
-        if key not in _SLOW[n]
-    }
+    rivals = inverse_rivals(count) | own
     methods = [
         *fixed({"LU (NumPy)": NumPyLU(), "LU (LAPACK, PyTorch)": LibraryLU()}),
-        *fixed(rivals),
+        *fixed(_fast(rivals, n)),
         *_mappings(given, (128, 256)),
     ]
     return rows([given], methods, f"{name}, inversion, {n}, cond {given.condition:.0f}")
@@ -103,16 +99,15 @@ def _svd(name: str, n: int) -> list[Row]:
     }
     methods = [
         *fixed(exact),
-        *fixed(
-            {
-                key: solver
-                for key, solver in svd_rivals(given.num_samples).items()
-                if key not in _SLOW[n]
-            }
-        ),
+        *fixed(_fast(svd_rivals(given.num_samples), n)),
         *_mappings(given, (32, 64)),
     ]
     return rows([given], methods, f"{name}, SVD, {n} × {2 * n}")
+
+
+def _fast(rivals: dict[str, Solver], n: int) -> dict[str, Solver]:
+    """Those that are run at a size."""
+    return {name: solver for name, solver in rivals.items() if name not in _SLOW[n]}
 
 
 def _mappings(given: Problem, ranks: tuple[int, ...]) -> list[Method]:

@@ -11,6 +11,7 @@ from benchmarks.paper.problems import (
     on_grid,
     problem,
     reconstruction_error,
+    spread_over,
 )
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.table_2 import NUM_TRIPLETS, RANK
@@ -27,16 +28,17 @@ def run(settings: Settings) -> Sheet:
         "table_5",
         f"Table 5: training and SVDs of {n} × {n} matrices, all counted",
         f"The family of Table 2, as many parameters as matrices, {NUM_SAMPLES} of them samples; "
-        f"{NUM_TRIPLETS} triplets of rank {RANK} along the parameter, float32, every matrix "
-        "computed, on a GPU where there is one. NumPy and LAPACK compute all n triplets, as there "
+        f"{NUM_TRIPLETS} triplets of rank {RANK} along the parameter, float32, on a GPU where "
+        "there is one. All matrices of the largest even grid with these samples are computed "
+        f"({', '.join(str(spread_over(batch)[1]) for batch in batches)}), times scaled to the "
+        "batch. NumPy and LAPACK compute all n triplets, as there "
         "are no others of them; eigh of A Aᴴ and the randomised SVD, exact on these matrices, "
         "show what a user who knows the rank would do.",
     )
     family = decaying_product(n, NUM_TRIPLETS, 0)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     for batch in batches:
-        between = (batch - 1) // (NUM_SAMPLES - 1)
-        count = between * (NUM_SAMPLES - 1) + 1
+        between, count = spread_over(batch)
         matrices = on_grid(family, count)
         given = on_device(
             problem(SVD(NUM_TRIPLETS), matrices, reconstruction_error, between=between), device

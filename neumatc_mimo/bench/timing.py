@@ -125,7 +125,7 @@ def block_times(
 
 
 def quartiles(
-    call: Callable[[], Any], *, seconds: float = 1.5, most: int = 50
+    call: Callable[[], Any], *, seconds: float = 1.5, most: int = 50, warm: bool = False
 ) -> tuple[float, float, float]:
     """Quartiles of the time of a call after one warm-up: of three runs, or as many as fit.
 
@@ -133,10 +133,12 @@ def quartiles(
 
     :param seconds: how long to go on after three runs
     :param most: runs at most
+    :param warm: whether a first call was made already
 
     :return: lower quartile, median, upper quartile, in seconds
     """
-    _once(call)
+    if not warm:
+        _once(call)
     runs = [_once(call) for _ in range(3)]
     more = min(most, int(seconds / median(runs))) - len(runs)
     low, middle, high = np.quantile(runs + [_once(call) for _ in range(more)], [0.25, 0.5, 0.75])
