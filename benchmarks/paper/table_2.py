@@ -29,8 +29,8 @@ def run(settings: Settings) -> Sheet:
         "to half a period over half the domain, columns decaying to a fiftieth; all "
         f"{NUM_TRIPLETS} triplets are wanted, RelErr is that of U S Vᴴ. Data sets as the "
         f"column says; {NUM_POINTS} points, {NUM_SAMPLES} samples, times and errors as in Table 1. "
-        "The matrices have no more triplets than are asked for, so randomised SVDs are exact here. The rows of "
-        "eigh, A Aᴴ first, are our exact block.",
+        "The matrices have no more triplets than are asked for, so randomised SVDs are exact here. "
+        "The rows of eigh, A Aᴴ first, are our exact block.",
     )
     for problems in data_sets(synthetic_svd, settings.quick):
         methods = [
