@@ -48,8 +48,9 @@ class Operation(ABC):
 
     name: ClassVar[str]
     component_names: ClassVar[tuple[str, ...]]
-    # What errors call the result.
+    # What errors call the result, and the named tuple that :meth:`answer` makes of components.
     title: ClassVar[str] = "result"
+    answer_type: ClassVar[Any] = None
     # Components that are Hermitian matrices, and those that are the same at every noise power.
     hermitian: ClassVar[tuple[str, ...]] = ()
     noise_free: ClassVar[tuple[str, ...]] = ()
@@ -144,7 +145,8 @@ class Operation(ABC):
         """
         del no
         check_no_rows(self.title, rows)
-        return _named(type(self).__name__, self.component_names)(*components)
+        kind = self.answer_type or _named(type(self).__name__, self.component_names)
+        return kind(*components)
 
     def results(self, answer: Any) -> tuple[Tensor, ...]:
         """The tensors of an answer that users query."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from neumatc_mimo.operations.base import (
     Components,
     SimilarityOperation,
-    check_no_rows,
     check_square,
     frobenius,
     identity,
@@ -40,6 +39,7 @@ class Cholesky(SimilarityOperation):
     """
 
     name: ClassVar[str] = "cholesky"
+    answer_type: ClassVar[Any] = CholeskyFactor
     title: ClassVar[str] = "Cholesky factor"
     component_names: ClassVar[tuple[str, ...]] = ("lower",)
     noise_free: ClassVar[tuple[str, ...]] = ("lower",)
@@ -95,13 +95,6 @@ class Cholesky(SimilarityOperation):
         """D A D^H = (D L D^H) (D L D^H)^H."""
         (lower,) = components
         return (factor[..., :, None] * lower * factor.conj()[..., None, :],)
-
-    def answer(
-        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
-    ) -> CholeskyFactor:
-        del no
-        check_no_rows(self.title, rows)
-        return CholeskyFactor(*components)
 
 
 def shape_defects(lower: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from neumatc_mimo.operations.base import (
     Components,
     SimilarityOperation,
-    check_no_rows,
     check_square,
     frobenius,
     positive,
@@ -66,6 +65,7 @@ class Eigen(EigenpairOperation):
     """
 
     name: ClassVar[str] = "eigen"
+    answer_type: ClassVar[Any] = Eigenpairs
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         check_square(self.title, num_rows, num_cols)
@@ -124,13 +124,6 @@ class Eigen(EigenpairOperation):
         # Columns that are not orthogonal turn by their neighbours' shares.
         overlap = (v.conj() * better).sum(-2)
         return values, better * unit(overlap.conj())[..., None, :]
-
-    def answer(
-        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
-    ) -> Eigenpairs:
-        del no
-        check_no_rows(self.title, rows)
-        return Eigenpairs(*components)
 
 
 def _defect(a: Tensor, components: Components) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from neumatc_mimo.operations.base import (
     Components,
     SimilarityOperation,
-    check_no_rows,
     check_square,
     frobenius,
     positive,
@@ -41,6 +40,7 @@ class MatrixExponential(SimilarityOperation):
     """
 
     name: ClassVar[str] = "matrix_exponential"
+    answer_type: ClassVar[Any] = Exponential
     title: ClassVar[str] = "matrix exponential"
     component_names: ClassVar[tuple[str, ...]] = ("e",)
     noise_free: ClassVar[tuple[str, ...]] = ("e",)
@@ -63,19 +63,7 @@ class MatrixExponential(SimilarityOperation):
         (exact,) = self.exact(a, no)
         return frobenius(components[0] - exact) / positive(frobenius(exact))
 
-    def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """The components as they are: there is no correction for less than e^A costs."""
-        del a, no
-        return components
-
     def _turned(self, components: Components, factor: Tensor) -> Components:
         """exp(D A D^H) = D e^A D^H."""
         (e,) = components
         return (factor[..., :, None] * e * factor.conj()[..., None, :],)
-
-    def answer(
-        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
-    ) -> Exponential:
-        del no
-        check_no_rows(self.title, rows)
-        return Exponential(*components)

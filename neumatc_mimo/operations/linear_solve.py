@@ -12,7 +12,6 @@ from torch import Tensor
 from neumatc_mimo.operations.base import (
     Components,
     Operation,
-    check_no_rows,
     check_square,
     positive,
     underivable,
@@ -44,6 +43,7 @@ class LinearSolve(Operation):
     """
 
     name: ClassVar[str] = "linear_solve"
+    answer_type: ClassVar[Any] = Solution
     title: ClassVar[str] = "solution for fixed right-hand sides"
     component_names: ClassVar[tuple[str, ...]] = ("x",)
     noise_free: ClassVar[tuple[str, ...]] = ("x",)
@@ -124,20 +124,9 @@ class LinearSolve(Operation):
             raise underivable(self.title, "D_L A D_R", "unless D_L is one factor for all rows")
         return ((left[..., :1] * right).conj()[..., :, None] * x,)
 
-    def permute(self, components: Components, order: Tensor) -> Components:
-        """Refused: the rows of B stay where they are."""
-        raise underivable(self.title, "A with its rows in another order")
-
     def settings(self) -> dict[str, Any]:
         imag = self.b.imag.tolist() if self.b.is_complex() else None
         return {"name": self.name, "b": self.b.real.tolist(), "imag": imag}
-
-    def answer(
-        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
-    ) -> Solution:
-        del no
-        check_no_rows(self.title, rows)
-        return Solution(*components)
 
     def _check(self, num_rows: int, num_cols: int) -> None:
         check_square(self.title, num_rows, num_cols)
