@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from neumatc_mimo.scenario.resources import scenarios_folder
 
@@ -57,6 +58,15 @@ def city(request: pytest.FixtureRequest) -> Path:
     if not root:
         pytest.skip("NEUMATC_DATA, the folder of the city scenarios, is not set")
     return Path(root) / request.param
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch on one thread: in small problems threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _toml(value: Any) -> str:

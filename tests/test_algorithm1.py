@@ -25,18 +25,11 @@ from neumatc_mimo.training.algorithm1 import (
 from neumatc_mimo.training.algorithm1 import _align_along_tree as align_along_tree
 from neumatc_mimo.training.algorithm1 import _spanning_tree as spanning_tree
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PLAIN: dict[str, Any] = {"projection": False, "learning_rate": 1e-2}
 HELD: dict[str, Any] = {"projection": True, "held": True}
 THROUGH: dict[str, Any] = {"projection": True, "held": False}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Tensors are so small that threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def generator(seed: int = 0) -> torch.Generator:

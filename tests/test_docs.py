@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
-from typing import Any
 
 import pytest
-import torch
 from docs_common import ROOT, blocks, run
 
 from neumatc_mimo.operations import _REGISTERED as REGISTERED
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PAGES = sorted((ROOT / "docs").glob("*.md"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Tensors are so small that threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -15,14 +15,7 @@ from neumatc_mimo.operations import Components, Inverse, Operation, PseudoInvers
 from neumatc_mimo.training.algorithm1 import Algorithm1Config, NeuMatC, train_algorithm1
 from neumatc_mimo.waves import Augmented, PlaneWaves
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Tensors are so small that threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -24,6 +24,8 @@ from neumatc_mimo.operations import _REGISTERED as REGISTERED
 from neumatc_mimo.operations import Components, Operation, Tolerance, make_operation
 from neumatc_mimo.training.algorithm1 import Algorithm1Config, train_algorithm1
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ITEMS, POINTS = 3, 5
 B = [[1.0, 2.0], [0.0, 1.0], [-1.0, 1.0], [2.0, 0.0]]
 
@@ -162,15 +164,6 @@ SUBJECTS = [
     for complex_valued in (False, True)
 ]
 every_operation = pytest.mark.parametrize("subject", SUBJECTS)
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Tensors are so small that threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def generator(seed: int = 0) -> torch.Generator:

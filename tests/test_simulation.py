@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -21,16 +20,9 @@ from neumatc_mimo.simulation import (
 )
 from neumatc_mimo.solvers.exact import Exact
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 _SMALL: dict[str, Any] = {"block_length": 240, "stride": 2, "num_ofdm_symbols": 2}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Problems this small take longest where threads wait for each other on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
