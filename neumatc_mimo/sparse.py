@@ -66,8 +66,7 @@ class AffineSystem:
         values = np.asarray(p, dtype=np.float64)
         solutions = np.empty((len(values), self.size))
         for x, one in zip(solutions, values, strict=True):
-            # The pattern is symmetric where diffusion is: minimum degree fills least there.
-            x[:] = splu(self.matrix(one).tocsc(), permc_spec="MMD_AT_PLUS_A").solve(self.b)
+            x[:] = solved(self.matrix(one), self.b)
         return solutions
 
     def residual(self, p: ArrayLike, x: ArrayLike) -> Array:
@@ -78,6 +77,12 @@ class AffineSystem:
         for part, weight in zip(self.parts, weights.T, strict=True):
             defect = defect + weight[:, None] * (part @ solutions.T).T
         return np.linalg.norm(defect, axis=1) / np.linalg.norm(self.b)
+
+
+def solved(matrix: Any, b: Array) -> Array:
+    """The solution of a sparse system by LU factorisation (SuperLU), [n]."""
+    # The pattern is symmetric where diffusion is: minimum degree fills least there.
+    return splu(matrix.tocsc(), permc_spec="MMD_AT_PLUS_A").solve(b)
 
 
 class AdvectionDiffusionReaction(AffineSystem):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.paper.channels import munich
-from benchmarks.paper.problems import generator
+from benchmarks.paper.problems import generator, reconstructed
 from benchmarks.paper.sheet import Row, Settings, Sheet, main
 from benchmarks.paper.trials import trial
 from benchmarks.paper.variants import (
@@ -90,7 +90,13 @@ def _svd(settings: Settings, gauge: str) -> Row:
     family = munich("single_user", 30, share=SHARE, real=False)
     config: Algorithm1Config = replace(default(settings), rank=40)
     found = [
-        trial(GAUGES[gauge], family, family.grid(NUM_SAMPLES), replace(config, seed=seed))
+        trial(
+            GAUGES[gauge],
+            family,
+            family.grid(NUM_SAMPLES),
+            replace(config, seed=seed),
+            reconstructed,
+        )
         for seed in range(num_seeds(settings))
     ]
     return row("SVD, gauge of the samples", gauge, found)

@@ -34,8 +34,7 @@ def sheet_of_decays(
         "of Tables 1 and 2; real channels: 64 users on 128 antennas (inversion), one user of 64 on "
         "128 antennas (SVD, four triplets, aligned), a point every 120 kHz.",
     )
-    titles = ["synthetic", "real channels"]
-    figure, axes = panels(2, titles)
+    figure, axes = panels(["synthetic", "real channels"])
     for ax, problems in zip(axes, (_synthetic(), _real(settings)), strict=True):
         for label, given in problems.items():
             for key, value in parts(given).items():

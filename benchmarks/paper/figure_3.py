@@ -28,7 +28,7 @@ def run(settings: Settings) -> Sheet:
         "V, Munich, as found": _turned(real.exact[2]),
         "V, Munich, aligned": real.operation.align(real.exact)[2],
     }
-    figure, axes = panels(len(found), list(found))
+    figure, axes = panels(list(found))
     for ax, (name, values) in zip(axes, found.items(), strict=True):
         entries = values[:, :3, 0].real
         ax.plot(torch.linspace(-1, 1, len(values)), entries, lw=1)

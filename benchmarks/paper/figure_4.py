@@ -44,7 +44,7 @@ def run(settings: Settings) -> Sheet:
 
 def picture(rows: list[Row], settings: Settings) -> str:
     """Both parts of the table, a panel each."""
-    figure, axes = panels(2, ["ms a matrix over its size", "ms over the number of matrices"])
+    figure, axes = panels(["ms a matrix over its size", "ms over the number of matrices"])
     for ax, key in zip(axes, ("n", "matrices"), strict=True):
         part = [row for row in rows if key in row]
         for name in list(part[0])[1:]:

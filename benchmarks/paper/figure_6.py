@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-
+from benchmarks.paper.pictures import panels, save
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.trials import Trial
 from benchmarks.paper.variants import DEFAULT, MEDIANS, TASK, row, trials
@@ -29,37 +23,32 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet("figure_6", "Figure 6: hyperparameters", f"{TASK} {MEDIANS}")
     # The default is a value of every axis: trained once.
     shared = trials(settings)
-    panels: dict[str, list[tuple[Any, list[Trial]]]] = {}
+    drawn: dict[str, list[tuple[Any, list[Trial]]]] = {}
     for name, (label, values) in AXES.items():
         chosen = [v for v in values if v == getattr(DEFAULT, name)]
         if settings.quick:
             values = (values[0], *chosen, values[-1])
-        panels[name] = [
+        drawn[name] = [
             (v, shared if v in chosen else trials(settings, **{name: v})) for v in values
         ]
-        sheet.rows += [row(label, v, found) for v, found in panels[name]]
-    sheet.pictures = ["figure_6.png"]
-    _draw(panels, settings.folder / sheet.pictures[0])
+        sheet.rows += [row(label, v, found) for v, found in drawn[name]]
+    sheet.pictures.append(_draw(drawn, settings))
     return sheet
 
 
-def _draw(panels: dict[str, list[tuple[Any, list[Trial]]]], file: Path) -> None:
+def _draw(drawn: dict[str, list[tuple[Any, list[Trial]]]], settings: Settings) -> str:
     """Medians as a line, the seeds as dots; all panels on one scale."""
-    figure, axes = plt.subplots(1, len(panels), figsize=(13, 3), sharey=True)
-    for axis, (name, points) in zip(axes, panels.items(), strict=True):
+    figure, axes = panels([AXES[name][0] for name in drawn], sharey=True)
+    for axis, points in zip(axes, drawn.values(), strict=True):
         places = range(len(points))
         for place, (_, found) in zip(places, points, strict=True):
             axis.plot([place] * len(found), [t.error for t in found], ".", color="0.6")
         middle = [sorted(t.error for t in found)[len(found) // 2] for _, found in points]
         axis.plot(places, middle, "-o")
         axis.set_xticks(places, [f"{value:g}" for value, _ in points])
-        axis.set_xlabel(AXES[name][0])
         axis.set_yscale("log")
-        axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("RelErr at unseen frequencies")
-    figure.tight_layout()
-    figure.savefig(file, dpi=120)
-    plt.close(figure)
+    return save(figure, settings, "figure_6")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
@@ -12,9 +13,11 @@ from matplotlib import pyplot as plt
 from benchmarks.paper.sheet import Settings
 
 
-def panels(count: int, titles: list[str]) -> tuple[Any, list[Any]]:
-    """A figure of panels side by side."""
-    figure, axes = plt.subplots(1, count, figsize=(4.4 * count, 3.6), squeeze=False)
+def panels(titles: Sequence[str], *, sharey: bool = False) -> tuple[Any, list[Any]]:
+    """A figure of panels side by side, one a title, on one scale if so asked."""
+    count = len(titles)
+    size = (4.4 * count, 3.6)
+    figure, axes = plt.subplots(1, count, figsize=size, squeeze=False, sharey=sharey)
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=10)
         ax.grid(True, which="major", alpha=0.3)

@@ -91,11 +91,13 @@ def reconstruction_error(answer: Any, given: Problem) -> Tensor:
     r""":math:`\lVert \hat U \hat S \hat V^H - A_L \rVert_F / \lVert A_L \rVert_F`, with A_L the
     exact sum of the L strongest triplets: what truncation leaves out is nobody's error.
     """
-    return relative_error(_product([c[0] for c in answer], given), _product(given.exact, given))
+    found = tuple(c[0].to(like.dtype) for c, like in zip(answer, given.exact, strict=True))
+    return relative_error(reconstructed(found), reconstructed(given.exact))
 
 
-def _product(triplets: Any, given: Problem) -> Tensor:
-    u, s, v = (c.to(like.dtype) for c, like in zip(triplets, given.exact, strict=True))
+def reconstructed(triplets: Components) -> Tensor:
+    """U S V^H of triplets [..., m, L], [..., L], [..., n, L]."""
+    u, s, v = triplets
     return (u * s[..., None, :]) @ v.mH
 
 

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix  # ilupp knows no arrays
-from scipy.sparse.linalg import gmres, splu
+from scipy.sparse.linalg import gmres
 
 from neumatc_mimo.solvers.gcro_dr import Recycled, gcro_dr
-from neumatc_mimo.sparse import AffineSystem
+from neumatc_mimo.sparse import AffineSystem, solved
 
 Array = NDArray[np.float64]
 
@@ -72,7 +72,7 @@ Krylov = Callable[[Systems, float], Solved]
 def direct(given: Systems) -> Solved:
     """A sparse LU factorisation each (SuperLU, minimum degree)."""
     started = time.perf_counter()
-    x = [splu(a.tocsc(), permc_spec="MMD_AT_PLUS_A").solve(given.system.b) for a in given.matrices]
+    x = [solved(a, given.system.b) for a in given.matrices]
     return Solved(np.stack(x), time.perf_counter() - started)
 
 

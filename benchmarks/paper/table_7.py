@@ -50,7 +50,7 @@ def run(settings: Settings) -> Sheet:
             methods = [
                 *fixed({subject.library: Pointwise(_numpy(subject.function), subject.cost)}),
                 *fixed({"PyTorch": Pointwise(subject.operation.exact, subject.cost)}),
-                Method("NeuMatC, closed form", lambda given, seed: (neumatc(RANK), None), RANK),
+                Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
                 *([mlp] if n <= _LARGEST else []),
             ]
             sheet.rows += rows(problems, methods, f"{subject.title}, {n}")

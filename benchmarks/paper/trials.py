@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from benchmarks.paper.measure import digits
 from neumatc_mimo.families import Family
 from neumatc_mimo.metrics import eckart_young, relative_error
-from neumatc_mimo.operations import SVD, Components, Operation
+from neumatc_mimo.operations import Components, Operation
 from neumatc_mimo.training.algorithm1 import Algorithm1Config, train_algorithm1
 
 NUM_TESTED = 400
@@ -41,13 +42,22 @@ class Trial:
     seconds: float
 
 
-def trial(operation: Operation, family: Family, samples: Tensor, config: Algorithm1Config) -> Trial:
-    """Train once; errors are taken on an even grid of the domain, in double precision."""
+def trial(
+    operation: Operation,
+    family: Family,
+    samples: Tensor,
+    config: Algorithm1Config,
+    result: Callable[[Components], Tensor] = itemgetter(0),
+) -> Trial:
+    """Train once; errors are taken on an even grid of the domain, in double precision.
+
+    :param result: what RelErr compares, of the components: the first one, or what they make up
+    """
     mapping, report = train_algorithm1(operation, family, samples, config)
     p = family.grid(NUM_TESTED)
     exact = operation.exact(family(p))
     found = tuple(f.to(e.dtype) for f, e in zip(mapping(p), exact, strict=True))
-    error = relative_error(_result(operation, found), _result(operation, exact))
+    error = relative_error(result(found), result(exact))
     # The gauge is the learned mapping's own: that of its samples, carried to every point.
     exact = operation.align_to(exact, found)
     parts = [
@@ -67,15 +77,6 @@ def median(values: Sequence[float]) -> str:
     """Median, least and largest of several seeds."""
     low, high = digits(min(values)), digits(max(values))
     return f"{digits(statistics.median(values))} [{low}, {high}]"
-
-
-def _result(operation: Operation, components: Components) -> Tensor:
-    """What the paper's RelErr compares: U S V^H of the triplets wanted, or the only component."""
-    if isinstance(operation, SVD):
-        u, s, v = components
-        return (u * s[..., None, :]) @ v.mH
-    (result,) = components
-    return result
 
 
 def _over_bound(found: Components, exact: Components, rank: int) -> float:
