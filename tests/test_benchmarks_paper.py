@@ -113,6 +113,7 @@ def test_spread_and_pool() -> None:
     assert found.per(2).median == found.median / 2
     pool = pooled([Spread(0, value, 9) for value in (1.0, 2.0, 3.0, 4.0, 5.0)])
     assert (pool.low, pool.median, pool.high) == (2.0, 3.0, 4.0)
+    assert pooled([Spread(0, 1, 9)]) == Spread(0, 1, 9)
 
 
 def test_rows_compare_with_the_first_method(small: Problem) -> None:

@@ -17,10 +17,10 @@ from benchmarks.paper.variants import (
     MEDIANS,
     NUM_SAMPLES,
     SHARE,
-    TASK,
     default,
     num_seeds,
     row,
+    task,
     trials,
 )
 from neumatc_mimo.operations import SVD, Components
@@ -67,7 +67,7 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "ablations",
         "Ablations",
-        f"{TASK} {MEDIANS} Times Eckart–Young: the error of all unseen points together over the "
+        f"{task(settings)} {MEDIANS} Times Eckart–Young: the error of all unseen points together over the "
         "smallest that any trunk of the rank can reach there; – where the results have no higher "
         "rank. Adam alone at 1e-2, its best rate of 3e-3, 1e-2, 2e-2, 3e-2 and 6e-2. Untrained: "
         "a random trunk, latent tensors by least squares. Gauge: the "

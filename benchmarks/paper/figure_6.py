@@ -7,7 +7,7 @@ from typing import Any
 from benchmarks.paper.pictures import panels, save
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.trials import Trial
-from benchmarks.paper.variants import DEFAULT, MEDIANS, TASK, row, trials
+from benchmarks.paper.variants import DEFAULT, MEDIANS, row, task, trials
 
 AXES: dict[str, tuple[str, tuple[Any, ...]]] = {
     "depth": ("hidden layers", (1, 2, 3, 4)),
@@ -20,7 +20,7 @@ AXES: dict[str, tuple[str, tuple[Any, ...]]] = {
 
 def run(settings: Settings) -> Sheet:
     """A panel and a few rows for every hyperparameter."""
-    sheet = Sheet("figure_6", "Figure 6: hyperparameters", f"{TASK} {MEDIANS}")
+    sheet = Sheet("figure_6", "Figure 6: hyperparameters", f"{task(settings)} {MEDIANS}")
     # The default is a value of every axis: trained once.
     shared = trials(settings)
     drawn: dict[str, list[tuple[Any, list[Trial]]]] = {}

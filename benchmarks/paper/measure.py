@@ -121,7 +121,9 @@ def spread(call: Callable[[], Any], *, seconds: float = 0.5, most: int = 9) -> S
 
 
 def pooled(spreads: list[Spread]) -> Spread:
-    """Quartiles of the medians of several data sets."""
+    """Quartiles of the medians of several data sets; of one, those of its own runs."""
+    if len(spreads) == 1:
+        return spreads[0]
     low, median, high = np.quantile([s.median for s in spreads], [0.25, 0.5, 0.75])
     return Spread(float(low), float(median), float(high))
 

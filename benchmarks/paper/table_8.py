@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.paper.sheet import Settings, Sheet, main
-from benchmarks.paper.variants import MEDIANS, TASK, row, trials
+from benchmarks.paper.variants import MEDIANS, row, task, trials
 
 ACTIVATIONS = ("sigmoid", "gelu", "relu", "tanh", "sine")
 
@@ -13,7 +13,7 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_8",
         "Table 8: activations",
-        f"{TASK} {MEDIANS} Only the sine has a frequency ω₀; the others see W x + b itself.",
+        f"{task(settings)} {MEDIANS} Only the sine has a frequency ω₀; the others see W x + b itself.",
     )
     sheet.rows = [
         row("activation", name, trials(settings, activation=name)) for name in ACTIVATIONS

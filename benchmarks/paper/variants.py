@@ -30,13 +30,6 @@ DEFAULT = Algorithm1Config(
     candidates=100,
 )
 
-TASK = (
-    f"Task: the inverse of H Hᵀ + σ² I for 8 users on 64 antennas, H the real part of Munich's "
-    f"ray-traced channels over {100 * SHARE:.0f} % of the band, σ² 20 dB below the mean row power; "
-    f"{NUM_SAMPLES} samples on an even grid. Default: {DEFAULT.depth} hidden layers of "
-    f"{DEFAULT.width}, rank {DEFAULT.rank}, ω₀ = {DEFAULT.omega0:g}, λ = {DEFAULT.lam:g}, sine, "
-    f"latent tensors projected out, {DEFAULT.steps} steps."
-)
 MEDIANS = "Seeds of the trunk: median [least, largest]."
 
 
@@ -54,6 +47,18 @@ def num_seeds(settings: Settings) -> int:
 def default(settings: Settings) -> Algorithm1Config:
     """The default setting; shorter where time is."""
     return replace(DEFAULT, steps=100, refine_every=50) if settings.quick else DEFAULT
+
+
+def task(settings: Settings) -> str:
+    """The setting, for captions."""
+    config = default(settings)
+    return (
+        f"Task: the inverse of H Hᵀ + σ² I for 8 users on 64 antennas, H the real part of Munich's "
+        f"ray-traced channels over {100 * SHARE:.0f} % of the band, σ² 20 dB below the mean row "
+        f"power; {NUM_SAMPLES} samples on an even grid. Default: {config.depth} hidden layers of "
+        f"{config.width}, rank {config.rank}, ω₀ = {config.omega0:g}, λ = {config.lam:g}, sine, "
+        f"latent tensors projected out, {config.steps} steps."
+    )
 
 
 def trials(settings: Settings, **changes: Any) -> list[Trial]:
