@@ -68,9 +68,9 @@ def run(settings: Settings) -> Sheet:
         "ablations",
         "Ablations",
         f"{task(settings)} {MEDIANS} Times Eckart–Young: the error of all unseen points together "
-        "over the smallest that any trunk of the rank can reach there; – where the results have no higher "
-        "rank. Adam alone at 1e-2, its best rate of 3e-3, 1e-2, 2e-2, 3e-2 and 6e-2. Untrained: "
-        "a random trunk, latent tensors by least squares. Gauge: the "
+        "over the smallest that any trunk of the rank can reach there; – where the results have "
+        "no higher rank. Adam alone at 1e-2, its best rate of 3e-3, 1e-2, 2e-2, 3e-2 and 6e-2. "
+        "Untrained: a random trunk, latent tensors by least squares. Gauge: the "
         f"2 strongest triplets of a Munich link of 4 x 64, complex, over {100 * SHARE:.0f} % of "
         "the band.",
     )
