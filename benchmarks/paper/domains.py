@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,7 +12,7 @@ from scipy.interpolate import NdBSpline, make_interp_spline
 from torch import Tensor
 
 from benchmarks.paper.flops import entries, flops
-from benchmarks.paper.problems import Problem, generator
+from benchmarks.paper.problems import Metric, Problem, generator
 from neumatc_mimo import load_scenario
 from neumatc_mimo.families import Family
 from neumatc_mimo.metrics import relative_error
@@ -38,9 +37,7 @@ def unseen_points(family: Family) -> Tensor:
     return family.uniform(NUM_TESTED, generator(99))
 
 
-def scattered(
-    operation: Operation, family: Family, metric: Callable[[Any, Problem], Tensor]
-) -> Problem:
+def scattered(operation: Operation, family: Family, metric: Metric) -> Problem:
     """A problem at the test points; frequencies are their numbers."""
     matrices = family(unseen_points(family))
     single = matrices.to(torch.complex64 if matrices.is_complex() else torch.float32)
@@ -55,11 +52,11 @@ def scattered(
     )
 
 
-def filter_error(answer: Any, given: Problem) -> Tensor:
+def filter_error(answer: Any, exact: Components) -> Tensor:
     """Relative error of the MMSE filter, the upper block of the pseudo-inverse."""
-    m, columns = given.shape
-    exact = given.exact[0][:, : columns - m]
-    return relative_error(answer.dense[0, :, : columns - m].to(exact.dtype), exact)
+    (w, *_) = exact
+    upper = slice(0, w.shape[-2] - w.shape[-1])
+    return relative_error(answer.dense[0, :, upper].to(w.dtype), w[:, upper])
 
 
 def multipath(seed: int, num_users: int = 4, num_antennas: int = 16, num_paths: int = 4) -> Family:

@@ -85,9 +85,11 @@ def measure(
     def start() -> Answers:
         return solver.start(problem.operation, problem.channels, None)
 
+    parts = [slice(i, min(i + size, num_points)) for i in range(0, num_points, size)]
+
     def ask(answers: Answers) -> None:
-        for first in range(0, num_points, size):
-            answers.tile(slice(first, min(first + size, num_points)))
+        for part in parts:
+            answers.tile(part)
 
     started = time.perf_counter()
     answers = start()
@@ -95,7 +97,8 @@ def measure(
         training = time.perf_counter() - started if solver.prepares else 0.0
     call: Callable[[], Any] = (lambda: ask(answers)) if solver.prepares else lambda: ask(start())
     time_of = spread(call, seconds=seconds, most=most).per(num_points)
-    error = problem.error(answers.tile(slice(0, num_points)))
+    # Of large matrices all answers at once, in double precision, are too much.
+    error = torch.cat([problem.error(answers.tile(part), part) for part in parts])
     return Measured(
         method,
         Spread(*(1e3 * value for value in (time_of.low, time_of.median, time_of.high))),

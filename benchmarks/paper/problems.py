@@ -23,6 +23,9 @@ _LARGEST_SVD = 512
 NUM_POINTS = _BETWEEN * (NUM_SAMPLES - 1) + 1  # an even grid; every fourth point is a sample
 
 
+Metric = Callable[[Any, Components], Tensor]
+
+
 @dataclass(frozen=True)
 class Problem:
     """One family on an even grid, in single precision, as every method gets it.
@@ -31,7 +34,7 @@ class Problem:
     :param channels: one item, [1, num_points, m, n]
     :param exact: components in double precision, [num_points, ...] each
     :param unseen: [num_points] bool, points that are no sample of any method
-    :param metric: answer and problem to errors [num_points]
+    :param metric: an answer, [1, b, ...], and the exact components there, [b, ...], to errors [b]
     :param condition: median condition number of the matrices, NaN for large ones
     """
 
@@ -39,7 +42,7 @@ class Problem:
     channels: Channels
     exact: Components
     unseen: Tensor
-    metric: Callable[[Any, Problem], Tensor]
+    metric: Metric
     condition: float
 
     @property
@@ -52,15 +55,15 @@ class Problem:
         """Rows and columns of a matrix."""
         return self.channels.a.shape[-2], self.channels.a.shape[-1]
 
-    def error(self, answer: Any) -> Tensor:
-        """RelErr at the unseen points."""
-        return self.metric(answer, self)[self.unseen]
+    def error(self, answer: Any, points: slice = slice(None)) -> Tensor:
+        """RelErr of an answer at those of its points that are unseen."""
+        return self.metric(answer, tuple(c[points] for c in self.exact))[self.unseen[points]]
 
 
 def problem(
     operation: Operation,
     matrices: Tensor,
-    metric: Callable[[Any, Problem], Tensor],
+    metric: Metric,
     *,
     between: int = _BETWEEN,
 ) -> Problem:
@@ -82,17 +85,17 @@ def problem(
     return Problem(operation, channels, operation.exact(matrices), unseen, metric, condition)
 
 
-def inverse_error(answer: Any, given: Problem) -> Tensor:
+def inverse_error(answer: Any, exact: Components) -> Tensor:
     r""":math:`\lVert \hat W - A^{-1} \rVert_F / \lVert A^{-1} \rVert_F`."""
-    return relative_error(answer[0][0].to(given.exact[0].dtype), given.exact[0])
+    return relative_error(answer[0][0].to(exact[0].dtype), exact[0])
 
 
-def reconstruction_error(answer: Any, given: Problem) -> Tensor:
+def reconstruction_error(answer: Any, exact: Components) -> Tensor:
     r""":math:`\lVert \hat U \hat S \hat V^H - A_L \rVert_F / \lVert A_L \rVert_F`, with A_L the
     exact sum of the L strongest triplets: what truncation leaves out is nobody's error.
     """
-    found = tuple(c[0].to(like.dtype) for c, like in zip(answer, given.exact, strict=True))
-    return relative_error(reconstructed(found), reconstructed(given.exact))
+    found = tuple(c[0].to(like.dtype) for c, like in zip(answer, exact, strict=True))
+    return relative_error(reconstructed(found), reconstructed(exact))
 
 
 def reconstructed(triplets: Components) -> Tensor:

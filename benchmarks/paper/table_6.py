@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
 
 from benchmarks.paper.domains import (
     NUM_TESTED,
@@ -18,7 +15,7 @@ from benchmarks.paper.domains import (
     scattered,
 )
 from benchmarks.paper.methods import Method, fixed, rows
-from benchmarks.paper.problems import Problem, generator, inverse_error
+from benchmarks.paper.problems import Metric, Problem, generator, inverse_error
 from benchmarks.paper.sheet import Settings, Sheet, main
 from neumatc_mimo.families import Family, FourierFamily
 from neumatc_mimo.operations import Inverse, Operation, PseudoInverse
@@ -70,7 +67,7 @@ class _Subject:
     title: str
     operation: Operation
     family: Callable[[int], Family]
-    metric: Callable[[Any, Problem], Tensor]
+    metric: Metric
     nums: tuple[int, ...]
     omega0: float
 

@@ -82,11 +82,11 @@ def _mlp(given: Problem, seed: int) -> tuple[Solver, float]:
     return published(given, RANK, seed)
 
 
-def worst_error(answer: Any, given: Problem) -> Tensor:
+def worst_error(answer: Any, exact: Components) -> Tensor:
     """Relative error of the worst component."""
     errors = [
-        relative_error(found[0].to(exact.dtype), exact, tuple(range(1, exact.ndim)))
-        for found, exact in zip(answer, given.exact, strict=True)
+        relative_error(found[0].to(e.dtype), e, tuple(range(1, e.ndim)))
+        for found, e in zip(answer, exact, strict=True)
     ]
     return torch.stack(errors).amax(0)
 
