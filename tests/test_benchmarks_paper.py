@@ -110,7 +110,7 @@ def test_measure(small: Problem) -> None:
 def test_spread_and_pool() -> None:
     found = spread(lambda: time.sleep(0.002), seconds=0.02, most=5)
     assert 0.002 <= found.low <= found.median <= found.high
-    assert found.per(2).median == found.median / 2
+    assert found.times(0.5).median == found.median / 2
     pool = pooled([Spread(0, value, 9) for value in (1.0, 2.0, 3.0, 4.0, 5.0)])
     assert (pool.low, pool.median, pool.high) == (2.0, 3.0, 4.0)
     assert pooled([Spread(0, 1, 9)]) == Spread(0, 1, 9)

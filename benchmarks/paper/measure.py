@@ -7,12 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from benchmarks.paper.flops import flops
 from benchmarks.paper.problems import Problem
-from neumatc_mimo.bench.timing import quartiles
+from neumatc_mimo.bench import timing
+from neumatc_mimo.bench.timing import Spread
 from neumatc_mimo.solvers import Answers, Solver
 
 # Bytes of an answer's tile: results that a caller works with next stay in the cache. But a tile
@@ -22,22 +22,6 @@ _TILE_LEAST = 8
 
 # Seconds from which a warm-up no longer tells.
 _LONG = 2.0
-
-
-@dataclass(frozen=True)
-class Spread:
-    """Median and quartiles of repeated runs."""
-
-    low: float
-    median: float
-    high: float
-
-    def __str__(self) -> str:
-        return f"{digits(self.median)} [{digits(self.low)}, {digits(self.high)}]"
-
-    def per(self, count: int) -> Spread:
-        """Of one of ``count`` equal parts."""
-        return Spread(self.low / count, self.median / count, self.high / count)
 
 
 @dataclass(frozen=True)
@@ -96,12 +80,12 @@ def measure(
     if training is None:
         training = time.perf_counter() - started if solver.prepares else 0.0
     call: Callable[[], Any] = (lambda: ask(answers)) if solver.prepares else lambda: ask(start())
-    time_of = spread(call, seconds=seconds, most=most).per(num_points)
+    time_of = spread(call, seconds=seconds, most=most).times(1e3 / num_points)
     # Of large matrices all answers at once, in double precision, are too much.
     error = torch.cat([problem.error(answers.tile(part), part) for part in parts])
     return Measured(
         method,
-        Spread(*(1e3 * value for value in (time_of.low, time_of.median, time_of.high))),
+        time_of,
         training,
         flops(solver, problem) / 1e9,
         float(error.mean()),
@@ -120,20 +104,14 @@ def spread(call: Callable[[], Any], *, seconds: float = 0.5, most: int = 9) -> S
     once = time.perf_counter() - started
     if most < 4 or once > _LONG:
         return Spread(once, once, once)
-    return Spread(*quartiles(call, seconds=seconds, most=most, warm=True))
+    return timing.spread(call, seconds=seconds, most=most, warm=True)
 
 
 def pooled(spreads: list[Spread]) -> Spread:
     """Quartiles of the medians of several data sets; of one, those of its own runs."""
     if len(spreads) == 1:
         return spreads[0]
-    low, median, high = np.quantile([s.median for s in spreads], [0.25, 0.5, 0.75])
-    return Spread(float(low), float(median), float(high))
-
-
-def digits(value: float) -> str:
-    """Two or three significant digits."""
-    return f"{value:.3g}"
+    return Spread.of([s.median for s in spreads])
 
 
 def mean(values: list[float]) -> float:

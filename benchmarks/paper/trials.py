@@ -11,7 +11,6 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from benchmarks.paper.measure import digits
 from neumatc_mimo.families import Family
 from neumatc_mimo.metrics import eckart_young, relative_error
 from neumatc_mimo.operations import Components, Operation
@@ -75,8 +74,7 @@ def trial(
 
 def median(values: Sequence[float]) -> str:
     """Median, least and largest of several seeds."""
-    low, high = digits(min(values)), digits(max(values))
-    return f"{digits(statistics.median(values))} [{low}, {high}]"
+    return f"{statistics.median(values):.3g} [{min(values):.3g}, {max(values):.3g}]"
 
 
 def _over_bound(found: Components, exact: Components, rank: int) -> float:

@@ -1,185 +1,146 @@
-"""Times of Sionna's blocks, ours, and the limit that no filter block can beat."""
+"""How long calls take side by side, and how much memory one needs."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from statistics import median
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid, RZFPrecoder
-from torch import Tensor
+from torch.profiler import ProfilerActivity, profile
+from torch.utils.benchmark import Timer
 
-from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
-from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.solvers.exact import Exact
+Call = Callable[[], Any]
 
-_NO_DB = -20.0
+# A call that takes longer is not repeated more often than asked for at least.
+_LONG = 2.0
 
 
 @dataclass(frozen=True)
-class BlockTime:
-    """Time of one block on one slot, in seconds: median and quartiles over repeated calls.
+class Spread:
+    """Median and quartiles of repeated runs, in seconds unless told otherwise."""
 
-    Ratios are those of the medians, of the others' time to it, and of its time to the limit.
-    """
+    low: float
+    median: float
+    high: float
 
-    task: str
-    block: str
-    seconds: float
-    lower_quartile: float
-    upper_quartile: float
-    times_sionna: float
-    times_exact: float
-    over_limit: float
+    def __str__(self) -> str:
+        return f"{self.median:.3g} [{self.low:.3g}, {self.high:.3g}]"
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        """Of repeated runs."""
+        low, median, high = np.quantile(values, [0.25, 0.5, 0.75])
+        return cls(float(low), float(median), float(high))
+
+    def times(self, factor: float) -> Spread:
+        """In another unit, or of equal parts."""
+        return Spread(self.low * factor, self.median * factor, self.high * factor)
 
 
-@torch.no_grad()
-def block_times(
-    links: LinkSet,
-    solver: Any | None = None,
+def side_by_side(
+    calls: Mapping[str, Call],
     *,
-    link: int = 0,
-    num_ofdm_symbols: int = 14,
-    seed: int = 0,
+    seconds: float = 1.5,
+    least: int = 3,
+    most: int = 50,
+    device: str = "cpu",
     progress: Callable[[str], None] | None = None,
-) -> list[BlockTime]:
-    """Time zero forcing and MMSE on one slot of a link, the channel in memory and unrecognised.
+) -> dict[str, Spread]:
+    """Time calls by turns, so that a change of the machine's load meets all of them.
 
-    :param links: Links of several users
-    :param solver: A solver to time beside Sionna's and our exact blocks; blocks get no ``links``
-    :param link: Index of the link
-    :param num_ofdm_symbols: OFDM symbols of the slot
-    :param seed: Seed of the symbols
-    :param progress: Called with what is timed next
+    A call is warm when it counts: a first one allocates and plans, Sionna's equalizer takes twice
+    its usual time in it. Then each runs once a round: as many rounds as fit into ``seconds``,
+    spread evenly over those of the call that has most.
+
+    :param calls: by name
+    :param seconds: of each call
+    :param least: runs of a call at least, or one where it takes over two seconds
+    :param most: runs of a call at most
+    :param device: on a GPU CUDA events tell the time
+    :param progress: called with the name of each call at its first run
     """
-    num_users, num_antennas = links.num_rows, links.num_cols
-    device = str(links.device)
-    generator = torch.Generator(device).manual_seed(seed)
-    grid = (num_ofdm_symbols, links.fft_size)
-    # Sionna's layout, all OFDM symbols in memory, as a simulation hands it over.
-    h = links.channel(links.grid_frequencies(), [link]).permute(0, 2, 3, 1)
-    h = h[..., None, :].expand(1, num_users, num_antennas, *grid).contiguous()
-    x = _symbols((1, 1, num_users, *grid), generator, device)
-    y = _symbols((1, 1, num_antennas, *grid), generator, device)
-    down, up = h[:, :, None, None], h.transpose(1, 2).contiguous()[:, None, :, :, None]
-    no = torch.tensor(10 ** (_NO_DB / 10), device=device)
-    zero = torch.zeros((), device=device)
-    w = (h[0, :, :, 0].permute(2, 1, 0).conj() / num_antennas).contiguous()
-
-    def grids(num_tx: int, streams: int, association: Any) -> tuple[Any, Any]:
-        resource_grid = ResourceGrid(
-            num_ofdm_symbols=grid[0],
-            fft_size=grid[1],
-            subcarrier_spacing=links.subcarrier_spacing,
-            num_tx=num_tx,
-            num_streams_per_tx=streams,
-            device=device,
-        )
-        return resource_grid, StreamManagement(association, streams)
-
-    downlink = grids(1, num_users, np.ones([num_users, 1]))
-    uplink = grids(num_users, 1, np.ones([1, num_users]))
-    solvers: dict[str, Any] = {"exact": Exact()} | ({"queried": solver} if solver else {})
-    results = []
-    for task, sionna, limit, ours in (
-        (
-            "zero forcing",
-            _call(RZFPrecoder(*downlink, device=device), x, down),
-            lambda: _apply(w, x[0, 0]),
-            {
-                n: _call(ZFPrecoder(*downlink, s, device=device), x, down)
-                for n, s in solvers.items()
-            },
-        ),
-        (
-            "MMSE",
-            _call(LMMSEEqualizer(*uplink, device=device), y, up, zero, no),
-            lambda: _apply(w.mT.contiguous(), y[0, 0]),
-            {
-                n: _call(MMSEEqualizer(*uplink, s, device=device), y, up, zero, no)
-                for n, s in solvers.items()
-            },
-        ),
-    ):
-        calls = {"limit (known filter)": limit, **ours, "Sionna": sionna}
-        seconds = {}
+    clock = _events if torch.device(device).type == "cuda" else _timer
+    wanted = {}
+    runs: dict[str, list[float]] = {}
+    for name, call in calls.items():
+        if progress is not None:
+            progress(name)
+        if clock is _events:
+            call()
+        once = clock(call)
+        runs[name] = [once]
+        wanted[name] = min(most, max(1 if once > _LONG else least, int(seconds / once)))
+    rounds = max(wanted.values())
+    for number in range(rounds):
         for name, call in calls.items():
-            if progress is not None:
-                progress(f"{task}: {name}")
-            seconds[name] = quartiles(call)
-        medians = {name: middle for name, (_, middle, _) in seconds.items()}
-        floor = medians["limit (known filter)"]
-        results += [
-            BlockTime(task, n, s, low, high, medians["Sionna"] / s, medians["exact"] / s, s / floor)
-            for n, (low, s, high) in reversed(seconds.items())
-        ]
-    return results
+            if math.floor((number + 1) * wanted[name] / rounds) > len(runs[name]):
+                runs[name].append(clock(call))
+    return {name: Spread.of(values) for name, values in runs.items()}
 
 
-def quartiles(
-    call: Callable[[], Any], *, seconds: float = 1.5, most: int = 50, warm: bool = False
-) -> tuple[float, float, float]:
-    """Quartiles of the time of a call after one warm-up: of three runs, or as many as fit.
+def spread(call: Call, *, seconds: float = 1.5, most: int = 50, warm: bool = False) -> Spread:
+    """Time of one call, after a warm-up: of three runs, or as many as fit into ``seconds``.
 
-    A first call allocates and plans; Sionna's equalizer takes twice its usual time in it.
-
-    :param seconds: how long to go on after three runs
     :param most: runs at most
     :param warm: whether a first call was made already
-
-    :return: lower quartile, median, upper quartile, in seconds
     """
     if not warm:
-        _once(call)
-    runs = [_once(call) for _ in range(3)]
-    more = min(most, int(seconds / median(runs))) - len(runs)
-    low, middle, high = np.quantile(runs + [_once(call) for _ in range(more)], [0.25, 0.5, 0.75])
-    return float(low), float(middle), float(high)
+        call()
+    runs = [_timer(call) for _ in range(3)]
+    more = min(most, int(seconds / float(np.median(runs)))) - len(runs)
+    return Spread.of(runs + [_timer(call) for _ in range(more)])
 
 
-def _once(call: Callable[[], Any]) -> float:
-    _synchronize()
-    start = time.perf_counter()
+def peak_bytes(call: Call, device: str = "cpu") -> int:
+    """Most bytes that a warm call holds at once beside what it was given, its result included."""
+    if torch.device(device).type == "cuda":
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        call()
+        return torch.cuda.max_memory_allocated(device) - before
+    with _silent(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as run:
+        result = call()
+    del result
+    held, most = 0, 0
+    events = (e for e in run.profiler.kineto_results.events() if e.name() == "[memory]")
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without what the profiler's library announces of itself on the process's standard error."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _timer(call: Call) -> float:
+    """Seconds of one run, after another one from which the timer learns how long it lasts."""
+    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+    return float(timer.blocked_autorange(min_run_time=1e-3).median)
+
+
+def _events(call: Call) -> float:
+    """Seconds of one run on a GPU, from CUDA events."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    torch.cuda.synchronize()
+    begin.record()
     call()
-    _synchronize()
-    return time.perf_counter() - start
-
-
-def _synchronize() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def _call(block: Any, *arguments: Any) -> Callable[[], Any]:
-    return lambda: block(*arguments)
-
-
-def _apply(w: Tensor, x: Tensor, size: int = 252) -> Tensor:
-    """Apply known filters from and to Sionna's layout: copies, product and copy, tile by tile.
-
-    As our blocks do: a tile is copied into the cache as it lies and transposed there, and its size
-    is no power of two.
-
-    :param w: [fft_size, m, n]
-    :param x: [n, num_ofdm_symbols, fft_size]
-
-    :return: [m, num_ofdm_symbols, fft_size]
-    """
-    out = torch.empty((w.shape[1], *x.shape[1:]), dtype=x.dtype, device=x.device)
-    for i in range(0, x.shape[-1], size):
-        tile = slice(i, i + size)
-        part = w[tile] @ x[..., tile].contiguous().permute(2, 0, 1).contiguous()
-        out[..., tile] = part.permute(1, 2, 0)
-    return out
-
-
-def _symbols(shape: tuple[int, ...], generator: torch.Generator, device: str) -> Tensor:
-    return torch.randn(shape, dtype=torch.complex64, generator=generator, device=device)
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1e3
