@@ -17,8 +17,9 @@ from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
 
-# Subcarriers at which a channel is checked to be finite and constant over the OFDM symbols.
-_NUM_PROBES = 16
+# Runs of neighbouring subcarriers, and their length, at which a channel is checked to be finite and
+# constant over the OFDM symbols: a line of the cache holds eight of them.
+_NUM_RUNS, _RUN = 2, 8
 
 
 class SolverBlock(Block):
@@ -83,6 +84,7 @@ class SolverBlock(Block):
             "_frequencies", (index - fft_size // 2) * float(resource_grid.subcarrier_spacing)
         )
         self.register_buffer("_effective_ind", effective.to(self.device))
+        self.register_buffer("_effective_frequencies", self._frequencies[self._effective_ind])
         self._runs = _runs(effective.tolist())
 
     def __repr__(self) -> str:
@@ -111,7 +113,7 @@ class SolverBlock(Block):
             h = h[..., :1, :]
         if is_traced():
             return h.shape[-2] == 1 if self._time_varying is None else not self._time_varying
-        probes = h[..., :: max(h.shape[-1] // _NUM_PROBES, 1)].contiguous()
+        probes = _probes(h)
         _check_finite(probes, probes.sum())
         if h.shape[-2] == 1 or self._time_varying is not None:
             return h.shape[-2] == 1 or not self._time_varying
@@ -167,6 +169,15 @@ class SolverBlock(Block):
                 f"links has the entry {int(links.min())}, an index or -1 for unknown is needed."
             )
         return links.to(torch.int64)
+
+
+def _probes(h: Tensor) -> Tensor:
+    """h [..., num_subcarriers] at 16 subcarriers of the whole band, or at all if there are few."""
+    num = h.shape[-1]
+    if num <= 2 * _NUM_RUNS * _RUN:
+        return h.contiguous()
+    starts = [(number + 1) * num // (_NUM_RUNS + 1) for number in range(_NUM_RUNS)]
+    return torch.cat([h[..., start : start + _RUN] for start in starts], dim=-1)
 
 
 def check_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:

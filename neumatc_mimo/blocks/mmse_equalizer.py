@@ -169,8 +169,7 @@ class MMSEEqualizer(Receiver):
         no = variance.expand(a.shape[0], -1)
         no = no[:, 0] if no.shape[1] == 1 else no
         cuts = [effective for effective, _ in self._runs]
-        frequencies = self._frequencies[self._effective_ind]
-        yield from self._answers(self._operation, a, no, links, frequencies, cuts)
+        yield from self._answers(self._operation, a, no, links, self._effective_frequencies, cuts)
 
     def _whitened_filters(
         self, h: Tensor, variance: Tensor, rx: int

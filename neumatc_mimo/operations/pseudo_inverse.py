@@ -17,6 +17,7 @@ from neumatc_mimo.operations.base import (
     frobenius,
     identity,
 )
+from neumatc_mimo.operations.definite_inverse import definite_inverse
 
 
 class Filter(NamedTuple):
@@ -126,11 +127,13 @@ class PseudoInverse(Operation):
         return (num_cols, num_rows), (num_rows, num_rows)
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
-        return a.mH @ _gram_inverse(a, 0.0), _gram_inverse(a, no)
+        adjoint = _adjoint(a)
+        return adjoint @ _gram_inverse(a, adjoint, 0.0), _gram_inverse(a, adjoint, no)
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Filter:
-        x = _gram_inverse(a, no)
-        return Filter(a.mH, x, None, no, x)
+        adjoint = _adjoint(a)
+        x = _gram_inverse(a, adjoint, no)
+        return Filter(adjoint, x, None, no, x)
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
@@ -243,15 +246,16 @@ class PseudoInverse(Operation):
         return no is None
 
 
-def _gram_inverse(a: Tensor, no: Tensor | float) -> Tensor:
-    gram = a @ a.mH
+def _gram_inverse(a: Tensor, adjoint: Tensor, no: Tensor | float) -> Tensor:
+    gram = a @ adjoint
     if isinstance(no, Tensor) or no:
         gram = gram + batched(no, a) * identity(gram)
-    # A singular matrix gives NaN, itself only: no device sync to report it, and the inversion on a
-    # CPU would raise for the whole batch.
-    factor, info = torch.linalg.cholesky_ex(gram, check_errors=False)
-    factor = factor.masked_fill((info != 0)[..., None, None], torch.nan)
-    return torch.cholesky_inverse(factor)
+    return definite_inverse(gram)
+
+
+def _adjoint(a: Tensor) -> Tensor:
+    """A^H, conjugated once: a product with a lazy conjugate makes a copy each time."""
+    return a.conj().resolve_conj().mT
 
 
 def _regularised(gram: Tensor, x: Tensor, no: Tensor | float) -> Tensor:

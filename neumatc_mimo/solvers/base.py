@@ -101,19 +101,22 @@ class ExactAnswers(Answers):
         return a
 
 
-def tiles(a: Tensor, size: int = 252) -> list[slice]:
+# Entries of a tile's matrices: large enough that the many small steps on a tile cost little, small
+# enough that its products stay in a CPU's last cache, or fill a GPU.
+_TILE_ENTRIES = {"cpu": 2**19, "cuda": 2**22}
+
+
+def tiles(a: Tensor) -> list[slice]:
     """Slices that cover the subcarriers of a [num_items, num_frequencies, ...].
 
-    On a CPU a tile holds about ``size`` matrices, so that it stays in the second-level cache, but
-    never so few subcarriers that copies break up into single cache lines. The size is no power of
-    two: rows of 256 subcarriers would fall into the same cache sets. Elsewhere a tile holds
-    some 2^22 entries: enough to fill a GPU, little beside the channel itself.
+    A tile has a multiple of 84 subcarriers, or of 42 where matrices are large: it falls into equal
+    groups of many sizes, as tables of local units need, and is no power of two, whose rows would
+    all meet in the same sets of the cache.
     """
-    num_items, num_subcarriers = a.shape[:2]
-    if a.device.type == "cpu":
-        step = max(size // max(num_items, 1), 32)
-    else:
-        step = max(2**22 // max(a[:, :1].numel(), 1), 32)
+    num_subcarriers = a.shape[1]
+    entries = _TILE_ENTRIES.get(a.device.type, 2**22)
+    step = entries // max(a[:, :1].numel(), 1)
+    step = max(step // 84 * 84, 42)
     return [slice(i, min(i + step, num_subcarriers)) for i in range(0, num_subcarriers, step)]
 
 

@@ -1,0 +1,50 @@
+"""Inverses of many small positive definite matrices."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+# Where elimination over the whole batch beats LAPACK, which takes one matrix after the other on one
+# core: 5 times at 8 x 8, even at 16 x 16 (2 cores). Few matrices do not pay its many steps.
+_LARGEST, _FEWEST = 16, 256
+# Matrices that are eliminated together: so many of 8 x 8 stay in a core's cache.
+_ENTRIES = 2**18
+
+
+def definite_inverse(a: Tensor) -> Tensor:
+    r"""Inverses of Hermitian positive definite matrices A [..., m, m]; NaN for any other.
+
+    Small matrices by Gauss-Jordan elimination, m steps that each divide a row by its pivot and
+    take it from all other rows, over the batch as the innermost dimension: definite matrices need
+    no pivoting (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., Section 14.4).
+    Larger or few ones by Cholesky factorisation. A matrix that is not positive definite becomes NaN
+    by itself, without a look at the device.
+    """
+    m = a.shape[-1]
+    flat = a.reshape(-1, m, m)
+    if m > _LARGEST or len(flat) < _FEWEST:
+        factor, info = torch.linalg.cholesky_ex(a, check_errors=False)
+        factor = factor.masked_fill((info != 0)[..., None, None], torch.nan)
+        return torch.cholesky_inverse(factor)
+    inverse = torch.empty_like(flat)
+    for some, into in zip(*(x.split(_ENTRIES // m**2) for x in (flat, inverse)), strict=True):
+        into.copy_(_eliminated(some.permute(1, 2, 0).contiguous()).permute(2, 0, 1))
+    return inverse.view(a.shape)
+
+
+def _eliminated(a: Tensor) -> Tensor:
+    """Inverses of A [m, m, N], in place."""
+    pivots = []
+    for k in range(len(a)):
+        pivots.append(a[k, k].real.clone())
+        factor = pivots[-1].reciprocal()
+        row = a[k] * factor
+        row[k] = factor
+        column = a[:, k].clone()
+        column[k] = 0
+        a[:, k] = 0
+        a.addcmul_(column[:, None], row[None], value=-1)
+        a[k] = row
+    definite = (torch.stack(pivots) > 0).all(0)
+    return a.masked_fill_(~definite, torch.nan)
