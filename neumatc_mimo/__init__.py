@@ -6,23 +6,27 @@ from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.operations import (
     QR,
     SVD,
+    WMMSE,
     Cholesky,
     Eigen,
     HermitianEigen,
     Inverse,
     LinearSolve,
     MatrixExponential,
+    MaxMin,
     Operation,
     PseudoInverse,
     Tolerance,
 )
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.solvers import Exact, Solver, Spline
+from neumatc_mimo.solvers import Cached, Exact, Solver, Spline
 from neumatc_mimo.training.scenario import train
 
 __all__ = [
     "QR",
     "SVD",
+    "WMMSE",
+    "Cached",
     "Cholesky",
     "Eigen",
     "Exact",
@@ -31,6 +35,7 @@ __all__ = [
     "LinearSolve",
     "LinkSet",
     "MatrixExponential",
+    "MaxMin",
     "Operation",
     "PseudoInverse",
     "Scenario",

@@ -88,23 +88,25 @@ class CompactMapping:
         low, high = self.band
         return (frequencies.to(torch.float64) - (low + high) / 2) / ((high - low) / 2)
 
-    def at_noise(self, no: Tensor) -> Components:
+    def at_noise(self, no: Tensor) -> Latents:
         """Latent tensors with noise powers folded in.
 
         :param no: [num_links], or [num_links, P] for P noise powers at once
 
-        :return: [num_links, rank, *shape], or [num_links, rank, P or 1, *shape]
+        :return: of components [num_links, rank, *shape], or [num_links, rank, P or 1, *shape]
         """
         weights = self.noise.weights(no)
         # Without noise the first node is the answer: nothing to fold.
         plain = no.ndim == 1 and not is_traced() and not bool(no.any())
-        return tuple(
-            layout.unpack(
-                (c if no.ndim > 1 else c[:, :, 0])
-                if c.shape[2] == 1 or plain
-                else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
+        return Latents.of(
+            tuple(
+                layout.unpack(
+                    (c if no.ndim > 1 else c[:, :, 0])
+                    if c.shape[2] == 1 or plain
+                    else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
+                )
+                for c, layout in zip(self.latents, self.layouts, strict=True)
             )
-            for c, layout in zip(self.latents, self.layouts, strict=True)
         )
 
     def __call__(self, frequencies: Tensor, no: Tensor) -> Components:
@@ -112,13 +114,20 @@ class CompactMapping:
         table = self.trunk.table(self.coordinate(frequencies))
         return self.evaluate(table, slice(0, len(frequencies)), self.at_noise(no))
 
-    def evaluate(self, table: Table, points: slice, folded: Components) -> Components:
+    def evaluate(self, table: Table, points: slice, folded: Latents) -> Components:
         """Components at some points of the trunk's table, from latent tensors at one noise power.
 
         :return: [num_links, b, ...] each
         """
-        functions, basis = self.trunk.read(table, points)
-        return tuple(_contract(basis, latent[:, functions]) for latent in folded)
+        windows = table.windows(points) if self.trunk.readout is None else None
+        if windows is None:
+            functions, basis = self.trunk.read(table, points)
+            return folded.split(basis @ folded.rows[:, functions])
+        num_links, _, size = folded.rows.shape
+        product = folded.rows.new_empty(num_links, *windows.values.shape[:2], size)
+        for rows, into in zip(folded.rows, product, strict=True):
+            torch.bmm(windows.values, windows.of(rows), out=into)
+        return folded.split(product.flatten(1, 2))
 
     def select(self, links: Tensor) -> CompactMapping:
         """The mapping of some links, in the order given; a view where they are consecutive."""
@@ -158,6 +167,42 @@ class CompactMapping:
             trunk = Trunk(trunk.units, torch.cat(readouts))
         latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
         return replace(parts[0], trunk=trunk, latents=latents)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latent tensors of all components side by side, so that one product evaluates all of them.
+
+    :param rows: [num_links, rank, n] real; a complex entry is a pair, interleaved
+    :param parts: shape of each component, and whether it is complex
+    """
+
+    rows: Tensor
+    parts: tuple[tuple[tuple[int, ...], bool], ...]
+
+    @classmethod
+    def of(cls, components: Components) -> Latents:
+        """From components [num_links, rank, *shape]."""
+        rows = []
+        for c in components:
+            flat = (torch.view_as_real(c) if c.is_complex() else c).flatten(2)
+            # Pairs start at even places.
+            rows.append(torch.nn.functional.pad(flat, (0, 1)) if flat.shape[2] % 2 else flat)
+        parts = tuple((tuple(c.shape[2:]), c.is_complex()) for c in components)
+        return cls(torch.cat(rows, dim=2) if len(rows) > 1 else rows[0], parts)
+
+    def split(self, product: Tensor) -> Components:
+        """The components [..., *shape] that rows [..., n] hold; views."""
+        components, start = [], 0
+        for shape, is_complex in self.parts:
+            size = math.prod(shape) * (2 if is_complex else 1)
+            part = product[..., start : start + size]
+            start += size + size % 2
+            if is_complex:
+                components.append(torch.view_as_complex(part.unflatten(-1, (*shape, 2))))
+            else:
+                components.append(part.unflatten(-1, shape))
+        return tuple(components)
 
 
 @dataclass(frozen=True)
@@ -202,12 +247,3 @@ class Layout:
             return matrix
         lower, upper = matrix.tril(), matrix.triu(1)
         return torch.complex(lower + lower.tril(-1).mT, upper - upper.mT)
-
-
-def _contract(basis: Tensor, latent: Tensor) -> Tensor:
-    """Real basis [num_links or 1, b, w] times a latent tensor [num_links, w, *shape]."""
-    shape = latent.shape[2:]
-    if not latent.is_complex():
-        return (basis @ latent.flatten(2)).unflatten(-1, shape)
-    rows = basis @ torch.view_as_real(latent).flatten(2)
-    return torch.view_as_complex(rows.unflatten(-1, (*shape, 2)))

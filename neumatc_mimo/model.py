@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -17,17 +18,24 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from neumatc_mimo import certified
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
+from neumatc_mimo.memo import Memo
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.recognition import Recognised, probe_subcarriers, recognise
+from neumatc_mimo.recognition import Recognised, Reference, probe_subcarriers, recognise
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+
+T = TypeVar("T")
+
+# Latent tensors at a noise power are kept for the next call of so few links.
+_FEW_LINKS = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,8 @@ class OperationModel:
     :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
+    :param memo: what the next call of a block would compute again, by its kind: trunk values on a
+        grid, latent tensors at a noise power, channels at the probes
     """
 
     operation: Operation
@@ -53,6 +63,9 @@ class OperationModel:
     unseen: Tensor
     tolerance: Tolerance
     training: dict[str, Any]
+    memo: defaultdict[str, Memo] = field(
+        default_factory=lambda: defaultdict(lambda: Memo(2)), compare=False, repr=False
+    )
 
     def components(self, frequencies: Tensor, links: Tensor, no: Tensor) -> Components:
         """Certified components of the aligned links [l] at frequencies [F] in Hz, noise powers [l].
@@ -314,7 +327,10 @@ class ModelAnswers(Answers):
             return
         links = found.links[self._known]
         # Rows of the given channel over those of the aligned link.
-        self._rows = found.rows(frequencies, self._known)
+        delay, gain = found.delay[self._known], found.gain[self._known]
+        self._rows = self._kept(
+            "rows", (frequencies, delay, gain), lambda: found.rows(frequencies, self._known)
+        )
         order = found.order[self._known]
         in_order = torch.arange(order.shape[1], device=order.device)
         self._order = None if not trusted or bool((order == in_order).all()) else order
@@ -325,11 +341,23 @@ class ModelAnswers(Answers):
             power = channels.no[self._known] / found.gain[self._known, 0].abs().square()
             self._noise = power[:, None].to(channels.a.real.dtype)
         self._mapping = model.mapping.select(links)
-        self._folded = self._mapping.at_noise(power)
-        self._x = model.mapping.coordinate(frequencies)
-        self._table = model.mapping.trunk.table(self._x)
+        if len(links) > _FEW_LINKS:
+            self._folded = self._mapping.at_noise(power)
+        else:
+            self._folded = self._kept(
+                "folded", (links, power), lambda: self._mapping.at_noise(power)
+            )
+        self._table = self._kept(
+            "table",
+            (frequencies,),
+            lambda: model.mapping.trunk.table(model.mapping.coordinate(frequencies)),
+        )
         if certify == "link":
             self._repair(links)
+
+    def _kept(self, kind: str, arguments: tuple[Any, ...], make: Callable[[], T]) -> T:
+        """What an earlier call with these arguments made; a trace makes it anew."""
+        return make() if is_traced() else self._model.memo[kind](arguments, make)
 
     def tile(self, subcarriers: slice) -> Any:
         operation, rest = self._model.operation, self._rest
@@ -378,22 +406,20 @@ class ModelAnswers(Answers):
     def _repair(self, links: Tensor) -> None:
         """Correct and replace, once per call, what the certificate of the training tells to."""
         model, frequencies = self._model, self._frequencies
-        index, on_grid = model.grid_index(frequencies)
-        low, high = model.links.band
-        margin = model.links.subcarrier_spacing / 2
-        if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
-            _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
-        patched = model.patches[links][:, index] & on_grid
-        corrected = model.corrected[links][:, index] & on_grid
-        exactly = patched | ~on_grid
+        corrected, patched, exactly, where = self._kept(
+            "repairs", (frequencies, links), lambda: _repairs(model, frequencies, links)
+        )
         self.counts.corrected = int(corrected.sum())
         self.counts.patched = int(patched.sum())
         self.counts.exact = int(exactly.sum()) - self.counts.patched
         self.counts.queried = exactly.numel() - int((exactly | corrected).sum())
-        where = (exactly | corrected).any(0).nonzero()[:, 0]
         self._repaired_at = where
         if len(where):
-            table = self._mapping.trunk.table(self._x[where])
+            table = self._kept(
+                "repaired",
+                (frequencies, links),
+                lambda: model.mapping.trunk.table(model.mapping.coordinate(frequencies[where])),
+            )
             self._repaired = certified.repair(
                 model.operation,
                 self._aligned(where),
@@ -423,7 +449,11 @@ class ModelAnswers(Answers):
             order = torch.arange(num_rows, device=links.device).expand(num_items, -1)
             delay = model.links.row_delays[links]
             return Recognised(links, order, torch.ones_like(delay).to(torch.complex128), delay)
-        probes = probe_subcarriers(channels.a.shape[1]).to(channels.a.device)
+        probes = self._kept(
+            "probes",
+            (channels.a.shape[1], str(channels.a.device)),
+            lambda: probe_subcarriers(channels.a.shape[1]).to(channels.a.device),
+        )
         frequencies = self._frequencies[probes]
         if channels.links is not None and bool((channels.links >= model.links.num_links).any()):
             raise ValueError(
@@ -431,13 +461,19 @@ class ModelAnswers(Answers):
                 f"{model.links.num_links - 1}."
             )
         dtype = channels.a.dtype
-        found = recognise(
-            channels.a[:, probes],
-            frequencies,
-            model.links,
-            model.links.channel(frequencies, aligned=True).to(dtype),
-            channels.links,
-            any_gain=model.operation.free_gains(channels.no),
+        reference = self._kept(
+            "reference",
+            (self._frequencies, dtype),
+            lambda: Reference.of(model.links.channel(frequencies, aligned=True).to(dtype)),
+        )
+        a, any_gain = channels.a[:, probes], model.operation.free_gains(channels.no)
+        # Channels that are bit by bit those of an earlier call are the links that they were then.
+        found = self._kept(
+            "recognised",
+            (a, self._frequencies, channels.links, any_gain),
+            lambda: recognise(
+                a, frequencies, model.links, reference, channels.links, any_gain=any_gain
+            ),
         )
         if channels.no is not None:
             power = channels.no.to(found.gain.real) / found.gain.abs()[:, 0].square()
@@ -448,6 +484,23 @@ class ModelAnswers(Answers):
                 torch.where(inside, found.links, -1), found.order, found.gain, found.delay
             )
         return found
+
+
+def _repairs(
+    model: OperationModel, frequencies: Tensor, links: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Subcarriers [num_links, F] that take a correction, are patched and are computed exactly, and
+    the indices of all that are one of these for any link.
+    """
+    index, on_grid = model.grid_index(frequencies)
+    low, high = model.links.band
+    margin = model.links.subcarrier_spacing / 2
+    if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
+        _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
+    patched = model.patches[links][:, index] & on_grid
+    corrected = model.corrected[links][:, index] & on_grid
+    exactly = patched | ~on_grid
+    return corrected, patched, exactly, (exactly | corrected).any(0).nonzero()[:, 0]
 
 
 _warned: set[str] = set()

@@ -19,18 +19,23 @@ class NoiseAxis:
 
     :param lowest: no_min, linear
     :param highest: upper end, linear
-    :param num_nodes: nodes; one node stands for an operation without noise
+    :param num_nodes: nodes; a single one is the power ``highest``, and nothing along it
     """
 
     lowest: float
     highest: float
     num_nodes: int
 
+    @classmethod
+    def at(cls, power: float) -> NoiseAxis:
+        """One noise power; zero for an operation without noise."""
+        return cls(power, power, 1)
+
     @property
     def nodes(self) -> Tensor:
-        """Noise powers of the nodes, [num_nodes], float64, the first exactly 0."""
+        """Noise powers of the nodes, [num_nodes], float64; of several the first is exactly 0."""
         if self.num_nodes == 1:
-            return torch.zeros(1, dtype=torch.float64)
+            return torch.tensor([self.highest], dtype=torch.float64)
         low, high = self._ends
         powers = torch.exp(low + (self._abscissae + 1) / 2 * (high - low)) - self.lowest
         powers[0], powers[-1] = 0.0, self.highest
@@ -53,9 +58,12 @@ class NoiseAxis:
         return torch.where(hit.any(-1, keepdim=True), hit.to(torch.float64), weights)
 
     def contains(self, no: Tensor) -> Tensor:
-        """Where powers lie within the axis (1e-6 relative slack at the upper end)."""
+        """Where powers lie within the axis (1e-6 relative slack at the upper end).
+
+        On an axis of one power it is that power, to 1e-3, or none given.
+        """
         if self.num_nodes == 1:
-            return torch.ones_like(no, dtype=torch.bool)
+            return (no == 0) | ((no - self.highest).abs() <= 1e-3 * self.highest)
         return (no >= 0) & (no <= self.highest * (1 + 1e-6))
 
     @property
@@ -66,18 +74,3 @@ class NoiseAxis:
     def _abscissae(self) -> Tensor:
         order = torch.arange(self.num_nodes, dtype=torch.float64)
         return -torch.cos(math.pi * order / (self.num_nodes - 1))
-
-
-class FixedNoise(NoiseAxis):
-    """One noise power, and nothing along it.
-
-    :param power: linear
-    """
-
-    def __init__(self, power: float) -> None:
-        super().__init__(power, power, 1)
-
-    @property
-    def nodes(self) -> Tensor:
-        """The power, [1], float64."""
-        return torch.tensor([self.highest], dtype=torch.float64)

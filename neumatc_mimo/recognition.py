@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -39,6 +40,26 @@ class Recognised:
         return (wave * self.gain[items][:, None]).to(torch.complex64)
 
 
+class Reference(NamedTuple):
+    """What channels are compared with.
+
+    :param channels: [num_links, num_probes, K, M] aligned channels of the links at the probes
+    :param adjoint: the same, [num_probes, M, num_links * K] conjugated
+    :param norm: of each row over all probes, [num_links, K]
+    """
+
+    channels: Tensor
+    adjoint: Tensor
+    norm: Tensor
+
+    @classmethod
+    def of(cls, channels: Tensor) -> Reference:
+        """From the channels."""
+        flat = channels.permute(1, 0, 2, 3).flatten(1, 2)
+        norm = torch.view_as_real(channels).square().sum((1, 3, 4)).sqrt()
+        return cls(channels, flat.conj().resolve_conj().mT, norm)
+
+
 def probe_subcarriers(num_frequencies: int) -> Tensor:
     """Indices of the probes: spread over the grid, plus neighbours that make delays unique."""
     spread = torch.linspace(0, num_frequencies - 1, _NUM_PROBES // 2).round().long()
@@ -52,7 +73,7 @@ def recognise(
     a: Tensor,
     frequencies: Tensor,
     links: LinkSet,
-    reference: Tensor,
+    reference: Reference,
     candidates: Tensor | None,
     *,
     any_gain: bool,
@@ -62,31 +83,29 @@ def recognise(
     :param a: [num_items, num_probes, K, M] channels at the probes
     :param frequencies: [num_probes] Hz, float64
     :param links: the trained links (row delays are tried first)
-    :param reference: [num_links, num_probes, K, M] aligned channels of the links at the probes
+    :param reference: the aligned channels of the links at the probes
     :param candidates: [num_items] links that the caller names (-1: unknown), or None
     :param any_gain: whether rows may have different gains (plain inverse) or must share one
     """
     num_items, _, num_rows, _ = a.shape
     device = a.device
     # [items, probes, K, 1] against [links, probes, K', M]: inner products <reference, given>.
-    flat = reference.permute(1, 0, 2, 3).flatten(1, 2)  # [P, L * K', M]
-    inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ flat.mH  # [P, items * K, L * K']
+    inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ reference.adjoint  # [P, items * K, L * K']
     inner = inner.unflatten(2, (-1, num_rows)).unflatten(1, (num_items, num_rows))
     given = a.abs().square().sum((1, 3)).sqrt()  # [items, K]
-    known = reference.abs().square().sum((1, 3)).sqrt()  # [L, K']
     # Magnitudes leave out phase and delay; 1 where rows agree.
-    likeness = inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / known
+    likeness = inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / reference.norm
     best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
     chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
     pick = torch.arange(num_items, device=device)
     order = likeness[pick, :, chosen].argmax(-1)  # [items, K]
     proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
 
-    rows = reference[chosen].gather(
+    rows = reference.channels[chosen].gather(
         2, order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3])
     )
     products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
-    weight = rows.abs().square().sum((1, 3)).to(torch.float64)  # [items, K]
+    weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()  # [items, K]
     own = links.row_delays[chosen].gather(1, order)
     delay = _delays(products, frequencies, own)
     wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
@@ -111,12 +130,18 @@ def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:
         wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
         return (products * wave).sum(-1).abs() / power.clamp_min(1e-300)
 
-    delay = own
-    for other in (torch.zeros_like(own), _searched(products, frequencies)):
+    def certain(delay: Tensor) -> bool:
         # Noise of single precision leaves the score below one by 1e-10 and less.
-        if bool((score(delay) > 1 - 1e-7).all()):
-            break
-        delay = torch.where(score(other) > score(delay), other, delay)
+        return bool((score(delay) > 1 - 1e-7).all())
+
+    def better(delay: Tensor, other: Tensor) -> Tensor:
+        return torch.where(score(other) > score(delay), other, delay)
+
+    delay = own
+    if not certain(delay):
+        delay = better(delay, torch.zeros_like(own))
+    if not certain(delay):
+        delay = better(delay, _searched(products, frequencies))
     return delay
 
 

@@ -85,11 +85,11 @@ def test_demo_with_exact_blocks_writes_the_report_and_report_draws_it_again(
     arguments = ["demo", str(file), "--exact-only", "--points", "2", "--max-calls", "1"]
     result = _RUNNER.invoke(app, [*arguments, "--stride", "1", "--batch-size", "4"])
     assert result.exit_code == 0, result.output
-    assert "zero forcing: exact" in result.stdout
+    assert "ZFPrecoder: exact" in result.stdout
     names = {"summary.json", "error_curves.png", "map.png", "singular_values.png"}
     assert {file.name for file in (tmp_path / "report").iterdir()} == names
     summary = json.loads((tmp_path / "report" / "summary.json").read_text())
-    assert {row["block"] for row in summary["block_times"]} > {"Sionna", "exact"}
+    assert {row["way"] for row in summary["block_times"]} > {"Sionna", "exact", "limit"}
     result = _RUNNER.invoke(app, ["report", "report", "--json"])
     assert result.exit_code == 0, result.output
     assert {Path(file).name for file in json.loads(result.stdout)} == names

@@ -142,7 +142,8 @@ def test_at_a_node_only_its_own_latent_tensor_counts() -> None:
     whole = mapping(SplineUnits(20), False)
     for node, power in enumerate(whole.noise.nodes):
         folded = whole.at_noise(power.expand(LINKS))
-        for latent, layout, part in zip(whole.latents, LAYOUTS, folded, strict=True):
+        parts = folded.split(folded.rows)
+        for latent, layout, part in zip(whole.latents, LAYOUTS, parts, strict=True):
             own = latent[:, :, min(node, latent.shape[2] - 1)]
             assert torch.equal(part, layout.unpack(own))
 

@@ -15,7 +15,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import PseudoInverse
 from neumatc_mimo.operations.pseudo_inverse import Filter
-from neumatc_mimo.recognition import probe_subcarriers, recognise
+from neumatc_mimo.recognition import Reference, probe_subcarriers, recognise
 from neumatc_mimo.scenario.resources import scenarios_folder
 from neumatc_mimo.solvers import Channels, Counts
 
@@ -308,7 +308,7 @@ def test_almost_the_same_link_is_not_recognised(
     wave = torch.exp(-2j * torch.pi * change * links.carrier_frequency / 299792458.0)
     moved = nm.LinkSet(**(vars(links) | {"coefficients": links.coefficients * wave}))
     probes = links.grid_frequencies()[probe_subcarriers(512)]
-    reference = links.channel(probes, aligned=True)
+    reference = Reference.of(links.channel(probes, aligned=True))
     found = recognise(moved.channel(probes), probes, links, reference, None, any_gain=True)
     same = recognise(links.channel(probes), probes, links, reference, None, any_gain=True)
     assert found.links.tolist() == [-1, -1, -1]

@@ -75,6 +75,48 @@ def numpy_qr(a: Any) -> Any:
     return q * turn[..., None, :], r / turn[..., :, None]
 
 
+def numpy_wmmse(a: Any, no: float, num_iterations: int) -> Any:
+    """Shi et al. (2011) as published, n x n systems, the noise scaled with the power."""
+    m, n = a.shape[-2:]
+    v = adjoint(a) @ np.linalg.inv(a @ adjoint(a) + no * np.eye(m))
+    v = v / np.linalg.norm(v, axis=-2, keepdims=True)
+    for _ in range(num_iterations):
+        image = a @ v
+        noise = no * (abs(v) ** 2).sum((-2, -1)) / m
+        own = np.diagonal(image, axis1=-2, axis2=-1)
+        u = own / ((abs(image) ** 2).sum(-1) + noise[..., None])
+        w = 1 / (1 - (u.conj() * own).real)
+        d = w * abs(u) ** 2
+        mu = no * d.sum(-1) / m
+        system = adjoint(a) @ (d[..., None] * a) + mu[..., None, None] * np.eye(n)
+        v = np.linalg.solve(system, adjoint(a) * (u * w)[..., None, :])
+    power = (abs(v) ** 2).sum((-2, -1), keepdims=True)
+    return (v * np.sqrt(m / power),)
+
+
+def numpy_max_min(a: Any, no: float, num_iterations: int) -> Any:
+    """Schubert and Boche (2004) with n x n systems, a user's own power left out of them."""
+    m, n = a.shape[-2:]
+    q = np.ones(a.shape[:-1])
+    eye = np.eye(n)
+    w = np.empty_like(adjoint(a))
+    for _ in range(num_iterations):
+        for k in range(m):
+            others = q * (np.arange(m) != k)
+            w[..., k] = np.linalg.solve(
+                no * eye + adjoint(a) @ (others[..., None] * a), a[..., k, :, None].conj()
+            )[..., 0]
+        q = 1 / np.diagonal(a @ w, axis1=-2, axis2=-1).real
+        level = m / q.sum(-1, keepdims=True)
+        q = q * level
+    w = w / np.linalg.norm(w, axis=-2, keepdims=True)
+    gains = abs(a @ w) ** 2
+    own = np.diagonal(gains, axis1=-2, axis2=-1)
+    system = -level[..., None] * gains + (1 + level[..., None]) * (own[..., None] * np.eye(m))
+    p = np.linalg.solve(system, level[..., None] * no * np.ones((m, 1)))[..., 0]
+    return (w * np.sqrt(p)[..., None, :],)
+
+
 @dataclass(frozen=True)
 class Case:
     """An operation, the matrices it is for and NumPy's result, up to the gauge.
@@ -98,6 +140,9 @@ def linear(name: str, kind: str, reference: Callable[[Any], Any], **arguments: A
     return Case(name, kind, reference, arguments, quadratic=False)
 
 
+# Noise that lets the iteration converge to the last digit.
+NOISY = {"no": 3.0, "num_iterations": 1000}
+
 CASES = [
     Case("pseudo_inverse", "wide", lambda a: (np.linalg.pinv(a), np.linalg.inv(a @ adjoint(a)))),
     Case("inverse", "square", lambda a: (np.linalg.inv(a),)),
@@ -109,6 +154,8 @@ CASES = [
     Case("cholesky", "definite", lambda a: (np.linalg.cholesky(a),)),
     linear("matrix_exponential", "square", lambda a: (scipy.linalg.expm(a),)),
     linear("linear_solve", "square", lambda a: (np.linalg.solve(a, np.array(B)),), b=B),
+    linear("wmmse", "wide", lambda a: numpy_wmmse(a, **NOISY), **NOISY),
+    linear("max_min", "wide", lambda a: numpy_max_min(a, **NOISY), **NOISY),
     Case("scattering", "square", lambda a: (2 * a @ np.linalg.inv(a + EYE) - EYE,)),
 ]
 EYE = np.eye(4)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import collapse
-from neumatc_mimo.blocks.precoder import Precoder
-from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.blocks.precoder import Precoder, check_rows, noise_of_transmitters
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 
 
@@ -25,7 +23,7 @@ class ZFPrecoder(Precoder):
 
     precodes the streams. :math:`\mathbf{V}` comes from the ``solver``, once per distinct channel:
     a channel that is constant over the OFDM symbols is handled once. That it is constant is told
-    from a zero stride or from bitwise equality at 16 spread subcarriers; ``time_varying=True``
+    from a zero stride or from bitwise equality at 16 subcarriers; ``time_varying=True``
     skips the check.
 
     :param resource_grid: ResourceGrid to be used
@@ -91,7 +89,7 @@ class ZFPrecoder(Precoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, self._regularization(alpha, h), links)
+        return self._precode(x, h, noise_of_transmitters("alpha", alpha, h), links)
 
     def _apply(self, answer: Filter, x: Tensor) -> Tensor:
         return _unit_columns(answer).apply(x)
@@ -101,34 +99,7 @@ class ZFPrecoder(Precoder):
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         super()._check(x, h)
-        num_rows = self._num_rx_per_tx * h.shape[2]
-        if num_rows != self._num_streams_per_tx:
-            raise ValueError(
-                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of "
-                f"a transmitter's channel, its {self._num_streams_per_tx} streams need as many."
-            )
-
-    def _regularization(self, alpha: float | Tensor, h: Tensor) -> Tensor | None:
-        """Noise power [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1]; None for zero."""
-        if isinstance(alpha, float | int) and alpha == 0:
-            return None
-        alpha = torch.as_tensor(alpha, dtype=self.dtype, device=self.device)
-        if not is_traced():
-            if not bool((alpha >= 0).all()):
-                raise ValueError("alpha has negative entries or NaN, it is a noise power.")
-            if not bool(alpha.any()):
-                return None
-        shape = (h.shape[0], h.shape[3], *h.shape[5:])
-        if alpha.shape == shape[:1] and shape[0] not in (1, shape[3]):
-            alpha = alpha[:, None, None, None]
-        try:
-            alpha = alpha.broadcast_to(shape)
-        except RuntimeError:
-            raise ValueError(
-                f"alpha has the shape {list(alpha.shape)}, [batch_size] or one that can be "
-                f"broadcast to {list(shape)} is needed."
-            ) from None
-        return collapse(collapse(alpha, 3), 2)
+        check_rows(self._num_rx_per_tx, self._num_streams_per_tx, h)
 
 
 def _unit_columns(answer: Filter) -> Filter:

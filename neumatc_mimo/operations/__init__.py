@@ -9,9 +9,12 @@ from neumatc_mimo.operations.exponential import Exponential, MatrixExponential
 from neumatc_mimo.operations.hermitian_eigen import HermitianEigen, HermitianEigenpairs
 from neumatc_mimo.operations.inverse import Inverse, InverseMatrix
 from neumatc_mimo.operations.linear_solve import LinearSolve, Solution
+from neumatc_mimo.operations.max_min import MaxMin
+from neumatc_mimo.operations.precoding import Precoding
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.operations.qr import QR, QRFactors
 from neumatc_mimo.operations.svd import SVD, Triplets
+from neumatc_mimo.operations.wmmse import WMMSE
 
 # A new operation is a new file and one entry here.
 _REGISTERED: dict[str, type[Operation]] = {
@@ -26,6 +29,8 @@ _REGISTERED: dict[str, type[Operation]] = {
         Cholesky,
         MatrixExponential,
         LinearSolve,
+        WMMSE,
+        MaxMin,
     )
 }
 
@@ -45,6 +50,7 @@ def make_operation(settings: dict[str, Any]) -> Operation:
 __all__ = [
     "QR",
     "SVD",
+    "WMMSE",
     "Certificate",
     "Cholesky",
     "CholeskyFactor",
@@ -59,7 +65,9 @@ __all__ = [
     "InverseMatrix",
     "LinearSolve",
     "MatrixExponential",
+    "MaxMin",
     "Operation",
+    "Precoding",
     "PseudoInverse",
     "QRFactors",
     "Solution",

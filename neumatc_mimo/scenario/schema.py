@@ -87,12 +87,17 @@ class GridConfig(_Section):
 
 
 class MultiUserConfig(_Section):
-    """Links of one base station and a group of single-antenna users."""
+    """Links of one base station and a group of single-antenna users.
+
+    ``wmmse_db`` is the noise power of the WMMSE precoder's model, in dB relative to unit mean
+    channel power; without it there is none.
+    """
 
     users_per_link: PositiveInt = 8
     num_links: PositiveInt = 32
     max_condition: Annotated[float, Field(ge=1.0)] = 1e4
     noise_db: _Range = (-40.0, 0.0)
+    wmmse_db: Annotated[float, Field(ge=-100.0, le=100.0)] | None = None
     row_scaling: _RowScaling = "unit"
 
     @model_validator(mode="after")
@@ -127,7 +132,8 @@ class ModelConfig(_Section):
     """How the models of the scenario are trained; every key is optional.
 
     ``rank`` and ``svd_rank`` are the ranks of the two trunks; without them a trunk keeps all of its
-    ``width`` units and needs no readout.
+    units and needs no readout. Splines are ``width`` at least, so many that their knots lie on
+    subcarriers.
     """
 
     trunk: Literal["spline", "sine"] = "spline"

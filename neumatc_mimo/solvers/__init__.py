@@ -1,6 +1,7 @@
 """Solvers: ways to get an operation's result, behind one interface."""
 
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.cached import Cached
 from neumatc_mimo.solvers.dft import DFT
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.solvers.gcro_dr import GCRODR
@@ -21,7 +22,8 @@ from neumatc_mimo.solvers.trained import Trained
 from neumatc_mimo.solvers.zhang_inverse import ZhangInverse
 from neumatc_mimo.solvers.zhang_svd import ZhangSVD
 
-# A new solver is a new file and one entry here. (Trained models are solvers, too.)
+# A new solver is a new file and one entry here. (Trained models are solvers, too,
+# and so is a cache around another solver.)
 SOLVERS: dict[str, type[Solver]] = {
     "exact": Exact,
     "numpy_lu": NumPyLU,
@@ -48,6 +50,7 @@ __all__ = [
     "GCRODR",
     "SOLVERS",
     "Answers",
+    "Cached",
     "Channels",
     "Counts",
     "Exact",

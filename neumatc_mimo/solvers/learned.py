@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.mapping import CompactMapping
-from neumatc_mimo.noise import FixedNoise, NoiseAxis
+from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
 from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive
@@ -96,8 +96,7 @@ class Learned(Estimating):
             del links
             return channels.a[item, torch.searchsorted(frequencies, chosen)][None].to(wide)
 
-        no = 0.0 if channels.no is None else float(channels.no[item])
-        noise = FixedNoise(no) if no else NoiseAxis(1.0, 1.0, 1)
+        noise = NoiseAxis.at(0.0 if channels.no is None else float(channels.no[item]))
         num_samples = min(self.num_samples, len(frequencies))
         units = self.trunk_units(len(frequencies))
         config = FitConfig(

@@ -149,7 +149,7 @@ def learn_solutions(
     full = (latent[0] @ torch.from_numpy(basis).mT).float()
     mapping = CompactMapping(
         Trunk(config.units, None if readout is None else readout.float()),
-        NoiseAxis(1.0, 1.0, 1),
+        NoiseAxis.at(0.0),
         (full[None, :, None],),
         (Layout((system.size,), "real"),),
         system.domain,

@@ -107,7 +107,7 @@ def fit(
     nodes = problem.noise.nodes
     points, sampled_points = config.points(len(frequencies))
     supervised = sampled_points.expand(len(links), -1).clone()
-    band = (frequencies[0].item(), frequencies[-1].item())
+    band = config.units.band(frequencies)
     low, high = band
     hidden = config.units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
     penalty = config.units.penalty()

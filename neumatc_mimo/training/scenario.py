@@ -23,7 +23,7 @@ from torch import Tensor
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import OperationModel, ScenarioModel, pack_model, unpack_model
 from neumatc_mimo.noise import NoiseAxis
-from neumatc_mimo.operations import SVD, Operation, PseudoInverse, Tolerance
+from neumatc_mimo.operations import SVD, WMMSE, Operation, PseudoInverse, Tolerance
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
@@ -86,16 +86,22 @@ def _jobs(
         assert many.noise_db is not None
         low, high = (10 ** (db / 10) for db in many.noise_db)
         axis = NoiseAxis(low, high, config.noise_nodes)
-        yield PseudoInverse(), many, axis, _settings(config, config.rank)
+        yield PseudoInverse(), many, axis, _settings(config, many.fft_size, config.rank)
+        section = scenario.config.multi_user
+        if section is not None and section.wmmse_db is not None:
+            no = 10 ** (section.wmmse_db / 10)
+            yield WMMSE(no), many, NoiseAxis.at(no), _settings(config, many.fft_size, config.rank)
     if one is not None:
         assert one.num_streams is not None
-        axis = NoiseAxis(1.0, 1.0, 1)
-        yield SVD(one.num_streams), one, axis, _settings(config, config.svd_rank)
+        axis = NoiseAxis.at(0.0)
+        yield SVD(one.num_streams), one, axis, _settings(config, one.fft_size, config.svd_rank)
 
 
-def _settings(config: ModelConfig, rank: int | None) -> FitConfig:
-    units: Units = (SplineUnits if config.trunk == "spline" else SineUnits)(config.width)
-    rank = min(rank or config.width, config.width)
+def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
+    units: Units = SineUnits(config.width)
+    if config.trunk == "spline":
+        units = SplineUnits.on_grid(num_points, config.width)
+    rank = min(rank or units.width, units.width)
     return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
 
 
@@ -179,8 +185,8 @@ def _certified(
             mended = operation.certificate(at, fixed, powers, tolerance).ok.all(-1)
             fixed_failed[:, part] = failed.masked_scatter(failed, ~mended)
         few = unseen[part].nonzero()[::8, 0]
-        exact = operation.exact(a[:, few].to(torch.complex128), 0.0)
-        answer = mapping(frequencies[part][few], torch.zeros(links.num_links))
+        exact = operation.exact(a[:, few].to(torch.complex128), nodes[0])
+        answer = mapping(frequencies[part][few], nodes[:1].expand(links.num_links))
         exact = operation.align_to(
             exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True))
         )
@@ -203,12 +209,14 @@ def _relative(answer: Tensor, exact: Tensor) -> Tensor:
 
 
 def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
-    """Error of a random trunk of the same rank whose latent tensors alone are fitted, at no = 0.
+    """Error of a random trunk of the same rank whose latent tensors alone are fitted.
 
     Its delays are drawn with the spread that our prior gives the units, its phases uniformly; the
     latent tensors are the ridge solution for the same number of exact samples, all components
-    together, and the error is that of the first one in the gauge of the fit.
+    together at the lowest noise power, and the error is that of the first one in the gauge of the
+    fit.
     """
+    lowest = problem.noise.nodes[0]
     generator = torch.Generator().manual_seed(0)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
     omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
@@ -222,10 +230,10 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
         return torch.sin(x[:, None] * omega.to(x) + phase.to(x))
 
     operation = problem.operation
-    samples = operation.align(operation.exact(problem.matrices(links, frequencies[index])))
+    samples = operation.align(operation.exact(problem.matrices(links, frequencies[index]), lowest))
     layouts = [Layout(tuple(c.shape[2:]), "complex" if c.is_complex() else "real") for c in samples]
     stacked = torch.cat([lay.pack(c) for lay, c in zip(layouts, samples, strict=True)], dim=-1)
-    truth = operation.exact(problem.matrices(links, frequencies[tests]))
+    truth = operation.exact(problem.matrices(links, frequencies[tests]), lowest)
     weights = stacked.new_ones(stacked.shape[:2])
 
     def error(ridge: float) -> float:

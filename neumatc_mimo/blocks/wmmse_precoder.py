@@ -1,0 +1,131 @@
+"""Precoding for the largest sum rate."""
+
+from __future__ import annotations
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.precoder import Precoder, check_rows, noise_of_transmitters
+from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.operations.precoding import Precoding
+from neumatc_mimo.operations.wmmse import WMMSE
+from neumatc_mimo.solvers.base import Solver
+
+
+class WMMSEPrecoder(Precoder):
+    r"""Precoding of the users' streams for the largest sum rate, by weighted minimum mean squared
+    errors.
+
+    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
+    :class:`ZFPrecoder`, and :math:`\mathbf{G}` maximises
+
+    .. math:: \sum_k \log_2 (1 + \mathrm{SINR}_k) \quad\text{with}\quad
+              \lVert\mathbf{G}\rVert_F^2 = K
+
+    on every subcarrier, see :class:`~neumatc_mimo.operations.wmmse.WMMSE`: the power of all
+    streams together is that of zero forcing, divided among them as suits the rate. Interference
+    between transmitters counts as no noise. Sionna has no such block; the others' conventions hold.
+
+    The iteration costs hundreds of times what applying its result costs, which makes a model's
+    query worth most here.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param return_effective_channel: Indicates if the effective channel after precoding should be
+        returned. Defaults to `False`.
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param num_iterations: Iterations at most
+    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
+        each call) or `None` (pure query, compiles and captures)
+    :param tolerance: What a certificate asks for; `None` is a residual of the conditions of a
+        maximum of at most -40 dB
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+
+    :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
+        Resource grids to be precoded.
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Channel knowledge based on which the precoding is computed.
+    :input no: [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size] (or broadcastable),
+        `float`. Noise power at a user, above zero.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+
+    :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Precoded resource grids.
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. Only returned if
+        ``return_effective_channel=True``.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
+
+        from neumatc_mimo.blocks import WMMSEPrecoder
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=4)
+        precoder = WMMSEPrecoder(rg, StreamManagement(np.ones([4, 1]), 4), Exact())
+        x = torch.randn(2, 1, 4, 14, 64, dtype=torch.complex64)
+        h = torch.randn(2, 4, 1, 1, 16, 1, 64, dtype=torch.complex64)
+        h = h.expand(-1, -1, -1, -1, -1, 14, -1)
+        print(precoder(x, h, 0.1).shape)
+        # torch.Size([2, 1, 16, 14, 64])
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        num_iterations: int = 60,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            return_effective_channel,
+            precision,
+            device,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        self._operation = WMMSE(num_iterations=num_iterations)
+
+    def call(
+        self, x: Tensor, h: Tensor, no: float | Tensor, links: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
+        self._check(x, h)
+        noise = noise_of_transmitters("no", no, h)
+        if noise is None:
+            raise ValueError("no is zero, the rate is finite with noise only.")
+        return self._precode(x, h, noise, links)
+
+    def _apply(self, answer: Precoding, x: Tensor) -> Tensor:
+        return answer.v @ x
+
+    def _matrix(self, answer: Precoding) -> Tensor:
+        return answer.v
+
+    def _check(self, x: Tensor, h: Tensor) -> None:
+        super()._check(x, h)
+        check_rows(self._num_rx_per_tx, self._num_streams_per_tx, h)

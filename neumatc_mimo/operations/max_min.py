@@ -1,0 +1,125 @@
+"""Precoder of the largest smallest SINR."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
+from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge, sinr
+
+# Iterations of a correction.
+_STEPS = 2
+
+
+class MaxMin(SumPowerPrecoding):
+    r"""Precoder V of m users with one antenna each, rows :math:`a_k` of A [m, n], that maximises
+
+    .. math:: \min_k \frac{|a_k v_k|^2}{\sum_{j \ne k} |a_k v_j|^2 + \sigma^2}
+              \quad\text{with}\quad \sum_k \lVert v_k \rVert^2 = m :
+
+    all users get the same SINR. The optimum is unique up to phases, and smooth in A. By
+    uplink-downlink duality (Schubert and Boche, IEEE Trans. Veh. Technol. 53, 2004) its columns are
+    the MMSE filters :math:`(\sigma^2 I + A^H Q A)^{-1} a_k^H` of an uplink whose powers
+    Q = diag(q) give all users one SINR; they are the fixed point of
+
+    .. math:: q_k \leftarrow c \, \bigl( a_k (\sigma^2 I + \textstyle\sum_{j \ne k}
+              q_j a_j^H a_j)^{-1} a_k^H \bigr)^{-1}, \qquad \sum_k q_k = m,
+
+    which the iteration reaches geometrically from anywhere. The downlink's powers follow from one
+    system of m equations. All of it is m x m but for the last product.
+
+    :param no: :math:`\sigma^2` where a caller gives none
+    :param num_iterations: Iterations at most
+    """
+
+    name: ClassVar[str] = "max_min"
+    title: ClassVar[str] = "max-min precoder"
+
+    def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
+        gram = a @ a.mH
+        noise = self._noise(no, a).expand(a.shape[:-2])
+        q = torch.ones_like(gram[..., 0].real)
+        small = 8 * torch.finfo(q.dtype).eps
+        for _ in range(self.num_iterations):
+            before, q = q, _balanced(gram, q, noise)
+            if bool(((q - before).abs().amax(-1) <= small * q.amax(-1)).all()):
+                break
+        return (_precoder(a, gram, q, noise),)
+
+    def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
+        r"""Relative distance of V from the MMSE filters of the uplink whose powers give each user
+        the SINR that V gives it, spread of these, and what V misses of its power and its phases.
+        """
+        (v,) = components
+        noise = self._noise(no, a).expand(a.shape[:-2])
+        image = a @ v
+        ratio = sinr(image, noise)
+        mean = positive(ratio.mean(-1))
+        uneven = torch.linalg.vector_norm(ratio / mean[..., None] - 1, dim=-1)
+        size = positive(torch.linalg.vector_norm(v, dim=-2))
+        directions = v / size[..., None, :]
+        q = _uplink(image, size, ratio, noise)
+        own = image.diagonal(dim1=-2, dim2=-1)
+        aside = frobenius(_filters(a, a @ a.mH, q, noise) - directions) / a.shape[-2] ** 0.5
+        return together(aside, uneven, *gauge_defect(v, own))
+
+    def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
+        """A few iterations from the powers of the uplink that belong to the given precoder."""
+        (v,) = components
+        noise = self._noise(no, a).expand(a.shape[:-2])
+        gram = a @ a.mH
+        v = in_gauge(a, v)
+        image = a @ v
+        q = _uplink(image, torch.linalg.vector_norm(v, dim=-2), sinr(image, noise), noise)
+        q = q.abs()
+        for _ in range(_STEPS):
+            q = _balanced(gram, q, noise)
+        return (_precoder(a, gram, q, noise),)
+
+
+def _inner(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
+    """(σ² I + Q A A^H)^{-1}, [..., m, m]."""
+    system = noise[..., None, None] * identity(gram) + q[..., None] * gram
+    return torch.linalg.inv_ex(system).inverse
+
+
+def _balanced(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
+    """One iteration for the uplink's powers [..., m]."""
+    t = (gram @ _inner(gram, q, noise)).diagonal(dim1=-2, dim2=-1).real
+    # Without user k itself, by the formula of Sherman and Morrison.
+    q = positive(1 - q * t) / positive(t)
+    return q * (q.shape[-1] / positive(q.sum(-1)))[..., None]
+
+
+def _filters(a: Tensor, gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
+    """MMSE filters of the uplink as columns of unit norm, [..., n, m]."""
+    w = a.mH @ _inner(gram, q, noise)
+    return w / positive(torch.linalg.vector_norm(w, dim=-2))[..., None, :]
+
+
+def _precoder(a: Tensor, gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
+    """The precoder along the filters of an uplink, with the SINR that its mean user has there."""
+    w = _filters(a, gram, q, noise)
+    t = (gram @ _inner(gram, q, noise)).diagonal(dim1=-2, dim2=-1).real
+    ratio = q * t / positive(1 - q * t)
+    gains = (a @ w).abs().square()
+    p = _powers(gains, ratio, noise)
+    return in_gauge(a, w * positive(p).sqrt()[..., None, :])
+
+
+def _powers(gains: Tensor, ratio: Tensor, noise: Tensor) -> Tensor:
+    """Powers p [..., m] with p_k g_kk = ratio_k (Σ_j≠k g_kj p_j + σ²)."""
+    own = gains.diagonal(dim1=-2, dim2=-1)
+    system = -ratio[..., None] * gains
+    system = system + torch.diag_embed((1 + ratio) * own)
+    p, info = torch.linalg.solve_ex(system, ratio * noise[..., None])
+    return p.masked_fill((info != 0)[..., None], torch.nan)
+
+
+def _uplink(image: Tensor, size: Tensor, ratio: Tensor, noise: Tensor) -> Tensor:
+    """The uplink's powers that give the same SINRs with the directions of V as filters."""
+    gains = (image / size[..., None, :]).abs().square()
+    return _powers(gains.mT, ratio, noise)

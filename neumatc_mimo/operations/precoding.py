@@ -1,0 +1,118 @@
+"""What precoders of a sum power have in common, whatever they maximise."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.operations.base import (
+    Components,
+    Operation,
+    batched,
+    frobenius,
+    positive,
+    underivable,
+)
+from neumatc_mimo.operations.tracking import unit
+
+
+class Precoding(NamedTuple):
+    """A precoding matrix.
+
+    :param v: [..., n, m], one column a stream
+    """
+
+    v: Tensor
+
+
+class SumPowerPrecoding(Operation):
+    r"""Base of the precoders V [n, m] for m users with one antenna each, rows :math:`a_k` of
+    A [m, n], in noise of power :math:`\sigma^2` and with
+    :math:`\sum_k \lVert v_k \rVert^2 = m`, the power of zero forcing with columns of unit norm.
+
+    V lies in the range of A^H, and :math:`a_k v_k` is real and positive.
+
+    :param no: :math:`\sigma^2` where a caller gives none
+    :param num_iterations: Iterations at most
+    """
+
+    component_names: ClassVar[tuple[str, ...]] = ("v",)
+    answer_type: ClassVar[Any] = Precoding
+
+    def __init__(self, no: float = 0.1, num_iterations: int = 60) -> None:
+        if not no > 0:
+            raise ValueError(f"no is {no}, a rate is finite with noise only.")
+        if num_iterations < 1:
+            raise ValueError(f"num_iterations is {num_iterations}, at least one is needed.")
+        self.no = no
+        self.num_iterations = num_iterations
+
+    def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
+        return ((num_cols, num_rows),)
+
+    def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
+        """D_R^H V D_L^H: rows and columns of A turn those of V back."""
+        (v,) = components
+        return (right.conj()[..., :, None] * v * left.conj()[..., None, :],)
+
+    def permute(self, components: Components, order: Tensor) -> Components:
+        (v,) = components
+        return (v.gather(-1, order[:, None, None, :].expand_as(v)),)
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, "no": self.no, "num_iterations": self.num_iterations}
+
+    def answer(
+        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
+    ) -> Precoding:
+        """The precoder; with rows of magnitude c it is that of the noise power no c².
+
+        :raises ValueError: if c is not one and the noise power is the operation's own
+        """
+        (v,) = components
+        if rows is None:
+            return Precoding(v)
+        own = not isinstance(no, Tensor) and no == 0
+        if own and not is_traced() and bool(((rows.abs() - 1).abs() > 1e-3).any()):
+            raise underivable(self.title, "diag(rows) A")
+        return Precoding(v * unit(rows).conj()[..., None, :])
+
+    def _noise(self, no: Tensor | float, like: Tensor) -> Tensor:
+        """The noise power as a tensor; where it is zero, the operation's own."""
+        value = batched(no, like, 0)
+        return torch.where(value > 0, value, self.no)
+
+
+def in_gauge(a: Tensor, v: Tensor) -> Tensor:
+    """V with a_k v_k real and positive, and of the power of its m columns of unit norm."""
+    v = v * unit((a @ v).diagonal(dim1=-2, dim2=-1)).conj()[..., None, :]
+    return v * (v.shape[-1] ** 0.5 / positive(frobenius(v)))[..., None, None]
+
+
+def gauge_defect(v: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
+    """By how much V misses its power, and by how much the phases of a_k v_k, relative, [...]."""
+    power = frobenius(v).square() / v.shape[-1] - 1
+    level = positive(own.abs().square().sum(-1)).sqrt()
+    return power, torch.linalg.vector_norm(own.abs() - own, dim=-1) / level
+
+
+def sinr(image: Tensor, no: Tensor) -> Tensor:
+    """Signal-to-interference-and-noise ratio [..., m] of A V [..., m, m] in noise [...]."""
+    power = image.abs().square()
+    own = power.diagonal(dim1=-2, dim2=-1)
+    return own / positive(power.sum(-1) - own + no[..., None])
+
+
+def sum_rate(a: Tensor, v: Tensor, no: Tensor | float) -> Tensor:
+    r"""Sum rate :math:`\sum_k \log_2(1 + \mathrm{SINR}_k)` of a precoder, in bit per channel use.
+
+    :param a: [..., m, n] channels, a row a user
+    :param v: [..., n, m] precoders, a column a user
+    :param no: noise power, broadcastable to [...]
+
+    :return: [...]
+    """
+    return torch.log2(1 + sinr(a @ v, batched(no, a, 0))).sum(-1)

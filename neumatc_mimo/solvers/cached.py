@@ -1,0 +1,95 @@
+"""A solver that keeps its answers for channels that come again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from neumatc_mimo.memo import Memo
+from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+
+
+class Cached(Solver):
+    """Another solver's answers, computed once and given again for the same channels.
+
+    Simulations that draw new noise and new symbols over one channel ask for the same matrices
+    again and again. The answers of the last calls are kept; they serve another one if operation,
+    frequencies and noise power are the same and the channels agree bit by bit at probe
+    subcarriers. Two channels that agree at 16 spread subcarriers and differ elsewhere do not occur
+    by chance; where they are made on purpose compare all subcarriers.
+
+    :param solver: The solver whose answers are kept
+    :param num_probes: Number of subcarriers at which channels are compared; None compares all
+    :param num_calls: Number of calls whose answers are kept; a block makes one for each transmitter
+        or receiver, and for each OFDM symbol of a channel that varies
+    """
+
+    def __init__(self, solver: Solver, num_probes: int | None = 16, num_calls: int = 1) -> None:
+        for name, value in (("num_probes", num_probes), ("num_calls", num_calls)):
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}, at least one is needed.")
+        self.solver = solver
+        self.num_probes = num_probes
+        self._kept = Memo(num_calls)
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        num = channels.a.shape[1]
+        step = 1 if self.num_probes is None else max(num // self.num_probes, 1)
+        # A copy: the caller may fill the same memory anew.
+        probes = channels.a[:, ::step].clone()
+        plain = (operation.settings(), certify, tolerance, channels.a.shape, channels.a.dtype)
+        no = None if channels.no is None else channels.no.clone()
+        answers = self._kept(
+            (*plain, channels.frequencies, no, channels.links, probes),
+            lambda: _Kept(self.solver.start(operation, channels, certify, tolerance)),
+        )
+        if answers.used:
+            answers.counts = Counts(links_recalled=channels.a.shape[0])
+        answers.used = True
+        return answers
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the answers that are kept."""
+        return sum(kept.num_bytes for kept in self._kept)
+
+    def clear(self) -> None:
+        """Forget the answers."""
+        self._kept.clear()
+
+    def __repr__(self) -> str:
+        return f"Cached({self.solver!r}, num_probes={self.num_probes})"
+
+
+class _Kept(Answers):
+    """Tiles of answers, remembered."""
+
+    def __init__(self, answers: Answers) -> None:
+        self.used = False
+        self._answers = answers
+        self._tiles: dict[tuple[int, int], Any] = {}
+        self.counts = answers.counts
+
+    def tile(self, subcarriers: slice) -> Any:
+        key = (subcarriers.start, subcarriers.stop)
+        if key not in self._tiles:
+            self._tiles[key] = self._answers.tile(subcarriers)
+        return self._tiles[key]
+
+    @property
+    def num_bytes(self) -> int:
+        storages = {
+            field.untyped_storage().data_ptr(): field.untyped_storage().nbytes()
+            for tile in self._tiles.values()
+            for field in tile
+            if isinstance(field, Tensor)
+        }
+        return sum(storages.values())
