@@ -7,13 +7,16 @@ EXTRA := $(VENV)/.benchmarks
 endif
 ARGS ?=
 
-.PHONY: demo test paper paper-setup lint types clean
+.PHONY: demo test bench paper paper-setup lint types clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
 
 test: $(SETUP)  ## the whole test suite
 	$(PYTHON) -m pytest $(ARGS)
+
+bench: $(SETUP)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
+	$(PYTHON) -m neumatc_mimo bench $(ARGS)
 
 paper: $(EXTRA)  ## the tables and figures of the paper; ARGS=--quick for ten minutes of them
 	$(PYTHON) -m benchmarks.paper $(ARGS)

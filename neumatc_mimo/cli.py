@@ -343,15 +343,21 @@ def demo(
                 seed,
             )
     if loaded.multi_user is not None:
-        from neumatc_mimo.bench.timing import block_times
+        from neumatc_mimo.bench.blocks import Point, at_point
+        from neumatc_mimo.bench.tasks import MMSE, ZeroForcing
 
+        links = loaded.multi_user
+        point = Point(links.num_rows, links.num_cols, links.fft_size)
         with _status("Timing blocks") as status:
-            times = block_times(
-                loaded.multi_user.to(device),
+            rows = at_point(
+                loaded,
+                point,
                 trained,
+                tasks=(ZeroForcing, MMSE),
+                device=device,
                 progress=lambda text: status.update(f"Timing {text}"),
             )
-        summary["block_times"] = [row.to_json() for row in times]
+            summary["block_times"] = [row.to_json() for row in rows]
     summary["seconds"] = time.perf_counter() - begin
     with _status("Drawing"):
         written = write_report(folder, summary, loaded, trained)
@@ -360,6 +366,45 @@ def demo(
         return
     _out.print(_demo_table(summary))
     _out.print(f"{len(written)} files in {folder}/, {summary['seconds']:.0f} s in all")
+
+
+@app.command()
+def bench(
+    scenario: ScenarioName = "munich",
+    folder: Annotated[Path, typer.Option("--report", help="Folder of the results.")] = Path(
+        "report/bench"
+    ),
+    quick: Annotated[bool, typer.Option(help="The base point only, in two minutes.")] = False,
+    axis: Annotated[
+        list[str] | None, typer.Option(help="Only this axis; may be given again.")
+    ] = None,
+    sionna: Annotated[bool, typer.Option(help="Time Sionna's blocks, too.")] = True,
+    device: Device = "cpu",
+    scenario_seed: ScenarioSeed = None,
+    as_json: Json = False,
+) -> None:
+    """Time every block beside Sionna's, its rivals and its limit, along every size.
+
+    Example: [cyan]neumatc-mimo bench munich --quick[/cyan]
+    """
+    loaded = _load_scenario(scenario, scenario_seed)
+    _probe_folder(folder)
+    from neumatc_mimo.bench.report import run_and_write
+
+    with _status("Preparing") as status:
+        sheet = run_and_write(
+            loaded,
+            folder,
+            quick=quick,
+            only=axis,
+            theirs=sionna,
+            device=device,
+            progress=lambda text: status.update(text),
+        )
+    if as_json:
+        _print_json(sheet.rows)
+    else:
+        sys.stdout.write(sheet.markdown(str(folder)) + "\n")
 
 
 def _fail(error: BaseException) -> None:
@@ -546,10 +591,10 @@ def _demo_table(summary: dict[str, Any]) -> Table:
     table.add_section()
     for row in summary.get("block_times") or []:
         table.add_row(
-            f"{row['task']}: {row['block']}",
-            _milliseconds(row),
-            f"{row['times_sionna']:.3g} ×",
-            f"{row['times_exact']:.3g} ×",
+            f"{row['block']}: {row['way']}",
+            "{median:.1f} ({low:.1f} to {high:.1f}) ms".format(**row["milliseconds"]),
+            f"{row['once'] * row['query']:.3g} ×" if row["once"] is not None else None,
+            f"{row['query']:.3g} ×",
             f"{row['over_limit']:.3g} ×",
         )
     table.add_section()
@@ -557,11 +602,6 @@ def _demo_table(summary: dict[str, Any]) -> Table:
         table.add_row("training, both models", f"{summary['model']['seconds']:.0f} s")
         table.add_row("model size", f"{summary['model']['mega_bytes']:.1f} MB")
     return table
-
-
-def _milliseconds(row: dict[str, Any]) -> str:
-    low, high = 1e3 * row["lower_quartile"], 1e3 * row["upper_quartile"]
-    return f"{1e3 * row['seconds']:.1f} ({low:.1f} to {high:.1f}) ms"
 
 
 def _fidelity_table(results: dict[str, Any]) -> Table:

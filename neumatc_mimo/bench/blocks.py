@@ -1,0 +1,324 @@
+"""Every block beside Sionna's, its rivals and its limit, at one point and along each axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+
+from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, Task
+from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
+from neumatc_mimo.model import ScenarioModel
+from neumatc_mimo.scenario import Scenario
+from neumatc_mimo.solvers import Cached, Exact, Spline
+from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.training.scenario import train
+
+Progress = Callable[[str], None]
+
+LIMIT = "limit"
+# Of those that a spline may take the one that is fastest when all it answers is proven.
+SPLINE_SAMPLES = (128, 256, 512)
+MOST_LINKS = 4
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where blocks are compared; the default is the base point.
+
+    :param num_users: K, users of a group, or antennas of the single user
+    :param num_antennas: M, of the base station
+    :param fft_size: subcarriers; they share the scenario's band, whatever their number
+    :param num_streams: of the single user; None is half its antennas, eight at most
+    :param slot: OFDM symbols, batch size and precision
+    """
+
+    num_users: int = 8
+    num_antennas: int = 64
+    fft_size: int = 3276
+    num_streams: int | None = None
+    slot: Slot = field(default_factory=Slot)
+
+    @property
+    def label(self) -> str:
+        """As tables call it."""
+        slot = self.slot
+        parts = [f"{self.num_users} × {self.num_antennas}", f"{self.fft_size} subcarriers"]
+        parts += [f"{slot.num_ofdm_symbols} symbols", f"batch {slot.batch_size}", slot.precision]
+        return ", ".join(parts + (["h_eff"] if slot.return_effective_channel else []))
+
+    def scenario(self, base: Scenario, num_links: int) -> Scenario:
+        """The links of the point, from the data of a scenario."""
+        config = base.config
+        band = config.grid.fft_size * config.grid.subcarrier_spacing
+        streams = self.num_streams or min(max(self.num_users // 2, 1), 8)
+        changes: dict[str, Any] = {
+            "array": config.array.model_copy(update={"bs": _array(self.num_antennas)}),
+            "grid": config.grid.model_copy(
+                update={"fft_size": self.fft_size, "subcarrier_spacing": band / self.fft_size}
+            ),
+        }
+        if config.multi_user is not None:
+            # Any users: how well they can be told apart changes no time.
+            update = {
+                "users_per_link": self.num_users,
+                "num_links": num_links,
+                "max_condition": math.inf,
+                "wmmse_db": NO_DB,
+            }
+            changes["multi_user"] = config.multi_user.model_copy(update=update)
+        if config.single_user is not None:
+            user = {"ue": (self.num_users, 1), "num_streams": streams, "num_links": num_links}
+            changes["single_user"] = config.single_user.model_copy(update=user)
+        return Scenario(config.model_copy(update=changes))
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run one block at one point.
+
+    :param point: label of the point
+    :param block: the block
+    :param way: "Sionna", "exact", "queried", …, "limit"
+    :param milliseconds: of a call
+    :param once: Sionna's time over that of our exact block: once a subcarrier instead of a symbol
+    :param query: our exact block's time over that of this row: a query instead of a computation
+    :param over_limit: this row's time over the limit's
+    :param error_db: relative error of the symbols, median over subcarriers
+    :param worst_db: the largest of them
+    :param state_bytes: what is kept between calls
+    :param peak_bytes: held during a call beside its inputs, the result included
+    :param repaid: slots until training has cost less than exact results would have; infinite where
+        a query is no faster
+    """
+
+    point: str
+    block: str
+    way: str
+    milliseconds: Spread
+    once: float | None
+    query: float
+    over_limit: float
+    error_db: float | None
+    worst_db: float | None
+    state_bytes: int
+    peak_bytes: int
+    repaid: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def to_table(self) -> dict[str, Any]:
+        """As a line of a table."""
+        return {
+            "point": self.point,
+            "block": self.block,
+            "way": self.way,
+            "ms": str(self.milliseconds),
+            "once × query": None if self.once is None else f"{self.once:.3g} × {self.query:.3g}",
+            "to exact": f"{self.query:.3g}",
+            "over limit": f"{self.over_limit:.3g}",
+            "error, dB": _rounded(self.error_db),
+            "worst, dB": _rounded(self.worst_db),
+            "state, MB": f"{self.state_bytes / 1e6:.3g}",
+            "peak, MB": f"{self.peak_bytes / 1e6:.3g}",
+            "repaid after": None if self.repaid is None else f"{self.repaid:.3g}",
+        }
+
+
+BASE = Point()
+
+
+def axes() -> dict[str, list[Point]]:
+    """From the base point one size at a time; each axis holds the base point, too."""
+
+    def slots(**values: Sequence[Any]) -> list[Point]:
+        ((name, choices),) = values.items()
+        return [replace(BASE, slot=replace(BASE.slot, **{name: choice})) for choice in choices]
+
+    return {
+        "K, M = 64": [replace(BASE, num_users=k) for k in (2, 4, 8, 16)],
+        # More users ask for more antennas than the base point has.
+        "K, M = 256": [replace(BASE, num_users=k, num_antennas=256) for k in (8, 16, 32, 64)],
+        "M": [replace(BASE, num_antennas=m) for m in (16, 32, 64, 128, 256)],
+        "subcarriers": [replace(BASE, fft_size=f) for f in (256, 1024, 3276, 13104, 65520)],
+        "OFDM symbols": slots(num_ofdm_symbols=(1, 4, 14, 28)),
+        "batch size": slots(batch_size=(1, 4, 16, 64)),
+        "precision": slots(precision=("single", "double")),
+        "effective channel": slots(return_effective_channel=(False, True)),
+    }
+
+
+def along(axis: str, point: Point) -> Any:
+    """Where on an axis a point lies."""
+    if axis.startswith("K"):
+        return point.num_users
+    slot = point.slot
+    return {
+        "M": point.num_antennas,
+        "subcarriers": point.fft_size,
+        "OFDM symbols": slot.num_ofdm_symbols,
+        "batch size": slot.batch_size,
+        "precision": slot.precision,
+        "effective channel": slot.return_effective_channel,
+    }[axis]
+
+
+@torch.no_grad()
+def at_point(
+    scenario: Scenario,
+    point: Point,
+    model: ScenarioModel | None = None,
+    *,
+    tasks: Sequence[type[Task]] = TASKS,
+    device: str = "cpu",
+    seconds: float = 1.5,
+    theirs: bool = True,
+    spline_samples: Sequence[int] = SPLINE_SAMPLES,
+    progress: Progress | None = None,
+) -> Iterator[Row]:
+    """Run all blocks at one point, each in all ways, on the same inputs.
+
+    :param scenario: whose links have the sizes of the point
+    :param point: the sizes
+    :param model: of the scenario, or None
+    :param tasks: the blocks
+    :param device: where everything runs
+    :param seconds: of repetitions for each way
+    :param theirs: whether to time Sionna's way, where it fits into memory
+    :param spline_samples: of which a spline may take the number that makes it fastest
+    :param progress: called with what comes next
+    """
+    tell = progress or (lambda text: None)
+    for kind in tasks:
+        links = getattr(scenario, kind.kind)
+        if links is not None:
+            task = kind(links.to(device), point.slot)
+            splines = [n for n in spline_samples if n <= point.fft_size // 2]
+            splines = splines or [max(point.fft_size // 4, 4)]
+            yield from _compared(task, point, model, seconds, theirs, splines, tell)
+
+
+def learned(
+    base: Scenario, point: Point, device: str = "cpu", num_links: int = MOST_LINKS
+) -> tuple[Scenario, ScenarioModel]:
+    """A scenario of a point's sizes, and its model; a few links, as many as a batch needs."""
+    scenario = point.scenario(base, min(num_links, max(point.slot.batch_size, 1)))
+    return scenario, train(scenario, device=device, progress=False)
+
+
+def _compared(
+    task: Task,
+    point: Point,
+    model: ScenarioModel | None,
+    seconds: float,
+    theirs: bool,
+    splines: Sequence[int],
+    tell: Progress,
+) -> list[Row]:
+    """All ways to run one block."""
+    solvers: dict[str, tuple[Solver, str | None]] = {
+        "exact": (Exact(), "link"),
+        "exact, cached": (Cached(Exact()), "link"),
+    }
+    solvers |= {f"spline, {n} samples": (Spline(n), "call") for n in splines}
+    training = {}
+    if model is not None and task.operation in model.models:
+        solvers["queried"] = (model, "link")
+        solvers["queried, proven a call"] = (model, "call")
+        part = model.models[task.operation]
+        training["queried"] = part.training["seconds_per_link"] * task.slot.batch_size
+    calls: dict[str, Call] = {LIMIT: task.limit()}
+    calls |= {way: task.ours(solver, certify) for way, (solver, certify) in solvers.items()}
+    other = task.theirs() if theirs and task.suits_theirs else None
+    if other is not None:
+        calls[task.theirs_title] = other
+    # What each way gave last: Sionna's takes too long to be run again for its error.
+    outputs: dict[str, Any] = {}
+    times = side_by_side(
+        {way: _keeping(outputs, way, call) for way, call in calls.items()},
+        seconds=seconds,
+        device=task.device,
+        progress=lambda way: tell(f"{point.label}: {task.title}, {way}"),
+    )
+    interpolated = [way for way in times if way.startswith("spline")]
+    kept = min(interpolated, key=lambda way: times[way].median)
+    reference = task.reference()
+    rows = []
+    for way in reversed(times):
+        if way in interpolated and way != kept:
+            continue
+        median, worst = None, None
+        # The limit applies what is known, and an SVD of one's own has a gauge of its own.
+        if way in solvers or (way == "Sionna" and task.kind == "multi_user"):
+            median, worst = task.error_db(outputs[way], reference)
+        once = times[task.theirs_title].median if task.theirs_title in times else None
+        exact = times["exact"].median
+        gain = exact - times[way].median
+        cost = training.get(way)
+        rows.append(
+            Row(
+                point.label,
+                task.title,
+                way,
+                times[way].times(1e3),
+                None if once is None else once / exact,
+                exact / times[way].median,
+                times[way].median / times[LIMIT].median,
+                median,
+                worst,
+                _state(way, solvers, task),
+                peak_bytes(calls[way], task.device) if way in solvers else 0,
+                None if cost is None else (cost / gain if gain > 0 else math.inf),
+            )
+        )
+    return rows
+
+
+def _keeping(outputs: dict[str, Any], way: str, call: Call) -> Call:
+    def kept() -> None:
+        outputs[way] = call()
+
+    return kept
+
+
+def _state(way: str, solvers: dict[str, tuple[Solver, str | None]], task: Task) -> int:
+    """Bytes that stay between calls."""
+    if way not in solvers:
+        return 0
+    solver = solvers[way][0]
+    if isinstance(solver, Cached):
+        return solver.num_bytes
+    if isinstance(solver, ScenarioModel):
+        part = solver.models[task.operation]
+        return (
+            part.num_bytes // part.links.num_links * min(task.slot.batch_size, task.links.num_links)
+        )
+    return 0
+
+
+def _array(num_antennas: int) -> tuple[int, int]:
+    """A planar array, as square as it can be."""
+    short = next(n for n in range(math.isqrt(num_antennas), 0, -1) if num_antennas % n == 0)
+    return num_antennas // short, short
+
+
+def _rounded(value: float | None) -> str | None:
+    return None if value is None else f"{value:.0f}"
+
+
+__all__ = [
+    "BASE",
+    "MOST_LINKS",
+    "SPLINE_SAMPLES",
+    "Point",
+    "Row",
+    "along",
+    "at_point",
+    "axes",
+    "learned",
+]

@@ -1,0 +1,151 @@
+"""The benchmark of the blocks as a sheet: tables, pictures and where they were made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+from matplotlib import pyplot as plt
+
+from neumatc_mimo.bench.blocks import (
+    BASE,
+    SPLINE_SAMPLES,
+    Point,
+    Row,
+    along,
+    at_point,
+    axes,
+    learned,
+)
+from neumatc_mimo.bench.sheet import Sheet, origin
+from neumatc_mimo.bench.tasks import TASKS, Detection
+from neumatc_mimo.report import finite
+from neumatc_mimo.scenario import Scenario
+
+_NUMERIC = ("K, M = 64", "K, M = 256", "M", "subcarriers", "OFDM symbols", "batch size")
+_STYLES = {
+    "Sionna": "k-^",
+    "exact": "C0-o",
+    "exact, cached": "C1:x",
+    "queried": "C3-s",
+    "limit": "k--",
+}
+
+
+def run_and_write(
+    base: Scenario,
+    folder: Path,
+    *,
+    quick: bool = False,
+    only: Sequence[str] | None = None,
+    theirs: bool = True,
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+) -> Sheet:
+    """Run the benchmark and write ``bench.md``, ``bench.json`` and the pictures to a folder.
+
+    :param base: the scenario whose data and band all points use
+    :param quick: the base point alone, with few repetitions and without the detector, which is the
+        equalizer and Sionna's demapper
+    :param only: the axes to run; None for all
+    :param theirs: whether Sionna's blocks are timed, where they fit into memory
+    :param progress: called with what comes next
+
+    :raises ValueError: if there is no such axis
+    """
+    chosen = _chosen(quick, only)
+    source = origin(device=device) | {"quick": quick}
+    started = time.perf_counter()
+    rows: dict[Point, list[Row]] = {}
+    for point in dict.fromkeys(point for points in chosen.values() for point in points):
+        if progress is not None:
+            progress(f"{point.label}: training")
+        scenario, model = learned(base, point, device)
+        found = at_point(
+            scenario,
+            point,
+            model,
+            tasks=[task for task in TASKS if not quick or task is not Detection],
+            device=device,
+            seconds=0.3 if quick else 1.5,
+            theirs=theirs,
+            spline_samples=SPLINE_SAMPLES[-1:] if quick else SPLINE_SAMPLES,
+            progress=progress,
+        )
+        rows[point] = list(found)
+    every = [row for found in rows.values() for row in found]
+    sheet = Sheet(
+        "bench",
+        f"Blocks on one slot, {base.name}",
+        _caption(source),
+        [row.to_table() for row in every],
+    )
+    for axis in (axis for axis in chosen if axis in _NUMERIC):
+        name = f"bench_{axis.replace(', ', '_').replace(' = ', '').replace(' ', '_')}.png"
+        figure = _picture(axis, chosen[axis], rows)
+        figure.savefig(folder / name, dpi=120)
+        plt.close(figure)
+        sheet.pictures.append(name)
+    sheet.seconds = time.perf_counter() - started
+    sheet.write(folder, source | {"measured": finite([row.to_json() for row in every])})
+    return sheet
+
+
+def _chosen(quick: bool, only: Sequence[str] | None) -> dict[str, list[Point]]:
+    every = {"base": [BASE], **axes()}
+    if unknown := set(only or ()) - set(every):
+        raise ValueError(
+            f"There is no axis {', '.join(sorted(unknown))}, known are {', '.join(every)}."
+        )
+    names = only or (["base"] if quick else list(every))
+    return {name: every[name] for name in names}
+
+
+def _caption(source: dict[str, Any]) -> str:
+    return (
+        f"Milliseconds of one call, median and quartiles, on {source['device']}, "
+        f"{source['threads']} threads; all ways of a block by turns on the same inputs, h in "
+        "memory. Sionna: its block, which computes for every OFDM symbol; for the SVD, where it "
+        "has none, torch.linalg.svd for every symbol. Exact: our block with nm.Exact(). Cached: "
+        "the exact state of the call before. Spline: through exact results of the call, all of it "
+        "proven. Queried: our block with a trained model, certified link by link in training, or "
+        "by proof of every call. Limit: known matrices applied in the same layout. Once × query: "
+        "Sionna over exact, times exact over this row. Error: of the symbols on a subcarrier "
+        "against the exact result in double precision, median and largest. State: kept between "
+        "calls. Peak: held in a call beside its inputs, result included. Repaid: slots until "
+        "training has paid."
+    )
+
+
+def _picture(axis: str, points: Sequence[Point], rows: dict[Point, list[Row]]) -> Any:
+    blocks = list(dict.fromkeys(row.block for point in points for row in rows[point]))
+    columns = 3
+    lines = -(-len(blocks) // columns)
+    figure, panels = plt.subplots(
+        lines, columns, figsize=(4.2 * columns, 3.3 * lines), squeeze=False, layout="constrained"
+    )
+    for panel in panels.flat[len(blocks) :]:
+        panel.axis("off")
+    for panel, block in zip(panels.flat, blocks, strict=False):
+        for way, style in _STYLES.items():
+            found = [
+                (along(axis, point), row.milliseconds.median)
+                for point in points
+                for row in rows[point]
+                if row.block == block and row.way == way
+            ]
+            if found:
+                panel.loglog(*zip(*found, strict=True), style, label=way, ms=4)
+        panel.set(title=block, xlabel=axis, ylabel="ms a slot")
+        panel.grid(True, which="both", alpha=0.3)
+    panels.flat[0].legend(fontsize=8)
+    return figure
+
+
+__all__ = ["run_and_write"]

@@ -1,0 +1,416 @@
+"""What each block does on one slot: its inputs, Sionna's way, ours, and the limit of both."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, ResourceGrid, RZFPrecoder
+from torch import Tensor
+
+from neumatc_mimo.bench.timing import Call
+from neumatc_mimo.blocks import (
+    MMSEDetector,
+    MMSEEqualizer,
+    SVDBeamformer,
+    SVDCombiner,
+    WMMSEPrecoder,
+    ZFPrecoder,
+)
+from neumatc_mimo.metrics import relative_error
+from neumatc_mimo.operations import SVD, PseudoInverse
+from neumatc_mimo.scenario.links import LinkKind, LinkSet
+from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.solvers.exact import Exact
+
+NO_DB = -20.0
+_NUM_BITS = 4
+
+# Channels of this size are held for every OFDM symbol, as a simulation hands them over; larger
+# ones repeat one symbol in memory.
+_HELD_BYTES = 2**30
+# Sionna's blocks hold some ten times the channel.
+_THEIRS_BYTES = 3 * 2**28
+
+
+@dataclass(frozen=True)
+class Slot:
+    """Sizes of what a block gets, beside those of its links.
+
+    :param num_ofdm_symbols: OFDM symbols
+    :param batch_size: batch items; they take the links in turn
+    :param precision: "single" or "double"
+    :param return_effective_channel: whether precoders return it
+    """
+
+    num_ofdm_symbols: int = 14
+    batch_size: int = 1
+    precision: str = "single"
+    return_effective_channel: bool = False
+
+
+class Task(ABC):
+    """One block at one point.
+
+    :param links: whose channels the slot has
+    :param slot: the sizes
+    :param seed: of the symbols
+    """
+
+    title: ClassVar[str]
+    kind: ClassVar[LinkKind]
+    operation: ClassVar[str]
+    # What stands for Sionna where it has no such block.
+    theirs_title: ClassVar[str] = "Sionna"
+
+    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
+        self.links, self.slot = links, slot
+        self.device = str(links.device)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        items = torch.arange(slot.batch_size, device=links.device) % links.num_links
+        self.dtype = torch.complex64 if slot.precision == "single" else torch.complex128
+        # [batch_size, fft_size, K, M]
+        self.h = links.channel(links.grid_frequencies(), items, dtype=self.dtype)
+        self.no = torch.tensor(10 ** (NO_DB / 10), device=self.device, dtype=self.h.real.dtype)
+        self._grid = (slot.num_ofdm_symbols, links.fft_size)
+
+    @property
+    def holds_symbols(self) -> bool:
+        """Whether the channel lies in memory for each OFDM symbol."""
+        return self.h.nbytes * self.slot.num_ofdm_symbols <= _HELD_BYTES
+
+    @property
+    def suits_theirs(self) -> bool:
+        """Whether Sionna's way fits into memory, and into a benchmark's time."""
+        return self.h.nbytes * self.slot.num_ofdm_symbols <= _THEIRS_BYTES
+
+    def theirs(self) -> Call | None:
+        """Sionna's block on the slot; None where nothing stands for it."""
+        return None
+
+    @abstractmethod
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        """Our block with a solver."""
+
+    @abstractmethod
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The arguments of the block."""
+
+    @abstractmethod
+    def limit(self) -> Call:
+        """Known matrices applied from and to Sionna's layout, and nothing else."""
+
+    @abstractmethod
+    def result(self, output: Any) -> Tensor:
+        """The symbols that a block gives, [batch_size, rows, num_ofdm_symbols, fft_size]."""
+
+    def ours(self, solver: Solver, certify: str | None = "link") -> Call:
+        """Our block with a solver, on the slot."""
+        block, inputs = self.block(solver, certify), self.inputs()
+        return lambda: block(*inputs)
+
+    def reference(self) -> Tensor:
+        """The exact result in double precision."""
+        block = self.block(Exact(), precision="double")
+        wide = [t.to(torch.complex128 if t.is_complex() else torch.float64) for t in self.inputs()]
+        return self.result(block(*wide))
+
+    def error_db(self, output: Any, reference: Tensor) -> tuple[float, float]:
+        """Relative error of the symbols on a subcarrier: median and largest, in dB."""
+        error = relative_error(self.result(output).to(reference), reference, (1, 2))
+        db = 20 * torch.log10(error.clamp_min(1e-16))
+        return float(db.median()), float(db.max())
+
+    def _symbols(self, *shape: int) -> Tensor:
+        return torch.randn(
+            (self.slot.batch_size, *shape, *self._grid),
+            dtype=self.dtype,
+            generator=self._generator,
+            device=self.device,
+        )
+
+    def _in_layout(self, h: Tensor) -> Tensor:
+        """[batch_size, fft_size, m, n] as [batch_size, m, n, num_ofdm_symbols, fft_size]."""
+        h = h.permute(0, 2, 3, 1).contiguous()[..., None, :]
+        h = h.expand(*h.shape[:3], *self._grid)
+        return h.contiguous() if self.holds_symbols else h
+
+    def _options(self, precision: str = "") -> dict[str, Any]:
+        return {"precision": precision or self.slot.precision, "device": self.device}
+
+    def _grids(self, num_tx: int, num_rx: int, streams: int) -> tuple[Any, Any]:
+        grid = ResourceGrid(
+            num_ofdm_symbols=self._grid[0],
+            fft_size=self._grid[1],
+            subcarrier_spacing=self.links.subcarrier_spacing,
+            num_tx=num_tx,
+            num_streams_per_tx=streams,
+            device=self.device,
+        )
+        return grid, StreamManagement(np.ones([num_rx, num_tx]), streams)
+
+
+class ZeroForcing(Task):
+    """:class:`~neumatc_mimo.blocks.ZFPrecoder` beside Sionna's ``RZFPrecoder``."""
+
+    title, kind, operation = "ZFPrecoder", "multi_user", "pseudo_inverse"
+
+    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
+        super().__init__(links, slot, seed)
+        self._x = self._symbols(1, links.num_rows)
+        self._h = self._in_layout(self.h)[:, :, None, None]
+        self._pair = self._grids(1, links.num_rows, links.num_rows)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self._x, self._h
+
+    def theirs(self) -> Call | None:
+        effective = self.slot.return_effective_channel
+        block = RZFPrecoder(*self._pair, return_effective_channel=effective, **self._options())
+        return lambda: block(self._x, self._h)
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        effective = self.slot.return_effective_channel
+        options = self._options(precision)
+        return ZFPrecoder(*self._pair, solver, effective, certify=certify, **options)
+
+    def limit(self) -> Call:
+        w = PseudoInverse().solve(self.h).dense
+        w = (w / torch.linalg.vector_norm(w, dim=-2, keepdim=True)).contiguous()
+        if not self.slot.return_effective_channel:
+            return lambda: applied(w, self._x[:, 0])
+        return lambda: (applied(w, self._x[:, 0]), effective_channel(self._h[:, :, 0, 0, :, 0], w))
+
+    def result(self, output: Any) -> Tensor:
+        return (output[0] if self.slot.return_effective_channel else output)[:, 0]
+
+
+class _Uplink(Task):
+    """Reception from the users at once."""
+
+    kind, operation = "multi_user", "pseudo_inverse"
+
+    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
+        super().__init__(links, slot, seed)
+        self._h = self._in_layout(self.h.mT)[:, None, :, :, None]
+        x = self._symbols(links.num_rows, 1)
+        y = self.h.mT @ x[:, :, 0].permute(0, 3, 1, 2)
+        noise = self._symbols(1, links.num_cols)
+        self._y = y.permute(0, 2, 3, 1)[:, None].contiguous() + self.no.sqrt() * noise
+        self._pair = self._grids(links.num_rows, 1, 1)
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self._y, self._h, torch.zeros_like(self.no), self.no
+
+
+class MMSE(_Uplink):
+    """:class:`~neumatc_mimo.blocks.MMSEEqualizer` beside Sionna's ``LMMSEEqualizer``."""
+
+    title = "MMSEEqualizer"
+
+    def theirs(self) -> Call:
+        block = LMMSEEqualizer(*self._pair, **self._options())
+        return lambda: block(*self.inputs())
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        return MMSEEqualizer(*self._pair, solver, certify=certify, **self._options(precision))
+
+    def limit(self) -> Call:
+        filters = PseudoInverse().solve(self.h, self.no)
+        w = filters.dense.mT.contiguous()
+        no_eff = filters.loss.mT.contiguous()
+        return lambda: (applied(w, self._y[:, 0]), no_eff.clone())
+
+    def result(self, output: Any) -> Tensor:
+        return output[0][:, :, 0].unflatten(-1, self._grid)
+
+
+class Detection(_Uplink):
+    """:class:`~neumatc_mimo.blocks.MMSEDetector` beside Sionna's ``LinearDetector``."""
+
+    title = "MMSEDetector"
+
+    def theirs(self) -> Call:
+        arguments: Any = ("bit", "maxlog", *self._pair, "qam", _NUM_BITS)
+        block = LinearDetector("lmmse", *arguments, **self._options())
+        return lambda: block(*self.inputs())
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        return MMSEDetector(
+            "bit",
+            "maxlog",
+            *self._pair,
+            solver,
+            "qam",
+            _NUM_BITS,
+            certify=certify,
+            **self._options(precision),
+        )
+
+    def limit(self) -> Call:
+        """A known filter, and the demapper."""
+        equalizer = MMSEEqualizer(*self._pair, Exact(), **self._options())
+        x_hat, no_eff = equalizer(*self.inputs())
+        demapper = self.block(Exact())._demapper
+        w = PseudoInverse().solve(self.h, self.no).dense.mT.contiguous()
+        return lambda: (applied(w, self._y[:, 0]), demapper(x_hat, no_eff))
+
+    def result(self, output: Any) -> Tensor:
+        bits: Tensor = output[:, :, 0].unflatten(-1, (*self._grid, _NUM_BITS))
+        return bits[..., 0]
+
+
+class _SingleUser(Task):
+    """Transmission along singular vectors: Sionna has no block, users call a library's SVD."""
+
+    kind, operation = "single_user", "svd"
+    theirs_title = "an SVD for each symbol"
+
+    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
+        super().__init__(links, slot, seed)
+        assert links.num_streams is not None
+        self.num_streams = links.num_streams
+        self._h = self._in_layout(self.h)[:, None, :, None]
+        self._x = self._symbols(1, self.num_streams)
+        self._pair = self._grids(1, 1, self.num_streams)
+        self._operation = SVD(self.num_streams)
+
+    def _triplets(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every OFDM symbol and subcarrier, [batch_size, num_ofdm_symbols, fft_size, ...]."""
+        h = self._h[:, 0, :, 0].permute(0, 3, 4, 1, 2)
+        u, s, vh = torch.linalg.svd(h, full_matrices=False)
+        num = self.num_streams
+        return u[..., :num], s[..., :num], vh[..., :num, :].mH
+
+
+class Beamforming(_SingleUser):
+    """:class:`~neumatc_mimo.blocks.SVDBeamformer`."""
+
+    title = "SVDBeamformer"
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self._x, self._h
+
+    def theirs(self) -> Call:
+        def call() -> Tensor:
+            _, _, v = self._triplets()
+            x = v @ self._x[:, 0].permute(0, 2, 3, 1)[..., None]
+            return x[..., 0].permute(0, 3, 1, 2)
+
+        return call
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        effective = self.slot.return_effective_channel
+        options = self._options(precision)
+        return SVDBeamformer(*self._pair, solver, effective, certify=certify, **options)
+
+    def limit(self) -> Call:
+        v = self._operation.exact(self.h)[2].contiguous()
+        if not self.slot.return_effective_channel:
+            return lambda: applied(v, self._x[:, 0])
+        return lambda: (applied(v, self._x[:, 0]), effective_channel(self._h[:, 0, :, 0, :, 0], v))
+
+    def result(self, output: Any) -> Tensor:
+        return (output[0] if self.slot.return_effective_channel else output)[:, 0]
+
+
+class Combining(_SingleUser):
+    """:class:`~neumatc_mimo.blocks.SVDCombiner`."""
+
+    title = "SVDCombiner"
+
+    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
+        super().__init__(links, slot, seed)
+        sent = self.block_of_sender()(self._x, self._h)[:, 0]
+        y = self.h @ sent.permute(0, 3, 1, 2)
+        noise = self._symbols(1, links.num_rows)
+        self._y = y.permute(0, 2, 3, 1)[:, None].contiguous() + self.no.sqrt() * noise
+
+    def block_of_sender(self) -> Any:
+        """The beamformer whose symbols are received."""
+        return SVDBeamformer(*self._pair, Exact(), **self._options())
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self._y, self._h, self.no
+
+    def theirs(self) -> Call:
+        def call() -> Tensor:
+            u, s, _ = self._triplets()
+            x = u.mH @ self._y[:, 0].permute(0, 2, 3, 1)[..., None]
+            return x[..., 0] / s
+
+        return call
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        return SVDCombiner(*self._pair, solver, certify=certify, **self._options(precision))
+
+    def limit(self) -> Call:
+        u, s, _ = self._operation.exact(self.h)
+        w = (u.mH / s[..., None]).contiguous()
+        no_eff = s.mT.contiguous()
+        return lambda: (applied(w, self._y[:, 0]), no_eff.clone())
+
+    def result(self, output: Any) -> Tensor:
+        return output[0][:, 0].unflatten(-1, self._grid)
+
+
+class SumRate(ZeroForcing):
+    """:class:`~neumatc_mimo.blocks.WMMSEPrecoder`; Sionna has none."""
+
+    title, operation = "WMMSEPrecoder", "wmmse"
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self._x, self._h, self.no
+
+    def theirs(self) -> Call | None:
+        return None
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        effective = self.slot.return_effective_channel
+        options = self._options(precision)
+        return WMMSEPrecoder(*self._pair, solver, effective, certify=certify, **options)
+
+
+TASKS: tuple[type[Task], ...] = (ZeroForcing, MMSE, Detection, SumRate, Beamforming, Combining)
+
+
+def applied(w: Tensor, x: Tensor, size: int = 420) -> Tensor:
+    """Known matrices times symbols from and to Sionna's layout: copies, product and copy.
+
+    As our blocks do: a tile is copied into the cache as it lies and transposed there, and its size
+    is no power of two.
+
+    :param w: [batch_size, fft_size, m, n]
+    :param x: [batch_size, n, num_ofdm_symbols, fft_size]
+
+    :return: [batch_size, m, num_ofdm_symbols, fft_size]
+    """
+    out = x.new_empty((x.shape[0], w.shape[2], *x.shape[2:]))
+    step = size if w.device.type == "cpu" else x.shape[-1]
+    for item in range(x.shape[0]) if w.device.type == "cpu" else [slice(None)]:
+        chosen = slice(item, item + 1) if isinstance(item, int) else item
+        for i in range(0, x.shape[-1], step):
+            tile = slice(i, i + step)
+            part = x[chosen, ..., tile].contiguous().permute(0, 3, 1, 2).contiguous()
+            out[chosen, ..., tile] = (w[chosen, tile] @ part).permute(0, 2, 3, 1)
+    return out
+
+
+def effective_channel(h: Tensor, w: Tensor, size: int = 252) -> Tensor:
+    """H W of channels in Sionna's layout, tile by tile.
+
+    :param h: [batch_size, K, M, fft_size]
+    :param w: [batch_size, fft_size, M, n]
+
+    :return: [batch_size, K, n, fft_size]
+    """
+    out = h.new_empty((*h.shape[:2], w.shape[3], h.shape[3]))
+    for i in range(0, h.shape[3], size):
+        tile = slice(i, i + size)
+        part = h[..., tile].permute(0, 3, 1, 2).contiguous() @ w[:, tile]
+        out[..., tile] = part.permute(0, 2, 3, 1)
+    return out
