@@ -19,13 +19,14 @@ from neumatc_mimo.operations import (
     Tolerance,
 )
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.solvers import Cached, Exact, Solver, Spline
+from neumatc_mimo.solvers import Auto, Cached, Exact, Solver, Spline
 from neumatc_mimo.training.scenario import train
 
 __all__ = [
     "QR",
     "SVD",
     "WMMSE",
+    "Auto",
     "Cached",
     "Cholesky",
     "Eigen",

@@ -147,6 +147,7 @@ class SolverBlock(Block):
                 # What is not finite shows in the last of the answer's tensors.
                 _check_finite(a, answer[-1].sum())
             yield tile, answer
+        answers.finish()
         self._count(answers.counts)
 
     def _count(self, counts: Counts) -> None:

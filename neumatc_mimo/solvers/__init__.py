@@ -1,5 +1,6 @@
 """Solvers: ways to get an operation's result, behind one interface."""
 
+from neumatc_mimo.solvers.auto import Auto
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.cached import Cached
 from neumatc_mimo.solvers.dft import DFT
@@ -23,7 +24,7 @@ from neumatc_mimo.solvers.zhang_inverse import ZhangInverse
 from neumatc_mimo.solvers.zhang_svd import ZhangSVD
 
 # A new solver is a new file and one entry here. (Trained models are solvers, too,
-# and so is a cache around another solver.)
+# and so are a cache around another solver and the choice between two.)
 SOLVERS: dict[str, type[Solver]] = {
     "exact": Exact,
     "numpy_lu": NumPyLU,
@@ -50,6 +51,7 @@ __all__ = [
     "GCRODR",
     "SOLVERS",
     "Answers",
+    "Auto",
     "Cached",
     "Channels",
     "Counts",

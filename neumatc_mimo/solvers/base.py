@@ -60,6 +60,9 @@ class Answers(ABC):
     def tile(self, subcarriers: slice) -> Any:
         """The operation's answer for these subcarriers of all items, [num_items, tile, ...]."""
 
+    def finish(self) -> None:  # noqa: B027 (most answers have nothing to do)
+        """Told by a block when it has used all tiles."""
+
 
 class Solver(ABC):
     """A way to get an operation's result at any parameter."""

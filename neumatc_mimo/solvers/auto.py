@@ -1,0 +1,110 @@
+"""The cheaper of exact results and queries, found out by measurement."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Hashable
+from statistics import median
+from typing import Any
+
+import torch
+
+from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.exact import Exact
+
+
+class Auto(Solver):
+    """Exact results or a model's queries, whichever takes a block less time.
+
+    Which one that is depends on the operation, the sizes and the machine: a queried inverse wins
+    for many users, a queried SVD or WMMSE precoder always. So the first calls of each kind are the
+    measurement: both ways answer in turn, the block's own work on the answers included, and from
+    then on the faster one does. All answers are certified alike.
+
+    :param model: A ScenarioModel or any other solver
+    :param num_trials: Calls that each way is timed on, after a first one that is not
+    """
+
+    def __init__(self, model: Solver, num_trials: int = 3) -> None:
+        if not isinstance(model, Solver):
+            raise TypeError(f"model is a {type(model).__name__}, it must be a Solver.")
+        if num_trials < 1:
+            raise ValueError(f"num_trials is {num_trials}, at least one is needed.")
+        self.model = model
+        self.num_trials = num_trials
+        self._ways: dict[str, Solver] = {"exact": Exact(), "queried": model}
+        self._seconds: dict[Hashable, dict[str, list[float]]] = {}
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        if certify is None or is_traced():
+            return self.model.start(operation, channels, certify, tolerance)
+        kind = _kind(operation, channels, certify)
+        runs = self._seconds.setdefault(kind, {way: [] for way in self._ways})
+        way = self._next(runs)
+        begin = _now(channels.a.device)
+        try:
+            answers = self._ways[way].start(operation, channels, certify, tolerance)
+        except ValueError:
+            if way == "exact":
+                raise
+            # What the model was not trained for.
+            del runs["queried"]
+            return self._ways["exact"].start(operation, channels, certify, tolerance)
+        if len(runs[way]) > self.num_trials:
+            return answers
+        return _Timed(answers, runs[way], begin, channels.a.device)
+
+    def choices(self) -> dict[Hashable, str]:
+        """The way taken for each kind of call that was seen, "exact" or "queried"."""
+        return {kind: self._next(runs) for kind, runs in self._seconds.items()}
+
+    def _next(self, runs: dict[str, list[float]]) -> str:
+        """The way that has fewer runs, and the fastest once all have enough."""
+        way = min(runs, key=lambda way: len(runs[way]))
+        if len(runs[way]) <= self.num_trials:
+            return way
+        return min(runs, key=lambda way: median(runs[way][1:]))
+
+    def __repr__(self) -> str:
+        return f"Auto({self.model!r}, num_trials={self.num_trials})"
+
+
+class _Timed(Answers):
+    """Another solver's answers, with the time from their start to their end."""
+
+    def __init__(
+        self, answers: Answers, seconds: list[float], begin: float, device: torch.device
+    ) -> None:
+        self._answers, self._seconds = answers, seconds
+        self._begin, self._device = begin, device
+
+    @property
+    def counts(self) -> Counts:  # type: ignore[override]
+        return self._answers.counts
+
+    def tile(self, subcarriers: slice) -> Any:
+        return self._answers.tile(subcarriers)
+
+    def finish(self) -> None:
+        self._answers.finish()
+        self._seconds.append(_now(self._device) - self._begin)
+
+
+def _kind(operation: Operation, channels: Channels, certify: str) -> Hashable:
+    settings = tuple(sorted((k, repr(v)) for k, v in operation.settings().items()))
+    a = channels.a
+    return settings, tuple(a.shape), str(a.dtype), str(a.device), channels.no is None, certify
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
