@@ -407,6 +407,45 @@ def bench(
         sys.stdout.write(sheet.markdown(str(folder)) + "\n")
 
 
+@app.command()
+def plan(
+    scenario: ScenarioName = "munich",
+    device: Device = "cpu",
+    scenario_seed: ScenarioSeed = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what training and querying cost here, and which way is the cheapest.
+
+    Trains one link of each kind and times the blocks on it.
+
+    Example: [cyan]neumatc-mimo plan munich[/cyan]
+    """
+    loaded = _load_scenario(scenario, scenario_seed)
+    from neumatc_mimo.bench.plan import plan as make
+
+    with _status("Preparing") as status:
+        entries = make(loaded, device=device, progress=lambda text: status.update(text))
+    if as_json:
+        _print_json(entries)
+        return
+    table = Table(title=f"{loaded.name}: a slot of one link, and the training of all links")
+    for column in entries[0]:
+        table.add_column(column, justify="left" if column in ("block", "cheapest") else "right")
+    for entry in entries:
+        table.add_row(*(_planned(key, value) for key, value in entry.items()))
+    _out.print(table)
+
+
+def _planned(key: str, value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if key == "patched":
+        return f"{100 * value:.2f} %"
+    if key == "repaid after":
+        return f"{value:.0f} slots" if value < float("inf") else "never"
+    return f"{value:.3g}"
+
+
 def _fail(error: BaseException) -> None:
     text = " ".join(str(error).split()) or type(error).__name__
     _err.print(f"[bold red]Error:[/bold red] {_escape(text)}", soft_wrap=True, highlight=False)

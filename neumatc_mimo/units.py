@@ -287,6 +287,8 @@ class _SplineTable(Table):
     def read(self, points: slice) -> tuple[slice, Tensor]:
         columns, values = self.columns[points], self.values[points]
         start, stop = 0, self.num_units
+        if not len(columns):
+            return slice(0, 0), values[:, :0]
         if not is_traced():
             # The few that differ from zero; a trace cannot depend on where x lies.
             low, high = columns.aminmax()

@@ -174,3 +174,34 @@ def test_unknown_units_are_refused() -> None:
         make_units({"kind": "wavelet", "num_units": 8})
     with pytest.raises(ValueError, match='no units "None"'):
         make_units({"num_units": 8})
+
+
+def test_windows_hold_what_reading_gives() -> None:
+    for units, num in (
+        (SplineUnits.on_grid(336, 100), 336),
+        (SplineUnits.on_grid(250, 60, degree=3), 252),
+        (SplineUnits(117), 336),
+    ):
+        grid = torch.arange(num, dtype=torch.float64)
+        low, high = units.band(grid)
+        x = 2 * (grid - low) / (high - low) - 1
+        table, full = units.table(x.clamp_max(1)), units.values(x.clamp_max(1))
+        for stretch in (slice(0, 252), slice(84, num), slice(42, 126)):
+            windows = table.windows(stretch)
+            assert windows is not None
+            assert windows.stride is not None or not units.points_per_interval
+            rows = windows.of(torch.eye(units.width, dtype=torch.float64))
+            dense = (windows.values @ rows).flatten(0, 1)
+            torch.testing.assert_close(dense, full[stretch], rtol=0, atol=1e-12)
+            # A view where the pattern repeats, and few units for each group in any case.
+            assert windows.values.shape[2] <= units.width // 2
+
+
+def test_splines_on_a_grid_have_their_knots_there() -> None:
+    grid = 30e3 * torch.arange(-1638, 1638, dtype=torch.float64)
+    for width, step, num in ((800, 4, 826), (1000, 3, 1099), (5000, 1, 3283)):
+        units = SplineUnits.on_grid(3276, width)
+        assert (units.points_per_interval, units.width) == (step, num)
+        low, high = units.band(grid)
+        assert low == grid[0] and high == pytest.approx(grid[-1] + 30e3)
+    assert SplineUnits(40).band(grid) == (grid[0], grid[-1])

@@ -190,7 +190,8 @@ def at_point(
     :param device: where everything runs
     :param seconds: of repetitions for each way
     :param theirs: whether to time Sionna's way, where it fits into memory
-    :param spline_samples: of which a spline may take the number that makes it fastest
+    :param spline_samples: of which a spline may take the number that makes it fastest; none of it
+        without any
     :param progress: called with what comes next
     """
     tell = progress or (lambda text: None)
@@ -199,7 +200,8 @@ def at_point(
         if links is not None:
             task = kind(links.to(device), point.slot)
             splines = [n for n in spline_samples if n <= point.fft_size // 2]
-            splines = splines or [max(point.fft_size // 4, 4)]
+            if spline_samples and not splines:
+                splines = [max(point.fft_size // 4, 4)]
             yield from _compared(task, point, model, seconds, theirs, splines, tell)
 
 
@@ -246,7 +248,7 @@ def _compared(
         progress=lambda way: tell(f"{point.label}: {task.title}, {way}"),
     )
     interpolated = [way for way in times if way.startswith("spline")]
-    kept = min(interpolated, key=lambda way: times[way].median)
+    kept = min(interpolated, key=lambda way: times[way].median, default=None)
     reference = task.reference()
     rows = []
     for way in reversed(times):

@@ -79,20 +79,36 @@ def run_and_write(
             progress=progress,
         )
         rows[point] = list(found)
+        # After every point, so that a run that ends early leaves what it has.
+        sheet = _written(base, folder, chosen, rows, source, time.perf_counter() - started)
+    return sheet
+
+
+def _written(
+    base: Scenario,
+    folder: Path,
+    chosen: dict[str, list[Point]],
+    rows: dict[Point, list[Row]],
+    source: dict[str, Any],
+    seconds: float,
+) -> Sheet:
+    """Write what was measured so far."""
     every = [row for found in rows.values() for row in found]
     sheet = Sheet(
         "bench",
         f"Blocks on one slot, {base.name}",
         _caption(source),
         [row.to_table() for row in every],
+        seconds=seconds,
     )
     for axis in (axis for axis in chosen if axis in _NUMERIC):
         name = f"bench_{axis.replace(', ', '_').replace(' = ', '').replace(' ', '_')}.png"
-        figure = _picture(axis, chosen[axis], rows)
-        figure.savefig(folder / name, dpi=120)
-        plt.close(figure)
-        sheet.pictures.append(name)
-    sheet.seconds = time.perf_counter() - started
+        points = [point for point in chosen[axis] if point in rows]
+        if points:
+            figure = _picture(axis, points, rows)
+            figure.savefig(folder / name, dpi=120)
+            plt.close(figure)
+            sheet.pictures.append(name)
     sheet.write(folder, source | {"measured": finite([row.to_json() for row in every])})
     return sheet
 

@@ -29,7 +29,9 @@ def definite_inverse(a: Tensor) -> Tensor:
         return torch.cholesky_inverse(factor)
     inverse = torch.empty_like(flat)
     for some, into in zip(*(x.split(_ENTRIES // m**2) for x in (flat, inverse)), strict=True):
-        into.copy_(_eliminated(some.permute(1, 2, 0).contiguous()).permute(2, 0, 1))
+        # A copy in any case: 1 x 1 matrices lie in that order already.
+        batch_last = some.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
+        into.copy_(_eliminated(batch_last).permute(2, 0, 1))
     return inverse.view(a.shape)
 
 

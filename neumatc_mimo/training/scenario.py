@@ -192,10 +192,12 @@ def _certified(
         )
         errors.append(_relative(answer[0], exact[0]))
     corrected, patches = plain_failed & ~fixed_failed, plain_failed & fixed_failed
-    # At frequencies that were neither sampled nor collocation points, before any repair.
+    # At frequencies that were neither sampled nor collocation points, before any repair; not a
+    # number where a grid is so small that there are none.
+    quality = torch.cat(qualities)
     report = {
         "error_median": torch.cat(errors, dim=1).median().item(),
-        "quality_5_percent_db": torch.cat(qualities).quantile(0.05).item(),
+        "quality_5_percent_db": quality.quantile(0.05).item() if len(quality) else math.nan,
         "corrected_share": corrected[:, unseen].double().mean().item(),
         "patched_share": patches[:, unseen].double().mean().item(),
     }

@@ -1,0 +1,90 @@
+"""What training and querying a scenario cost on this machine, and which way is the cheapest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from neumatc_mimo.bench.blocks import LIMIT, Point, Row, at_point
+from neumatc_mimo.bench.tasks import TASKS, Detection
+from neumatc_mimo.scenario import Scenario
+from neumatc_mimo.training.scenario import train
+
+
+def plan(
+    scenario: Scenario, *, device: str = "cpu", progress: Callable[[str], None] | None = None
+) -> list[dict[str, Any]]:
+    """Train one link of each kind, time the blocks on it, and compare.
+
+    Exact blocks and queries are timed by turns on one slot of 14 OFDM symbols; what is queried is
+    certified as the scenario asks for, so both have the wanted fidelity.
+
+    :param scenario: whose links, antennas and grid are planned for
+    :param device: where everything runs
+    :param progress: called with what comes next
+
+    :return: one entry a block: milliseconds, seconds of training, bytes and the cheapest way
+    """
+    tell = progress or (lambda text: None)
+    one = _with_links(scenario, 1)
+    tell("Training one link of each kind")
+    model = train(one, device=device, progress=False)
+    entries = []
+    for task in (task for task in TASKS if task is not Detection):
+        links = getattr(one, task.kind)
+        if links is None or task.operation not in model.models:
+            continue
+        point = Point(links.num_rows, links.num_cols, links.fft_size, links.num_streams)
+        rows = at_point(
+            one,
+            point,
+            model,
+            tasks=(task,),
+            device=device,
+            theirs=False,
+            spline_samples=(),
+            progress=progress,
+        )
+        entries.append(_entry(task.title, {row.way: row for row in rows}, scenario, model, task))
+    return entries
+
+
+def _entry(
+    block: str, rows: dict[str, Row], scenario: Scenario, model: Any, task: Any
+) -> dict[str, Any]:
+    exact, queried, limit = (rows[way].milliseconds.median for way in ("exact", "queried", LIMIT))
+    links = getattr(scenario, task.kind)
+    part = model.models[task.operation]
+    seconds = float(part.training["seconds_per_link"]) * links.num_links
+    gain = (exact - queried) / 1e3
+    return {
+        "block": block,
+        "exact, ms": exact,
+        "queried, ms": queried,
+        "limit, ms": limit,
+        "training, s": seconds,
+        "model, MB": part.num_bytes / 1e6 * links.num_links,
+        "patched": float(part.patches.double().mean()),
+        # Slots over all links until queries have saved what their training took.
+        "repaid after": seconds / gain if gain > 0 else math.inf,
+        "cheapest": "queried" if queried < exact else "exact",
+    }
+
+
+def _with_links(scenario: Scenario, num_links: int) -> Scenario:
+    """The scenario with so many links of each kind."""
+    config = scenario.config
+    kinds = {"multi_user": config.multi_user, "single_user": config.single_user}
+    return Scenario(
+        config.model_copy(
+            update={
+                name: section.model_copy(update={"num_links": num_links})
+                for name, section in kinds.items()
+                if section is not None
+            }
+        )
+    )
+
+
+__all__ = ["plan"]

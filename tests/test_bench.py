@@ -1,0 +1,155 @@
+"""The benchmark's own arithmetic, and the equality of all ways to run a block."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import neumatc_mimo as nm
+from neumatc_mimo.bench.blocks import BASE, Point, Row, along, at_point, axes
+from neumatc_mimo.bench.plan import plan
+from neumatc_mimo.bench.report import run_and_write
+from neumatc_mimo.bench.tasks import TASKS, Slot, applied, effective_channel
+from neumatc_mimo.bench.timing import Spread, peak_bytes, side_by_side
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = Point(num_users=2, num_antennas=8, fft_size=48, num_streams=1, slot=Slot(2, 2))
+
+
+@pytest.fixture(scope="module")
+def small() -> nm.Scenario:
+    return SMALL.scenario(nm.load_scenario("munich"), 2)
+
+
+@pytest.fixture(scope="module")
+def model(small: nm.Scenario) -> nm.ScenarioModel:
+    return nm.train(small, progress=False)
+
+
+@pytest.fixture(scope="module")
+def rows(small: nm.Scenario, model: nm.ScenarioModel) -> list[Row]:
+    return list(at_point(small, SMALL, model, seconds=0.01))
+
+
+def test_every_block_runs_in_every_way(rows: list[Row]) -> None:
+    ways = {"exact", "exact, cached", "queried", "queried, proven a call", "limit"}
+    for task in TASKS:
+        own = [row for row in rows if row.block == task.title]
+        names = {row.way for row in own}
+        assert ways < names and any(name.startswith("spline") for name in names)
+        assert len(own) == len(names)
+    sionna = {row.block for row in rows if row.way == "Sionna"}
+    assert sionna == {"ZFPrecoder", "MMSEEqualizer", "MMSEDetector"}
+
+
+def test_ways_agree_with_the_exact_result(rows: list[Row]) -> None:
+    for row in rows:
+        if row.error_db is not None:
+            assert row.worst_db is not None and row.error_db <= row.worst_db
+            limit = -35 if row.way.startswith(("queried", "spline")) else -60
+            # A sum rate has several maxima, and near the certified one there may be another.
+            if limit == -60 or row.block != "WMMSEPrecoder":
+                assert row.error_db < limit, row
+
+
+def test_ratios_are_those_of_the_medians(rows: list[Row]) -> None:
+    for row in rows:
+        (exact,) = (r for r in rows if (r.block, r.way) == (row.block, "exact"))
+        (limit,) = (r for r in rows if (r.block, r.way) == (row.block, "limit"))
+        middle = row.milliseconds.median
+        assert row.query == pytest.approx(exact.milliseconds.median / middle)
+        assert row.over_limit == pytest.approx(middle / limit.milliseconds.median)
+        (theirs,) = [r for r in rows if r.block == row.block and r.way == "Sionna"] or [None]
+        if theirs is not None:
+            assert row.once is not None
+            assert row.once * row.query == pytest.approx(theirs.milliseconds.median / middle)
+        assert (row.repaid is None) == (row.way != "queried")
+        assert row.state_bytes > 0 or not row.way.endswith(("cached", "queried"))
+
+
+@pytest.mark.parametrize("size", [7, 64])
+def test_the_limit_applies_its_matrices(size: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    w = torch.randn(2, 30, 5, 3, dtype=torch.complex64, generator=generator)
+    x = torch.randn(2, 3, 4, 30, dtype=torch.complex64, generator=generator)
+    h = torch.randn(2, 6, 5, 30, dtype=torch.complex64, generator=generator)
+    torch.testing.assert_close(applied(w, x, size), torch.einsum("bfmn,bntf->bmtf", w, x))
+    expected = torch.einsum("bkmf,bfmn->bknf", h, w)
+    torch.testing.assert_close(effective_channel(h, w, size), expected)
+
+
+def test_axes_leave_the_base_point_one_size_at_a_time() -> None:
+    for axis, points in axes().items():
+        places = [along(axis, point) for point in points]
+        assert len(set(places)) == len(places) > 1
+        assert BASE in points or axis == "K, M = 256"
+
+
+def test_calls_are_timed_by_turns() -> None:
+    order: list[str] = []
+
+    def call(name: str, seconds: float) -> Any:
+        def run() -> None:
+            order.append(name)
+            time.sleep(seconds)
+
+        return run
+
+    calls = {"slow": call("slow", 0.02), "fast": call("fast", 0.002)}
+    found = side_by_side(calls, seconds=0.06, most=20)
+    assert found["slow"].median >= 0.02 and 0.002 <= found["fast"].median < 0.02
+    # Slow ones fewer times, and not all of them first.
+    assert 3 <= order.count("slow") < order.count("fast")
+    assert order.index("fast") < len(order) - order[::-1].index("slow")
+
+
+def test_spread_is_that_of_the_runs() -> None:
+    found = Spread.of([5.0, 1.0, 3.0, 2.0, 4.0])
+    assert (found.low, found.median, found.high) == (2.0, 3.0, 4.0)
+    assert found.times(1e3) == Spread(2e3, 3e3, 4e3) and str(found) == "3 [2, 4]"
+
+
+def test_peak_is_what_a_call_holds_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    def call() -> torch.Tensor:
+        one = torch.ones(2**20)
+        two = one * 2
+        del one
+        return two[:10] * 3
+
+    assert 8 * 2**20 <= peak_bytes(call) < 9 * 2**20
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
+def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = nm.load_scenario("munich")
+    both = [SMALL, Point(2, 16, 48, 1, SMALL.slot)]
+    monkeypatch.setattr("neumatc_mimo.bench.report.axes", lambda: {"M": both})
+    sheet = run_and_write(base, tmp_path, quick=True, only=["M"], theirs=False)
+    names = {"bench.md", "bench.json", "bench_M.png"}
+    assert {file.name for file in tmp_path.iterdir()} == names
+    data = json.loads((tmp_path / "bench.json").read_text())
+    assert len(data["rows"]) == len(sheet.rows) == len(data["origin"]["measured"])
+    assert {row["point"] for row in data["rows"]} == {point.label for point in both}
+    with pytest.raises(ValueError, match="There is no axis N, known are base, M."):
+        run_and_write(base, tmp_path, only=["N"])
+
+
+@pytest.mark.slow
+def test_plan_names_the_cheapest(small: nm.Scenario) -> None:
+    entries = plan(small)
+    assert [entry["block"] for entry in entries] == [
+        task.title for task in TASKS if task.title != "MMSEDetector"
+    ]
+    for entry in entries:
+        faster = entry["queried, ms"] < entry["exact, ms"]
+        assert entry["cheapest"] == ("queried" if faster else "exact")
+        assert math.isinf(entry["repaid after"]) != faster
+        assert entry["training, s"] > 0 and entry["model, MB"] > 0
