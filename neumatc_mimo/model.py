@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -340,6 +341,7 @@ class ModelAnswers(Answers):
             # A common gain c turns the problem into that of A at the noise power no / c^2.
             power = channels.no[self._known] / found.gain[self._known, 0].abs().square()
             self._noise = power[:, None].to(channels.a.real.dtype)
+        self._power = power
         self._mapping = model.mapping.select(links)
         if len(links) > _FEW_LINKS:
             self._folded = self._mapping.at_noise(power)
@@ -415,19 +417,24 @@ class ModelAnswers(Answers):
         self.counts.queried = exactly.numel() - int((exactly | corrected).sum())
         self._repaired_at = where
         if len(where):
-            table = self._kept(
-                "repaired",
-                (frequencies, links),
-                lambda: model.mapping.trunk.table(model.mapping.coordinate(frequencies[where])),
-            )
-            self._repaired = certified.repair(
-                model.operation,
-                self._aligned(where),
-                self._evaluated(table, slice(0, len(where))),
-                self._noise,
-                corrected[:, where],
-                exactly[:, where],
-            )
+            repair = functools.partial(self._repaired_components, where, corrected, exactly)
+            # Of trained subcarriers: the link is the one that was certified, and so are they.
+            again = len(links) <= _FEW_LINKS and bool((exactly <= patched).all())
+            key = (frequencies, links, self._power, self._order, self._channels.a.dtype)
+            self._repaired = self._kept("repaired", key, repair) if again else repair()
+
+    def _repaired_components(self, where: Tensor, corrected: Tensor, exactly: Tensor) -> Components:
+        """Components at the subcarriers ``where``, corrected and exact as the masks tell."""
+        mapping = self._model.mapping
+        table = mapping.trunk.table(mapping.coordinate(self._frequencies[where]))
+        return certified.repair(
+            self._model.operation,
+            self._aligned(where),
+            self._evaluated(table, slice(0, len(where))),
+            self._noise,
+            corrected[:, where],
+            exactly[:, where],
+        )
 
     def _put_repaired(self, components: Components, subcarriers: slice) -> None:
         """Write the repaired components of these subcarriers into the evaluated ones."""

@@ -62,13 +62,14 @@ class Point:
             ),
         }
         if config.multi_user is not None:
-            # Any users: how well they can be told apart changes no time.
-            update = {
+            update: dict[str, Any] = {
                 "users_per_link": self.num_users,
                 "num_links": num_links,
-                "max_condition": math.inf,
                 "wmmse_db": NO_DB,
             }
+            if self.num_users > config.multi_user.users_per_link:
+                # Large groups are badly conditioned: take any.
+                update["max_condition"] = math.inf
             changes["multi_user"] = config.multi_user.model_copy(update=update)
         if config.single_user is not None:
             user = {"ue": (self.num_users, 1), "num_streams": streams, "num_links": num_links}
