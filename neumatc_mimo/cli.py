@@ -430,7 +430,8 @@ def plan(
         return
     table = Table(title=f"{loaded.name}: a slot of one link, and the training of all links")
     for column in entries[0]:
-        table.add_column(column, justify="left" if column in ("block", "cheapest") else "right")
+        text = column in ("block", "cheapest")
+        table.add_column(column, justify="left" if text else "right", no_wrap=text)
     for entry in entries:
         table.add_row(*(_planned(key, value) for key, value in entry.items()))
     _out.print(table)
@@ -441,8 +442,8 @@ def _planned(key: str, value: Any) -> str:
         return value
     if key == "patched":
         return f"{100 * value:.2f} %"
-    if key == "repaid after":
-        return f"{value:.0f} slots" if value < float("inf") else "never"
+    if key == "repaid, slots":
+        return f"{value:.0f}" if value < float("inf") else "never"
     return f"{value:.3g}"
 
 

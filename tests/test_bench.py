@@ -151,5 +151,5 @@ def test_plan_names_the_cheapest(small: nm.Scenario) -> None:
     for entry in entries:
         faster = entry["queried, ms"] < entry["exact, ms"]
         assert entry["cheapest"] == ("queried" if faster else "exact")
-        assert math.isinf(entry["repaid after"]) != faster
+        assert math.isinf(entry["repaid, slots"]) != faster
         assert entry["training, s"] > 0 and entry["model, MB"] > 0

@@ -67,7 +67,7 @@ def _entry(
         "model, MB": part.num_bytes / 1e6 * links.num_links,
         "patched": float(part.patches.double().mean()),
         # Slots over all links until queries have saved what their training took.
-        "repaid after": seconds / gain if gain > 0 else math.inf,
+        "repaid, slots": seconds / gain if gain > 0 else math.inf,
         "cheapest": "queried" if queried < exact else "exact",
     }
 
