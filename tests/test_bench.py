@@ -13,6 +13,7 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.bench.blocks import BASE, Point, Row, along, at_point, axes
+from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.bench.plan import plan
 from neumatc_mimo.bench.report import run_and_write
 from neumatc_mimo.bench.tasks import TASKS, Slot, applied, effective_channel
@@ -140,6 +141,18 @@ def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {row["point"] for row in data["rows"]} == {point.label for point in both}
     with pytest.raises(ValueError, match="There is no axis N, known are base, M."):
         run_and_write(base, tmp_path, only=["N"])
+
+
+def test_fidelity_tells_the_sum_rate_of_queried_precoders(small: nm.Scenario) -> None:
+    few = {"samples": 60, "collocation": 24}  # of 48 subcarriers: some are left to test on
+    config = small.config.model_copy(
+        update={"model": small.config.model.model_copy(update=few), "single_user": None}
+    )
+    scenario = nm.Scenario(config)
+    found = fidelity(nm.train(scenario, progress=False), scenario)["wmmse"]
+    # It may be larger: the learned precoder may have found a better maximum nearby.
+    assert found["rate_ratio_least"] <= found["rate_ratio"] and found["rate_ratio"] > 0.97
+    assert found["rate_ratio_of_regularised_zero_forcing"] < 1.0 + 1e-6
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neumatc_mimo import metrics
 from neumatc_mimo.blocks import MMSEEqualizer
+from neumatc_mimo.operations.precoding import sum_rate
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.scenario import Scenario
@@ -62,6 +63,10 @@ def fidelity(
             results[f"mmse_{noise_db:g}_db"] = _inverse(model, links, no, frequencies) | _receiver(
                 model, links, no, range(links.num_links)[:num_receivers], seed
             )
+        if "wmmse" in model.models:
+            part = model.models["wmmse"]
+            frequencies = _unseen(part, num_frequencies)
+            results["wmmse"] = _shares(part) | _sum_rate(model, links, frequencies)
     if scenario.single_user is not None:
         part = model.models["svd"]
         frequencies = _unseen(part, num_frequencies)
@@ -204,6 +209,26 @@ def _svd(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
         "rate_ratio": float(torch.cat(queried).mean() / torch.cat(exact).mean()),
         "residual_median_db": _db(residual.median()),
         "residual_max_db": _db(residual.max()),
+    }
+
+
+def _sum_rate(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
+    """Sum rates of queried and exact WMMSE precoders, and of regularised zero forcing."""
+    operation = model.models["wmmse"].operation
+    no = operation.no
+    queried, exact, regularised = [], [], []
+    for link in range(links.num_links):
+        h = links.channel(frequencies, [link], dtype=torch.complex128)[0]
+        (v,) = model.query("wmmse", frequencies, links=torch.tensor([link]))
+        w = PseudoInverse().solve(h, no).dense
+        queried.append(sum_rate(h, v[0].to(h), no))
+        exact.append(sum_rate(h, operation.exact(h)[0], no))
+        regularised.append(sum_rate(h, w / torch.linalg.vector_norm(w, dim=-2, keepdim=True), no))
+    found, best, plain = (torch.cat(rates) for rates in (queried, exact, regularised))
+    return {
+        "rate_ratio": float(found.mean() / best.mean()),
+        "rate_ratio_least": float((found / best).min()),
+        "rate_ratio_of_regularised_zero_forcing": float(plain.mean() / best.mean()),
     }
 
 
