@@ -113,41 +113,44 @@ class Precoder(SolverBlock):
             )
 
 
-def check_rows(num_rx_per_tx: int, num_streams_per_tx: int, h: Tensor) -> None:
-    """Refuse channels of more or fewer rows than there are streams."""
-    num_rows = num_rx_per_tx * h.shape[2]
-    if num_rows != num_streams_per_tx:
-        raise ValueError(
-            f"{num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of a "
-            f"transmitter's channel, its {num_streams_per_tx} streams need as many."
-        )
+class UserPrecoder(Precoder):
+    """Precoding with one stream for each antenna of a transmitter's users, in noise."""
 
+    def _check(self, x: Tensor, h: Tensor) -> None:
+        super()._check(x, h)
+        num_rows = self._num_rx_per_tx * h.shape[2]
+        if num_rows != self._num_streams_per_tx:
+            raise ValueError(
+                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of "
+                f"a transmitter's channel, its {self._num_streams_per_tx} streams need as many."
+            )
 
-def noise_of_transmitters(name: str, power: float | Tensor, h: Tensor) -> Tensor | None:
-    """Noise power [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1]; None for zero.
+    def _noise_power(self, name: str, power: float | Tensor, h: Tensor) -> Tensor | None:
+        """Noise power [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1]; None for zero.
 
-    :param name: what errors call it
-    :param power: [batch_size], or broadcastable to [batch_size, num_tx, num_ofdm_symbols, fft_size]
-    """
-    if isinstance(power, float | int) and power == 0:
-        return None
-    power = torch.as_tensor(power, dtype=h.real.dtype, device=h.device)
-    if not is_traced():
-        if not bool((power >= 0).all()):
-            raise ValueError(f"{name} has negative entries or NaN, it is a noise power.")
-        if not bool(power.any()):
+        :param name: what errors call it
+        :param power: [batch_size], or broadcastable to
+            [batch_size, num_tx, num_ofdm_symbols, fft_size]
+        """
+        if isinstance(power, float | int) and power == 0:
             return None
-    shape = (h.shape[0], h.shape[3], *h.shape[5:])
-    if power.shape == shape[:1] and shape[0] not in (1, shape[3]):
-        power = power[:, None, None, None]
-    try:
-        power = power.broadcast_to(shape)
-    except RuntimeError:
-        raise ValueError(
-            f"{name} has the shape {list(power.shape)}, [batch_size] or one that can be "
-            f"broadcast to {list(shape)} is needed."
-        ) from None
-    return collapse(collapse(power, 3), 2)
+        power = torch.as_tensor(power, dtype=self.dtype, device=self.device)
+        if not is_traced():
+            if not bool((power >= 0).all()):
+                raise ValueError(f"{name} has negative entries or NaN, it is a noise power.")
+            if not bool(power.any()):
+                return None
+        shape = (h.shape[0], h.shape[3], *h.shape[5:])
+        if power.shape == shape[:1] and shape[0] not in (1, shape[3]):
+            power = power[:, None, None, None]
+        try:
+            power = power.broadcast_to(shape)
+        except RuntimeError:
+            raise ValueError(
+                f"{name} has the shape {list(power.shape)}, [batch_size] or one that can be "
+                f"broadcast to {list(shape)} is needed."
+            ) from None
+        return collapse(collapse(power, 3), 2)
 
 
 def _noise(no: Tensor | None, tx: int, group: int) -> Tensor | None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
+from typing import Any
+
 from torch import Tensor
 
-from neumatc_mimo.blocks.precoder import Precoder, check_rows, noise_of_transmitters
-from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.blocks.precoder import UserPrecoder
 from neumatc_mimo.operations.precoding import Precoding
 from neumatc_mimo.operations.wmmse import WMMSE
-from neumatc_mimo.solvers.base import Solver
 
 
-class WMMSEPrecoder(Precoder):
+class WMMSEPrecoder(UserPrecoder):
     r"""Precoding of the users' streams for the largest sum rate, by weighted minimum mean squared
     errors.
 
@@ -83,31 +81,8 @@ class WMMSEPrecoder(Precoder):
         # torch.Size([2, 1, 16, 14, 64])
     """
 
-    def __init__(
-        self,
-        resource_grid: ResourceGrid,
-        stream_management: StreamManagement,
-        solver: Solver,
-        return_effective_channel: bool = False,
-        precision: str | None = None,
-        device: str | None = None,
-        *,
-        num_iterations: int = 60,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
-    ) -> None:
-        super().__init__(
-            resource_grid,
-            stream_management,
-            solver,
-            return_effective_channel,
-            precision,
-            device,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
-        )
+    def __init__(self, *args: Any, num_iterations: int = 60, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
         self._operation = WMMSE(num_iterations=num_iterations)
 
     def call(
@@ -115,7 +90,7 @@ class WMMSEPrecoder(Precoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        noise = noise_of_transmitters("no", no, h)
+        noise = self._noise_power("no", no, h)
         if noise is None:
             raise ValueError("no is zero, the rate is finite with noise only.")
         return self._precode(x, h, noise, links)
@@ -125,7 +100,3 @@ class WMMSEPrecoder(Precoder):
 
     def _matrix(self, answer: Precoding) -> Tensor:
         return answer.v
-
-    def _check(self, x: Tensor, h: Tensor) -> None:
-        super()._check(x, h)
-        check_rows(self._num_rx_per_tx, self._num_streams_per_tx, h)

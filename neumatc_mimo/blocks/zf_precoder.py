@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neumatc_mimo.blocks.precoder import Precoder, check_rows, noise_of_transmitters
+from neumatc_mimo.blocks.precoder import UserPrecoder
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 
 
-class ZFPrecoder(Precoder):
+class ZFPrecoder(UserPrecoder):
     r"""Zero-forcing precoding for multi-antenna OFDM transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` with the same outputs: for every
@@ -89,17 +89,13 @@ class ZFPrecoder(Precoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, noise_of_transmitters("alpha", alpha, h), links)
+        return self._precode(x, h, self._noise_power("alpha", alpha, h), links)
 
     def _apply(self, answer: Filter, x: Tensor) -> Tensor:
         return _unit_columns(answer).apply(x)
 
     def _matrix(self, answer: Filter) -> Tensor:
         return _unit_columns(answer).dense
-
-    def _check(self, x: Tensor, h: Tensor) -> None:
-        super()._check(x, h)
-        check_rows(self._num_rx_per_tx, self._num_streams_per_tx, h)
 
 
 def _unit_columns(answer: Filter) -> Filter:
