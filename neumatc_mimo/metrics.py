@@ -60,6 +60,21 @@ def achievable_rate(h: Tensor, v: Tensor, no: Tensor | float) -> Tensor:
     return torch.linalg.slogdet(identity + gram).logabsdet / torch.log(torch.tensor(2.0))
 
 
+def sum_rate(h: Tensor, v: Tensor, no: Tensor | float) -> Tensor:
+    r"""Sum rate :math:`\sum_k \log_2(1 + \mathrm{SINR}_k)` of a precoder as it is, in bit per
+    channel use.
+
+    :param h: [..., K, M]
+    :param v: [..., M, K], a column a user
+    :param no: Noise power at a user, broadcastable to [...]
+
+    :return: [...]
+    """
+    signal, interference = _powers(h @ v)
+    noise = torch.as_tensor(no, dtype=signal.dtype, device=h.device)[..., None]
+    return torch.log2(1 + signal / (interference + noise)).sum(-1)
+
+
 def inverse_residual(h: Tensor, w: Tensor) -> Tensor:
     r""":math:`\lVert I - H W \rVert_F / \sqrt{K}` of a zero-forcing filter, [...]."""
     defect = h @ w - torch.eye(h.shape[-2], dtype=h.dtype, device=h.device)

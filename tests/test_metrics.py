@@ -67,3 +67,16 @@ def test_a_family_of_rank_two_has_two_singular_values() -> None:
     decay = metrics.singular_decay(samples)
     assert decay[1] > 1e-3 and decay[2] < 1e-12
     assert metrics.eckart_young(samples, 2) < 1e-12 < metrics.eckart_young(samples, 1)
+
+
+def test_sum_rate_is_that_of_the_sinrs() -> None:
+    generator = torch.Generator().manual_seed(7)
+    h = torch.randn(4, 3, 6, dtype=torch.complex128, generator=generator)
+    w = torch.randn(4, 6, 3, dtype=torch.complex128, generator=generator)
+    w = w / torch.linalg.vector_norm(w, dim=-2, keepdim=True)
+    for no in (0.3, torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)):
+        noise = no if isinstance(no, float) else no[:, None]
+        ratios = 10 ** (metrics.sinr_db(h, w, noise) / 10)
+        torch.testing.assert_close(metrics.sum_rate(h, w, no), torch.log2(1 + ratios).sum(-1))
+    # As it is: half the power is that of twice the noise.
+    torch.testing.assert_close(metrics.sum_rate(h, w / 2**0.5, 0.3), metrics.sum_rate(h, w, 0.6))

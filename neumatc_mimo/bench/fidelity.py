@@ -15,9 +15,9 @@ from torch import Tensor
 
 from neumatc_mimo import metrics
 from neumatc_mimo.blocks import MMSEEqualizer
-from neumatc_mimo.operations.precoding import sum_rate
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 
@@ -221,9 +221,9 @@ def _sum_rate(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, floa
         h = links.channel(frequencies, [link], dtype=torch.complex128)[0]
         (v,) = model.query("wmmse", frequencies, links=torch.tensor([link]))
         w = PseudoInverse().solve(h, no).dense
-        queried.append(sum_rate(h, v[0].to(h), no))
-        exact.append(sum_rate(h, operation.exact(h)[0], no))
-        regularised.append(sum_rate(h, w / torch.linalg.vector_norm(w, dim=-2, keepdim=True), no))
+        queried.append(metrics.sum_rate(h, v[0].to(h), no))
+        exact.append(metrics.sum_rate(h, operation.exact(h)[0], no))
+        regularised.append(metrics.sum_rate(h, normalised(w)[0], no))
     found, best, plain = (torch.cat(rates) for rates in (queried, exact, regularised))
     return {
         "rate_ratio": float(found.mean() / best.mean()),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
 from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge, sinr
+from neumatc_mimo.operations.tracking import normalised
 
 # Iterations of a correction.
 _STEPS = 2
@@ -59,11 +60,11 @@ class MaxMin(SumPowerPrecoding):
         ratio = sinr(image, noise)
         mean = positive(ratio.mean(-1))
         uneven = torch.linalg.vector_norm(ratio / mean[..., None] - 1, dim=-1)
-        size = positive(torch.linalg.vector_norm(v, dim=-2))
-        directions = v / size[..., None, :]
-        q = _uplink(image, size, ratio, noise)
+        directions, size = normalised(v)
+        q = _uplink(image, positive(size), ratio, noise)
         own = image.diagonal(dim1=-2, dim2=-1)
-        aside = frobenius(_filters(a, a @ a.mH, q, noise) - directions) / a.shape[-2] ** 0.5
+        filters, _ = normalised(a.mH @ _inner(a @ a.mH, q, noise))
+        aside = frobenius(filters - directions) / a.shape[-2] ** 0.5
         return together(aside, uneven, *gauge_defect(v, own))
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
@@ -88,25 +89,24 @@ def _inner(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
 
 def _balanced(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
     """One iteration for the uplink's powers [..., m]."""
-    t = (gram @ _inner(gram, q, noise)).diagonal(dim1=-2, dim2=-1).real
+    t = _gains(gram, _inner(gram, q, noise))
     # Without user k itself, by the formula of Sherman and Morrison.
     q = positive(1 - q * t) / positive(t)
     return q * (q.shape[-1] / positive(q.sum(-1)))[..., None]
 
 
-def _filters(a: Tensor, gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
-    """MMSE filters of the uplink as columns of unit norm, [..., n, m]."""
-    w = a.mH @ _inner(gram, q, noise)
-    return w / positive(torch.linalg.vector_norm(w, dim=-2))[..., None, :]
+def _gains(gram: Tensor, inner: Tensor) -> Tensor:
+    """a_k w_k of the MMSE filters w_k of the uplink, [..., m]."""
+    return (gram @ inner).diagonal(dim1=-2, dim2=-1).real
 
 
 def _precoder(a: Tensor, gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
-    """The precoder along the filters of an uplink, with the SINR that its mean user has there."""
-    w = _filters(a, gram, q, noise)
-    t = (gram @ _inner(gram, q, noise)).diagonal(dim1=-2, dim2=-1).real
+    """The precoder along the MMSE filters of an uplink, with the SINRs that its users have."""
+    inner = _inner(gram, q, noise)
+    w, _ = normalised(a.mH @ inner)
+    t = _gains(gram, inner)
     ratio = q * t / positive(1 - q * t)
-    gains = (a @ w).abs().square()
-    p = _powers(gains, ratio, noise)
+    p = _powers((a @ w).abs().square(), ratio, noise)
     return in_gauge(a, w * positive(p).sqrt()[..., None, :])
 
 

@@ -104,15 +104,3 @@ def sinr(image: Tensor, no: Tensor) -> Tensor:
     power = image.abs().square()
     own = power.diagonal(dim1=-2, dim2=-1)
     return own / positive(power.sum(-1) - own + no[..., None])
-
-
-def sum_rate(a: Tensor, v: Tensor, no: Tensor | float) -> Tensor:
-    r"""Sum rate :math:`\sum_k \log_2(1 + \mathrm{SINR}_k)` of a precoder, in bit per channel use.
-
-    :param a: [..., m, n] channels, a row a user
-    :param v: [..., n, m] precoders, a column a user
-    :param no: noise power, broadcastable to [...]
-
-    :return: [...]
-    """
-    return torch.log2(1 + sinr(a @ v, batched(no, a, 0))).sum(-1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
+from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge
 
 # Iterations of a correction, and those between two looks at which matrices are done.
@@ -32,9 +33,7 @@ class WMMSE(SumPowerPrecoding):
     :math:`n = \sigma^2 \lVert V \rVert^2 / m`: the noise grows with the power, so that the power
     needs no multiplier and is set at the end (Zhao, Lu, Shi and Luo, IEEE Trans. Signal Process.
     71, 2023). All of it is m x m but for the last product. The problem has several maxima; this is
-    the one that the iteration finds from there. :math:`a_k v_k` is real and positive.
-
-    The power is that of zero forcing with columns of unit norm.
+    the one that the iteration finds from there.
 
     :param no: :math:`\sigma^2` where a caller gives none
     :param num_iterations: at most; a matrix is done when an iteration changes V by rounding only.
@@ -92,7 +91,7 @@ class WMMSE(SumPowerPrecoding):
 
 def _start(gram: Tensor, noise: Tensor) -> Tensor:
     """X of regularised zero forcing A^H X, equal powers, all of them m."""
-    x = torch.linalg.inv(gram + noise[:, None, None] * identity(gram))
+    x = definite_inverse(gram + noise[:, None, None] * identity(gram))
     power = (x.conj() * (gram @ x)).sum(-2).real
     return x * positive(power).rsqrt()[:, None, :]
 
