@@ -173,35 +173,28 @@ class CompactMapping:
 class Latents:
     """Latent tensors of all components side by side, so that one product evaluates all of them.
 
-    :param rows: [num_links, rank, n] real; a complex entry is a pair, interleaved
-    :param parts: shape of each component, and whether it is complex
+    :param rows: [num_links, rank, n] real
+    :param layouts: how each component stands in them; each takes an even number of places, so that
+        complex pairs start at even ones
     """
 
     rows: Tensor
-    parts: tuple[tuple[tuple[int, ...], bool], ...]
+    layouts: tuple[Layout, ...]
 
     @classmethod
     def of(cls, components: Components) -> Latents:
         """From components [num_links, rank, *shape]."""
-        rows = []
-        for c in components:
-            flat = (torch.view_as_real(c) if c.is_complex() else c).flatten(2)
-            # Pairs start at even places.
-            rows.append(torch.nn.functional.pad(flat, (0, 1)) if flat.shape[2] % 2 else flat)
-        parts = tuple((tuple(c.shape[2:]), c.is_complex()) for c in components)
-        return cls(torch.cat(rows, dim=2) if len(rows) > 1 else rows[0], parts)
+        layouts = tuple(Layout.of(tuple(c.shape[2:]), c, hermitian=False) for c in components)
+        rows = [layout.pack(c) for layout, c in zip(layouts, components, strict=True)]
+        rows = [torch.nn.functional.pad(r, (0, r.shape[2] % 2)) for r in rows]
+        return cls(torch.cat(rows, dim=2) if len(rows) > 1 else rows[0], layouts)
 
     def split(self, product: Tensor) -> Components:
         """The components [..., *shape] that rows [..., n] hold; views."""
         components, start = [], 0
-        for shape, is_complex in self.parts:
-            size = math.prod(shape) * (2 if is_complex else 1)
-            part = product[..., start : start + size]
-            start += size + size % 2
-            if is_complex:
-                components.append(torch.view_as_complex(part.unflatten(-1, (*shape, 2))))
-            else:
-                components.append(part.unflatten(-1, shape))
+        for layout in self.layouts:
+            components.append(layout.unpack(product[..., start : start + layout.size]))
+            start += layout.size + layout.size % 2
         return tuple(components)
 
 

@@ -267,19 +267,16 @@ class _SplineTable(Table):
         sizes = [size for size in _WINDOW if num_points % size == 0 and num_points > size]
         if not sizes:
             return None
-        size = next((s for s in sizes if _stride(columns, s) is not None), sizes[0])
-        grouped = columns.unflatten(0, (-1, size))
+        strides = {size: _stride(columns, size) for size in sizes}
+        size = next((size for size in sizes if strides[size] is not None), sizes[0])
+        stride, grouped = strides[size], columns.unflatten(0, (-1, size))
         first = grouped.amin((1, 2))
         num_units = int((grouped.amax((1, 2)) - first).max()) + 1
-        # A window at the end starts earlier, rather than reach beyond the last unit.
-        stride = _stride(columns, size)
-        if stride is None:
-            first = first.clamp_max(self.num_units - num_units)
-        elif int(first[-1]) + num_units > self.num_units:
-            first = first - (int(first[-1]) + num_units - self.num_units)
-            num_units = int((grouped.amax((1, 2)) - first).max()) + 1
-        if num_units > self.num_units // 2 or int(first[0]) < 0:
+        if num_units > self.num_units // 2:
             return None
+        if int(first.max()) + num_units > self.num_units:
+            # A window at the end starts earlier, rather than reach beyond the last unit.
+            first, stride = first.clamp_max(self.num_units - num_units), None
         dense = values.new_zeros(len(first), size, num_units)
         dense.scatter_(2, grouped - first[:, None, None], values.unflatten(0, (-1, size)))
         return Windows(dense, first, int(first[0]), stride)
