@@ -18,6 +18,7 @@ import torch
 from matplotlib import pyplot as plt
 
 from neumatc_mimo import metrics
+from neumatc_mimo.files import replaced, write_text
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
@@ -63,10 +64,10 @@ def write_report(
         figure = draw()
         figure.tight_layout()
         save = partial(figure.savefig, format="png", dpi=120)
-        written.append(_replace(target / name, save))
+        written.append(replaced(target / name, save))
         plt.close(figure)
     text = json.dumps(finite(summary), indent=2, allow_nan=False) + "\n"
-    written.append(_replace(target / "summary.json", lambda file: file.write_text(text)))
+    written.append(write_text(target / "summary.json", text))
     return written
 
 
@@ -85,19 +86,6 @@ def read_summary(folder: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(summary, dict):
         raise ValueError(f"{file} is no summary, run `neumatc-mimo demo` again.")
     return summary
-
-
-def _replace(file: Path, write: Callable[[Path], Any]) -> Path:
-    """Write to a temporary name and rename: a reader never sees half a file."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        write(temporary)
-        os.replace(temporary, file)
-    except OSError as error:
-        raise OSError(f"{file} cannot be written ({error.strerror}).") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return file
 
 
 def finite(value: Any) -> Any:

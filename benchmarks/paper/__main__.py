@@ -18,6 +18,7 @@ from benchmarks.paper.sheet import (
     run_and_write,
     settings_of,
 )
+from neumatc_mimo.files import write_text
 
 # In the order of the paper; what it leaves out comes last.
 MODULES = (
@@ -93,9 +94,7 @@ def fill(page: Path, folder: Path) -> None:
         start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         if start in text and end in text:
             text = text[: text.index(start) + len(start)] + body + text[text.index(end) :]
-    part = page.with_suffix(".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(page)
+    write_text(page, text)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import matplotlib
@@ -11,6 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.paper.sheet import Settings
+from neumatc_mimo.files import replaced
 
 
 def panels(titles: Sequence[str], *, sharey: bool = False) -> tuple[Any, list[Any]]:
@@ -29,8 +31,6 @@ def save(figure: Any, settings: Settings, name: str) -> str:
     settings.folder.mkdir(parents=True, exist_ok=True)
     file = f"{name}.png"
     figure.tight_layout()
-    part = settings.folder / f".{file}"
-    figure.savefig(part, format="png", dpi=110)
-    part.replace(settings.folder / file)
+    replaced(settings.folder / file, partial(figure.savefig, format="png", dpi=110))
     plt.close(figure)
     return file

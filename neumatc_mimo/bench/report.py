@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from neumatc_mimo.bench.blocks import (
 )
 from neumatc_mimo.bench.sheet import Sheet, origin
 from neumatc_mimo.bench.tasks import TASKS, Detection
+from neumatc_mimo.files import replaced
 from neumatc_mimo.report import finite
 from neumatc_mimo.scenario import Scenario
 
@@ -106,7 +108,7 @@ def _written(
         points = [point for point in chosen[axis] if point in rows]
         if points:
             figure = _picture(axis, points, rows)
-            figure.savefig(folder / name, dpi=120)
+            replaced(folder / name, partial(figure.savefig, format="png", dpi=120))
             plt.close(figure)
             sheet.pictures.append(name)
     sheet.write(folder, source | {"measured": finite([row.to_json() for row in every])})

@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from neumatc_mimo.files import write_text
+
 _FOLDER = Path(__file__).parent
 
 Row = dict[str, Any]
@@ -52,10 +54,7 @@ class Sheet:
         data = {"origin": origin} | vars(self)
         text = self.markdown() + f"\n{origin_line(origin)}\n"
         for suffix, content in ((".json", json.dumps(data, indent=1)), (".md", text)):
-            file = folder / f"{self.name}{suffix}"
-            part = file.with_suffix(suffix + ".part")
-            part.write_text(content, encoding="utf-8")
-            part.replace(file)
+            write_text(folder / f"{self.name}{suffix}", content)
 
 
 def origin(*sources: str, device: str = "cpu") -> dict[str, Any]:
