@@ -11,8 +11,7 @@ import torch
 
 from benchmarks.paper.flops import flops
 from benchmarks.paper.problems import Problem
-from neumatc_mimo.bench import timing
-from neumatc_mimo.bench.timing import Spread
+from neumatc_mimo.bench.timing import Spread, side_by_side
 from neumatc_mimo.solvers import Answers, Solver
 
 # Bytes of an answer's tile: results that a caller works with next stay in the cache. But a tile
@@ -104,7 +103,7 @@ def spread(call: Callable[[], Any], *, seconds: float = 0.5, most: int = 9) -> S
     once = time.perf_counter() - started
     if most < 4 or once > _LONG:
         return Spread(once, once, once)
-    return timing.spread(call, seconds=seconds, most=most, warm=True)
+    return side_by_side({"": call}, seconds=seconds, most=most)[""]
 
 
 def pooled(spreads: list[Spread]) -> Spread:

@@ -23,6 +23,7 @@ from neumatc_mimo.blocks import (
 )
 from neumatc_mimo.metrics import relative_error
 from neumatc_mimo.operations import SVD, PseudoInverse
+from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -180,7 +181,7 @@ class ZeroForcing(Task):
 
     def limit(self) -> Call:
         w = PseudoInverse().solve(self.h).dense
-        w = (w / torch.linalg.vector_norm(w, dim=-2, keepdim=True)).contiguous()
+        w = normalised(w)[0].contiguous()
         if not self.slot.return_effective_channel:
             return lambda: applied(w, self._x[:, 0])
         return lambda: (applied(w, self._x[:, 0]), effective_channel(self._h[:, :, 0, 0, :, 0], w))
@@ -325,14 +326,11 @@ class Combining(_SingleUser):
 
     def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
         super().__init__(links, slot, seed)
-        sent = self.block_of_sender()(self._x, self._h)[:, 0]
+        sender = SVDBeamformer(*self._pair, Exact(), **self._options())
+        sent = sender(self._x, self._h)[:, 0]
         y = self.h @ sent.permute(0, 3, 1, 2)
         noise = self._symbols(1, links.num_rows)
         self._y = y.permute(0, 2, 3, 1)[:, None].contiguous() + self.no.sqrt() * noise
-
-    def block_of_sender(self) -> Any:
-        """The beamformer whose symbols are received."""
-        return SVDBeamformer(*self._pair, Exact(), **self._options())
 
     def inputs(self) -> tuple[Tensor, ...]:
         return self._y, self._h, self.no
@@ -391,8 +389,9 @@ def applied(w: Tensor, x: Tensor, size: int = 420) -> Tensor:
     """
     out = x.new_empty((x.shape[0], w.shape[2], *x.shape[2:]))
     step = size if w.device.type == "cpu" else x.shape[-1]
-    for item in range(x.shape[0]) if w.device.type == "cpu" else [slice(None)]:
-        chosen = slice(item, item + 1) if isinstance(item, int) else item
+    items = x.shape[0] if w.device.type != "cpu" else 1
+    for first in range(0, x.shape[0], items):
+        chosen = slice(first, first + items)
         for i in range(0, x.shape[-1], step):
             tile = slice(i, i + step)
             part = x[chosen, ..., tile].contiguous().permute(0, 3, 1, 2).contiguous()

@@ -84,19 +84,6 @@ def side_by_side(
     return {name: Spread.of(values) for name, values in runs.items()}
 
 
-def spread(call: Call, *, seconds: float = 1.5, most: int = 50, warm: bool = False) -> Spread:
-    """Time of one call, after a warm-up: of three runs, or as many as fit into ``seconds``.
-
-    :param most: runs at most
-    :param warm: whether a first call was made already
-    """
-    if not warm:
-        call()
-    runs = [_timer(call) for _ in range(3)]
-    more = min(most, int(seconds / float(np.median(runs)))) - len(runs)
-    return Spread.of(runs + [_timer(call) for _ in range(more)])
-
-
 def peak_bytes(call: Call, device: str = "cpu") -> int:
     """Most bytes that a warm call holds at once beside what it was given, its result included."""
     if torch.device(device).type == "cuda":
