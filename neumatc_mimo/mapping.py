@@ -88,26 +88,26 @@ class CompactMapping:
         low, high = self.band
         return (frequencies.to(torch.float64) - (low + high) / 2) / ((high - low) / 2)
 
-    def at_noise(self, no: Tensor) -> Latents:
+    def at_noise(self, no: Tensor, change: Callable[[Components], Components] = tuple) -> Latents:
         """Latent tensors with noise powers folded in.
 
         :param no: [num_links], or [num_links, P] for P noise powers at once
+        :param change: a linear map of the components that is folded in, too
 
         :return: of components [num_links, rank, *shape], or [num_links, rank, P or 1, *shape]
         """
         weights = self.noise.weights(no)
         # Without noise the first node is the answer: nothing to fold.
         plain = no.ndim == 1 and not is_traced() and not bool(no.any())
-        return Latents.of(
-            tuple(
-                layout.unpack(
-                    (c if no.ndim > 1 else c[:, :, 0])
-                    if c.shape[2] == 1 or plain
-                    else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
-                )
-                for c, layout in zip(self.latents, self.layouts, strict=True)
+        folded = (
+            layout.unpack(
+                (c if no.ndim > 1 else c[:, :, 0])
+                if c.shape[2] == 1 or plain
+                else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
             )
+            for c, layout in zip(self.latents, self.layouts, strict=True)
         )
+        return Latents.of(change(tuple(folded)))
 
     def __call__(self, frequencies: Tensor, no: Tensor) -> Components:
         """Components at frequencies [B] (Hz) and noise powers [num_links]: [num_links, B, ...]."""
@@ -188,6 +188,11 @@ class Latents:
         rows = [layout.pack(c) for layout, c in zip(layouts, components, strict=True)]
         rows = [torch.nn.functional.pad(r, (0, r.shape[2] % 2)) for r in rows]
         return cls(torch.cat(rows, dim=2) if len(rows) > 1 else rows[0], layouts)
+
+    @property
+    def size(self) -> int:
+        """Real numbers of a row."""
+        return self.rows.shape[2]
 
     def split(self, product: Tensor) -> Components:
         """The components [..., *shape] that rows [..., n] hold; views."""

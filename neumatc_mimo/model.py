@@ -20,7 +20,7 @@ from torch import Tensor
 
 from neumatc_mimo import certified
 from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import make_operation
@@ -199,7 +199,8 @@ class ScenarioModel(Solver):
                 f"The model knows {known}; {operation.name} of {shape[0]} x {shape[1]} was asked "
                 "for."
             )
-        return ModelAnswers(model, channels, certify, tolerance)
+        unused = () if certify == "call" else operation.unused
+        return ModelAnswers(model, channels, certify, tolerance, unused)
 
     def _model(self, operation: str) -> OperationModel:
         if operation not in self.models:
@@ -307,9 +308,12 @@ class ModelAnswers(Answers):
         channels: Channels,
         certify: str | None,
         tolerance: Tolerance | None,
+        unused: Sequence[str] = (),
     ) -> None:
         self.counts = Counts()
         self._model, self._channels, self._certify = model, channels, certify
+        # Components that the caller does not use are not evaluated.
+        self._used = tuple(name not in unused for name in model.operation.component_names)
         self._tolerance = tolerance or model.tolerance
         self._frequencies = frequencies = channels.frequencies.to(model.links.device)
         found = self._recognise()
@@ -341,14 +345,14 @@ class ModelAnswers(Answers):
             # A common gain c turns the problem into that of A at the noise power no / c^2.
             power = channels.no[self._known] / found.gain[self._known, 0].abs().square()
             self._noise = power[:, None].to(channels.a.real.dtype)
-        self._power = power
+        self._power, self._mapping_of = power, links
         self._mapping = model.mapping.select(links)
-        if len(links) > _FEW_LINKS:
-            self._folded = self._mapping.at_noise(power)
-        else:
-            self._folded = self._kept(
-                "folded", (links, power), lambda: self._mapping.at_noise(power)
-            )
+        self._few = len(links) <= _FEW_LINKS
+        # A proof needs the components themselves.
+        change = tuple if certify == "call" else self._part
+        fold = functools.partial(self._mapping.at_noise, power, change)
+        key = (links, power, self._used, certify == "call")
+        self._folded = self._kept("folded", key, fold) if self._few else fold()
         self._table = self._kept(
             "table",
             (frequencies,),
@@ -373,31 +377,72 @@ class ModelAnswers(Answers):
         known = self._recalled(subcarriers)
         return operation.merge([known, others], [self._known, self._unknown])
 
+    @property
+    def reads_channel(self) -> bool:  # type: ignore[override]
+        return self._certify == "call" or self._rest is not None
+
+    def entries(self, a: Tensor) -> int:
+        return (
+            max(self._folded.size // 2 * a.shape[0], 1)
+            if self._rest is None
+            else super().entries(a)
+        )
+
+    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
+        if self._certify != "link" or self._rest is not None or not self._few or is_traced():
+            return make()
+        # The links are those that were certified: what follows from them is what it was.
+        start = (self._frequencies, self._mapping_of, self._order, self._channels.a.dtype)
+        known: dict[Any, T] = self._model.memo["derived"](start, dict)
+        key = (name, subcarriers.start, subcarriers.stop)
+        if key not in known:
+            known[key] = make()
+        return known[key]
+
     def _recalled(self, subcarriers: slice) -> Any:
         """Answer for the known items."""
         operation = self._model.operation
-        components = self._evaluated(self._table, subcarriers)
-        if self._certify is None:
-            self.counts.queried += len(self._known) * components[0].shape[1]
-        elif self._certify == "call":
-            a = self._aligned(subcarriers)
+        if self._certify == "call":
             components = certified.certify(
-                operation, a, components, self._noise, self._tolerance, self.counts
+                operation,
+                self._aligned(subcarriers),
+                self._whole(self._table, subcarriers, self._folded),
+                self._noise,
+                self._tolerance,
+                self.counts,
             )
+            return operation.answer(components, self._noise, self._rows[:, subcarriers])
+        parts = self._evaluated(self._table, subcarriers, self._folded)
+        if self._certify is None:
+            self.counts.queried += len(self._known) * parts[0].shape[1]
         else:
-            self._put_repaired(components, subcarriers)
-        return operation.answer(components, self._noise, self._rows[:, subcarriers])
-
-    def _evaluated(self, table: Table, points: slice) -> Components:
-        """Components of the known items, rows in the order of the given channel."""
-        dtype = self._channels.a.dtype
-        components = tuple(
-            c.to(dtype if c.is_complex() else dtype.to_real())
-            for c in self._mapping.evaluate(table, points, self._folded)
-        )
+            self._put_repaired(parts, subcarriers)
+        evaluated = iter(parts)
+        full: Any = [next(evaluated) if used else None for used in self._used] + list(evaluated)
         if self._order is not None:
-            components = self._model.operation.permute(components, self._order)
-        return components
+            full = operation.permute(full, self._order)
+        return operation.answer(full, self._noise, self._rows[:, subcarriers])
+
+    def _part(self, components: Components) -> Components:
+        """Of the components those that are used, and what the operation derives from all."""
+        full = self._model.operation.extended(components)
+        used = self._used + (True,) * (len(full) - len(components))
+        return tuple(c for c, wanted in zip(full, used, strict=True) if wanted)
+
+    def _evaluated(self, table: Table, points: slice, folded: Latents) -> Components:
+        """Components of the known items in the precision of the channel."""
+        dtype = self._channels.a.dtype
+        return tuple(
+            c.to(dtype if c.is_complex() else dtype.to_real())
+            for c in self._mapping.evaluate(table, points, folded)
+        )
+
+    def _whole(self, table: Table, points: slice, folded: Latents) -> Components:
+        """All components, rows in the order of the given channel."""
+        whole = self._evaluated(table, points, folded)
+        if self._order is not None:
+            whole = self._model.operation.permute(whole, self._order)
+        return whole
 
     def _aligned(self, subcarriers: slice | Tensor) -> Tensor:
         """The given channels of the known items with the rows' gains and delays taken out."""
@@ -419,22 +464,26 @@ class ModelAnswers(Answers):
         if len(where):
             repair = functools.partial(self._repaired_components, where, corrected, exactly)
             # Of trained subcarriers: the link is the one that was certified, and so are they.
-            again = len(links) <= _FEW_LINKS and bool((exactly <= patched).all())
-            key = (frequencies, links, self._power, self._order, self._channels.a.dtype)
+            again = self._few and bool((exactly <= patched).all())
+            key = (frequencies, links, self._power, self._order, self._channels.a.dtype, self._used)
             self._repaired = self._kept("repaired", key, repair) if again else repair()
 
     def _repaired_components(self, where: Tensor, corrected: Tensor, exactly: Tensor) -> Components:
         """Components at the subcarriers ``where``, corrected and exact as the masks tell."""
-        mapping = self._model.mapping
+        mapping, operation = self._mapping, self._model.operation
         table = mapping.trunk.table(mapping.coordinate(self._frequencies[where]))
-        return certified.repair(
-            self._model.operation,
+        repaired = certified.repair(
+            operation,
             self._aligned(where),
-            self._evaluated(table, slice(0, len(where))),
+            self._whole(table, slice(0, len(where)), mapping.at_noise(self._power)),
             self._noise,
             corrected[:, where],
             exactly[:, where],
         )
+        if self._order is not None:
+            # Back, as the mapping's own: all of a tile are put in order together.
+            repaired = operation.permute(repaired, self._order.argsort(-1))
+        return self._part(repaired)
 
     def _put_repaired(self, components: Components, subcarriers: slice) -> None:
         """Write the repaired components of these subcarriers into the evaluated ones."""

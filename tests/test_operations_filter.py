@@ -73,8 +73,8 @@ def test_filters_are_those_of_numpy(kind: str, no: float) -> None:
 def test_applying_factors_is_applying_their_product(kind: str, no: float) -> None:
     found, expected, _ = case(kind, no)
     x, y = normal(ITEMS, POINTS, ROWS, SYMBOLS), normal(ITEMS, POINTS, SYMBOLS, COLS)
-    torch.testing.assert_close(found.apply(x), expected @ x)
-    torch.testing.assert_close(found.combine(y), y @ expected)
+    torch.testing.assert_close(found.w @ found.before(x), expected @ x)
+    torch.testing.assert_close(found.after(y @ found.w), y @ expected)
 
 
 @pytest.mark.parametrize("no", [0.0, 0.3])
@@ -97,8 +97,8 @@ def test_scaled_columns_take_their_powers_along(kind: str, no: float) -> None:
     torch.testing.assert_close(scaled.column_power, wanted.abs().square().sum(-2))
     torch.testing.assert_close(scaled.loss, found.loss)
     x, y = normal(ITEMS, POINTS, ROWS, SYMBOLS), normal(ITEMS, POINTS, SYMBOLS, COLS)
-    torch.testing.assert_close(scaled.apply(x), wanted @ x)
-    torch.testing.assert_close(scaled.combine(y), y @ wanted)
+    torch.testing.assert_close(scaled.w @ scaled.before(x), wanted @ x)
+    torch.testing.assert_close(scaled.after(y @ scaled.w), y @ wanted)
     unit = found.scaled(found.column_power.rsqrt())
     torch.testing.assert_close(unit.column_power, torch.ones_like(factor))
 
@@ -132,8 +132,8 @@ def test_merged_filters_are_those_of_their_items(
     gain = (a @ expected).diagonal(dim1=-2, dim2=-1)
     torch.testing.assert_close(1 - merged.loss, gain.real)
     x, y = normal(ITEMS, POINTS, ROWS, SYMBOLS), normal(ITEMS, POINTS, SYMBOLS, COLS)
-    torch.testing.assert_close(merged.apply(x), expected @ x)
-    torch.testing.assert_close(merged.combine(y), y @ expected)
+    torch.testing.assert_close(merged.w @ merged.before(x), expected @ x)
+    torch.testing.assert_close(merged.after(y @ merged.w), y @ expected)
 
 
 def test_noise_powers_broadcast() -> None:

@@ -85,12 +85,13 @@ def test_answers_depend_on_each_matrix_alone() -> None:
     operation = SVD(STREAMS)
     answers = Exact().start(operation, Channels(batch, torch.arange(600.0)))
     parts = [slice(i, i + 252) for i in range(0, 600, 252)]
-    joined = [torch.cat(part, 1) for part in zip(*map(answers.tile, parts), strict=True)]
+    found = [operation.results(answers.tile(part)) for part in parts]
+    joined = [torch.cat(part, 1) for part in zip(*found, strict=True)]
     # Not on the branch they belong to, nor on the samples between which phases were transported.
     tracked = operation.answer(operation.align(operation.exact(batch)))
     coarse = operation.answer(operation.align(operation.exact(batch[:, ::7])))
     assert (tracked.s.diff(dim=-1) <= 0).all()
-    for one, other, few in zip(joined, tracked, coarse, strict=True):
+    for one, other, few in zip(joined, *map(operation.results, (tracked, coarse)), strict=True):
         torch.testing.assert_close(one, other)
         torch.testing.assert_close(one[:, ::7], few)
     assert answers.counts.exact == 2 * 600

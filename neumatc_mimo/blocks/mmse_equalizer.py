@@ -153,7 +153,7 @@ class MMSEEqualizer(Receiver):
             for tile, filters in parts:
                 loss = filters.loss
                 gain = (1 - loss).reciprocal()
-                yield Combiner(tile, filters.scaled(gain).combine, loss * gain)
+                yield Combiner(tile, filters.w, filters.scaled(gain).after, loss * gain)
 
         return self._receive(y, groups, combiners)
 
@@ -169,7 +169,9 @@ class MMSEEqualizer(Receiver):
         no = variance.expand(a.shape[0], -1)
         no = no[:, 0] if no.shape[1] == 1 else no
         cuts = [effective for effective, _ in self._runs]
-        yield from self._answers(self._operation, a, no, links, self._effective_frequencies, cuts)
+        frequencies = self._effective_frequencies
+        for part in self._answers(self._operation, a, no, links, frequencies, cuts):
+            yield part.tile, part.answer
 
     def _whitened_filters(
         self, h: Tensor, variance: Tensor, rx: int

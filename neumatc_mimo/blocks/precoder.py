@@ -10,7 +10,15 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import SolverBlock, check_complex, check_shape, collapse, take
+from neumatc_mimo.blocks.common import (
+    SolverBlock,
+    check_complex,
+    check_shape,
+    collapse,
+    in_rows,
+    pieces,
+    take,
+)
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Solver
@@ -48,8 +56,10 @@ class Precoder(SolverBlock):
         self._precoding_ind = stream_management.precoding_ind.tolist()
 
     @abstractmethod
-    def _apply(self, answer: Any, x: Tensor) -> Tensor:
-        """The precoding matrix times x [..., num_streams, symbols]: [..., num_tx_ant, symbols]."""
+    def _factors(self, answer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        """A matrix [..., num_tx_ant, num_streams] and what it is applied to, of the shape of x
+        [..., num_streams, symbols]: their product is the precoded x.
+        """
 
     @abstractmethod
     def _matrix(self, answer: Any) -> Tensor:
@@ -78,7 +88,7 @@ class Precoder(SolverBlock):
                 rows = h[:, :, :, tx, :, symbols.start]
                 # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
                 a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
-                for tile, answer in self._answers(
+                for tile, answer, _ in self._answers(
                     self._operation,
                     a,
                     _noise(no, tx, group),
@@ -87,9 +97,11 @@ class Precoder(SolverBlock):
                     [slice(0, fft_size)],
                 ):
                     # [batch_size, tile, num_streams, symbols]
-                    part = x[:, tx, :, symbols, tile].permute(0, 3, 1, 2).contiguous()
-                    part = self._apply(answer, part)
-                    x_precoded[:, tx, :, symbols, tile] = part.permute(0, 2, 3, 1)
+                    part = in_rows(x[:, tx, :, symbols, tile], (0, 3, 1, 2))
+                    w, part = self._factors(answer, part)
+                    for piece in pieces(part):
+                        precoded = (w[:, piece] @ part[:, piece]).permute(0, 2, 3, 1)
+                        x_precoded[:, tx, :, symbols, tile][..., piece] = precoded
                     if h_eff is not None:
                         # [batch_size, tile, num_rx * num_rx_ant, num_tx_ant]
                         a_all = rows[..., tile].flatten(1, 2).permute(0, 3, 1, 2).contiguous()

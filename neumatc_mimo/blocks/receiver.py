@@ -9,20 +9,21 @@ import torch
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import SolverBlock, moved, take
+from neumatc_mimo.blocks.common import SolverBlock, in_rows, moved, pieces, take
 
 
 class Combiner(NamedTuple):
     """Receive filters of a tile of subcarriers.
 
     :param tile: Effective subcarriers
-    :param combine: Gives x_hat [batch_size, tile, symbols, num_streams] for
-        y [batch_size, tile, symbols, num_rx_ant]
+    :param matrix: [batch_size, tile, num_rx_ant, num_streams]
+    :param after: Gives x_hat [batch_size, tile, symbols, num_streams] for y times the matrix
     :param no_eff: [batch_size, tile, num_streams] effective noise variance
     """
 
     tile: slice
-    combine: Callable[[Tensor], Tensor]
+    matrix: Tensor
+    after: Callable[[Tensor], Tensor]
     no_eff: Tensor
 
 
@@ -50,13 +51,15 @@ class Receiver(SolverBlock):
         no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
         for rx in range(self._num_rx):
             for group, symbols in enumerate(groups):
-                for tile, combine, noise in combiners(rx, group):
+                for tile, matrix, after, noise in combiners(rx, group):
                     no_eff[:, rx, :, group, tile] = noise.mT
-                    # Copied into the cache as it lies, then transposed there: half the time of
-                    # one strided copy from memory.
-                    part = y[:, rx, :, symbols, moved(tile, self._runs)].contiguous()
-                    part = combine(part.permute(0, 3, 2, 1).contiguous())
-                    x_hat[:, rx, :, symbols, tile] = part.permute(0, 3, 2, 1)
+                    received = y[:, rx, :, symbols, moved(tile, self._runs)]
+                    products = [
+                        in_rows(received[..., piece], (0, 3, 2, 1)) @ matrix[:, piece]
+                        for piece in pieces(matrix)
+                    ]
+                    part = products[0] if len(products) == 1 else torch.cat(products, dim=1)
+                    x_hat[:, rx, :, symbols, tile] = after(part).permute(0, 3, 2, 1)
         return self._extract(x_hat), self._extract(no_eff.expand_as(x_hat))
 
     def _extract(self, z: Tensor) -> Tensor:

@@ -104,7 +104,7 @@ class SVDBeamformer(Precoder):
         if power != "uniform":
             raise ValueError(f'power is {power!r}, it must be "uniform".')
         check_single_user(stream_management)
-        self._operation = SVD(self._num_streams_per_tx)
+        self._operation = SVD(self._num_streams_per_tx, unused=("u",))
 
     def call(
         self, x: Tensor, h: Tensor, links: Tensor | None = None
@@ -113,8 +113,9 @@ class SVDBeamformer(Precoder):
         self._check(x, h)
         return self._precode(x, h, None, links)
 
-    def _apply(self, answer: Triplets, x: Tensor) -> Tensor:
-        return answer.v @ x
+    def _factors(self, answer: Triplets, x: Tensor) -> tuple[Tensor, Tensor]:
+        assert answer.right is not None
+        return answer.right, answer.before(x)
 
     def _matrix(self, answer: Triplets) -> Tensor:
         return answer.v

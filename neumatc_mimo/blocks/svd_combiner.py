@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -15,12 +16,11 @@ from neumatc_mimo.blocks.common import (
     check_shape,
     check_single_user,
     moved,
-    scaled,
 )
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
 from neumatc_mimo.operations.base import Tolerance
-from neumatc_mimo.operations.svd import SVD
-from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.operations.svd import SVD, Triplets
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
 
 
 class SVDCombiner(Receiver):
@@ -108,7 +108,11 @@ class SVDCombiner(Receiver):
             time_varying=time_varying,
         )
         check_single_user(stream_management)
-        self._operation = SVD(self._num_streams_per_tx)
+        # The right singular vectors tell the leakage, which a certified link has once for all.
+        self._both = SVD(self._num_streams_per_tx)
+        self._operation = self._both
+        if certify == "link":
+            self._operation = SVD(self._num_streams_per_tx, unused=("v",))
 
     def call(
         self, y: Tensor, h: Tensor, no: float | Tensor, links: Tensor | None = None
@@ -125,15 +129,24 @@ class SVDCombiner(Receiver):
             a = h[:, rx, :, 0, :, groups[group].start].permute(0, 3, 1, 2)
             link = None if links is None else links[:, rx]
             cuts = [grid for grid, _ in runs]
-            for tile, (u, s, v) in self._answers(
+            whole: list[Answers] = []
+
+            def leakage_at(tile: slice, answer: Triplets) -> Tensor:
+                if answer.right is None:
+                    if not whole:
+                        channels = Channels(a, self._frequencies, None, link)
+                        start = self._solver.start
+                        whole.append(start(self._both, channels, self._certify, self._tolerance))
+                    answer = whole[0].tile(tile)
+                return _leakage(a[:, tile].contiguous(), answer)
+
+            for tile, answer, keep in self._answers(
                 self._operation, a, None, link, self._frequencies, cuts
             ):
-                scale = s.reciprocal()
-                leakage = scale[..., None] * (u.mH @ (a[:, tile].contiguous() @ v))
-                leakage.diagonal(dim1=-2, dim2=-1).sub_(1)
-                power = (torch.view_as_real(u).square().sum(-1) * noise).sum(-2)
-                no_eff = power * scale.square() + leakage.abs().square().sum(-1)
-                yield Combiner(moved(tile, runs), _combination(u, scale), no_eff)
+                leakage = keep("leakage", make=partial(leakage_at, tile, answer))
+                power = (torch.view_as_real(answer.left).square().sum(-1) * noise).sum(-2)
+                no_eff = power / answer.s.square() + leakage
+                yield Combiner(moved(tile, runs), answer.receiving, answer.after, no_eff)
 
         return self._receive(y, groups, combiners)
 
@@ -150,5 +163,8 @@ class SVDCombiner(Receiver):
             )
 
 
-def _combination(u: Tensor, scale: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda y: scaled(y @ u.conj(), scale[..., None, :])
+def _leakage(a: Tensor, answer: Triplets) -> Tensor:
+    r"""Power of :math:`S^{-1} U^H A V - I` in each row, [..., num_streams]."""
+    gains = answer.after((a @ answer.v).mT @ answer.receiving).mT
+    gains.diagonal(dim1=-2, dim2=-1).sub_(1)
+    return gains.abs().square().sum(-1)

@@ -95,8 +95,8 @@ class WMMSEPrecoder(UserPrecoder):
             raise ValueError("no is zero, the rate is finite with noise only.")
         return self._precode(x, h, noise, links)
 
-    def _apply(self, answer: Precoding, x: Tensor) -> Tensor:
-        return answer.v @ x
+    def _factors(self, answer: Precoding, x: Tensor) -> tuple[Tensor, Tensor]:
+        return answer.v, x
 
     def _matrix(self, answer: Precoding) -> Tensor:
         return answer.v

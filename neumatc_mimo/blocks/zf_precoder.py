@@ -91,8 +91,8 @@ class ZFPrecoder(UserPrecoder):
         self._check(x, h)
         return self._precode(x, h, self._noise_power("alpha", alpha, h), links)
 
-    def _apply(self, answer: Filter, x: Tensor) -> Tensor:
-        return _unit_columns(answer).apply(x)
+    def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
+        return answer.w, _unit_columns(answer).before(x)
 
     def _matrix(self, answer: Filter) -> Tensor:
         return _unit_columns(answer).dense

@@ -54,6 +54,8 @@ class Operation(ABC):
     # Components that are Hermitian matrices, and those that are the same at every noise power.
     hermitian: ClassVar[tuple[str, ...]] = ()
     noise_free: ClassVar[tuple[str, ...]] = ()
+    # Components that a caller has no use for: an answer may leave them out, as None.
+    unused: tuple[str, ...] = ()
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the components of one matrix [num_rows, num_cols]; here the identity's."""
@@ -114,7 +116,7 @@ class Operation(ABC):
         raise underivable(self.title, "D_L A D_R")
 
     def permute(self, components: Components, order: Tensor) -> Components:
-        """Components of A with its rows taken in an order [num_items, m].
+        """Components of A with its rows taken in an order [num_items, m]; extended ones likewise.
 
         :raises ValueError: if they do not follow from those of A
         """
@@ -129,12 +131,20 @@ class Operation(ABC):
         del no
         return False
 
+    def extended(self, components: Components) -> Components:
+        """The components, and what :meth:`answer` would derive from them by linear maps.
+
+        A model folds those maps into its latent tensors, and so evaluates them instead.
+        """
+        return components
+
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
     ) -> Any:
         """What callers work with, for diag(rows) A, from the components of A.
 
-        The components by their names, unless an operation says more.
+        The components by their names, unless an operation says more; they may be
+        :meth:`extended` ones, the ``unused`` left out.
 
         :param no: noise power that the components belong to; with rows of magnitude c the answer's
             is no c²
@@ -155,8 +165,11 @@ class Operation(ABC):
     def merge(self, answers: Sequence[Any], items: Sequence[Tensor]) -> Any:
         """One answer for all items from those of groups of items, ``items`` their indices."""
         num_items = sum(len(index) for index in items)
-        merged = []
+        merged: list[Any] = []
         for fields in zip(*answers, strict=True):
+            if any(field is None for field in fields):
+                merged.append(None)
+                continue
             both = fields[0].new_empty(num_items, *fields[0].shape[1:])
             for index, field in zip(items, fields, strict=True):
                 both[index] = field.to(both.dtype)

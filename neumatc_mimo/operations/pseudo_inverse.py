@@ -39,20 +39,17 @@ class Filter(NamedTuple):
     no: Tensor | float
     x: Tensor
 
-    def apply(self, x: Tensor) -> Tensor:
-        """The filter times x [..., m, symbols]: [..., n, symbols]."""
+    def before(self, x: Tensor) -> Tensor:
+        """What w is applied to, for x [..., m, symbols]: the filter times x is w times that."""
         if self.column is not None:
             x = x * self.column[..., None]
-        if self.mixing is not None:
-            x = self.mixing @ x
-        return self.w @ x
+        return x if self.mixing is None else self.mixing @ x
 
-    def combine(self, y: Tensor) -> Tensor:
-        """y [..., symbols, n] times the filter: [..., symbols, m]."""
-        y = y @ self.w
+    def after(self, z: Tensor) -> Tensor:
+        """y [..., symbols, n] times the filter, from z = y w [..., symbols, m]."""
         if self.mixing is not None:
-            y = y @ self.mixing
-        return y if self.column is None else y * self.column[..., None, :]
+            z = z @ self.mixing
+        return z if self.column is None else z * self.column[..., None, :]
 
     def scaled(self, factor: Tensor) -> Filter:
         """The filter with its columns times real factors [..., m]."""

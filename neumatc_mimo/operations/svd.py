@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -28,16 +29,72 @@ from neumatc_mimo.operations.tracking import (
 
 
 class Triplets(NamedTuple):
-    """The strongest singular triplets, A v = s u.
+    """The strongest singular triplets, A v = s u, in factors.
 
-    :param u: [..., m, num_streams] left singular vectors
+    Symbols in another order and times factors cost less than matrices.
+
+    :param left: [..., m, num_streams] u but for its rows' factors and its columns' order and
+        factors, or None where it is not used
     :param s: [..., num_streams] singular values, real
-    :param v: [..., n, num_streams] right singular vectors
+    :param right: [..., n, num_streams] v but for its columns' order and factors, or None
+    :param rows: [..., m] factors of the rows of u, of modulus one, or None for ones
+    :param order: [..., num_streams] column of ``left`` and ``right`` that belongs to each s, or
+        None where they are in order
+    :param phase: [..., num_streams] factors of the columns of u and v, of modulus one
     """
 
-    u: Tensor
+    left: Tensor | None
     s: Tensor
-    v: Tensor
+    right: Tensor | None
+    rows: Tensor | None
+    order: Tensor | None
+    phase: Tensor
+
+    @property
+    def u(self) -> Tensor:
+        """Left singular vectors, [..., m, num_streams]."""
+        u = self._columns(self.left)
+        return u if self.rows is None else u * self.rows[..., None]
+
+    @property
+    def v(self) -> Tensor:
+        """Right singular vectors, [..., n, num_streams]."""
+        return self._columns(self.right)
+
+    @property
+    def receiving(self) -> Tensor:
+        """The matrix that receives, conj(u) but for its columns' order and factors."""
+        assert self.left is not None
+        left = self.left if self.rows is None else self.left * self.rows[..., None]
+        return left.conj()
+
+    def before(self, x: Tensor) -> Tensor:
+        """What ``right`` times gives V x, for x [..., num_streams, symbols]."""
+        x = x * self.phase[..., None]
+        if self.order is None:
+            return x
+        return torch.empty_like(x).scatter_(-2, self.order[..., None].expand_as(x), x)
+
+    def after(self, z: Tensor) -> Tensor:
+        """y [..., symbols, m] times U* S^{-1}, from z = y times ``receiving``."""
+        if self.order is not None:
+            z = z.gather(-1, self.order[..., None, :].expand_as(z))
+        return z * (self.phase.conj() / self.s)[..., None, :]
+
+    def complete(self) -> Triplets:
+        """The same triplets with all factors present, be they one."""
+        rows, order = self.rows, self.order
+        if rows is None and self.left is not None:
+            rows = torch.ones_like(self.left[..., 0])
+        if order is None:
+            order = torch.arange(self.s.shape[-1], device=self.s.device).expand(self.s.shape)
+        return self._replace(rows=rows, order=order)
+
+    def _columns(self, vectors: Tensor | None) -> Tensor:
+        assert vectors is not None
+        if self.order is None:
+            return vectors * self.phase[..., None, :]
+        return turned(vectors, self.order, self.phase)
 
 
 class SVD(Operation):
@@ -50,16 +107,20 @@ class SVD(Operation):
     centre the entry of v that is largest in magnitude is real and positive.
 
     :param num_streams: Number L of triplets
+    :param unused: "u" or "v", where the caller needs only one side
     """
 
     name: ClassVar[str] = "svd"
     component_names: ClassVar[tuple[str, ...]] = ("u", "s", "v")
     noise_free: ClassVar[tuple[str, ...]] = ("u", "s", "v")
 
-    def __init__(self, num_streams: int) -> None:
+    def __init__(self, num_streams: int, unused: Sequence[str] = ()) -> None:
         if num_streams < 1:
             raise ValueError(f"num_streams is {num_streams}, at least one is needed.")
+        if not set(unused) < {"u", "v"}:
+            raise ValueError(f'unused is {unused}, it may be "u" or "v".')
         self.num_streams = num_streams
+        self.unused = tuple(unused)
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         return (num_rows, self.num_streams), (self.num_streams,), (num_cols, self.num_streams)
@@ -128,11 +189,21 @@ class SVD(Operation):
         return left[..., :, None] * u, s, right.conj()[..., :, None] * v
 
     def permute(self, components: Components, order: Tensor) -> Components:
-        u, s, v = components
-        return u.gather(-2, order[:, None, :, None].expand_as(u)), s, v
+        u, *others = components
+        if u is not None:
+            u = u.gather(-2, order[:, None, :, None].expand_as(u))
+        return u, *others
 
     def settings(self) -> dict[str, Any]:
-        return {"name": self.name, "num_streams": self.num_streams}
+        return {"name": self.name, "num_streams": self.num_streams, "unused": list(self.unused)}
+
+    def extended(self, components: Components) -> Components:
+        r"""u, s, v and :math:`c^H V` for the chirp c, whose phase :meth:`answer` takes out."""
+        u, s, v = components
+        index = torch.arange(v.shape[-2], dtype=s.dtype, device=s.device)
+        chirp = torch.polar(torch.ones_like(index), torch.pi * index.square() / len(index))
+        chirp = chirp.to(v.dtype) if v.is_complex() else chirp.real
+        return u, s, v, chirp.conj() @ v
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
@@ -146,20 +217,25 @@ class SVD(Operation):
         DFT vectors alike: no beam is orthogonal to it.
         """
         del no
-        u, s, v = components
+        if len(components) == len(self.component_names):
+            components = self.extended(components)
+        u, s, v, overlap = components
         if rows is not None:
-            gain = rows.abs()
-            u, s = u * (rows / gain)[..., None], s * gain[..., :1]
-        index = torch.arange(v.shape[-2], dtype=s.dtype, device=s.device)
-        chirp = torch.polar(torch.ones_like(index), torch.pi * index.square() / len(index))
-        chirp = chirp.to(v.dtype) if v.is_complex() else chirp.real
-        phase = unit((chirp.conj() @ v).conj())
-        if s.device.type == "cpu" and not is_traced() and bool((s.diff(dim=-1) <= 0).all()):
-            # In order already, mostly so: gathering takes longer than the query itself. (On a GPU
-            # the look would wait for the device.)
-            return Triplets(u * phase[..., None, :], s, v * phase[..., None, :])
-        order = s.argsort(dim=-1, descending=True)
-        return Triplets(*_apply(u, s, v, order, phase.gather(-1, order)))
+            # Of one magnitude, all of them.
+            gain = rows[..., :1].abs()
+            rows, s = rows / gain, s * gain
+        phase, order = unit(overlap).conj(), None
+        if s.device.type != "cpu" or is_traced() or bool((s[..., 1:] > s[..., :-1]).any()):
+            # On a GPU the look, whether they are in order already, would wait for the device.
+            s, order = s.sort(dim=-1, descending=True)
+            phase = phase.gather(-1, order)
+        return Triplets(u, s, v, rows, order, phase)
+
+    def results(self, answer: Triplets) -> tuple[Tensor, ...]:
+        return answer.u, answer.s, answer.v
+
+    def merge(self, answers: Sequence[Triplets], items: Sequence[Tensor]) -> Triplets:
+        return super().merge([answer.complete() for answer in answers], items)
 
 
 def _apply(u: Tensor, s: Tensor, v: Tensor, order: Tensor, phase: Tensor) -> Components:

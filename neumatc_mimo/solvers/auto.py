@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
+
+T = TypeVar("T")
 
 
 class Auto(Solver):
@@ -92,6 +95,16 @@ class _Timed(Answers):
 
     def tile(self, subcarriers: slice) -> Any:
         return self._answers.tile(subcarriers)
+
+    @property
+    def reads_channel(self) -> bool:  # type: ignore[override]
+        return self._answers.reads_channel
+
+    def entries(self, a: Tensor) -> int:
+        return self._answers.entries(a)
+
+    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
+        return self._answers.keep(name, subcarriers, make)
 
     def finish(self) -> None:
         self._answers.finish()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -55,10 +58,24 @@ class Answers(ABC):
     """Results of one call, produced a tile of subcarriers at a time so that they stay in cache."""
 
     counts: Counts
+    # Whether a tile is made from the channel, so that it shows where that is not finite.
+    reads_channel: bool = True
+
+    def entries(self, a: Tensor) -> int:
+        """Complex numbers of a subcarrier that pass through the cache."""
+        return a[:, :1].numel()
 
     @abstractmethod
     def tile(self, subcarriers: slice) -> Any:
         """The operation's answer for these subcarriers of all items, [num_items, tile, ...]."""
+
+    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
+        """What a block derives from channel and answer of a tile, under a name of its own.
+
+        It is made anew, unless the solver knows that both are those of an earlier call.
+        """
+        del name, subcarriers
+        return make()
 
     def finish(self) -> None:  # noqa: B027 (most answers have nothing to do)
         """Told by a block when it has used all tiles."""
@@ -109,16 +126,18 @@ class ExactAnswers(Answers):
 _TILE_ENTRIES = {"cpu": 2**19, "cuda": 2**22}
 
 
-def tiles(a: Tensor) -> list[slice]:
+def tiles(a: Tensor, entries: int | None = None) -> list[slice]:
     """Slices that cover the subcarriers of a [num_items, num_frequencies, ...].
 
     A tile has a multiple of 84 subcarriers, or of 42 where matrices are large: it falls into equal
     groups of many sizes, as tables of local units need, and is no power of two, whose rows would
     all meet in the same sets of the cache.
+
+    :param entries: complex numbers of a subcarrier; None counts those of a
     """
     num_subcarriers = a.shape[1]
-    entries = _TILE_ENTRIES.get(a.device.type, 2**22)
-    step = entries // max(a[:, :1].numel(), 1)
+    most = _TILE_ENTRIES.get(a.device.type, 2**22)
+    step = most // max(a[:, :1].numel() if entries is None else entries, 1)
     step = max(step // 84 * 84, 42)
     return [slice(i, min(i + step, num_subcarriers)) for i in range(0, num_subcarriers, step)]
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from neumatc_mimo.memo import Memo
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+
+T = TypeVar("T")
 
 
 class Cached(Solver):
@@ -76,6 +79,7 @@ class _Kept(Answers):
         self.used = False
         self._answers = answers
         self._tiles: dict[tuple[int, int], Any] = {}
+        self._derived: dict[tuple[str, int, int], Any] = {}
         self.counts = answers.counts
 
     def tile(self, subcarriers: slice) -> Any:
@@ -83,6 +87,16 @@ class _Kept(Answers):
         if key not in self._tiles:
             self._tiles[key] = self._answers.tile(subcarriers)
         return self._tiles[key]
+
+    def entries(self, a: Tensor) -> int:
+        return self._answers.entries(a)
+
+    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
+        key = (name, subcarriers.start, subcarriers.stop)
+        if key not in self._derived:
+            self._derived[key] = make()
+        derived: T = self._derived[key]
+        return derived
 
     @property
     def num_bytes(self) -> int:
