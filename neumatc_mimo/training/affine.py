@@ -15,7 +15,7 @@ from torch import Tensor
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.sparse import AffineSystem
-from neumatc_mimo.training.projection import project
+from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.units import Units
 
 Array = NDArray[np.float64]
@@ -121,7 +121,7 @@ def learn_solutions(
         reduced = _Reduced(system, basis)
         coefficients = reduced.least(collocation)
         readout, latent = project(
-            hidden,
+            Design.of(hidden),
             torch.from_numpy(coefficients)[None],
             weights,
             basis.shape[1],

@@ -14,7 +14,7 @@ from torch import Tensor
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation, select
-from neumatc_mimo.training.projection import project
+from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.units import Units
 
 Matrices = Callable[[Tensor, Tensor], Tensor]
@@ -109,7 +109,9 @@ def fit(
     supervised = sampled_points.expand(len(links), -1).clone()
     band = config.units.band(frequencies)
     low, high = band
-    hidden = config.units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
+    design = Design.of(
+        config.units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
+    )
     penalty = config.units.penalty()
 
     # [l, P, q, m, n]: every noise node sees the same frequencies.
@@ -131,9 +133,9 @@ def fit(
     number, settled = 0, False
     while True:
         stacked = torch.cat([r.pack(c) for r, c in zip(rows, targets, strict=True)], dim=-1)
-        readout, latent = project(hidden, stacked, usable.double(), config.rank, penalty)
+        readout, latent = project(design, stacked, usable.double(), config.rank, penalty)
         coefficients = latent if readout is None else readout @ latent
-        fitted = _split(hidden @ coefficients, rows)
+        fitted = _split(design.fitted(coefficients), rows)
         loss = _relative_loss(fitted, exact, sampled_points)
         if settled or number == config.rounds:
             break

@@ -28,11 +28,13 @@ from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
 from neumatc_mimo.training.fit import FitConfig, Problem, fit
-from neumatc_mimo.training.projection import project
+from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
 
-# Links trained together: their samples fill some 1 GB.
-_BATCH = 2
+# Links are trained together as long as their samples take so many bytes. On a CPU more of them
+# leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
+# holds some thirty times as much.
+_BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
 
 Callback = Callable[[dict[str, float]], None]
 _log = logging.getLogger(__name__)
@@ -121,7 +123,8 @@ def _train_links(
     frequencies = links.grid_frequencies()
     problem = Problem(operation, matrices, links.num_links, frequencies, noise)
     tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
-    batches = torch.arange(links.num_links, device=links.device).split(_BATCH)
+    together = _links_together(operation, links, noise, settings)
+    batches = torch.arange(links.num_links, device=links.device).split(together)
     parts: list[OperationModel] = []
     started = time.perf_counter()
     with _bar(f"{operation.name}", links.num_links, progress) as show:
@@ -137,11 +140,26 @@ def _train_links(
                 mapping, report = fit(problem, settings, batch, on_round)
                 part = _certified(operation, mapping, links.select(batch), tolerance, settings)
                 part.training.update(report.as_dict())
-                part.training["untrained_error"] = _untrained(problem, settings, batch[:1])
                 store.write(number, part)
             parts.append(part)
             show(len(batch), {})
-    return _joined(parts, links, time.perf_counter() - started)
+    whole = _joined(parts, links, time.perf_counter() - started)
+    # What training gains, told by the first link.
+    whole.training["untrained_error"] = _untrained(problem, settings, batches[0][:1])
+    return whole
+
+
+def _links_together(
+    operation: Operation, links: LinkSet, noise: NoiseAxis, settings: FitConfig
+) -> int:
+    """Number of links that are trained together."""
+    shapes = operation.component_shapes(links.num_rows, links.num_cols)
+    numbers = 0
+    for name, shape in zip(operation.component_names, shapes, strict=True):
+        numbers += math.prod(shape) * (1 if name in operation.noise_free else noise.num_nodes)
+    points, _ = settings.points(links.fft_size)
+    most = _BATCH_BYTES.get(links.device.type, 2**30)
+    return max(most // (16 * numbers * len(points)), 1)
 
 
 def _certified(
@@ -237,10 +255,11 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
     stacked = torch.cat([lay.pack(c) for lay, c in zip(layouts, samples, strict=True)], dim=-1)
     truth = operation.exact(problem.matrices(links, frequencies[tests]), lowest)
     weights = stacked.new_ones(stacked.shape[:2])
+    design = Design.of(hidden(frequencies[index]))
 
     def error(ridge: float) -> float:
         penalty = ridge * torch.eye(config.rank, dtype=torch.float64)
-        _, latent = project(hidden(frequencies[index]), stacked, weights, config.rank, penalty)
+        _, latent = project(design, stacked, weights, config.rank, penalty)
         values = hidden(frequencies[tests]) @ latent
         parts = values.split([layout.size for layout in layouts], -1)
         fitted = tuple(
