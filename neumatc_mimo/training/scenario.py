@@ -65,9 +65,10 @@ def train(
     models = {}
     for operation, links, noise, settings in _jobs(scenario, config):
         links = links.to(device or "cpu")
-        store = _Checkpoint(checkpoint, operation, links, config)
+        together = _links_together(operation, links, noise, settings)
+        store = _Checkpoint(checkpoint, operation, links, config, together)
         models[operation.name] = _train_links(
-            operation, links, noise, settings, config, store, progress, callback
+            operation, links, noise, settings, config, store, together, progress, callback
         )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -114,6 +115,7 @@ def _train_links(
     settings: FitConfig,
     config: ModelConfig,
     store: _Checkpoint,
+    together: int,
     progress: bool,
     callback: Callback | None,
 ) -> OperationModel:
@@ -123,7 +125,6 @@ def _train_links(
     frequencies = links.grid_frequencies()
     problem = Problem(operation, matrices, links.num_links, frequencies, noise)
     tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
-    together = _links_together(operation, links, noise, settings)
     batches = torch.arange(links.num_links, device=links.device).split(together)
     parts: list[OperationModel] = []
     started = time.perf_counter()
@@ -302,10 +303,11 @@ class _Checkpoint:
         operation: Operation,
         links: LinkSet,
         config: ModelConfig,
+        together: int,
     ) -> None:
         self._folder = None if folder is None else Path(folder)
         self._operation = operation.name
-        self._key = f"{links.fingerprint()} {config.model_dump_json()}"
+        self._key = f"{links.fingerprint()} {config.model_dump_json()} {together}"
         self._device = links.device
 
     def read(self, number: int) -> OperationModel | None:
