@@ -125,7 +125,8 @@ def fit(
         for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
     )
     rows = [
-        _Rows(layout, c.shape[2], _scale(c, supervised, layout))
+        # A component counts the same, at however many noise powers it is learned.
+        _Rows(layout, c.shape[2], _scale(c, supervised, layout) * c.shape[2] ** 0.5)
         for c, layout in zip(exact, layouts, strict=True)
     ]
     targets, usable = exact, supervised
