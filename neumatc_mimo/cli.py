@@ -374,7 +374,9 @@ def bench(
     folder: Annotated[Path, typer.Option("--report", help="Folder of the results.")] = Path(
         "report/bench"
     ),
-    quick: Annotated[bool, typer.Option(help="The base point only, in two minutes.")] = False,
+    quick: Annotated[
+        bool, typer.Option(help="Few repetitions; without --axis the base point only.")
+    ] = False,
     axis: Annotated[
         list[str] | None, typer.Option(help="Only this axis; may be given again.")
     ] = None,
@@ -392,7 +394,7 @@ def bench(
     from neumatc_mimo.bench.report import run_and_write
 
     with _status("Preparing") as status:
-        sheet = run_and_write(
+        sheets = run_and_write(
             loaded,
             folder,
             quick=quick,
@@ -402,9 +404,10 @@ def bench(
             progress=lambda text: status.update(text),
         )
     if as_json:
-        _print_json(sheet.rows)
+        _print_json({sheet.name: sheet.rows for sheet in sheets})
     else:
-        sys.stdout.write(sheet.markdown(str(folder)) + "\n")
+        for sheet in sheets:
+            sys.stdout.write(sheet.markdown(str(folder)) + "\n")
 
 
 @app.command()

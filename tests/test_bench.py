@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from neumatc_mimo.bench.blocks import BASE, Point, Row, along, at_point, axes
 from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.bench.plan import plan
 from neumatc_mimo.bench.report import run_and_write
+from neumatc_mimo.bench.scaling import exponent, growth, hindsight
 from neumatc_mimo.bench.tasks import TASKS, Slot, applied, effective_channel
 from neumatc_mimo.bench.timing import Spread, peak_bytes, side_by_side
 
@@ -75,6 +77,31 @@ def test_ratios_are_those_of_the_medians(rows: list[Row]) -> None:
         assert row.state_bytes > 0 or not row.way.endswith(("cached", "queried"))
 
 
+def test_auto_stands_beside_the_better_one(rows: list[Row]) -> None:
+    times = {(row.block, row.way): row.milliseconds.median for row in rows}
+    found = [row for row in rows if row.way == "auto"]
+    assert len(found) == len(TASKS)
+    for row in found:
+        better = min(times[row.block, "exact"], times[row.block, "queried"])
+        assert row.hindsight == pytest.approx(row.milliseconds.median / better)
+    (entry, *others) = hindsight(rows)
+    assert len(others) == len(TASKS) - 1 and entry["points"] == 1
+
+
+def test_exponents_are_those_of_the_costs(rows: list[Row]) -> None:
+    points = [replace(SMALL, fft_size=size) for size in (48, 96, 192)]
+    queried = next(row for row in rows if row.way == "queried")
+    grown = {
+        point: [replace(queried, milliseconds=Spread(0, 2 * point.fft_size**1.5, 0), training=3.0)]
+        for point in points
+    }
+    found = {entry["cost"]: entry for entry in growth("subcarriers", points, grown)}
+    assert (found["queried, ms"]["exponent"], found["queried, ms"]["last step"]) == ("1.50", "1.50")
+    assert found["training, s a link"]["exponent"] in ("0.00", "-0.00")
+    assert exponent([1, 2, 4], [3, 12, 48]) == pytest.approx(2)
+    assert growth("subcarriers", points[:2], grown) == []
+
+
 @pytest.mark.parametrize("size", [7, 64])
 def test_the_limit_applies_its_matrices(size: int) -> None:
     generator = torch.Generator().manual_seed(0)
@@ -90,7 +117,7 @@ def test_axes_leave_the_base_point_one_size_at_a_time() -> None:
     for axis, points in axes().items():
         places = [along(axis, point) for point in points]
         assert len(set(places)) == len(places) > 1
-        assert BASE in points or axis == "K, M = 256"
+        assert BASE in points or axis in ("K, M = 256", "links", "units")
 
 
 def test_calls_are_timed_by_turns() -> None:
@@ -133,12 +160,14 @@ def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     base = nm.load_scenario("munich")
     both = [SMALL, Point(2, 16, 48, 1, SMALL.slot)]
     monkeypatch.setattr("neumatc_mimo.bench.report.axes", lambda: {"M": both})
-    sheet = run_and_write(base, tmp_path, quick=True, only=["M"], theirs=False)
-    names = {"bench.md", "bench.json", "bench_M.png"}
+    sheet, scaling = run_and_write(base, tmp_path, quick=True, only=["M"], theirs=False)
+    names = {"bench.md", "bench.json", "bench_M.png", "scaling.md", "scaling.json"}
     assert {file.name for file in tmp_path.iterdir()} == names
     data = json.loads((tmp_path / "bench.json").read_text())
     assert len(data["rows"]) == len(sheet.rows) == len(data["origin"]["measured"])
     assert {row["point"] for row in data["rows"]} == {point.label for point in both}
+    # Two points are too few for an exponent.
+    assert {"auto over the better, median"} < set(scaling.rows[0])
     with pytest.raises(ValueError, match="There is no axis N, known are base, M."):
         run_and_write(base, tmp_path, only=["N"])
 

@@ -9,17 +9,18 @@ from typing import Any
 
 import torch
 
-from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, Task
+from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, SumRate, Task
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
 from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.scenario import Scenario
-from neumatc_mimo.solvers import Cached, Exact, Spline
+from neumatc_mimo.solvers import Auto, Cached, Exact, Spline
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.training.scenario import train
 
 Progress = Callable[[str], None]
 
 LIMIT = "limit"
+_ALONE = ", alone"
 # Of those that a spline may take the one that is fastest when all it answers is proven.
 SPLINE_SAMPLES = (128, 256, 512)
 MOST_LINKS = 4
@@ -34,6 +35,8 @@ class Point:
     :param fft_size: subcarriers; they share the scenario's band, whatever their number
     :param num_streams: of the single user; None is half its antennas, eight at most
     :param slot: OFDM symbols, batch size and precision
+    :param num_links: that the model knows; None is what the batch needs, up to four
+    :param width: units of its trunk; None is the scenario's
     """
 
     num_users: int = 8
@@ -41,6 +44,8 @@ class Point:
     fft_size: int = 3276
     num_streams: int | None = None
     slot: Slot = field(default_factory=Slot)
+    num_links: int | None = None
+    width: int | None = None
 
     @property
     def label(self) -> str:
@@ -48,7 +53,14 @@ class Point:
         slot = self.slot
         parts = [f"{self.num_users} × {self.num_antennas}", f"{self.fft_size} subcarriers"]
         parts += [f"{slot.num_ofdm_symbols} symbols", f"batch {slot.batch_size}", slot.precision]
-        return ", ".join(parts + (["h_eff"] if slot.return_effective_channel else []))
+        parts += ["h_eff"] if slot.return_effective_channel else []
+        parts += [] if self.num_links is None else [f"{self.num_links} links"]
+        parts += [] if self.width is None else [f"{self.width} units"]
+        return ", ".join(parts)
+
+    def suits(self, task: type[Task]) -> bool:
+        """Whether a block's exact results fit into a benchmark's time."""
+        return task.affordable(self.num_users, self.slot.batch_size * self.fft_size)
 
     def scenario(self, base: Scenario, num_links: int) -> Scenario:
         """The links of the point, from the data of a scenario."""
@@ -61,11 +73,13 @@ class Point:
                 update={"fft_size": self.fft_size, "subcarrier_spacing": band / self.fft_size}
             ),
         }
+        if self.width is not None:
+            changes["model"] = config.model.model_copy(update={"width": self.width})
         if config.multi_user is not None:
             update: dict[str, Any] = {
                 "users_per_link": self.num_users,
                 "num_links": num_links,
-                "wmmse_db": NO_DB,
+                "wmmse_db": NO_DB if self.suits(SumRate) else None,
             }
             if self.num_users > config.multi_user.users_per_link:
                 # Large groups are badly conditioned: take any.
@@ -94,6 +108,9 @@ class Row:
     :param peak_bytes: held during a call beside its inputs, the result included
     :param repaid: slots until training has cost less than exact results would have; infinite where
         a query is no faster
+    :param alone: milliseconds of the solver's answers, without what the block does with them
+    :param training: seconds a link
+    :param hindsight: of ``nm.Auto``, this row's time over the smaller of exact and queried
     """
 
     point: str
@@ -108,6 +125,9 @@ class Row:
     state_bytes: int
     peak_bytes: int
     repaid: float | None
+    alone: Spread | None = None
+    training: float | None = None
+    hindsight: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -123,11 +143,13 @@ class Row:
             "once × query": None if self.once is None else f"{self.once:.3g} × {self.query:.3g}",
             "to exact": f"{self.query:.3g}",
             "over limit": f"{self.over_limit:.3g}",
+            "alone, ms": None if self.alone is None else str(self.alone),
             "error, dB": _rounded(self.error_db),
             "worst, dB": _rounded(self.worst_db),
             "state, MB": f"{self.state_bytes / 1e6:.3g}",
             "peak, MB": f"{self.peak_bytes / 1e6:.3g}",
             "repaid after": None if self.repaid is None else f"{self.repaid:.3g}",
+            "to the better": None if self.hindsight is None else f"{self.hindsight:.3g}",
         }
 
 
@@ -151,6 +173,8 @@ def axes() -> dict[str, list[Point]]:
         "batch size": slots(batch_size=(1, 4, 16, 64)),
         "precision": slots(precision=("single", "double")),
         "effective channel": slots(return_effective_channel=(False, True)),
+        "links": [replace(BASE, num_links=n) for n in (1, 4, 16)],
+        "units": [replace(BASE, width=n) for n in (250, 500, 1000, 2000)],
     }
 
 
@@ -166,6 +190,8 @@ def along(axis: str, point: Point) -> Any:
         "batch size": slot.batch_size,
         "precision": slot.precision,
         "effective channel": slot.return_effective_channel,
+        "links": point.num_links,
+        "units": point.width,
     }[axis]
 
 
@@ -196,7 +222,7 @@ def at_point(
     :param progress: called with what comes next
     """
     tell = progress or (lambda text: None)
-    for kind in tasks:
+    for kind in filter(point.suits, tasks):
         links = getattr(scenario, kind.kind)
         if links is not None:
             task = kind(links.to(device), point.slot)
@@ -206,11 +232,10 @@ def at_point(
             yield from _compared(task, point, model, seconds, theirs, splines, tell)
 
 
-def learned(
-    base: Scenario, point: Point, device: str = "cpu", num_links: int = MOST_LINKS
-) -> tuple[Scenario, ScenarioModel]:
+def learned(base: Scenario, point: Point, device: str = "cpu") -> tuple[Scenario, ScenarioModel]:
     """A scenario of a point's sizes, and its model; a few links, as many as a batch needs."""
-    scenario = point.scenario(base, min(num_links, max(point.slot.batch_size, 1)))
+    num_links = point.num_links or min(MOST_LINKS, max(point.slot.batch_size, 1))
+    scenario = point.scenario(base, num_links)
     return scenario, train(scenario, device=device, progress=False)
 
 
@@ -234,9 +259,17 @@ def _compared(
         solvers["queried"] = (model, "link")
         solvers["queried, proven a call"] = (model, "call")
         part = model.models[task.operation]
-        training["queried"] = part.training["seconds_per_link"] * task.slot.batch_size
+        training["queried"] = part.training["seconds_per_link"]
+        auto = Auto(model)
+        solvers["auto"] = (auto, "link")
     calls: dict[str, Call] = {LIMIT: task.limit()}
     calls |= {way: task.ours(solver, certify) for way, (solver, certify) in solvers.items()}
+    for name in (name for name in ("exact", "queried") if name in solvers):
+        calls[f"{name}{_ALONE}"] = task.alone(solvers[name][0])
+        if name == "queried":
+            # Auto times both ways on its first calls.
+            for _ in range(2 * (auto.num_trials + 1)):
+                calls["auto"]()
     other = task.theirs() if theirs and task.suits_theirs else None
     # What Sionna's way gave last: it takes too long to be run again for its error.
     outputs: dict[str, Any] = {}
@@ -253,7 +286,7 @@ def _compared(
     reference = task.reference()
     rows = []
     for way in reversed(times):
-        if way in interpolated and way != kept:
+        if (way in interpolated and way != kept) or way.endswith(_ALONE):
             continue
         median, worst = None, None
         # The limit applies what is known, and an SVD of one's own has a gauge of its own.
@@ -261,23 +294,29 @@ def _compared(
             output = outputs[way] if way in outputs else calls[way]()
             median, worst = task.error_db(output, reference)
         once = times[task.theirs_title].median if task.theirs_title in times else None
-        exact = times["exact"].median
-        gain = exact - times[way].median
+        exact, mine = times["exact"].median, times[way].median
+        alone = times.get(f"{way}{_ALONE}")
         cost = training.get(way)
+        repaid = None
+        if cost is not None:
+            repaid = cost * task.slot.batch_size / (exact - mine) if mine < exact else math.inf
         rows.append(
             Row(
-                point.label,
-                task.title,
-                way,
-                times[way].times(1e3),
-                None if once is None else once / exact,
-                exact / times[way].median,
-                times[way].median / times[LIMIT].median,
-                median,
-                worst,
-                _state(way, solvers, task),
-                peak_bytes(calls[way], task.device) if way in solvers else 0,
-                None if cost is None else (cost / gain if gain > 0 else math.inf),
+                point=point.label,
+                block=task.title,
+                way=way,
+                milliseconds=times[way].times(1e3),
+                once=None if once is None else once / exact,
+                query=exact / mine,
+                over_limit=mine / times[LIMIT].median,
+                error_db=median,
+                worst_db=worst,
+                state_bytes=_state(way, solvers, task),
+                peak_bytes=peak_bytes(calls[way], task.device) if way in solvers else 0,
+                repaid=repaid,
+                alone=None if alone is None else alone.times(1e3),
+                training=cost,
+                hindsight=mine / min(exact, times["queried"].median) if way == "auto" else None,
             )
         )
     return rows

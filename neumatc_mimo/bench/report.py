@@ -24,13 +24,29 @@ from neumatc_mimo.bench.blocks import (
     axes,
     learned,
 )
+from neumatc_mimo.bench.scaling import growth, hindsight
 from neumatc_mimo.bench.sheet import Sheet, origin
 from neumatc_mimo.bench.tasks import TASKS, Detection
 from neumatc_mimo.files import replaced
 from neumatc_mimo.report import finite
 from neumatc_mimo.scenario import Scenario
 
-_NUMERIC = ("K, M = 64", "K, M = 256", "M", "subcarriers", "OFDM symbols", "batch size")
+_NUMERIC = (
+    "K, M = 64",
+    "K, M = 256",
+    "M",
+    "subcarriers",
+    "OFDM symbols",
+    "batch size",
+    "links",
+    "units",
+)
+_SCALING = (
+    "Exponents b of costs that grow as size^b along each axis, the others as at the base point: "
+    "least squares of the logarithms over all points, and between the last two, as fixed costs "
+    "flatten the small sizes. Alone: the solver's answers, without what the block does with them. "
+    "Below, nm.Auto against the faster of exact and queried at the same point, known in hindsight."
+)
 _STYLES = {
     "Sionna": "k-^",
     "exact": "C0-o",
@@ -49,12 +65,12 @@ def run_and_write(
     theirs: bool = True,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
-) -> Sheet:
-    """Run the benchmark and write ``bench.md``, ``bench.json`` and the pictures to a folder.
+) -> list[Sheet]:
+    """Run the benchmark and write its sheets ``bench`` and ``scaling``, and pictures, to a folder.
 
     :param base: the scenario whose data and band all points use
-    :param quick: the base point alone, with few repetitions and without the detector, which is the
-        equalizer and Sionna's demapper
+    :param quick: the base point alone unless ``only`` says more, with few repetitions and without
+        the detector, which is the equalizer and Sionna's demapper
     :param only: the axes to run; None for all
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
     :param progress: called with what comes next
@@ -82,8 +98,8 @@ def run_and_write(
         )
         rows[point] = list(found)
         # After every point, so that a run that ends early leaves what it has.
-        sheet = _written(base, folder, chosen, rows, source, time.perf_counter() - started)
-    return sheet
+        sheets = _written(base, folder, chosen, rows, source, time.perf_counter() - started)
+    return sheets
 
 
 def _written(
@@ -93,7 +109,7 @@ def _written(
     rows: dict[Point, list[Row]],
     source: dict[str, Any],
     seconds: float,
-) -> Sheet:
+) -> list[Sheet]:
     """Write what was measured so far."""
     every = [row for found in rows.values() for row in found]
     sheet = Sheet(
@@ -112,7 +128,12 @@ def _written(
             plt.close(figure)
             sheet.pictures.append(name)
     sheet.write(folder, source | {"measured": finite([row.to_json() for row in every])})
-    return sheet
+    fitted = [
+        entry for axis in chosen if axis in _NUMERIC for entry in growth(axis, chosen[axis], rows)
+    ]
+    scaling = Sheet("scaling", f"How costs grow, {base.name}", _SCALING, fitted + hindsight(every))
+    scaling.write(folder, source)
+    return [sheet, scaling]
 
 
 def _chosen(quick: bool, only: Sequence[str] | None) -> dict[str, list[Point]]:
@@ -137,7 +158,8 @@ def _caption(source: dict[str, Any]) -> str:
         "Sionna over exact, times exact over this row. Error: of the symbols on a subcarrier "
         "against the exact result in double precision, median and largest. State: kept between "
         "calls. Peak: held in a call beside its inputs, result included. Repaid: slots until "
-        "training has paid."
+        "training has paid. Alone: the solver's answers, without what the block does with them. "
+        "Auto: nm.Auto(model), and its time over the better one's of exact and queried."
     )
 
 

@@ -22,10 +22,10 @@ from neumatc_mimo.blocks import (
     ZFPrecoder,
 )
 from neumatc_mimo.metrics import relative_error
-from neumatc_mimo.operations import SVD, PseudoInverse
+from neumatc_mimo.operations import SVD, WMMSE, Operation, PseudoInverse
 from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
-from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.solvers.base import Channels, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
 
 NO_DB = -20.0
@@ -89,6 +89,12 @@ class Task(ABC):
         """Whether Sionna's way fits into memory, and into a benchmark's time."""
         return self.h.nbytes * self.slot.num_ofdm_symbols <= _THEIRS_BYTES
 
+    @classmethod
+    def affordable(cls, num_users: int, num_matrices: int) -> bool:
+        """Whether exact results of so many matrices fit into a benchmark's time."""
+        del num_users, num_matrices
+        return True
+
     def theirs(self) -> Call | None:
         """Sionna's block on the slot; None where nothing stands for it."""
         return None
@@ -102,6 +108,10 @@ class Task(ABC):
         """The arguments of the block."""
 
     @abstractmethod
+    def problem(self) -> tuple[Operation, Channels]:
+        """What the block asks its solver for."""
+
+    @abstractmethod
     def limit(self) -> Call:
         """Known matrices applied from and to Sionna's layout, and nothing else."""
 
@@ -113,6 +123,17 @@ class Task(ABC):
         """Our block with a solver, on the slot."""
         block, inputs = self.block(solver, certify), self.inputs()
         return lambda: block(*inputs)
+
+    def alone(self, solver: Solver) -> Call:
+        """The answers of a solver, and nothing done with them."""
+        operation, channels = self.problem()
+
+        def call() -> None:
+            answers = solver.start(operation, channels)
+            for tile in tiles(channels.a, answers.entries(channels.a)):
+                answers.tile(tile)
+
+        return call
 
     def reference(self) -> Tensor:
         """The exact result in double precision."""
@@ -139,6 +160,10 @@ class Task(ABC):
         h = h.permute(0, 2, 3, 1).contiguous()[..., None, :]
         h = h.expand(*h.shape[:3], *self._grid)
         return h.contiguous() if self.holds_symbols else h
+
+    def _channels(self, a: Tensor, no: Tensor | None = None) -> Channels:
+        noise = None if no is None else no.expand(self.slot.batch_size)
+        return Channels(a, self.links.grid_frequencies(), noise)
 
     def _options(self, precision: str = "") -> dict[str, Any]:
         return {"precision": precision or self.slot.precision, "device": self.device}
@@ -168,6 +193,13 @@ class ZeroForcing(Task):
 
     def inputs(self) -> tuple[Tensor, ...]:
         return self._x, self._h
+
+    def problem(self) -> tuple[Operation, Channels]:
+        return PseudoInverse(), self._channels(self._rows())
+
+    def _rows(self) -> Tensor:
+        """The channel of a symbol as the block sees it, [batch_size, fft_size, K, M]."""
+        return self._h[:, :, 0, 0, :, 0].permute(0, 3, 1, 2)
 
     def theirs(self) -> Call | None:
         effective = self.slot.return_effective_channel
@@ -206,6 +238,11 @@ class _Uplink(Task):
 
     def inputs(self) -> tuple[Tensor, ...]:
         return self._y, self._h, torch.zeros_like(self.no), self.no
+
+    def problem(self) -> tuple[Operation, Channels]:
+        return PseudoInverse(), self._channels(
+            self._h[:, 0, :, :, 0, 0].permute(0, 3, 2, 1), self.no
+        )
 
 
 class MMSE(_Uplink):
@@ -270,6 +307,8 @@ class _SingleUser(Task):
 
     kind, operation = "single_user", "svd"
     theirs_title = "an SVD for each symbol"
+    # The side that the block does not use.
+    unused: ClassVar[str]
 
     def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
         super().__init__(links, slot, seed)
@@ -279,6 +318,10 @@ class _SingleUser(Task):
         self._x = self._symbols(1, self.num_streams)
         self._pair = self._grids(1, 1, self.num_streams)
         self._operation = SVD(self.num_streams)
+
+    def problem(self) -> tuple[Operation, Channels]:
+        operation = SVD(self.num_streams, (self.unused,))
+        return operation, self._channels(self._h[:, 0, :, 0, :, 0].permute(0, 3, 1, 2))
 
     def _triplets(self) -> tuple[Tensor, Tensor, Tensor]:
         """Of every OFDM symbol and subcarrier, [batch_size, num_ofdm_symbols, fft_size, ...]."""
@@ -291,7 +334,7 @@ class _SingleUser(Task):
 class Beamforming(_SingleUser):
     """:class:`~neumatc_mimo.blocks.SVDBeamformer`."""
 
-    title = "SVDBeamformer"
+    title, unused = "SVDBeamformer", "u"
 
     def inputs(self) -> tuple[Tensor, ...]:
         return self._x, self._h
@@ -322,7 +365,7 @@ class Beamforming(_SingleUser):
 class Combining(_SingleUser):
     """:class:`~neumatc_mimo.blocks.SVDCombiner`."""
 
-    title = "SVDCombiner"
+    title, unused = "SVDCombiner", "v"
 
     def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
         super().__init__(links, slot, seed)
@@ -361,8 +404,16 @@ class SumRate(ZeroForcing):
 
     title, operation = "WMMSEPrecoder", "wmmse"
 
+    @classmethod
+    def affordable(cls, num_users: int, num_matrices: int) -> bool:
+        # Some ten seconds at most.
+        return num_users**3 * num_matrices <= 8**3 * 3276 * 16
+
     def inputs(self) -> tuple[Tensor, ...]:
         return self._x, self._h, self.no
+
+    def problem(self) -> tuple[Operation, Channels]:
+        return WMMSE(), self._channels(self._rows(), self.no)
 
     def theirs(self) -> Call | None:
         return None
