@@ -13,7 +13,7 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.noise import NoiseAxis
-from neumatc_mimo.operations import PseudoInverse
+from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.recognition import Reference, probe_subcarriers, recognise
 from neumatc_mimo.scenario.resources import scenarios_folder
@@ -352,3 +352,72 @@ def test_noise_axis_interpolates_filters() -> None:
     assert (axis.weights(values) @ gain(axis.nodes) - gain(values)).abs().max() < 1e-3
     assert axis.contains(torch.tensor([0.0, 1.0, 1.1, -0.1])).tolist() == [True, True, False, False]
     assert math.isclose(axis.nodes[-1].item(), 1.0)
+
+
+def _svd_answer(model: nm.ScenarioModel, h: torch.Tensor, **settings: Any) -> Triplets:
+    links = model.models["svd"].links
+    operation = SVD(1, **settings)
+    answer = model.start(operation, Channels(h, links.grid_frequencies())).tile(slice(0, 512))
+    assert isinstance(answer, Triplets)
+    return answer
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_one_side_of_the_triplets_is_that_of_both(model: nm.ScenarioModel, flipped: bool) -> None:
+    part = model.models["svd"]
+    h = part.links.channel(part.links.grid_frequencies())
+    h = h.flip(2) if flipped else h
+    both = _svd_answer(model, h)
+    for unused, used in (("u", "v"), ("v", "u")):
+        one = _svd_answer(model, h, unused=(unused,))
+        torch.testing.assert_close(getattr(one, used), getattr(both, used), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(one.s, both.s)
+        assert (one.left if unused == "u" else one.right) is None
+    u, s, v = part.operation.results(both)
+    image = h @ v
+    scale = torch.linalg.norm(image)
+    assert torch.linalg.norm(image - u * s[..., None, :]) < 1e-2 * scale
+
+
+def test_factors_of_the_triplets_multiply_out() -> None:
+    generator = torch.Generator().manual_seed(0)
+    a = torch.randn(2, 7, 3, 5, dtype=torch.complex128, generator=generator)
+    a[0, 3:] = a[0, 3:].flip(1)
+    operation = SVD(2)
+    u, s, v = operation.exact(a)
+    # Branches that have crossed, and rows with phases of their own.
+    swapped = (u.flip(-1), s.flip(-1), v.flip(-1))
+    angle = torch.rand(2, 7, 3, dtype=torch.float64, generator=generator)
+    rows = torch.polar(torch.full_like(angle, 2.0), angle)
+    answer = operation.answer(swapped, rows=rows)
+    plain = operation.solve(rows[..., None] * a)
+    torch.testing.assert_close(operation.results(answer), operation.results(plain))
+    x = torch.randn(2, 7, 2, 4, dtype=a.dtype, generator=generator)
+    y = torch.randn(2, 7, 4, 3, dtype=a.dtype, generator=generator)
+    for found in (answer, plain, answer.complete()):
+        assert found.right is not None
+        torch.testing.assert_close(found.right @ found.before(x), plain.v @ x)
+        combined = y @ plain.u.conj() / plain.s[..., None, :]
+        torch.testing.assert_close(found.after(y @ found.receiving), combined)
+    with pytest.raises(ValueError, match="unused is 'w'"):
+        SVD(2, unused="w")
+
+
+def test_what_follows_from_a_certified_link_is_kept(model: nm.ScenarioModel) -> None:
+    part = model.models["svd"]
+    h = part.links.channel(part.links.grid_frequencies())
+    made: list[str] = []
+
+    def make() -> str:
+        made.append("once")
+        return "leakage"
+
+    for certify, count in (("link", 1), ("link", 1), ("call", 2), ("call", 3)):
+        channels = Channels(h, part.links.grid_frequencies())
+        answers = model.start(SVD(1), channels, certify)
+        assert answers.keep("of a test", slice(0, 100), make) == "leakage"
+        assert len(made) == count
+    # Another channel has no right to it.
+    others = model.start(SVD(1), Channels(h.roll(9, 1), part.links.grid_frequencies()))
+    others.keep("of a test", slice(0, 100), make)
+    assert len(made) == 4

@@ -118,7 +118,7 @@ class SVD(Operation):
         if num_streams < 1:
             raise ValueError(f"num_streams is {num_streams}, at least one is needed.")
         if not set(unused) < {"u", "v"}:
-            raise ValueError(f'unused is {unused}, it may be "u" or "v".')
+            raise ValueError(f'unused is {unused!r}, it may be "u" or "v".')
         self.num_streams = num_streams
         self.unused = tuple(unused)
 
