@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from neumatc_mimo import certified
+from neumatc_mimo import certified, fused
 from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
 from neumatc_mimo.noise import NoiseAxis
@@ -348,16 +349,17 @@ class ModelAnswers(Answers):
         self._power, self._mapping_of = power, links
         self._mapping = model.mapping.select(links)
         self._few = len(links) <= _FEW_LINKS
-        # A proof needs the components themselves.
-        change = tuple if certify == "call" else self._part
-        fold = functools.partial(self._mapping.at_noise, power, change)
-        key = (links, power, self._used, certify == "call")
-        self._folded = self._kept("folded", key, fold) if self._few else fold()
         self._table = self._kept(
             "table",
             (frequencies,),
             lambda: model.mapping.trunk.table(model.mapping.coordinate(frequencies)),
         )
+        self._factor = self._unevaluated()
+        # A proof needs the components themselves.
+        change = tuple if certify == "call" else self._part
+        fold = functools.partial(self._mapping.at_noise, power, change)
+        key = (links, power, self._used, certify == "call")
+        self._folded = self._kept("folded", key, fold) if self._few else fold()
         if certify == "link":
             self._repair(links)
 
@@ -387,6 +389,50 @@ class ModelAnswers(Answers):
             if self._rest is None
             else super().entries(a)
         )
+
+    def _unevaluated(self) -> Latents | None:
+        """The latent tensor of the component that fused kernels apply, which is then not evaluated;
+        None where they cannot.
+        """
+        operation, channels = self._model.operation, self._channels
+        names = operation.component_names
+        if (
+            not channels.products
+            or self._certify == "call"
+            or self._rest is not None
+            or self._order is not None
+            or operation.applied not in names
+            or channels.a.dtype != torch.complex64
+            or self._mapping.trunk.readout is not None
+            or self._table.terms() is None
+            or is_traced()
+            or not fused.available(channels.a.device)
+        ):
+            return None
+        index = names.index(operation.applied)
+        if not self._used[index]:
+            return None
+        self._used = tuple(used and i != index for i, used in enumerate(self._used))
+        self._factor_index = index
+        return self._mapping.at_noise(self._power, lambda folded: (folded[index],))
+
+    def applied(self, subcarriers: slice) -> Applied | None:
+        if self._factor is None:
+            return None
+        terms = self._table.terms()
+        assert terms is not None
+        columns, values = (t[subcarriers] for t in terms)
+        (layout,) = self._factor.layouts
+        expansion = Expansion(columns, values, self._factor.rows, 0, *layout.shape)
+
+        def filters() -> Tensor:
+            assert self._factor is not None
+            return self._mapping.evaluate(self._table, subcarriers, self._factor)[0]
+
+        if self._certify is None or not len(self._repaired_at):
+            return Applied(expansion, filters)
+        at, some = self._repaired_in(subcarriers)
+        return Applied(expansion, filters, at, self._repaired_factor[:, some])
 
     def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
         if self._certify != "link" or self._rest is not None or not self._few or is_traced():
@@ -466,7 +512,10 @@ class ModelAnswers(Answers):
             # Of trained subcarriers: the link is the one that was certified, and so are they.
             again = self._few and bool((exactly <= patched).all())
             key = (frequencies, links, self._power, self._order, self._channels.a.dtype, self._used)
-            self._repaired = self._kept("repaired", key, repair) if again else repair()
+            whole = self._kept("repaired", key, repair) if again else repair()
+            self._repaired = self._part(whole)
+            if self._factor is not None:
+                self._repaired_factor = whole[self._factor_index]
 
     def _repaired_components(self, where: Tensor, corrected: Tensor, exactly: Tensor) -> Components:
         """Components at the subcarriers ``where``, corrected and exact as the masks tell."""
@@ -483,17 +532,23 @@ class ModelAnswers(Answers):
         if self._order is not None:
             # Back, as the mapping's own: all of a tile are put in order together.
             repaired = operation.permute(repaired, self._order.argsort(-1))
-        return self._part(repaired)
+        return repaired
 
     def _put_repaired(self, components: Components, subcarriers: slice) -> None:
         """Write the repaired components of these subcarriers into the evaluated ones."""
-        at = self._repaired_at
-        if not len(at):
+        if not len(self._repaired_at):
             return
-        first, last = torch.searchsorted(at, at.new_tensor([subcarriers.start, subcarriers.stop]))
-        if first < last:
+        at, some = self._repaired_in(subcarriers)
+        if len(at):
             for c, value in zip(components, self._repaired, strict=True):
-                c[:, at[first:last] - subcarriers.start] = value[:, first:last]
+                c[:, at] = value[:, some]
+
+    def _repaired_in(self, subcarriers: slice) -> tuple[Tensor, slice]:
+        """Places in a tile that were repaired, and which of all of these they are."""
+        at = self._repaired_at
+        ends = torch.searchsorted(at, at.new_tensor([subcarriers.start, subcarriers.stop]))
+        some = slice(*ends.tolist())
+        return at[some] - subcarriers.start, some
 
     def _recognise(self) -> Recognised:
         model, channels = self._model, self._channels

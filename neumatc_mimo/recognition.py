@@ -14,6 +14,8 @@ from neumatc_mimo.scenario.links import LinkSet
 # who moved by a few centimetres at 3.5 GHz deviates by 1e-1.
 _DEVIATION = 1e-3
 _NUM_PROBES = 16
+# Likenesses that rounding may tell apart.
+_TIE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,9 @@ def recognise(
     best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
     chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
     pick = torch.arange(num_items, device=device)
-    order = likeness[pick, :, chosen].argmax(-1)  # [items, K]
+    # Rows that differ in phase and delay only are as good in their own order as in any.
+    own_row = _TIE * torch.eye(num_rows, dtype=likeness.dtype, device=device)
+    order = (likeness[pick, :, chosen] + own_row).argmax(-1)  # [items, K]
     proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
 
     rows = reference.channels[chosen].gather(

@@ -60,6 +60,10 @@ class Table(ABC):
         del points
         return None
 
+    def terms(self) -> tuple[Tensor, Tensor] | None:
+        """Units that do not vanish at each point and their values, [B, w] each; None for all."""
+        return None
+
 
 class Units(ABC):
     """Fixed functions u_i(x), x in [-1, 1], whose combinations a trunk learns."""
@@ -252,6 +256,9 @@ class _SplineTable(Table):
     columns: Tensor
     values: Tensor
     known: dict[tuple[int, int], Windows | None] = field(default_factory=dict, compare=False)
+
+    def terms(self) -> tuple[Tensor, Tensor] | None:
+        return self.columns, self.values
 
     def windows(self, points: slice) -> Windows | None:
         if is_traced():

@@ -12,6 +12,10 @@ import torch
 
 from neumatc_mimo.scenario.resources import scenarios_folder
 
+if not torch.cuda.is_available():
+    # Triton reads it when it is imported: kernels then run in its interpreter.
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 ScenarioWriter = Callable[..., Path]
 
 _CITIES = ["city_0_newyork_3p5", "city_1_losangeles_3p5"]

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 pytest.importorskip("triton", reason="triton is not installed")
 
+import neumatc_mimo as nm
 from neumatc_mimo import fused
-from neumatc_mimo.fused import Expansion, precoded, received
+from neumatc_mimo.bench.tasks import MMSE, Beamforming, Slot, Task, ZeroForcing
+from neumatc_mimo.fused import Applied, Expansion
+from neumatc_mimo.kernels import precoded, received
+from neumatc_mimo.scenario.resources import scenarios_folder
 
-DEVICE = "cuda" if torch.cuda.is_available() and os.environ["TRITON_INTERPRET"] == "0" else "cpu"
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@pytest.fixture(autouse=True)
+def on_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "_on_cpu", True)
 
 
 def expansion(items: int, num: int, antennas: int, streams: int, seed: int = 0) -> Expansion:
@@ -68,3 +80,102 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"\[1, 2, any, 10\] is needed"):
         precoded(given, symbols(1, 4, 1, 10))
     assert fused.available(torch.device(DEVICE))
+
+
+COMPILED = """
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from neumatc_mimo import kernels
+
+sizes = {"antennas": 64, "streams": 8, "terms": 8, "block_a": 16, "block_k": 8, "block_f": 32}
+for kernel in (kernels._precode, kernels._receive):
+    names = kernel.arg_names
+    pointers = {"columns": "*i64"} | dict.fromkeys(["values", "rows", "x", "y", "out"], "*fp32")
+    types = {n: "constexpr" if n in sizes else pointers.get(n, "i32") for n in names}
+    constants = {(names.index(name),): size for name, size in sizes.items()}
+    target = GPUTarget("cuda", 90, 32)
+    made = triton.compile(ASTSource(kernel, types, constants), target=target)
+    assert made.asm["ptx"] and made.asm["cubin"]
+print("compiled")
+"""
+
+
+@pytest.mark.slow
+def test_kernels_compile_for_a_gpu() -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILED], env=environment, capture_output=True, text=True
+    )
+    assert done.stdout == "compiled\n", done.stderr
+
+
+TOML = """
+name = "fused"
+[deepmimo]
+path = "{path}"
+[array]
+bs = [4, 2]
+[grid]
+fft_size = 192
+subcarrier_spacing = 120e3
+[multi_user]
+users_per_link = 2
+num_links = 2
+[single_user]
+ue = [2, 1]
+num_streams = 1
+num_links = 2
+[model]
+width = 40
+samples = 60
+collocation = 96
+noise_nodes = 6
+rounds = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> nm.ScenarioModel:
+    file = tmp_path_factory.mktemp("fused") / "fused.toml"
+    file.write_text(TOML.format(path=scenarios_folder() / "data/munich_3p5"))
+    return nm.train(nm.load_scenario(file), device=DEVICE, progress=False)
+
+
+@pytest.mark.parametrize("certify", ["link", None])
+@pytest.mark.parametrize("repaired", [False, True])
+@pytest.mark.parametrize("task", [ZeroForcing, MMSE, Beamforming], ids=lambda t: t.title)
+def test_blocks_give_the_same_through_the_kernels(
+    model: nm.ScenarioModel,
+    monkeypatch: pytest.MonkeyPatch,
+    task: type[Task],
+    repaired: bool,
+    certify: str | None,
+) -> None:
+    part = model.models[task.operation]
+    patches = torch.zeros_like(part.patches)
+    patches[:, ::7] = repaired
+    some = nm.ScenarioModel("some", {task.operation: replace(part, patches=patches)})
+    case = task(part.links, Slot(num_ofdm_symbols=3, batch_size=2))
+    inputs, named = case.inputs(), {} if certify else {"links": torch.arange(2, device=DEVICE)}
+    block = case.block(some, certify)
+    counted: list[int] = []
+    real = Applied._product
+
+    def counting(*given: Any) -> Tensor:
+        counted.append(1)
+        return real(*given)
+
+    monkeypatch.setattr(Applied, "_product", counting)
+    with_kernels = block(*inputs, **named)
+    assert counted
+    counted.clear()
+    monkeypatch.setattr(fused, "available", lambda device: False)
+    without = block(*inputs, **named)
+    assert not counted
+    for one, other in zip(_tensors(with_kernels), _tensors(without), strict=True):
+        assert torch.linalg.norm(one - other) < 1e-5 * torch.linalg.norm(other)
+
+
+def _tensors(output: Any) -> tuple[Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)

@@ -14,6 +14,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
@@ -33,11 +34,13 @@ class Part(NamedTuple):
     :param answer: of the operation
     :param keep: gives what the function ``make`` makes of it, as kept under ``name`` if it is
         known from an earlier call
+    :param applied: products with the component that the answer leaves out, or None
     """
 
     tile: slice
     answer: Any
     keep: Callable[..., Any]
+    applied: Applied | None
 
 
 class SolverBlock(Block):
@@ -145,17 +148,20 @@ class SolverBlock(Block):
         links: Tensor | None,
         frequencies: Tensor,
         cuts: Sequence[slice],
+        *,
+        products: bool = False,
     ) -> Iterator[Part]:
         """Yield tiles of subcarriers, none across two ``cuts``, with the solver's answer there.
 
         :param a: [num_items, num_frequencies, m, n], a view
         :param no: [num_items], or [num_items, num_frequencies], which is computed exactly
         :param links: [num_items] or None
+        :param products: Whether products with the operation's ``applied`` component will do
 
         :raises ValueError: If ``a`` is found to have NaN or infinite entries
         """
         solver = Exact() if no is not None and no.dim() == 2 else self._solver
-        channels = Channels(a, frequencies, no, links)
+        channels = Channels(a, frequencies, no, links, products)
         with _finite(a):
             answers = solver.start(operation, channels, self._certify, self._tolerance)
         for tile in split(tiles(a, answers.entries(a)), cuts):
@@ -164,7 +170,7 @@ class SolverBlock(Block):
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 _check_finite(a, answer[-1].sum())
-            yield Part(tile, answer, partial(answers.keep, subcarriers=tile))
+            yield Part(tile, answer, partial(answers.keep, subcarriers=tile), answers.applied(tile))
         answers.finish()
         self._count(answers.counts)
 

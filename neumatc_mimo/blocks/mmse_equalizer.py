@@ -18,6 +18,7 @@ from neumatc_mimo.blocks.common import (
     take,
 )
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
+from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Counts, Solver, tiles
@@ -150,17 +151,18 @@ class MMSEEqualizer(Receiver):
                 if white
                 else self._whitened_filters(h, var, rx)
             )
-            for tile, filters in parts:
+            for tile, filters, applied in parts:
                 loss = filters.loss
                 gain = (1 - loss).reciprocal()
-                yield Combiner(tile, filters.w, filters.scaled(gain).after, loss * gain)
+                matrix = filters.w if applied is None else applied
+                yield Combiner(tile, matrix, filters.scaled(gain).after, loss * gain)
 
         return self._receive(y, groups, combiners)
 
     def _filters(
         self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int
-    ) -> Iterator[tuple[slice, Filter]]:
-        """Yield tiles with their filters.
+    ) -> Iterator[tuple[slice, Filter, Applied | None]]:
+        """Yield tiles with their filters, and products with them where they are not evaluated.
 
         :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
         :param variance: [batch_size or 1, num_effective_subcarriers or 1]
@@ -170,12 +172,12 @@ class MMSEEqualizer(Receiver):
         no = no[:, 0] if no.shape[1] == 1 else no
         cuts = [effective for effective, _ in self._runs]
         frequencies = self._effective_frequencies
-        for part in self._answers(self._operation, a, no, links, frequencies, cuts):
-            yield part.tile, part.answer
+        for part in self._answers(self._operation, a, no, links, frequencies, cuts, products=True):
+            yield part.tile, part.answer, part.applied
 
     def _whitened_filters(
         self, h: Tensor, variance: Tensor, rx: int
-    ) -> Iterator[tuple[slice, Filter]]:
+    ) -> Iterator[tuple[slice, Filter, Applied | None]]:
         """The same in noise that differs between antennas and interference, computed exactly.
 
         :param variance: [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
@@ -193,7 +195,7 @@ class MMSEEqualizer(Receiver):
                 diagonal[:, tile],
                 None if undesired is None else undesired[:, tile].contiguous(),
             )
-            yield tile, filters
+            yield tile, filters, None
         self._count(Counts(exact=a.shape[0] * a.shape[1]))
 
     def _whitened(self, a: Tensor, diagonal: Tensor, undesired: Tensor | None) -> Filter:

@@ -56,9 +56,10 @@ class Precoder(SolverBlock):
         self._precoding_ind = stream_management.precoding_ind.tolist()
 
     @abstractmethod
-    def _factors(self, answer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    def _factors(self, answer: Any, x: Tensor) -> tuple[Any, Tensor]:
         """A matrix [..., num_tx_ant, num_streams] and what it is applied to, of the shape of x
-        [..., num_streams, symbols]: their product is the precoded x.
+        [..., num_streams, symbols]: their product is the precoded x. The matrix is None where the
+        answer leaves it out.
         """
 
     @abstractmethod
@@ -88,17 +89,22 @@ class Precoder(SolverBlock):
                 rows = h[:, :, :, tx, :, symbols.start]
                 # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
                 a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
-                for tile, answer, _ in self._answers(
+                for tile, answer, _, applied in self._answers(
                     self._operation,
                     a,
                     _noise(no, tx, group),
                     link,
                     self._frequencies,
                     [slice(0, fft_size)],
+                    products=h_eff is None,
                 ):
                     # [batch_size, tile, num_streams, symbols]
                     part = in_rows(x[:, tx, :, symbols, tile], (0, 3, 1, 2))
                     w, part = self._factors(answer, part)
+                    if applied is not None:
+                        precoded = applied.precode(part.permute(0, 2, 3, 1))
+                        x_precoded[:, tx, :, symbols, tile] = precoded
+                        continue
                     for piece in pieces(part):
                         precoded = (w[:, piece] @ part[:, piece]).permute(0, 2, 3, 1)
                         x_precoded[:, tx, :, symbols, tile][..., piece] = precoded

@@ -10,19 +10,20 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.common import SolverBlock, in_rows, moved, pieces, take
+from neumatc_mimo.fused import Applied
 
 
 class Combiner(NamedTuple):
     """Receive filters of a tile of subcarriers.
 
     :param tile: Effective subcarriers
-    :param matrix: [batch_size, tile, num_rx_ant, num_streams]
+    :param matrix: [batch_size, tile, num_rx_ant, num_streams], or products with it
     :param after: Gives x_hat [batch_size, tile, symbols, num_streams] for y times the matrix
     :param no_eff: [batch_size, tile, num_streams] effective noise variance
     """
 
     tile: slice
-    matrix: Tensor
+    matrix: Tensor | Applied
     after: Callable[[Tensor], Tensor]
     no_eff: Tensor
 
@@ -54,11 +55,14 @@ class Receiver(SolverBlock):
                 for tile, matrix, after, noise in combiners(rx, group):
                     no_eff[:, rx, :, group, tile] = noise.mT
                     received = y[:, rx, :, symbols, moved(tile, self._runs)]
-                    products = [
-                        in_rows(received[..., piece], (0, 3, 2, 1)) @ matrix[:, piece]
-                        for piece in pieces(matrix)
-                    ]
-                    part = products[0] if len(products) == 1 else torch.cat(products, dim=1)
+                    if isinstance(matrix, Applied):
+                        part = matrix.receive(received).permute(0, 3, 2, 1)
+                    else:
+                        products = [
+                            in_rows(received[..., piece], (0, 3, 2, 1)) @ matrix[:, piece]
+                            for piece in pieces(matrix)
+                        ]
+                        part = products[0] if len(products) == 1 else torch.cat(products, dim=1)
                     x_hat[:, rx, :, symbols, tile] = after(part).permute(0, 3, 2, 1)
         return self._extract(x_hat), self._extract(no_eff.expand_as(x_hat))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
@@ -113,8 +113,7 @@ class SVDBeamformer(Precoder):
         self._check(x, h)
         return self._precode(x, h, None, links)
 
-    def _factors(self, answer: Triplets, x: Tensor) -> tuple[Tensor, Tensor]:
-        assert answer.right is not None
+    def _factors(self, answer: Triplets, x: Tensor) -> tuple[Any, Tensor]:
         return answer.right, answer.before(x)
 
     def _matrix(self, answer: Triplets) -> Tensor:

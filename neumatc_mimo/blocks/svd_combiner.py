@@ -140,7 +140,7 @@ class SVDCombiner(Receiver):
                     answer = whole[0].tile(tile)
                 return _leakage(a[:, tile].contiguous(), answer)
 
-            for tile, answer, keep in self._answers(
+            for tile, answer, keep, _ in self._answers(
                 self._operation, a, None, link, self._frequencies, cuts
             ):
                 leakage = keep("leakage", make=partial(leakage_at, tile, answer))

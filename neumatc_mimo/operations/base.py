@@ -54,6 +54,8 @@ class Operation(ABC):
     # Components that are Hermitian matrices, and those that are the same at every noise power.
     hermitian: ClassVar[tuple[str, ...]] = ()
     noise_free: ClassVar[tuple[str, ...]] = ()
+    # The component [..., antennas, streams] that blocks multiply with symbols, if any.
+    applied: ClassVar[str] = ""
     # Components that a caller has no use for: an answer may leave them out, as None.
     unused: tuple[str, ...] = ()
 

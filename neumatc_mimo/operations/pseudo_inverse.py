@@ -119,6 +119,7 @@ class PseudoInverse(Operation):
     component_names: ClassVar[tuple[str, ...]] = ("w", "x")
     hermitian: ClassVar[tuple[str, ...]] = ("x",)
     noise_free: ClassVar[tuple[str, ...]] = ("w",)
+    applied: ClassVar[str] = "w"
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         return (num_cols, num_rows), (num_rows, num_rows)

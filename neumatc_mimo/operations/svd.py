@@ -113,6 +113,7 @@ class SVD(Operation):
     name: ClassVar[str] = "svd"
     component_names: ClassVar[tuple[str, ...]] = ("u", "s", "v")
     noise_free: ClassVar[tuple[str, ...]] = ("u", "s", "v")
+    applied: ClassVar[str] = "v"
 
     def __init__(self, num_streams: int, unused: Sequence[str] = ()) -> None:
         if num_streams < 1:

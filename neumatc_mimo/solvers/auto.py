@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -102,6 +103,9 @@ class _Timed(Answers):
 
     def entries(self, a: Tensor) -> int:
         return self._answers.entries(a)
+
+    def applied(self, subcarriers: slice) -> Applied | None:
+        return self._answers.applied(subcarriers)
 
     def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
         return self._answers.keep(name, subcarriers, make)

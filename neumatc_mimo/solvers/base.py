@@ -9,6 +9,7 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
+from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 
 T = TypeVar("T")
@@ -39,12 +40,15 @@ class Channels:
     :param no: noise power, [num_items] or [num_items, num_frequencies] float, or None for zero;
         blocks give one that varies over frequency to the exact solver only
     :param links: [num_items] link index or -1, or None where links are to be recognised
+    :param products: whether the caller is content with :meth:`Answers.applied` in the place of the
+        component that the operation calls ``applied``
     """
 
     a: Tensor
     frequencies: Tensor
     no: Tensor | None = None
     links: Tensor | None = None
+    products: bool = False
 
     def noise(self, items: Any = slice(None), subcarriers: slice = slice(None)) -> Tensor | float:
         """The noise power shaped to broadcast over [num_items, num_frequencies]."""
@@ -68,6 +72,11 @@ class Answers(ABC):
     @abstractmethod
     def tile(self, subcarriers: slice) -> Any:
         """The operation's answer for these subcarriers of all items, [num_items, tile, ...]."""
+
+    def applied(self, subcarriers: slice) -> Applied | None:
+        """Products with a component that the tile's answer leaves out, as None, if it does."""
+        del subcarriers
+        return None
 
     def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
         """What a block derives from channel and answer of a tile, under a name of its own.

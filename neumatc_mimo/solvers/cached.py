@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from neumatc_mimo.fused import Applied
 from neumatc_mimo.memo import Memo
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
@@ -90,6 +91,9 @@ class _Kept(Answers):
 
     def entries(self, a: Tensor) -> int:
         return self._answers.entries(a)
+
+    def applied(self, subcarriers: slice) -> Applied | None:
+        return self._answers.applied(subcarriers)
 
     def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
         key = (name, subcarriers.start, subcarriers.stop)
