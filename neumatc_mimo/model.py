@@ -477,9 +477,9 @@ class ModelAnswers(Answers):
 
     def _evaluated(self, table: Table, points: slice, folded: Latents) -> Components:
         """Components of the known items in the precision of the channel."""
-        dtype = self._channels.a.dtype
+        a = self._channels.a
         return tuple(
-            c.to(dtype if c.is_complex() else dtype.to_real())
+            c.to(a.dtype if c.is_complex() else a.real.dtype)
             for c in self._mapping.evaluate(table, points, folded)
         )
 

@@ -37,22 +37,23 @@ class NoiseAxis:
         if self.num_nodes == 1:
             return torch.tensor([self.highest], dtype=torch.float64)
         low, high = self._ends
-        powers = torch.exp(low + (self._abscissae + 1) / 2 * (high - low)) - self.lowest
+        abscissae = self._abscissae(torch.arange(self.num_nodes, dtype=torch.float64))
+        powers = torch.exp(low + (abscissae + 1) / 2 * (high - low)) - self.lowest
         powers[0], powers[-1] = 0.0, self.highest
         return powers
 
     def weights(self, no: Tensor) -> Tensor:
-        """ψ at noise powers [...]: [..., num_nodes], float64, on the CPU."""
-        no = no.detach().to("cpu", torch.float64)
+        """ψ at noise powers [...]: [..., num_nodes], float64."""
+        no = no.detach().to(torch.float64)
         if self.num_nodes == 1:
-            return torch.ones(*no.shape, 1, dtype=torch.float64)
+            return torch.ones_like(no)[..., None]
         low, high = self._ends
         t = 2 * (torch.log(no + self.lowest) - low) / (high - low) - 1
-        difference = t[..., None] - self._abscissae
+        order = torch.arange(self.num_nodes, dtype=torch.float64, device=no.device)
+        difference = t[..., None] - self._abscissae(order)
         hit = difference.abs() < 1e-12
-        sign = torch.where(torch.arange(self.num_nodes) % 2 == 0, 1.0, -1.0).to(torch.float64)
-        sign[0] /= 2
-        sign[-1] /= 2
+        sign = 1 - 2 * (order % 2)
+        sign = torch.where((order == 0) | (order == self.num_nodes - 1), sign / 2, sign)
         terms = sign / torch.where(hit, 1.0, difference)
         weights = terms / terms.sum(-1, keepdim=True)
         return torch.where(hit.any(-1, keepdim=True), hit.to(torch.float64), weights)
@@ -70,7 +71,5 @@ class NoiseAxis:
     def _ends(self) -> tuple[float, float]:
         return math.log(self.lowest), math.log(self.highest + self.lowest)
 
-    @property
-    def _abscissae(self) -> Tensor:
-        order = torch.arange(self.num_nodes, dtype=torch.float64)
+    def _abscissae(self, order: Tensor) -> Tensor:
         return -torch.cos(math.pi * order / (self.num_nodes - 1))

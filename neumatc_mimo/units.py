@@ -201,6 +201,7 @@ class SplineUnits(Units):
     def __post_init__(self) -> None:
         if self.num_units <= self.degree:
             raise ValueError(f"{self.num_units} splines of degree {self.degree} are too few.")
+        _pieces_on(self.degree, torch.device("cpu"))
 
     @classmethod
     def on_grid(cls, num_points: int, width: int, degree: int = 7) -> SplineUnits:
@@ -228,7 +229,7 @@ class SplineUnits(Units):
         place = (x.to(torch.float64) + 1) / 2 * intervals
         # Points on a knot belong to the interval that follows, whatever rounding makes of them.
         first = (place + 1e-9).floor().clamp(0, intervals - 1)
-        pieces = torch.from_numpy(_cardinal_pieces(self.degree)).to(x.device)
+        pieces = _pieces_on(self.degree, x.device)
         values = torch.linalg.vander(place - first - 0.5, N=self.degree + 1) @ pieces.T
         columns = first.long()[:, None] + torch.arange(self.degree + 1, device=x.device)
         return _SplineTable(self.num_units, columns, values.to(dtype))
@@ -323,6 +324,18 @@ def make_units(settings: dict[str, Any]) -> Units:
     if kind not in _KINDS:
         raise ValueError(f'There are no units "{kind}", known are {", ".join(_KINDS)}.')
     return _KINDS[kind](**arguments)
+
+
+# By degree and device. A graph can neither make them nor copy them from the host: units make them
+# when they are made, and a call before a capture brings them to the device.
+_pieces: dict[tuple[int, torch.device], Tensor] = {}
+
+
+def _pieces_on(degree: int, device: torch.device) -> Tensor:
+    """:func:`_cardinal_pieces` on a device."""
+    if (degree, device) not in _pieces:
+        _pieces[degree, device] = torch.from_numpy(_cardinal_pieces(degree)).to(device)
+    return _pieces[degree, device]
 
 
 @functools.cache

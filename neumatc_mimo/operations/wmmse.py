@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
 from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge
@@ -48,6 +49,11 @@ class WMMSE(SumPowerPrecoding):
         noise = self._noise(no, a).expand(a.shape[:-2]).reshape(-1)
         flat = gram.reshape(-1, *gram.shape[-2:])
         x = _start(flat, noise)
+        if is_traced():
+            # A graph cannot depend on which matrices are done.
+            for _ in range(self.num_iterations):
+                x = _iterate(flat, x, noise)
+            return (a.mH @ x.reshape(gram.shape),)
         todo = torch.arange(len(flat), device=a.device)
         small = 8 * torch.finfo(a.real.dtype).eps
         for number in range(self.num_iterations):

@@ -63,6 +63,14 @@ class FitConfig:
     threshold: float = 3e-3
     refinements: int = 3
 
+    def __post_init__(self) -> None:
+        kept_back = self.promotions * self.promoted
+        if self.samples <= kept_back:
+            raise ValueError(
+                f"samples is {self.samples}, more than the {kept_back} that are kept back for "
+                "points that fail are needed."
+            )
+
     def points(self, num_frequencies: int) -> tuple[Tensor, Tensor]:
         """Grid indices of the collocation points and samples together, and where samples are."""
         grid = _spread(num_frequencies, self.collocation)
