@@ -138,8 +138,7 @@ class Task(ABC):
     def reference(self) -> Tensor:
         """The exact result in double precision."""
         block = self.block(Exact(), precision="double")
-        wide = [t.to(torch.complex128 if t.is_complex() else torch.float64) for t in self.inputs()]
-        return self.result(block(*wide))
+        return self.result(block(*map(_wide, self.inputs())))
 
     def error_db(self, output: Any, reference: Tensor) -> tuple[float, float]:
         """Relative error of the symbols on a subcarrier: median and largest, in dB."""
@@ -425,6 +424,14 @@ class SumRate(ZeroForcing):
 
 
 TASKS: tuple[type[Task], ...] = (ZeroForcing, MMSE, Detection, SumRate, Beamforming, Combining)
+
+
+def _wide(t: Tensor) -> Tensor:
+    """In double precision; what stands for all OFDM symbols at once still does."""
+    dtype = torch.complex128 if t.is_complex() else torch.float64
+    if t.ndim > 1 and t.stride(-2) == 0:
+        return t[..., :1, :].to(dtype).expand(t.shape)
+    return t.to(dtype)
 
 
 def applied(w: Tensor, x: Tensor, size: int = 420) -> Tensor:
