@@ -36,8 +36,8 @@ FORMAT_VERSION = 3
 
 T = TypeVar("T")
 
-# Latent tensors at a noise power are kept for the next call of so few links.
-_FEW_LINKS = 4
+# Latent tensors of a call's links are kept for the next one if they take no more bytes.
+_KEPT_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -347,8 +347,9 @@ class ModelAnswers(Answers):
             power = channels.no[self._known] / found.gain[self._known, 0].abs().square()
             self._noise = power[:, None].to(channels.a.real.dtype)
         self._power, self._mapping_of = power, links
-        self._mapping = model.mapping.select(links)
-        self._few = len(links) <= _FEW_LINKS
+        self._few = len(links) * model.num_bytes <= _KEPT_BYTES * model.mapping.num_links
+        select = functools.partial(model.mapping.select, links)
+        self._mapping = self._kept("selected", (links,), select) if self._few else select()
         self._table = self._kept(
             "table",
             (frequencies,),
