@@ -170,19 +170,26 @@ class SLNR(Operation):
 
         :raises ValueError: if they do not
         """
-        num = self.antennas_per_user
-        users = order.unflatten(-1, (-1, num)) // num
-        if not is_traced() and bool((users != users[..., :1]).any()):
+        if not is_traced() and not bool(self.follows(order).all()):
             raise underivable(
                 self.title,
                 "A with its rows in another order",
                 "unless the antennas of each user stay together",
             )
+        num = self.antennas_per_user
+        users = order.unflatten(-1, (-1, num)) // num
         columns = users * num + torch.arange(num, device=order.device)
         columns = columns.flatten(-2)[:, None]
         v, *others = components
         v = v.gather(-1, columns[..., None, :].expand_as(v))
         return v, *(c.gather(-1, columns.expand_as(c)) for c in others)
+
+    def follows(self, order: Tensor) -> Tensor:
+        users = order.unflatten(-1, (-1, self.antennas_per_user)) // self.antennas_per_user
+        return (users == users[..., :1]).flatten(1).all(-1)
+
+    def serves(self, asked: Operation) -> bool:
+        return isinstance(asked, SLNR) and asked.antennas_per_user == self.antennas_per_user
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "no": self.no, "antennas_per_user": self.antennas_per_user}
