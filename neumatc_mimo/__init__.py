@@ -5,8 +5,10 @@ __version__ = "0.1.0"
 from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.operations import (
     QR,
+    SLNR,
     SVD,
     WMMSE,
+    BlockDiagonalization,
     Cholesky,
     Eigen,
     HermitianEigen,
@@ -24,9 +26,11 @@ from neumatc_mimo.training.scenario import train
 
 __all__ = [
     "QR",
+    "SLNR",
     "SVD",
     "WMMSE",
     "Auto",
+    "BlockDiagonalization",
     "Cached",
     "Cholesky",
     "Eigen",

@@ -9,7 +9,7 @@ import shutil
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -199,6 +199,11 @@ class ScenarioModel(Solver):
             raise ValueError(
                 f"The model knows {known}; {operation.name} of {shape[0]} x {shape[1]} was asked "
                 "for."
+            )
+        if not model.operation.serves(operation):
+            raise ValueError(
+                f"The model knows {operation.name} of the settings {model.operation.settings()}; "
+                f"{operation.settings()} were asked for."
             )
         unused = () if certify == "call" else operation.unused
         return ModelAnswers(model, channels, certify, tolerance, unused)
@@ -587,14 +592,15 @@ class ModelAnswers(Answers):
                 a, frequencies, model.links, reference, channels.links, any_gain=any_gain
             ),
         )
+        # Rows in an order that the operation cannot follow make another channel.
+        followed = model.operation.follows(found.order)
+        found = replace(found, links=torch.where(followed, found.links, -1))
         if channels.no is not None:
             power = channels.no.to(found.gain.real) / found.gain.abs()[:, 0].square()
             inside = model.mapping.noise.contains(power)
             if not bool((inside | (found.links < 0)).all()):
                 _warn("Some noise powers lie outside the trained range, they are computed exactly.")
-            found = Recognised(
-                torch.where(inside, found.links, -1), found.order, found.gain, found.delay
-            )
+            found = replace(found, links=torch.where(inside, found.links, -1))
         return found
 
 

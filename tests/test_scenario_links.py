@@ -39,6 +39,8 @@ def test_refuses_numbers_that_are_not_finite(links: LinkSet, name: str, value: f
         ({"delays": torch.zeros(1, 1, 1, 1)}, "delays has the shape"),
         ({"row_delays": torch.zeros(1, 1)}, "row_delays has the shape"),
         ({"users": torch.zeros(1, 1)}, "users has the shape"),
+        ({"users": torch.zeros(4, 2)}, "a number of users that divides the 3 rows is needed"),
+        ({"users": torch.zeros(4, 0)}, "a number of users that divides the 3 rows is needed"),
     ],
 )
 def test_refuses_wrong_shapes(links: LinkSet, changes, message: str) -> None:
@@ -136,3 +138,35 @@ def test_select_and_move(links: LinkSet) -> None:
 
 def test_repr_says_what_there_is(links: LinkSet) -> None:
     assert "multi_user: 4 links of 3 x 8" in repr(links)
+
+
+@pytest.mark.parametrize("beam_squint", [False, True])
+def test_users_with_arrays_have_their_antennas_side_by_side(
+    write_scenario, beam_squint: bool
+) -> None:
+    array = {"beam_squint": beam_squint}
+    section = {"users_per_link": 3, "ue": [2, 1], "max_condition": 1e12}
+    links = load_scenario(write_scenario(array=array, multi_user=section)).multi_user
+    assert links is not None
+    assert (links.num_rows, links.num_users, links.antennas_per_user) == (6, 3, 2)
+    tensors, metadata = links.to_tensors()
+    assert LinkSet.from_tensors(tensors, metadata).antennas_per_user == 2
+    # The users' first antennas are those of single-antenna users, but for their rows' gains.
+    one = {**section, "ue": [1, 1]}
+    single = load_scenario(write_scenario(array=array, multi_user=one)).multi_user
+    assert single is not None and torch.equal(single.users, links.users)
+    assert single.antennas_per_user == 1 and single.fingerprint() != links.fingerprint()
+    f = links.grid_frequencies()[::7]
+    for aligned in (False, True):
+        first = links.channel(f, aligned=aligned)[:, :, ::2] / links.row_gains[:, None, ::2, None]
+        expected = single.channel(f, aligned=aligned) / single.row_gains[:, None, :, None]
+        torch.testing.assert_close(first, expected, rtol=1e-4, atol=1e-9)
+    # A user's antennas share the first arrival and the gain, which is that of their mean power.
+    for shared in (links.row_delays, links.row_gains):
+        pairs = shared.unflatten(-1, (3, 2))
+        assert torch.equal(pairs[..., 0], pairs[..., 1])
+    assert torch.equal(links.row_delays[:, ::2], single.row_delays)
+    power = links.channel(links.grid_frequencies()).abs().square().mean((1, 3))
+    mean = power.unflatten(-1, (3, 2)).mean(-1)
+    torch.testing.assert_close(mean, torch.ones_like(mean), rtol=1e-4, atol=1e-4)
+    assert (power - 1).abs().max() > 1e-3

@@ -39,6 +39,10 @@ def test_bundled_scenarios() -> None:
         ({"array": {"bs": [8, -1]}}, r"bs \(entry 1\) in \[array\] is -1"),
         ({"array": {"bs": 8}}, r"bs in \[array\] is 8, it must be a valid list"),
         ({"multi_user": {"users_per_link": 9}}, r"users_per_link = 9 .* serves at most 8"),
+        (
+            {"multi_user": {"users_per_link": 5, "ue": [2, 1]}},
+            r"users_per_link = 5 and ue = \[2, 1\] .* serves at most 8 of their antennas",
+        ),
         ({"multi_user": {"noise_db": [0.0, -40.0]}}, "first must be the lower one"),
         ({"multi_user": {"row_scaling": "half"}}, r"row_scaling in \[multi_user\] is 'half'"),
         ({"single_user": {"num_streams": 5}}, r"num_streams = 5, ue = \[2, 2\] carries at most 4"),

@@ -1,15 +1,24 @@
 """Drop-ins for Sionna's OFDM precoders, equalizers and detectors."""
 
+from neumatc_mimo.blocks.bd_precoder import BDPrecoder
+from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
 from neumatc_mimo.blocks.mmse_detector import MMSEDetector
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.blocks.precoder import MatrixPrecoder, NoisyPrecoder
+from neumatc_mimo.blocks.slnr_precoder import SLNRPrecoder
 from neumatc_mimo.blocks.svd_beamformer import SVDBeamformer
 from neumatc_mimo.blocks.svd_combiner import SVDCombiner
 from neumatc_mimo.blocks.wmmse_precoder import WMMSEPrecoder
 from neumatc_mimo.blocks.zf_precoder import ZFPrecoder
 
 __all__ = [
+    "BDPrecoder",
     "MMSEDetector",
     "MMSEEqualizer",
+    "MatrixPrecoder",
+    "MaxMinPrecoder",
+    "NoisyPrecoder",
+    "SLNRPrecoder",
     "SVDBeamformer",
     "SVDCombiner",
     "WMMSEPrecoder",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -55,6 +55,11 @@ class Precoder(SolverBlock):
         self._return_effective_channel = return_effective_channel
         self._precoding_ind = stream_management.precoding_ind.tolist()
 
+    def _operation_for(self, num_rx_ant: int) -> Operation:
+        """The operation on the rows of receivers of so many antennas each."""
+        del num_rx_ant
+        return self._operation
+
     @abstractmethod
     def _factors(self, answer: Any, x: Tensor) -> tuple[Any, Tensor]:
         """A matrix [..., num_tx_ant, num_streams] and what it is applied to, of the shape of x
@@ -74,6 +79,7 @@ class Precoder(SolverBlock):
         :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1] or None
         """
         batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_symbols, fft_size = h.shape
+        operation = self._operation_for(num_rx_ant)
         links = self._check_links(links, batch_size, num_tx)
         groups = self._groups(h, constant=no is None or no.shape[2] == 1)
         x_precoded = x.new_empty(batch_size, num_tx, num_tx_ant, num_symbols, fft_size)
@@ -90,7 +96,7 @@ class Precoder(SolverBlock):
                 # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
                 a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
                 for tile, answer, _, applied in self._answers(
-                    self._operation,
+                    operation,
                     a,
                     _noise(no, tx, group),
                     link,
@@ -132,7 +138,10 @@ class Precoder(SolverBlock):
 
 
 class UserPrecoder(Precoder):
-    """Precoding with one stream for each antenna of a transmitter's users, in noise."""
+    """Precoding with one stream for each antenna of a transmitter's users, in noise.
+
+    The streams of a transmitter are those of its receivers' antennas, one receiver after another.
+    """
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         super()._check(x, h)
@@ -169,6 +178,36 @@ class UserPrecoder(Precoder):
                 f"broadcast to {list(shape)} is needed."
             ) from None
         return collapse(collapse(power, 3), 2)
+
+
+class MatrixPrecoder(UserPrecoder):
+    """Base of precoders whose answer has the precoding matrix as ``v``, [..., num_tx_ant, K]."""
+
+    def _factors(self, answer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+        return answer.v, x
+
+    def _matrix(self, answer: Any) -> Tensor:
+        matrix: Tensor = answer.v
+        return matrix
+
+
+class NoisyPrecoder(MatrixPrecoder):
+    """Base of precoders that are called with the noise power at a user, above zero; see
+    :class:`WMMSEPrecoder`.
+    """
+
+    # What is finite with noise only.
+    _figure: ClassVar[str] = "rate"
+
+    def call(
+        self, x: Tensor, h: Tensor, no: float | Tensor, links: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
+        self._check(x, h)
+        noise = self._noise_power("no", no, h)
+        if noise is None:
+            raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
+        return self._precode(x, h, noise, links)
 
 
 def _noise(no: Tensor | None, tx: int, group: int) -> Tensor | None:

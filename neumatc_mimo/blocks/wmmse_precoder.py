@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
-
-from neumatc_mimo.blocks.precoder import UserPrecoder
-from neumatc_mimo.operations.precoding import Precoding
+from neumatc_mimo.blocks.precoder import NoisyPrecoder
 from neumatc_mimo.operations.wmmse import WMMSE
 
 
-class WMMSEPrecoder(UserPrecoder):
+class WMMSEPrecoder(NoisyPrecoder):
     r"""Precoding of the users' streams for the largest sum rate, by weighted minimum mean squared
     errors.
 
@@ -84,19 +81,3 @@ class WMMSEPrecoder(UserPrecoder):
     def __init__(self, *args: Any, num_iterations: int = 60, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._operation = WMMSE(num_iterations=num_iterations)
-
-    def call(
-        self, x: Tensor, h: Tensor, no: float | Tensor, links: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
-        noise = self._noise_power("no", no, h)
-        if noise is None:
-            raise ValueError("no is zero, the rate is finite with noise only.")
-        return self._precode(x, h, noise, links)
-
-    def _factors(self, answer: Precoding, x: Tensor) -> tuple[Tensor, Tensor]:
-        return answer.v, x
-
-    def _matrix(self, answer: Precoding) -> Tensor:
-        return answer.v

@@ -3,6 +3,7 @@
 from typing import Any
 
 from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
+from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
 from neumatc_mimo.operations.cholesky import Cholesky, CholeskyFactor
 from neumatc_mimo.operations.eigen import Eigen, Eigenpairs
 from neumatc_mimo.operations.exponential import Exponential, MatrixExponential
@@ -13,6 +14,7 @@ from neumatc_mimo.operations.max_min import MaxMin
 from neumatc_mimo.operations.precoding import Precoding
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.operations.qr import QR, QRFactors
+from neumatc_mimo.operations.slnr import SLNR, UserStreams
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.operations.wmmse import WMMSE
 
@@ -31,6 +33,8 @@ _REGISTERED: dict[str, type[Operation]] = {
         LinearSolve,
         WMMSE,
         MaxMin,
+        SLNR,
+        BlockDiagonalization,
     )
 }
 
@@ -49,8 +53,10 @@ def make_operation(settings: dict[str, Any]) -> Operation:
 
 __all__ = [
     "QR",
+    "SLNR",
     "SVD",
     "WMMSE",
+    "BlockDiagonalization",
     "Certificate",
     "Cholesky",
     "CholeskyFactor",
@@ -73,5 +79,6 @@ __all__ = [
     "Solution",
     "Tolerance",
     "Triplets",
+    "UserStreams",
     "make_operation",
 ]

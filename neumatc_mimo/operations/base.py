@@ -124,6 +124,17 @@ class Operation(ABC):
         """
         raise underivable(self.title, "A with its rows in another order")
 
+    def follows(self, order: Tensor) -> Tensor:
+        """Which of the orders [num_items, m] :meth:`permute` follows, bool [num_items]."""
+        return torch.ones_like(order[:, 0], dtype=torch.bool)
+
+    def serves(self, asked: Operation) -> bool:
+        """Whether its results, of matrices of one shape, are also those of another operation of
+        its name.
+        """
+        del asked
+        return True
+
     def settings(self) -> dict[str, Any]:
         """Name and constructor arguments, plain values."""
         return {"name": self.name}

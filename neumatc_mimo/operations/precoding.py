@@ -75,15 +75,28 @@ class SumPowerPrecoding(Operation):
         (v,) = components
         if rows is None:
             return Precoding(v)
-        own = not isinstance(no, Tensor) and no == 0
-        if own and not is_traced() and bool(((rows.abs() - 1).abs() > 1e-3).any()):
-            raise underivable(self.title, "diag(rows) A")
+        check_gain(self.title, no, rows)
         return Precoding(v * unit(rows).conj()[..., None, :])
 
     def _noise(self, no: Tensor | float, like: Tensor) -> Tensor:
         """The noise power as a tensor; where it is zero, the operation's own."""
-        value = batched(no, like, 0)
-        return torch.where(value > 0, value, self.no)
+        return own_noise(no, like, self.no)
+
+
+def own_noise(no: Tensor | float, like: Tensor, own: float) -> Tensor:
+    """The noise power as a tensor; where it is zero, an operation's own."""
+    value = batched(no, like, 0)
+    return torch.where(value > 0, value, own)
+
+
+def check_gain(title: str, no: Tensor | float, rows: Tensor) -> None:
+    """Refuse factors of the rows that would change the noise power of an operation's own.
+
+    :raises ValueError: if their magnitude is not one, and ``no`` is not given
+    """
+    own = not isinstance(no, Tensor) and no == 0
+    if own and not is_traced() and bool(((rows.abs() - 1).abs() > 1e-3).any()):
+        raise underivable(title, "diag(rows) A")
 
 
 def in_gauge(a: Tensor, v: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from neumatc_mimo.operations.base import (
     together,
 )
 from neumatc_mimo.operations.tracking import (
+    chirp_overlap,
     matched,
     normalised,
     orthonormal,
@@ -201,10 +202,7 @@ class SVD(Operation):
     def extended(self, components: Components) -> Components:
         r"""u, s, v and :math:`c^H V` for the chirp c, whose phase :meth:`answer` takes out."""
         u, s, v = components
-        index = torch.arange(v.shape[-2], dtype=s.dtype, device=s.device)
-        chirp = torch.polar(torch.ones_like(index), torch.pi * index.square() / len(index))
-        chirp = chirp.to(v.dtype) if v.is_complex() else chirp.real
-        return u, s, v, chirp.conj() @ v
+        return u, s, v, chirp_overlap(v)
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
@@ -214,8 +212,7 @@ class SVD(Operation):
         Strongest first, and the inner product of v with a chirp real and positive. (Where two
         singular values nearly cross, which branch continues which depends on the spacing of the
         samples, and so does the phase that parallel transport has gathered. Neither may decide
-        which stream a symbol is sent on, nor how its noise is turned.) A chirp overlaps with all
-        DFT vectors alike: no beam is orthogonal to it.
+        which stream a symbol is sent on, nor how its noise is turned.)
         """
         del no
         if len(components) == len(self.component_names):

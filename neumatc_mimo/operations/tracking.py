@@ -43,6 +43,17 @@ def turned(v: Tensor, order: Tensor, phase: Tensor) -> Tensor:
     return v.gather(-1, order[..., None, :].expand_as(v)) * phase[..., None, :]
 
 
+def chirp_overlap(v: Tensor) -> Tensor:
+    r""":math:`c^H V` [..., L] for a chirp c [n] and V [..., n, L], a phase to go by.
+
+    A chirp overlaps with all DFT vectors alike: no beam is orthogonal to it.
+    """
+    index = torch.arange(v.shape[-2], dtype=v.real.dtype, device=v.device)
+    chirp = torch.polar(torch.ones_like(index), torch.pi * index.square() / len(index))
+    chirp = chirp.to(v.dtype) if v.is_complex() else chirp.real
+    return chirp.conj() @ v
+
+
 def first_order(s: Tensor, values: Tensor) -> Tensor:
     r"""Step E that takes V to the eigenvectors V (I + E), to first order.
 

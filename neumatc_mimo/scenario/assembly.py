@@ -25,17 +25,19 @@ def build_links(
     groups: Sequence[Group],
 ) -> LinkSet:
     """Build the link set of some groups, one link a group, in their order."""
-    ue = section.ue if isinstance(section, SingleUserConfig) else (1, 1)
     users = np.array([members for _, members in groups])  # [num_links, num_users]
     served = np.array([index for index, _ in groups])  # [num_links]
     carrier = stations[0].carrier_frequency
-    paths = _gather(stations, users, served, ue)
+    paths = _gather(stations, users, served, section.ue)
 
-    # Either the users or the antennas of a user number one: merge them into K rows.
-    num_rows = users.shape[1] * math.prod(ue)
+    # K rows: the antennas of one user after those of another.
+    num_antennas = math.prod(section.ue)
+    num_rows = users.shape[1] * num_antennas
     antennas = (len(groups), num_rows, math.prod(config.array.bs), -1)
     coefficients = paths.coefficients.reshape(antennas)
     delays = paths.delays[:, :, None, :]
+    if users.shape[1] > 1:
+        delays = np.repeat(delays, num_antennas, axis=1)
     if paths.steering is not None:
         # A phase psi at the carrier that grows as (f_c + f)/f_c is a delay of -psi/(2 pi f_c).
         delays = delays - paths.steering.reshape(antennas) / (2 * np.pi * carrier)
@@ -44,10 +46,9 @@ def build_links(
         power = grid_power(
             coefficients, delays, config.grid.fft_size, config.grid.subcarrier_spacing
         )
-        if isinstance(section, SingleUserConfig):
-            # One gain for all rows, any other would change the singular vectors.
-            power = np.repeat(power.mean(axis=1, keepdims=True), num_rows, axis=1)
-        gains = 1 / np.sqrt(power)
+        # One gain for all rows of a user, any other would change the singular vectors.
+        power = power.reshape(*users.shape, num_antennas).mean(axis=2)
+        gains = 1 / np.sqrt(np.repeat(power, num_antennas, axis=1))
 
     first = paths.delays.min(axis=-1)  # [num_links, num_users]
     positions = [stations[index].user_positions[members] for index, members in groups]
@@ -55,7 +56,7 @@ def build_links(
         kind=link_kind(section),
         coefficients=torch.from_numpy(coefficients * gains[:, :, None, None]),
         delays=torch.from_numpy(delays),
-        row_delays=torch.from_numpy(np.broadcast_to(first, gains.shape).copy()),
+        row_delays=torch.from_numpy(np.repeat(first, num_antennas, axis=1)),
         row_gains=torch.from_numpy(gains),
         users=torch.from_numpy(users),
         user_positions=torch.from_numpy(np.array(positions)),

@@ -26,7 +26,7 @@ _BATCH = 32
 def draw_multi_user(
     config: ScenarioConfig, stations: Sequence[BaseStation]
 ) -> tuple[LinkSet, float]:
-    r"""Draw links of K distinct users each.
+    r"""Draw links of ``users_per_link`` distinct users each.
 
     A group is skipped if the median of cond(:math:`H H^H`) over the grid is above
     ``max_condition``, with rows scaled as the scenario says.

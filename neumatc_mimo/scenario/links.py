@@ -26,17 +26,18 @@ class LinkSet:
     .. math::
         H_l(f)_{km} = \sum_p a_{lkmp} e^{-j 2\pi f \tau_{lkmp}},
 
-    with K rows (users, or antennas of one user) and M columns (base-station antennas); f is in Hz
-    relative to the carrier. A path that a row does not have carries the coefficient 0 and the
-    row's first-arrival delay. All tensors lie on one device.
+    with K rows (antennas of the users, those of a user side by side) and M columns (base-station
+    antennas); f is in Hz relative to the carrier. A path that a row does not have carries the
+    coefficient 0 and the row's first-arrival delay. All tensors lie on one device.
 
-    :param kind: "multi_user" (a row is a user) or "single_user" (a row is an antenna of the user)
+    :param kind: "multi_user" or "single_user"
     :param coefficients: a, [num_links, K, M, P], complex128, row scaling applied
     :param delays: :math:`\tau` in seconds, [num_links, 1, 1, P], [num_links, K, 1, P], or, with
         beam squint, [num_links, K, M, P], float64
     :param row_delays: First-arrival delay of each row in seconds, [num_links, K], float64; the
-        rows of a single user share the first arrival of the link
-    :param row_gains: Factor that the row scaling multiplied each row with, [num_links, K], float64
+        rows of a user share the user's
+    :param row_gains: Factor that the row scaling multiplied each row with, [num_links, K],
+        float64; the rows of a user share one
     :param users: Indices of the users in the DeepMIMO data, [num_links, num_users], int64
     :param user_positions: Metres, [num_links, num_users, 3], float64
     :param base_station: Row of ``base_station_positions`` for each link, [num_links], int64
@@ -81,7 +82,14 @@ class LinkSet:
                 f"delays has the shape {list(self.delays.shape)}, it must be {links} x (1 x 1, "
                 f"{rows} x 1 or {rows} x {cols}) x {paths} as coefficients."
             )
-        users = rows if self.kind == "multi_user" else 1
+        users = 1
+        if self.kind == "multi_user" and self.users.dim() == 2:
+            users = self.users.shape[1]
+            if not users or rows % users:
+                raise ValueError(
+                    f"users has the shape {list(self.users.shape)}, a number of users that divides "
+                    f"the {rows} rows is needed."
+                )
         shapes = {
             "row_delays": (links, rows),
             "row_gains": (links, rows),
@@ -106,7 +114,7 @@ class LinkSet:
 
     @property
     def num_rows(self) -> int:
-        """Number K of rows: users, or antennas of the one user."""
+        """Number K of rows: antennas of all users of a link."""
         return self.coefficients.shape[1]
 
     @property
@@ -123,6 +131,11 @@ class LinkSet:
     def num_users(self) -> int:
         """Number of users of a link."""
         return self.users.shape[1]
+
+    @property
+    def antennas_per_user(self) -> int:
+        """Number of rows that belong to each user, side by side."""
+        return self.num_rows // self.num_users
 
     @property
     def device(self) -> torch.device:

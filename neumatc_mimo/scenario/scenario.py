@@ -85,7 +85,10 @@ class Scenario:
         kinds = []
         if config.multi_user is not None:
             section = config.multi_user
-            kinds.append(f"{section.num_links} links of {section.users_per_link} users")
+            text = f"{section.num_links} links of {section.users_per_link} users"
+            if section.ue != (1, 1):
+                text += f" with {section.ue[0]} x {section.ue[1]} antennas"
+            kinds.append(text)
         if config.single_user is not None:
             user = config.single_user
             kinds.append(

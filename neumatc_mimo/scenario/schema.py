@@ -39,6 +39,7 @@ _Shape = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_from_list)]
 _Range = Annotated[tuple[float, float], BeforeValidator(_from_list)]
 _Angles = Annotated[tuple[float, float, float], BeforeValidator(_from_list)]
 _Indices = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
+_Decibels = Annotated[float, Field(ge=-100.0, le=100.0)]
 _RowScaling = Literal["unit", "none"]
 
 
@@ -87,18 +88,29 @@ class GridConfig(_Section):
 
 
 class MultiUserConfig(_Section):
-    """Links of one base station and a group of single-antenna users.
+    """Links of one base station and a group of users, each with an array ``ue`` as [horizontal,
+    vertical].
 
-    ``wmmse_db`` is the noise power of the WMMSE precoder's model, in dB relative to unit mean
-    channel power; without it there is none.
+    ``wmmse_db``, ``max_min_db`` and ``slnr_db`` are the noise powers of these precoders' models, in
+    dB relative to unit mean channel power; without one there is no such model. Nor is there one of
+    ``block_diagonalization`` unless it is asked for.
     """
 
     users_per_link: PositiveInt = 8
+    ue: _Shape = (1, 1)
     num_links: PositiveInt = 32
     max_condition: Annotated[float, Field(ge=1.0)] = 1e4
     noise_db: _Range = (-40.0, 0.0)
-    wmmse_db: Annotated[float, Field(ge=-100.0, le=100.0)] | None = None
+    wmmse_db: _Decibels | None = None
+    max_min_db: _Decibels | None = None
+    slnr_db: _Decibels | None = None
+    block_diagonalization: bool = False
     row_scaling: _RowScaling = "unit"
+
+    @property
+    def num_rows(self) -> int:
+        """Antennas of all users of a link."""
+        return self.users_per_link * math.prod(self.ue)
 
     @model_validator(mode="after")
     def _rising(self) -> MultiUserConfig:
@@ -166,10 +178,14 @@ class ScenarioConfig(_Section):
         antennas = math.prod(self.array.bs)
         if self.multi_user is None and self.single_user is None:
             raise ValueError("has neither [multi_user] nor [single_user], give at least one")
-        if self.multi_user is not None and self.multi_user.users_per_link > antennas:
+        if self.multi_user is not None and self.multi_user.num_rows > antennas:
+            each = ""
+            if math.prod(self.multi_user.ue) > 1:
+                each = f" and ue = {list(self.multi_user.ue)}"
             raise ValueError(
-                f"has users_per_link = {self.multi_user.users_per_link} in [multi_user], "
+                f"has users_per_link = {self.multi_user.users_per_link}{each} in [multi_user], "
                 f"bs = {list(self.array.bs)} in [array] serves at most {antennas}"
+                f"{' of their antennas' if each else ''}"
             )
         if self.single_user is not None and self.single_user.num_streams > antennas:
             raise ValueError(

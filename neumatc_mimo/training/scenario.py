@@ -23,7 +23,16 @@ from torch import Tensor
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import OperationModel, ScenarioModel, pack_model, unpack_model
 from neumatc_mimo.noise import NoiseAxis
-from neumatc_mimo.operations import SVD, WMMSE, Operation, PseudoInverse, Tolerance
+from neumatc_mimo.operations import (
+    SLNR,
+    SVD,
+    WMMSE,
+    BlockDiagonalization,
+    MaxMin,
+    Operation,
+    PseudoInverse,
+    Tolerance,
+)
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
@@ -86,18 +95,39 @@ def _jobs(
 ) -> Iterator[tuple[Operation, LinkSet, NoiseAxis, FitConfig]]:
     many, one = scenario.multi_user, scenario.single_user
     if many is not None:
-        assert many.noise_db is not None
-        low, high = (10 ** (db / 10) for db in many.noise_db)
-        axis = NoiseAxis(low, high, config.noise_nodes)
-        yield PseudoInverse(), many, axis, _settings(config, many.fft_size, config.rank)
-        section = scenario.config.multi_user
-        if section is not None and section.wmmse_db is not None:
-            no = 10 ** (section.wmmse_db / 10)
-            yield WMMSE(no), many, NoiseAxis.at(no), _settings(config, many.fft_size, config.rank)
+        settings = _settings(config, many.fft_size, config.rank)
+        for operation, axis in _multi_user(scenario, many, config.noise_nodes):
+            yield operation, many, axis, settings
     if one is not None:
         assert one.num_streams is not None
-        axis = NoiseAxis.at(0.0)
-        yield SVD(one.num_streams), one, axis, _settings(config, one.fft_size, config.svd_rank)
+        settings = _settings(config, one.fft_size, config.svd_rank)
+        yield SVD(one.num_streams), one, NoiseAxis.at(0.0), settings
+
+
+def _multi_user(
+    scenario: Scenario, links: LinkSet, noise_nodes: int
+) -> Iterator[tuple[Operation, NoiseAxis]]:
+    """The operations on links of several users, each with its noise powers."""
+    section = scenario.config.multi_user
+    assert section is not None and links.noise_db is not None
+    low, high = map(_power, links.noise_db)
+    yield PseudoInverse(), NoiseAxis(low, high, noise_nodes)
+    antennas = links.antennas_per_user
+    designs: tuple[tuple[float | None, Callable[[float], Operation]], ...] = (
+        (section.wmmse_db, WMMSE),
+        (section.max_min_db, MaxMin),
+        (section.slnr_db, lambda no: SLNR(no, antennas)),
+    )
+    for decibels, make in designs:
+        if decibels is not None:
+            no = _power(decibels)
+            yield make(no), NoiseAxis.at(no)
+    if section.block_diagonalization:
+        yield BlockDiagonalization(antennas), NoiseAxis.at(0.0)
+
+
+def _power(decibels: float) -> float:
+    return float(10 ** (decibels / 10))
 
 
 def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:

@@ -1,0 +1,84 @@
+"""Block-diagonalising precoding."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from neumatc_mimo.blocks.precoder import MatrixPrecoder
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
+
+
+class BDPrecoder(MatrixPrecoder):
+    r"""Block diagonalisation: zero forcing between receivers, not between a receiver's antennas.
+
+    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
+    :class:`ZFPrecoder`, a receiver's antennas in consecutive rows :math:`\mathbf{H}_k`. Each
+    receiver gets as many streams as it has antennas, its strongest first, along
+
+    .. math:: \mathbf{G}_k \quad\text{with}\quad \mathbf{H}_j \mathbf{G}_k = \mathbf{0}
+              \quad (j \ne k), \qquad \mathbf{G}_k^{\mathsf{H}} \mathbf{G}_k = \mathbf{I},
+
+    the right singular vectors of :math:`\mathbf{H}_k` within what the others do not hear, see
+    :class:`~neumatc_mimo.operations.block_diagonalization.BlockDiagonalization`. For receivers of
+    one antenna it is zero forcing, up to phases. Sionna has no such block; the others' conventions
+    hold.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param return_effective_channel: Indicates if the effective channel after precoding should be
+        returned. Defaults to `False`.
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
+        each call) or `None` (pure query, compiles and captures)
+    :param tolerance: What a certificate asks for; `None` is a residual of at most -40 dB
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+
+    :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
+        Resource grids to be precoded.
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Channel knowledge based on which the precoding is computed.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+
+    :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Precoded resource grids.
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. Only returned if
+        ``return_effective_channel=True``.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
+
+        from neumatc_mimo.blocks import BDPrecoder
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=4)
+        precoder = BDPrecoder(rg, StreamManagement(np.ones([2, 1]), 4), Exact())
+        x = torch.randn(2, 1, 4, 14, 64, dtype=torch.complex64)
+        h = torch.randn(2, 2, 2, 1, 16, 1, 64, dtype=torch.complex64)
+        h = h.expand(-1, -1, -1, -1, -1, 14, -1)
+        print(precoder(x, h).shape)
+        # torch.Size([2, 1, 16, 14, 64])
+    """
+
+    def call(
+        self, x: Tensor, h: Tensor, links: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
+        self._check(x, h)
+        return self._precode(x, h, None, links)
+
+    def _operation_for(self, num_rx_ant: int) -> Operation:
+        return BlockDiagonalization(num_rx_ant)

@@ -1,0 +1,80 @@
+"""Precoding for the largest smallest SINR."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from neumatc_mimo.blocks.precoder import NoisyPrecoder
+from neumatc_mimo.operations.max_min import MaxMin
+
+
+class MaxMinPrecoder(NoisyPrecoder):
+    r"""Precoding of the users' streams for the largest smallest SINR.
+
+    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
+    :class:`ZFPrecoder`, and :math:`\mathbf{G}` maximises
+
+    .. math:: \min_k \mathrm{SINR}_k \quad\text{with}\quad \lVert\mathbf{G}\rVert_F^2 = K
+
+    on every subcarrier, see :class:`~neumatc_mimo.operations.max_min.MaxMin`: all streams get the
+    same SINR, with the power that zero forcing has in all. Each row of :math:`\mathbf{H}` is a
+    user of its own. Interference between transmitters counts as no noise. Sionna has no such block;
+    the others' conventions hold.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param return_effective_channel: Indicates if the effective channel after precoding should be
+        returned. Defaults to `False`.
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param num_iterations: Iterations at most
+    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
+        each call) or `None` (pure query, compiles and captures)
+    :param tolerance: What a certificate asks for; `None` is a residual of at most -40 dB
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+
+    :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
+        Resource grids to be precoded.
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Channel knowledge based on which the precoding is computed.
+    :input no: [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size] (or broadcastable),
+        `float`. Noise power at a user, above zero.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+
+    :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Precoded resource grids.
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. Only returned if
+        ``return_effective_channel=True``.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
+
+        from neumatc_mimo.blocks import MaxMinPrecoder
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=4)
+        precoder = MaxMinPrecoder(rg, StreamManagement(np.ones([4, 1]), 4), Exact())
+        x = torch.randn(2, 1, 4, 14, 64, dtype=torch.complex64)
+        h = torch.randn(2, 4, 1, 1, 16, 1, 64, dtype=torch.complex64)
+        h = h.expand(-1, -1, -1, -1, -1, 14, -1)
+        print(precoder(x, h, 0.1).shape)
+        # torch.Size([2, 1, 16, 14, 64])
+    """
+
+    _figure: ClassVar[str] = "SINR"
+
+    def __init__(self, *args: Any, num_iterations: int = 60, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._operation = MaxMin(num_iterations=num_iterations)

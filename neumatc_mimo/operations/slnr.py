@@ -1,0 +1,272 @@
+"""Precoder of the largest signal-to-leakage-and-noise ratios."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.operations.base import (
+    Components,
+    Operation,
+    frobenius,
+    identity,
+    positive,
+    together,
+    underivable,
+)
+from neumatc_mimo.operations.definite_inverse import definite_inverse
+from neumatc_mimo.operations.precoding import check_gain, own_noise
+from neumatc_mimo.operations.tracking import (
+    chirp_overlap,
+    matched,
+    normalised,
+    tracked,
+    turned,
+    unit,
+)
+
+
+class UserStreams(NamedTuple):
+    r"""Streams of users, as many for each as it has antennas, a user's strongest first.
+
+    :param v: [..., n, m] precoder, columns of unit norm, those of a user side by side
+    :param s: [..., m] amplitudes of the streams, real, :math:`\sigma \sqrt{\mathrm{SLNR}}`
+    """
+
+    v: Tensor
+    s: Tensor
+
+
+class SLNR(Operation):
+    r"""Precoder V of users with N antennas each, N consecutive rows :math:`A_k` of A [m, n], that
+    maximises the signal-to-leakage-and-noise ratio of each of their streams,
+
+    .. math:: \mathrm{SLNR} = \frac{\lVert A_k v \rVert^2}
+              {\sum_{j \ne k} \lVert A_j v \rVert^2 + \sigma^2} \quad\text{with}\quad
+              \lVert v \rVert = 1
+
+    (Sadek, Tarighat and Sayed, IEEE Trans. Wireless Commun. 6, 2007): a user's N columns are the
+    strongest generalised eigenvectors of :math:`A_k^H A_k` and :math:`A^H A + \sigma^2 I`. With
+    :math:`X = (A A^H + \sigma^2 I)^{-1}` and the columns :math:`E_k` of I that belong to the user,
+    :math:`(A^H A + \sigma^2 I)^{-1} A_k^H = A^H X E_k` and :math:`A_k A^H X E_k = I - \sigma^2
+    X_{kk}`, so that they are
+
+    .. math:: v \propto A^H X E_k u, \qquad X_{kk} u = \lambda u, \qquad
+              \sigma^2 \mathrm{SLNR} = \lambda^{-1} - \sigma^2
+
+    for the eigenvectors u of the N x N block of X. All of it is m x m but for the last product.
+
+    - ``v`` [n, m] complex, the columns of a user side by side;
+    - ``s`` [m] real, :math:`s = \sigma \sqrt{\mathrm{SLNR}}`, which tends to the singular values
+      of block diagonalisation as the noise vanishes.
+
+    Along a parameter the gauge is that of the singular vectors, user by user.
+
+    :param no: :math:`\sigma^2` where a caller gives none
+    :param antennas_per_user: N
+    """
+
+    name: ClassVar[str] = "slnr"
+    title: ClassVar[str] = "SLNR precoder"
+    component_names: ClassVar[tuple[str, ...]] = ("v", "s")
+    answer_type: ClassVar[Any] = UserStreams
+
+    def __init__(self, no: float = 0.1, antennas_per_user: int = 1) -> None:
+        if not no > 0:
+            raise ValueError(f"no is {no}, an SLNR is finite with noise only.")
+        self.no = no
+        self._set_antennas(antennas_per_user)
+
+    def _set_antennas(self, antennas_per_user: int) -> None:
+        if antennas_per_user < 1:
+            raise ValueError(
+                f"antennas_per_user is {antennas_per_user}, at least one antenna is needed."
+            )
+        self.antennas_per_user = antennas_per_user
+
+    def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
+        self._check_rows(num_rows, num_cols)
+        return (num_cols, num_rows), (num_rows,)
+
+    def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
+        self._check_rows(*a.shape[-2:])
+        noise = self._noise(no, a)
+        gram = a @ a.mH
+        y = definite_inverse(gram + noise[..., None, None] * identity(gram))
+        if self.antennas_per_user > 1:
+            # X_kk^{-1} - σ² I, without the cancellation where the noise is large.
+            form = definite_inverse(self._blocks(y)) @ self._blocks(gram @ y)
+            # On a CPU one NaN would fail the whole batch; it is in y still.
+            _, u = torch.linalg.eigh(form.nan_to_num(0.0))
+            y = self._joined(self._split(y) @ u.flip(-1))
+        v, size = normalised(a.mH @ y)
+        # λ without cancellation; u has unit norm, so that A_k v has that of 1 - σ² λ.
+        value = size.square() + noise[..., None] * y.abs().square().sum(-2)
+        _, gain = normalised(self._blocks(gram @ y))
+        return v, (gain.flatten(-2) / value).sqrt()
+
+    def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
+        r"""Violation, with :math:`T_k = A_k V_k`, of :math:`V_k = A^H X E_k T_k M^{-1}` for the
+        best diagonal M, of unit norms, of :math:`T_k^H T_k` and :math:`T_k^H X_{kk} T_k` being
+        diagonal, and of s, all together.
+
+        The first two forms are those that generalised eigenvectors make diagonal; only the second
+        tells streams apart where the noise is small. X takes double precision: its condition is
+        the square of that of A.
+        """
+        return together(*self._violations(a, components, no)).to(a.real.dtype)
+
+    def _violations(
+        self, a: Tensor, components: Components, no: Tensor | float
+    ) -> tuple[Tensor, ...]:
+        a, (v, s) = _double(a), map(_double, components)
+        self._check_rows(*a.shape[-2:])
+        noise = self._noise(no, a)
+        gram = a @ a.mH
+        x = definite_inverse(gram + noise[..., None, None] * identity(gram))
+        t = self._blocks(a @ v)
+        y = self._joined(self._split(x) @ t)
+        form, energy = t.mH @ self._blocks(y), t.mH @ t
+        value, power = (f.diagonal(dim1=-2, dim2=-1).real for f in (form, energy))
+        value = value / positive(power)
+        gain = (1 - noise[..., None, None] * value).flatten(-2)
+        filtered = a.mH @ y / _nonzero(gain)[..., None, :]
+        expected = positive(positive(value).reciprocal() - noise[..., None, None]).sqrt()
+        size = positive(form.diagonal(dim1=-2, dim2=-1).real).sqrt()
+        wrong = s.unflatten(-1, (-1, self.antennas_per_user)) - expected
+        return (
+            frobenius(v - filtered) / v.shape[-1] ** 0.5,
+            torch.linalg.vector_norm(v.abs().square().sum(-2) - 1, dim=-1),
+            _beside(form / (size[..., None, :] * size[..., :, None])),
+            _beside(energy / positive(power.sum(-1))[..., None, None]),
+            frobenius(wrong / positive(expected.amax(-1, keepdim=True))),
+        )
+
+    def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
+        """The exact result in the gauge of the input: no iteration is cheaper."""
+        return self.align_to(self.exact(a, no), components)
+
+    def align(self, components: Components) -> Components:
+        v, s = components
+        # tracked follows the third dimension from the end: users go before it.
+        order, phase = tracked(self._split(v).transpose(-4, -3))
+        return self._turned(v, s, order.transpose(-3, -2), phase.transpose(-3, -2))
+
+    def align_to(self, components: Components, reference: Components) -> Components:
+        v, s = components
+        return self._turned(v, s, *matched(self._split(reference[0]), self._split(v)))
+
+    def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
+        """D_R^H V, and the same s: a user's own phases change no norm."""
+        del left
+        v, s = components
+        return right.conj()[..., :, None] * v, s
+
+    def permute(self, components: Components, order: Tensor) -> Components:
+        """The users in another order; their antennas have to stay together.
+
+        :raises ValueError: if they do not
+        """
+        if not is_traced() and not bool(self.follows(order).all()):
+            raise underivable(
+                self.title,
+                "A with its rows in another order",
+                "unless the antennas of each user stay together",
+            )
+        num = self.antennas_per_user
+        users = order.unflatten(-1, (-1, num)) // num
+        columns = users * num + torch.arange(num, device=order.device)
+        columns = columns.flatten(-2)[:, None]
+        v, *others = components
+        v = v.gather(-1, columns[..., None, :].expand_as(v))
+        return v, *(c.gather(-1, columns.expand_as(c)) for c in others)
+
+    def follows(self, order: Tensor) -> Tensor:
+        users = order.unflatten(-1, (-1, self.antennas_per_user)) // self.antennas_per_user
+        return (users == users[..., :1]).flatten(1).all(-1)
+
+    def serves(self, asked: Operation) -> bool:
+        return isinstance(asked, SLNR) and asked.antennas_per_user == self.antennas_per_user
+
+    def settings(self) -> dict[str, Any]:
+        return {"name": self.name, "no": self.no, "antennas_per_user": self.antennas_per_user}
+
+    def extended(self, components: Components) -> Components:
+        r"""v, s and :math:`c^H V` for the chirp c, whose phase :meth:`answer` takes out."""
+        v, s = components
+        return v, s, chirp_overlap(v)
+
+    def answer(
+        self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
+    ) -> UserStreams:
+        """The streams in a gauge of each matrix alone, as for the singular vectors: a user's
+        strongest first, and the inner product of v with a chirp real and positive.
+
+        With rows of magnitude c it is the precoder of the noise power no c².
+
+        :raises ValueError: if c is not one and the noise power is the operation's own
+        """
+        if len(components) == len(self.component_names):
+            components = self.extended(components)
+        v, s, overlap = components
+        if rows is not None:
+            self._check_gain(no, rows)
+            s = s * rows.abs()
+        phase = unit(overlap).conj()
+        num = self.antennas_per_user
+        if num == 1:
+            return UserStreams(v * phase[..., None, :], s)
+        s, order = s.unflatten(-1, (-1, num)).sort(dim=-1, descending=True)
+        phase = phase.unflatten(-1, (-1, num)).gather(-1, order)
+        v = self._joined(turned(self._split(v), order, phase))
+        return UserStreams(v, s.flatten(-2))
+
+    def _check_gain(self, no: Tensor | float, rows: Tensor) -> None:
+        check_gain(self.title, no, rows)
+
+    def _noise(self, no: Tensor | float, like: Tensor) -> Tensor:
+        """The noise power [...] or one that broadcasts to it; the operation's own for zero."""
+        return own_noise(no, like, self.no)
+
+    def _check_rows(self, num_rows: int, num_cols: int) -> None:
+        if num_rows % self.antennas_per_user:
+            raise ValueError(
+                f"A matrix of {num_rows} x {num_cols} has no whole number of users of "
+                f"{self.antennas_per_user} antennas, one row each."
+            )
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Columns of x [..., n, m] by user, [..., K, n, N]."""
+        return x.unflatten(-1, (-1, self.antennas_per_user)).transpose(-3, -2)
+
+    def _joined(self, x: Tensor) -> Tensor:
+        """Columns of all users x [..., K, n, N] side by side, [..., n, m]."""
+        return x.transpose(-3, -2).flatten(-2)
+
+    def _blocks(self, x: Tensor) -> Tensor:
+        """Blocks of x [..., m, m] on its diagonal, one a user, [..., K, N, N]."""
+        by_row = self._split(x).unflatten(-2, (-1, self.antennas_per_user))
+        return by_row.diagonal(dim1=-4, dim2=-3).movedim(-1, -3)
+
+    def _turned(self, v: Tensor, s: Tensor, order: Tensor, phase: Tensor) -> Components:
+        """Columns of each user in an order [..., K, N], times factors [..., K, N]."""
+        s = s.unflatten(-1, (-1, self.antennas_per_user)).gather(-1, order)
+        return self._joined(turned(self._split(v), order, phase)), s.flatten(-2)
+
+
+def _double(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float64))
+
+
+def _nonzero(x: Tensor) -> Tensor:
+    """x, and where it is zero one."""
+    return x.masked_fill(x == 0, 1.0)
+
+
+def _beside(x: Tensor) -> Tensor:
+    """Norm [...] of all that x [..., K, N, N] has beside its diagonals."""
+    x = x - torch.diag_embed(x.diagonal(dim1=-2, dim2=-1))
+    return torch.linalg.vector_norm(x, dim=(-3, -2, -1))
