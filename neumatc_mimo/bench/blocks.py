@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, SumRate, Task
+from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, Task
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
 from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.scenario import Scenario
@@ -79,8 +79,10 @@ class Point:
             update: dict[str, Any] = {
                 "users_per_link": self.num_users,
                 "num_links": num_links,
-                "wmmse_db": NO_DB if self.suits(SumRate) else None,
             }
+            for task in TASKS:
+                if task.noise_key:
+                    update[task.noise_key] = NO_DB if self.suits(task) else None
             if self.num_users > config.multi_user.users_per_link:
                 # Large groups are badly conditioned: take any.
                 update["max_condition"] = math.inf

@@ -14,15 +14,18 @@ from torch import Tensor
 
 from neumatc_mimo.bench.timing import Call
 from neumatc_mimo.blocks import (
+    MaxMinPrecoder,
     MMSEDetector,
     MMSEEqualizer,
+    NoisyPrecoder,
+    SLNRPrecoder,
     SVDBeamformer,
     SVDCombiner,
     WMMSEPrecoder,
     ZFPrecoder,
 )
 from neumatc_mimo.metrics import relative_error
-from neumatc_mimo.operations import SVD, WMMSE, Operation, PseudoInverse
+from neumatc_mimo.operations import SLNR, SVD, WMMSE, MaxMin, Operation, PseudoInverse
 from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 from neumatc_mimo.solvers.base import Channels, Solver, tiles
@@ -65,6 +68,8 @@ class Task(ABC):
     title: ClassVar[str]
     kind: ClassVar[LinkKind]
     operation: ClassVar[str]
+    # The key in [multi_user] that asks for the model at a noise power, if one has to.
+    noise_key: ClassVar[str] = ""
     # What stands for Sionna where it has no such block.
     theirs_title: ClassVar[str] = "Sionna"
 
@@ -398,21 +403,17 @@ class Combining(_SingleUser):
         return output[0][:, 0].unflatten(-1, self._grid)
 
 
-class SumRate(ZeroForcing):
-    """:class:`~neumatc_mimo.blocks.WMMSEPrecoder`; Sionna has none."""
+class _Noisy(ZeroForcing):
+    """Precoding that depends on the noise power; Sionna has no such blocks."""
 
-    title, operation = "WMMSEPrecoder", "wmmse"
-
-    @classmethod
-    def affordable(cls, num_users: int, num_matrices: int) -> bool:
-        # Some ten seconds at most.
-        return num_users**3 * num_matrices <= 8**3 * 3276 * 16
+    made: ClassVar[type[NoisyPrecoder]]
+    solved: ClassVar[Operation]
 
     def inputs(self) -> tuple[Tensor, ...]:
         return self._x, self._h, self.no
 
     def problem(self) -> tuple[Operation, Channels]:
-        return WMMSE(), self._channels(self._rows(), self.no)
+        return self.solved, self._channels(self._rows(), self.no)
 
     def theirs(self) -> Call | None:
         return None
@@ -420,10 +421,49 @@ class SumRate(ZeroForcing):
     def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
         effective = self.slot.return_effective_channel
         options = self._options(precision)
-        return WMMSEPrecoder(*self._pair, solver, effective, certify=certify, **options)
+        return self.made(*self._pair, solver, effective, certify=certify, **options)
 
 
-TASKS: tuple[type[Task], ...] = (ZeroForcing, MMSE, Detection, SumRate, Beamforming, Combining)
+class _Iterated(_Noisy):
+    """One that is found by an iteration."""
+
+    @classmethod
+    def affordable(cls, num_users: int, num_matrices: int) -> bool:
+        # Some ten seconds at most.
+        return num_users**3 * num_matrices <= 8**3 * 3276 * 16
+
+
+class SumRate(_Iterated):
+    """:class:`~neumatc_mimo.blocks.WMMSEPrecoder`."""
+
+    title, operation, noise_key = "WMMSEPrecoder", "wmmse", "wmmse_db"
+    made, solved = WMMSEPrecoder, WMMSE()
+
+
+class SmallestSINR(_Iterated):
+    """:class:`~neumatc_mimo.blocks.MaxMinPrecoder`."""
+
+    title, operation, noise_key = "MaxMinPrecoder", "max_min", "max_min_db"
+    made, solved = MaxMinPrecoder, MaxMin()
+
+
+class Leakage(_Noisy):
+    """:class:`~neumatc_mimo.blocks.SLNRPrecoder`, of users with one antenna."""
+
+    title, operation, noise_key = "SLNRPrecoder", "slnr", "slnr_db"
+    made, solved = SLNRPrecoder, SLNR()
+
+
+TASKS: tuple[type[Task], ...] = (
+    ZeroForcing,
+    MMSE,
+    Detection,
+    SumRate,
+    SmallestSINR,
+    Leakage,
+    Beamforming,
+    Combining,
+)
 
 
 def _wide(t: Tensor) -> Tensor:
