@@ -80,6 +80,8 @@ subcarrier_spacing = 240e3
 users_per_link = 3
 num_links = 2
 wmmse_db = -20.0
+max_min_db = -20.0
+slnr_db = -20.0
 [single_user]
 ue = [2, 1]
 num_streams = 1

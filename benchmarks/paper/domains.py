@@ -56,7 +56,7 @@ def filter_error(answer: Any, exact: Components) -> Tensor:
     """Relative error of the MMSE filter, the upper block of the pseudo-inverse."""
     (w, *_) = exact
     upper = slice(0, w.shape[-2] - w.shape[-1])
-    return relative_error(answer.dense[0, :, upper].to(w.dtype), w[:, upper])
+    return relative_error(answer[0][0, :, upper].to(w.dtype), w[:, upper])
 
 
 def multipath(seed: int, num_users: int = 4, num_antennas: int = 16, num_paths: int = 4) -> Family:

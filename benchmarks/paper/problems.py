@@ -34,7 +34,8 @@ class Problem:
     :param channels: one item, [1, num_points, m, n]
     :param exact: components in double precision, [num_points, ...] each
     :param unseen: [num_points] bool, points that are no sample of any method
-    :param metric: an answer, [1, b, ...], and the exact components there, [b, ...], to errors [b]
+    :param metric: an answer's tensors, [1, b, ...], and the exact components there, [b, ...], to
+        errors [b]
     :param condition: median condition number of the matrices, NaN for large ones
     """
 
@@ -57,7 +58,8 @@ class Problem:
 
     def error(self, answer: Any, points: slice = slice(None)) -> Tensor:
         """RelErr of an answer at those of its points that are unseen."""
-        return self.metric(answer, tuple(c[points] for c in self.exact))[self.unseen[points]]
+        found = self.operation.results(answer)
+        return self.metric(found, tuple(c[points] for c in self.exact))[self.unseen[points]]
 
 
 def problem(

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
 from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge, sinr
 from neumatc_mimo.operations.tracking import normalised
@@ -46,6 +47,8 @@ class MaxMin(SumPowerPrecoding):
         small = 8 * torch.finfo(q.dtype).eps
         for _ in range(self.num_iterations):
             before, q = q, _balanced(gram, q, noise)
+            if is_traced():
+                continue  # a graph cannot depend on when the iteration is done
             if bool(((q - before).abs().amax(-1) <= small * q.amax(-1)).all()):
                 break
         return (_precoder(a, gram, q, noise),)
