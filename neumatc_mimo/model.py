@@ -66,7 +66,11 @@ class OperationModel:
     tolerance: Tolerance
     training: dict[str, Any]
     memo: defaultdict[str, Memo] = field(
-        default_factory=lambda: defaultdict(lambda: Memo(2)), compare=False, repr=False
+        # Not an argument: a model that another one is replaced by must not know its results.
+        default_factory=lambda: defaultdict(lambda: Memo(2)),
+        init=False,
+        compare=False,
+        repr=False,
     )
 
     def components(self, frequencies: Tensor, links: Tensor, no: Tensor) -> Components:
