@@ -333,7 +333,8 @@ class ModelAnswers(Answers):
         self._unknown = items[found.links < 0] if trusted else items[:0]
         self.counts.links_recalled = len(self._known)
         self.counts.links_unknown = len(self._unknown)
-        self._rest = None
+        self._rest: Answers | None = None
+        self._factor: Latents | None = None
         if len(self._unknown):
             no = None if channels.no is None else channels.no[self._unknown]
             others = Channels(channels.a[self._unknown], channels.frequencies, no)

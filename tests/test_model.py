@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
+from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
@@ -421,3 +422,28 @@ def test_what_follows_from_a_certified_link_is_kept(model: nm.ScenarioModel) -> 
     others = model.start(SVD(1), Channels(h.roll(9, 1), part.links.grid_frequencies()))
     others.keep("of a test", slice(0, 100), make)
     assert len(made) == 4
+
+
+@pytest.mark.parametrize("task", [ZeroForcing, MMSE, Beamforming, Combining], ids=lambda t: t.title)
+@pytest.mark.parametrize("share", ["none", "some"])
+def test_blocks_compute_unknown_channels_exactly(
+    model: nm.ScenarioModel, task: type[Task], share: str
+) -> None:
+    case = task(model.models[task.operation].links, Slot(num_ofdm_symbols=2, batch_size=2))
+    generator = torch.Generator().manual_seed(0)
+    inputs = list(case.inputs())
+    h = inputs[1].clone()
+    drawn = torch.randn(h[..., :1, :].shape, dtype=h.dtype, generator=generator).expand(h.shape)
+    h[: 2 if share == "none" else 1] = drawn[: 2 if share == "none" else 1]
+    inputs[1] = h
+    block = case.block(model)
+    found = block(*inputs)
+    expected = case.block(nm.Exact())(*inputs)
+    for one, other in zip(_tensors(found), _tensors(expected), strict=True):
+        assert torch.linalg.norm(one - other) < 2e-2 * torch.linalg.norm(other)
+    assert block.stats.links_unknown == (2 if share == "none" else 1)
+    assert block.stats.exact >= 512 * block.stats.links_unknown
+
+
+def _tensors(output: Any) -> tuple[torch.Tensor, ...]:
+    return output if isinstance(output, tuple) else (output,)
