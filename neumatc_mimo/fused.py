@@ -11,6 +11,7 @@ registers.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
@@ -27,9 +28,8 @@ class Expansion(NamedTuple):
 
     :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
     :param values: [num_subcarriers, num_terms] float32, their weights
-    :param rows: [num_items, rank, n] float32
-    :param offset: where the filter [num_antennas, num_streams] stands in a row, complex entries as
-        pairs
+    :param rows: [num_items, rank, n] float32,
+        with the filter [num_antennas, num_streams] first in a row, complex entries as pairs
     :param num_antennas: of the filter
     :param num_streams: of the filter
     """
@@ -37,17 +37,8 @@ class Expansion(NamedTuple):
     columns: Tensor
     values: Tensor
     rows: Tensor
-    offset: int
     num_antennas: int
     num_streams: int
-
-    def filters(self) -> Tensor:
-        """The filters themselves, [num_items, num_subcarriers, num_antennas, num_streams]."""
-        size = 2 * self.num_antennas * self.num_streams
-        part = self.rows[..., self.offset : self.offset + size]
-        real = torch.einsum("fj,ifjn->ifn", self.values, part[:, self.columns])
-        w = torch.view_as_complex(real.unflatten(-1, (-1, 2)))
-        return w.unflatten(-1, (self.num_antennas, self.num_streams))
 
 
 class Applied:
@@ -126,4 +117,9 @@ def _is_faster(
 
 def available(device: torch.device) -> bool:
     """Whether the kernels run there: on a GPU, where Triton is installed."""
-    return (device.type == "cuda" or _on_cpu) and importlib.util.find_spec("triton") is not None
+    return (device.type == "cuda" or _on_cpu) and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None

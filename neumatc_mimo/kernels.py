@@ -71,7 +71,7 @@ def _check(expansion: Expansion, x: Tensor, rows: int) -> None:
 
 
 def _arguments(expansion: Expansion, given: Tensor, out: Tensor) -> tuple[Any, ...]:
-    columns, values, rows, offset = expansion[:4]
+    columns, values, rows = expansion[:3]
     given, out = torch.view_as_real(given.resolve_conj()), torch.view_as_real(out)
     return (
         columns.contiguous(),
@@ -81,7 +81,6 @@ def _arguments(expansion: Expansion, given: Tensor, out: Tensor) -> tuple[Any, .
         out,
         rows.stride(0),
         rows.stride(1),
-        offset,
         *given.stride()[:4],
         *out.stride()[:4],
         given.shape[2],
@@ -105,6 +104,7 @@ def _evaluated(  # type: ignore[no-untyped-def]
     columns, values, rows, row_stride, a, k, f, num, antennas, streams, terms
 ):
     """Real and imaginary part of W, [antennas, streams, subcarriers] of a program."""
+    a, k, f = a[:, None, None], k[None, :, None], f[None, None, :]
     inside = (a < antennas) & (k < streams) & (f < num)
     entry = (a * streams + k) * 2
     real = tl.zeros(inside.shape, tl.float32)
@@ -127,7 +127,6 @@ def _precode(  # type: ignore[no-untyped-def]
     out,
     item_stride,
     row_stride,
-    offset,
     xi,
     xk,
     xs,
@@ -146,21 +145,12 @@ def _precode(  # type: ignore[no-untyped-def]
     block_f: tl.constexpr,
 ):
     item = tl.program_id(0).to(tl.int64)
+    own = rows + item * item_stride
     f = tl.program_id(1) * block_f + tl.arange(0, block_f)
     a = tl.program_id(2) * block_a + tl.arange(0, block_a)
     k = tl.arange(0, block_k)
     real, imag = _evaluated(
-        columns,
-        values,
-        rows + item * item_stride + offset,
-        row_stride,
-        a[:, None, None],
-        k[None, :, None],
-        f[None, None, :],
-        num,
-        antennas,
-        streams,
-        terms,
+        columns, values, own, row_stride, a, k, f, num, antennas, streams, terms
     )
     inside = (k[:, None] < streams) & (f[None, :] < num)
     kept = (a[:, None] < antennas) & (f[None, :] < num)
@@ -182,7 +172,6 @@ def _receive(  # type: ignore[no-untyped-def]
     out,
     item_stride,
     row_stride,
-    offset,
     yi,
     ya,
     ys,
@@ -201,23 +190,14 @@ def _receive(  # type: ignore[no-untyped-def]
     block_f: tl.constexpr,
 ):
     item = tl.program_id(0).to(tl.int64)
+    own = rows + item * item_stride
     f = tl.program_id(1) * block_f + tl.arange(0, block_f)
     k = tl.arange(0, block_k)
     kept = (k[:, None] < streams) & (f[None, :] < num)
     for first in range(0, antennas, block_a):
         a = first + tl.arange(0, block_a)
         real, imag = _evaluated(
-            columns,
-            values,
-            rows + item * item_stride + offset,
-            row_stride,
-            a[:, None, None],
-            k[None, :, None],
-            f[None, None, :],
-            num,
-            antennas,
-            streams,
-            terms,
+            columns, values, own, row_stride, a, k, f, num, antennas, streams, terms
         )
         inside = (a[:, None] < antennas) & (f[None, :] < num)
         for s in range(num_symbols):

@@ -356,7 +356,7 @@ class ModelAnswers(Answers):
             # A common gain c turns the problem into that of A at the noise power no / c^2.
             power = channels.no[self._known] / found.gain[self._known, 0].abs().square()
             self._noise = power[:, None].to(channels.a.real.dtype)
-        self._power, self._mapping_of = power, links
+        self._power, self._links = power, links
         self._few = len(links) * model.num_bytes <= _KEPT_BYTES * model.mapping.num_links
         select = functools.partial(model.mapping.select, links)
         self._mapping = self._kept("selected", (links,), select) if self._few else select()
@@ -395,11 +395,9 @@ class ModelAnswers(Answers):
         return self._certify == "call" or self._rest is not None
 
     def entries(self, a: Tensor) -> int:
-        return (
-            max(self._folded.size // 2 * a.shape[0], 1)
-            if self._rest is None
-            else super().entries(a)
-        )
+        if self._rest is not None:
+            return super().entries(a)
+        return max(self._folded.size // 2 * a.shape[0], 1)
 
     def _unevaluated(self) -> Latents | None:
         """The latent tensor of the component that fused kernels apply, which is then not evaluated;
@@ -425,7 +423,11 @@ class ModelAnswers(Answers):
             return None
         self._used = tuple(used and i != index for i, used in enumerate(self._used))
         self._factor_index = index
-        return self._mapping.at_noise(self._power, lambda folded: (folded[index],))
+        fold = functools.partial(
+            self._mapping.at_noise, self._power, lambda folded: (folded[index],)
+        )
+        key = (self._links, self._power)
+        return self._kept("factor", key, fold) if self._few else fold()
 
     def applied(self, subcarriers: slice) -> Applied | None:
         if self._factor is None:
@@ -434,7 +436,7 @@ class ModelAnswers(Answers):
         assert terms is not None
         columns, values = (t[subcarriers] for t in terms)
         (layout,) = self._factor.layouts
-        expansion = Expansion(columns, values, self._factor.rows, 0, *layout.shape)
+        expansion = Expansion(columns, values, self._factor.rows, *layout.shape)
 
         def filters() -> Tensor:
             assert self._factor is not None
@@ -449,7 +451,7 @@ class ModelAnswers(Answers):
         if self._certify != "link" or self._rest is not None or not self._few or is_traced():
             return make()
         # The links are those that were certified: what follows from them is what it was.
-        start = (self._frequencies, self._mapping_of, self._order, self._channels.a.dtype)
+        start = (self._frequencies, self._links, self._order, self._channels.a.dtype)
         known: dict[Any, T] = self._model.memo["derived"](start, dict)
         key = (name, subcarriers.start, subcarriers.stop)
         if key not in known:
@@ -522,7 +524,7 @@ class ModelAnswers(Answers):
             repair = functools.partial(self._repaired_components, where, corrected, exactly)
             # Of trained subcarriers: the link is the one that was certified, and so are they.
             again = self._few and bool((exactly <= patched).all())
-            key = (frequencies, links, self._power, self._order, self._channels.a.dtype, self._used)
+            key = (frequencies, links, self._power, self._order, self._channels.a.dtype)
             whole = self._kept("repaired", key, repair) if again else repair()
             self._repaired = self._part(whole)
             if self._factor is not None:

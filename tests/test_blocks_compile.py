@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from blocks_common import FFT_SIZE, NUM_EFFECTIVE, SYMBOLS, close, grid, noise
+from conftest import ScenarioWriter
 from sionna.phy.mimo import StreamManagement
 
 import neumatc_mimo as nm
@@ -19,7 +20,6 @@ from neumatc_mimo.blocks import (
     WMMSEPrecoder,
     ZFPrecoder,
 )
-from neumatc_mimo.scenario.resources import scenarios_folder
 from neumatc_mimo.solvers.exact import Exact
 
 SETTINGS: dict[str, Any] = {"certify": None, "time_varying": False, "precision": "double"}
@@ -67,38 +67,21 @@ CASES = {
 }
 
 
-TOML = """
-name = "compiled"
-[deepmimo]
-path = "{path}"
-[array]
-bs = [4, 2]
-[grid]
-fft_size = 96
-subcarrier_spacing = 240e3
-[multi_user]
-users_per_link = 3
-num_links = 2
-wmmse_db = -20.0
-max_min_db = -20.0
-slnr_db = -20.0
-[single_user]
-ue = [2, 1]
-num_streams = 1
-num_links = 2
-[model]
-width = 40
-samples = 64
-collocation = 64
-noise_nodes = 5
-rounds = 2
-"""
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> nm.ScenarioModel:
-    file = tmp_path_factory.mktemp("compiled") / "compiled.toml"
-    file.write_text(TOML.format(path=scenarios_folder() / "data/munich_3p5"))
+def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
+    noise_db = dict.fromkeys(["wmmse_db", "max_min_db", "slnr_db"], -20.0)
+    file = write_scenario(
+        grid={"fft_size": 96, "subcarrier_spacing": 240e3},
+        multi_user={"users_per_link": 3, "num_links": 2, **noise_db},
+        single_user={"ue": [2, 1], "num_streams": 1, "num_links": 2},
+        model={
+            "width": 40,
+            "samples": 64,
+            "collocation": 64,
+            "noise_nodes": 5,
+            "rounds": 2,
+        },
+    )
     return nm.train(nm.load_scenario(file), progress=False)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import ScenarioWriter
 from torch import Tensor
 
 pytest.importorskip("triton", reason="triton is not installed")
@@ -19,7 +20,6 @@ from neumatc_mimo import fused
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Slot, Task, ZeroForcing
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.kernels import precoded, received
-from neumatc_mimo.scenario.resources import scenarios_folder
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -35,7 +35,15 @@ def expansion(items: int, num: int, antennas: int, streams: int, seed: int = 0) 
     rows = torch.randn(items, 20, 2 * antennas * streams + 7, generator=generator)
     values = torch.randn(num, 8, generator=generator)
     parts = (first[:, None] + torch.arange(8), values, rows)
-    return Expansion(*(p.to(DEVICE) for p in parts), 5, antennas, streams)
+    return Expansion(*(p.to(DEVICE) for p in parts), antennas, streams)
+
+
+def filters(given: Expansion) -> Tensor:
+    """The filters themselves, [num_items, num_subcarriers, num_antennas, num_streams]."""
+    part = given.rows[..., : 2 * given.num_antennas * given.num_streams]
+    real = torch.einsum("fj,ifjn->ifn", given.values, part[:, given.columns])
+    w = torch.view_as_complex(real.unflatten(-1, (-1, 2)))
+    return w.unflatten(-1, (given.num_antennas, given.num_streams))
 
 
 def symbols(*shape: int, seed: int = 1) -> Tensor:
@@ -51,7 +59,7 @@ def test_kernels_equal_products(
     items: int, num: int, antennas: int, streams: int, num_symbols: int
 ) -> None:
     given = expansion(items, num, antennas, streams)
-    w = given.filters()
+    w = filters(given)
     x = symbols(items, streams, num_symbols, num)
     y = symbols(items, antennas, num_symbols, num)
     torch.testing.assert_close(
@@ -65,11 +73,11 @@ def test_kernels_equal_products(
 def test_symbols_may_lie_in_any_order() -> None:
     given = expansion(2, 40, 6, 3)
     x = symbols(2, 40, 3, 4)  # [items, subcarriers, streams, symbols]
-    wanted = torch.einsum("ifak,ifks->iasf", given.filters(), x)
+    wanted = torch.einsum("ifak,ifks->iasf", filters(given), x)
     found = precoded(given, x.permute(0, 2, 3, 1))
     torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
     half = symbols(2, 3, 8, 80)[:, :, ::2, ::2]
-    wanted = torch.einsum("ifak,iksf->iasf", given.filters(), half)
+    wanted = torch.einsum("ifak,iksf->iasf", filters(given), half)
     torch.testing.assert_close(precoded(given, half), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -110,35 +118,20 @@ def test_kernels_compile_for_a_gpu() -> None:
     assert done.stdout == "compiled\n", done.stderr
 
 
-TOML = """
-name = "fused"
-[deepmimo]
-path = "{path}"
-[array]
-bs = [4, 2]
-[grid]
-fft_size = 192
-subcarrier_spacing = 120e3
-[multi_user]
-users_per_link = 2
-num_links = 2
-[single_user]
-ue = [2, 1]
-num_streams = 1
-num_links = 2
-[model]
-width = 40
-samples = 60
-collocation = 96
-noise_nodes = 6
-rounds = 2
-"""
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> nm.ScenarioModel:
-    file = tmp_path_factory.mktemp("fused") / "fused.toml"
-    file.write_text(TOML.format(path=scenarios_folder() / "data/munich_3p5"))
+def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
+    file = write_scenario(
+        grid={"fft_size": 192, "subcarrier_spacing": 120e3},
+        multi_user={"users_per_link": 2, "num_links": 2},
+        single_user={"ue": [2, 1], "num_streams": 1, "num_links": 2},
+        model={
+            "width": 40,
+            "samples": 60,
+            "collocation": 96,
+            "noise_nodes": 6,
+            "rounds": 2,
+        },
+    )
     return nm.train(nm.load_scenario(file), device=DEVICE, progress=False)
 
 

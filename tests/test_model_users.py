@@ -8,47 +8,39 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import ScenarioWriter
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import BDPrecoder, MaxMinPrecoder, SLNRPrecoder
-from neumatc_mimo.scenario.resources import scenarios_folder
 from neumatc_mimo.solvers import Channels
 
 USERS, ANTENNAS, ROWS, SUBCARRIERS, NO = 2, 2, 4, 256, 0.01
-TOML = """
-name = "arrays"
-seed = 1
-[deepmimo]
-path = "{path}"
-[array]
-bs = [4, 4]
-[grid]
-fft_size = 256
-subcarrier_spacing = 60e3
-[multi_user]
-users_per_link = 2
-ue = [2, 1]
-num_links = 2
-max_min_db = -20.0
-slnr_db = -20.0
-block_diagonalization = true
-[model]
-width = 192
-samples = 128
-collocation = 128
-rounds = 3
-"""
+
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def scenario(tmp_path_factory: pytest.TempPathFactory) -> nm.Scenario:
-    file = tmp_path_factory.mktemp("scenario") / "arrays.toml"
-    file.write_text(TOML.format(path=scenarios_folder() / "data/munich_3p5"))
+def scenario(write_scenario: ScenarioWriter) -> nm.Scenario:
+    file = write_scenario(
+        name="arrays",
+        seed=1,
+        array={"bs": [4, 4]},
+        grid={"fft_size": 256, "subcarrier_spacing": 60e3},
+        multi_user={
+            "users_per_link": 2,
+            "ue": [2, 1],
+            "num_links": 2,
+            "max_min_db": -20.0,
+            "slnr_db": -20.0,
+            "block_diagonalization": True,
+        },
+        single_user=None,
+        model={"width": 192, "samples": 128, "collocation": 128, "rounds": 3},
+    )
     return nm.load_scenario(file)
 
 

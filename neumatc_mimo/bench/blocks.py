@@ -257,6 +257,7 @@ def _compared(
     }
     solvers |= {f"spline, {n} samples": (Spline(n), "call") for n in splines}
     training = {}
+    auto = None
     if model is not None and task.operation in model.models:
         solvers["queried"] = (model, "link")
         solvers["queried, proven a call"] = (model, "call")
@@ -266,12 +267,15 @@ def _compared(
         solvers["auto"] = (auto, "link")
     calls: dict[str, Call] = {LIMIT: task.limit()}
     calls |= {way: task.ours(solver, certify) for way, (solver, certify) in solvers.items()}
-    for name in (name for name in ("exact", "queried") if name in solvers):
-        calls[f"{name}{_ALONE}"] = task.alone(solvers[name][0])
-        if name == "queried":
-            # Auto times both ways on its first calls.
-            for _ in range(2 * (auto.num_trials + 1)):
-                calls["auto"]()
+    calls |= {
+        f"{way}{_ALONE}": task.alone(solvers[way][0])
+        for way in ("exact", "queried")
+        if way in solvers
+    }
+    if auto is not None:
+        # It times both ways on its first calls.
+        for _ in range(2 * (auto.num_trials + 1)):
+            calls["auto"]()
     other = task.theirs() if theirs and task.suits_theirs else None
     # What Sionna's way gave last: it takes too long to be run again for its error.
     outputs: dict[str, Any] = {}

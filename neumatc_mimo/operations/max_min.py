@@ -47,9 +47,8 @@ class MaxMin(SumPowerPrecoding):
         small = 8 * torch.finfo(q.dtype).eps
         for _ in range(self.num_iterations):
             before, q = q, _balanced(gram, q, noise)
-            if is_traced():
-                continue  # a graph cannot depend on when the iteration is done
-            if bool(((q - before).abs().amax(-1) <= small * q.amax(-1)).all()):
+            # A graph cannot depend on when the iteration is done.
+            if not is_traced() and bool(((q - before).abs().amax(-1) <= small * q.amax(-1)).all()):
                 break
         return (_precoder(a, gram, q, noise),)
 
