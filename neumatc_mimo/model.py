@@ -26,7 +26,15 @@ from neumatc_mimo.memo import Memo
 from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.recognition import Recognised, Reference, probe_subcarriers, recognise
+from neumatc_mimo.recognition import (
+    Recognised,
+    Reference,
+    is_link,
+    probe_subcarriers,
+    recognise,
+    spots,
+    spots_of_link,
+)
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -337,16 +345,14 @@ class ModelAnswers(Answers):
         self._factor: Latents | None = None
         if len(self._unknown):
             no = None if channels.no is None else channels.no[self._unknown]
-            others = Channels(channels.a[self._unknown], channels.frequencies, no)
+            # A copy only where some are known.
+            a = channels.a[self._unknown] if len(self._known) else channels.a
+            others = Channels(a, channels.frequencies, no)
             self._rest = Exact().start(model.operation, others)
         if not len(self._known):
             return
         links = found.links[self._known]
-        # Rows of the given channel over those of the aligned link.
-        delay, gain = found.delay[self._known], found.gain[self._known]
-        self._rows = self._kept(
-            "rows", (frequencies, delay, gain), lambda: found.rows(frequencies, self._known)
-        )
+        self._rows = self._factors(found, self._known)
         order = found.order[self._known]
         in_order = torch.arange(order.shape[1], device=order.device)
         self._order = None if not trusted or bool((order == in_order).all()) else order
@@ -599,6 +605,8 @@ class ModelAnswers(Answers):
                 a, frequencies, model.links, reference, channels.links, any_gain=any_gain
             ),
         )
+        if self._certify == "link":
+            found = self._seen_everywhere(found)
         # Rows in an order that the operation cannot follow make another channel.
         followed = model.operation.follows(found.order)
         found = replace(found, links=torch.where(followed, found.links, -1))
@@ -609,6 +617,35 @@ class ModelAnswers(Answers):
                 _warn("Some noise powers lie outside the trained range, they are computed exactly.")
             found = replace(found, links=torch.where(inside, found.links, -1))
         return found
+
+    def _factors(self, found: Recognised, items: Tensor) -> Tensor:
+        """Rows of the given channels over those of the aligned links, [num_items, F, K]."""
+        key = (self._frequencies, found.delay[items], found.gain[items])
+        return self._kept("rows", key, lambda: found.rows(self._frequencies, items))
+
+    def _seen_everywhere(self, found: Recognised) -> Recognised:
+        """Without the items that are the link at the probes only."""
+        items = (found.links >= 0).nonzero()[:, 0]
+        if not len(items):
+            return found
+        a, frequencies, links = self._channels.a, self._frequencies, self._model.links
+        given = spots(a if len(items) == len(a) else a[items])
+
+        def check() -> Tensor:
+            start = (frequencies, str(a.device))
+            known: dict[int, Tensor] = self._model.memo["spots"](start, dict)
+            chosen = found.links[items].tolist()
+            for link in set(chosen) - set(known):
+                known[link] = spots_of_link(links, link, frequencies)
+            expected = torch.stack(
+                [known[link][order] for link, order in zip(chosen, found.order[items], strict=True)]
+            )
+            same = is_link(given, expected, self._factors(found, items))
+            return found.links.index_fill(0, items[~same], -1)
+
+        few = given.nbytes <= _KEPT_BYTES
+        key = (given, frequencies, found.links, found.order, found.gain, found.delay)
+        return replace(found, links=self._kept("seen", key, check) if few else check())
 
 
 def _repairs(
