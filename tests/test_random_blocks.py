@@ -2,7 +2,7 @@
 
 Whatever is drawn, an output is right: equal to Sionna's in double precision, up to rounding where
 channels are computed and up to what the certificate promises where they are links of the model.
-Run ``pytest -m slow`` for ten times as many.
+Run ``pytest -m slow`` for four times as many.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from neumatc_mimo.solvers import Counts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-FEW, MANY = 40, 400
+FEW, MANY = 60, 240
 # What a link's certificate promises, and what single and double precision leave.
 CERTIFIED = 0.1
 ROUNDING = {"single": 5e-3, "double": 1e-7}
@@ -130,17 +130,16 @@ points = st.builds(
 
 
 def grid(point: Point, num_tx: int, num_streams: int) -> ResourceGrid:
-    """The resource grid of a point; guards shrink until Kronecker pilots fit."""
+    """The resource grid of a point; guards grow until Kronecker pilots fit, if they can."""
     common: dict[str, Any] = {"num_tx": num_tx, "num_streams_per_tx": num_streams}
     common |= {"dc_null": point.dc_null}
     sizes = (point.num_symbols, point.fft_size, point.spacing)
     low, high = point.guards
-    if point.pilots == "kronecker":
-        while (point.fft_size - point.dc_null - low - high) % (num_tx * num_streams):
-            low += 1
+    more = _num_effective(point) % (num_tx * num_streams)
+    if point.pilots == "kronecker" and point.num_symbols > 1 and low + more < point.fft_size // 2:
+        low += more
         pilots = {"pilot_pattern": "kronecker", "pilot_ofdm_symbol_indices": [0]}
-        if point.num_symbols > 1:
-            return ResourceGrid(*sizes, num_guard_carriers=(low, high), **pilots, **common)
+        return ResourceGrid(*sizes, num_guard_carriers=(low, high), **pilots, **common)
     if point.pilots == "scattered":
         shape = (num_tx, num_streams, point.num_symbols * _num_effective(point))
         share = shape[2] // 4
@@ -331,8 +330,8 @@ def check_svd(model: nm.ScenarioModel, point: Point) -> None:
     beamformer = SVDBeamformer(rg, sm, model, True, **options)
     combiner = SVDCombiner(rg, sm, model, **options)
     told = named(point, names)
-    sent, h_eff = quietly(beamformer, x, h, told)
-    y = torch.einsum("brmtnsf,btnsf->brmsf", h, sent)
+    precoded, h_eff = quietly(beamformer, x, h, told)
+    y = torch.einsum("brmtnsf,btnsf->brmsf", h, precoded)
     no = 10 ** (point.no_db / 10)
     x_hat, no_eff = quietly(combiner, y, h, no, told)
 
@@ -351,15 +350,17 @@ def check_svd(model: nm.ScenarioModel, point: Point) -> None:
         "beams",
     )
     data = combiner._data_symbols  # which Sionna has no public function for
-    right(
-        x_hat.flatten(1, 2), data(x[..., effective]).flatten(1, 2), point, combiner.stats, "x_hat"
+    expected, ratio = (
+        data(v.permute(0, 3, 1, 2)[:, None].contiguous()) for v in (no / s.square(), s[..., :1] / s)
     )
-    expected = data((no / s.square()).permute(0, 3, 1, 2)[:, None].contiguous())
-    leak = data(torch.zeros_like(x.real[..., effective])) + 1e-2 * (
-        combiner.stats.links_recalled > 0
-    )
-    difference = (no_eff - expected).abs() - leak.to(no_eff)
-    assert (difference <= (0.1 if combiner.stats.links_recalled else 1e-2) * expected + 1e-5).all()
+    # Certificates are relative to the strongest stream; leakage between streams counts as noise.
+    sent = data(x[..., effective])
+    found = [(v / ratio).flatten(1, 2) for v in (x_hat, sent)]
+    right(*found, point, combiner.stats, "x_hat")
+    certified = combiner.stats.links_recalled > 0
+    share = 3e-2 * ratio if certified else torch.full_like(ratio, 1e-2)
+    leakage = (2e-2 * ratio).square() if certified else 1e-5
+    assert ((no_eff - expected).abs() <= share * expected + leakage).all()
     _check_counts(beamformer.stats, point)
 
 
