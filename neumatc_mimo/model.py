@@ -28,6 +28,7 @@ from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.recognition import Recognised, Reference, probe_subcarriers, recognise
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
@@ -35,6 +36,9 @@ from neumatc_mimo.units import Table, make_units
 FORMAT_VERSION = 3
 
 T = TypeVar("T")
+
+# Shared by all models: it keeps what depends on a grid alone.
+_ADAPTED = Adapted()
 
 # Latent tensors of a call's links are kept for the next one if they take no more bytes.
 _KEPT_BYTES = 2**28
@@ -132,11 +136,14 @@ class ScenarioModel(Solver):
     :param name: name of the scenario
     :param models: operation name → its model
     :param scenario: what the models were trained on, plain values
+    :param unknown: solver of links that are not recognised; None adapts to them where the exact
+        result is dear (``Operation.adapts``), and computes it elsewhere
     """
 
     name: str
     models: Mapping[str, OperationModel]
     scenario: dict[str, Any] = field(default_factory=dict)
+    unknown: Solver | None = None
 
     def query(
         self,
@@ -210,7 +217,11 @@ class ScenarioModel(Solver):
                 f"{operation.settings()} were asked for."
             )
         unused = () if certify == "call" else operation.unused
-        return ModelAnswers(model, channels, certify, tolerance, unused)
+        unknown = self.unknown or (_ADAPTED if operation.adapts(*shape) else Exact())
+        return ModelAnswers(model, channels, certify, tolerance, unknown, unused)
+
+    def choosing(self, choose: Callable[[Solver], Solver]) -> ScenarioModel:
+        return self if self.unknown else replace(self, unknown=choose(_ADAPTED))
 
     def _model(self, operation: str) -> OperationModel:
         if operation not in self.models:
@@ -310,7 +321,7 @@ class ScenarioModel(Solver):
 
 
 class ModelAnswers(Answers):
-    """Answers of one call: recalled for recognised items, exact for the others."""
+    """Answers of one call: recalled for recognised items, another solver's for the others."""
 
     def __init__(
         self,
@@ -318,9 +329,10 @@ class ModelAnswers(Answers):
         channels: Channels,
         certify: str | None,
         tolerance: Tolerance | None,
+        unknown: Solver,
         unused: Sequence[str] = (),
     ) -> None:
-        self.counts = Counts()
+        self._own = Counts()
         self._model, self._channels, self._certify = model, channels, certify
         # Components that the caller does not use are not evaluated.
         self._used = tuple(name not in unused for name in model.operation.component_names)
@@ -331,14 +343,13 @@ class ModelAnswers(Answers):
         items = torch.arange(channels.a.shape[0], device=channels.a.device)
         self._known = items[found.links >= 0] if trusted else items
         self._unknown = items[found.links < 0] if trusted else items[:0]
-        self.counts.links_recalled = len(self._known)
-        self.counts.links_unknown = len(self._unknown)
+        self._own.links_recalled = len(self._known)
         self._rest: Answers | None = None
         self._factor: Latents | None = None
         if len(self._unknown):
             no = None if channels.no is None else channels.no[self._unknown]
             others = Channels(channels.a[self._unknown], channels.frequencies, no)
-            self._rest = Exact().start(model.operation, others)
+            self._rest = unknown.start(model.operation, others, certify, tolerance)
         if not len(self._known):
             return
         links = found.links[self._known]
@@ -378,13 +389,23 @@ class ModelAnswers(Answers):
         """What an earlier call with these arguments made; a trace makes it anew."""
         return make() if is_traced() else self._model.memo[kind](arguments, make)
 
+    @property
+    def counts(self) -> Counts:  # type: ignore[override]
+        total = replace(self._own)
+        if self._rest is not None:
+            total.add(self._rest.counts)
+            total.links_unknown = len(self._unknown) - total.links_adapted
+        return total
+
+    def finish(self) -> None:
+        if self._rest is not None:
+            self._rest.finish()
+
     def tile(self, subcarriers: slice) -> Any:
         operation, rest = self._model.operation, self._rest
         if rest is None:
             return self._recalled(subcarriers)
-        before = rest.counts.exact
         others = rest.tile(subcarriers)
-        self.counts.exact += rest.counts.exact - before
         if not len(self._known):
             return others
         known = self._recalled(subcarriers)
@@ -468,12 +489,12 @@ class ModelAnswers(Answers):
                 self._whole(self._table, subcarriers, self._folded),
                 self._noise,
                 self._tolerance,
-                self.counts,
+                self._own,
             )
             return operation.answer(components, self._noise, self._rows[:, subcarriers])
         parts = self._evaluated(self._table, subcarriers, self._folded)
         if self._certify is None:
-            self.counts.queried += len(self._known) * parts[0].shape[1]
+            self._own.queried += len(self._known) * parts[0].shape[1]
         else:
             self._put_repaired(parts, subcarriers)
         evaluated = iter(parts)
@@ -515,10 +536,10 @@ class ModelAnswers(Answers):
         corrected, patched, exactly, where = self._kept(
             "repairs", (frequencies, links), lambda: _repairs(model, frequencies, links)
         )
-        self.counts.corrected = int(corrected.sum())
-        self.counts.patched = int(patched.sum())
-        self.counts.exact = int(exactly.sum()) - self.counts.patched
-        self.counts.queried = exactly.numel() - int((exactly | corrected).sum())
+        self._own.corrected = int(corrected.sum())
+        self._own.patched = int(patched.sum())
+        self._own.exact = int(exactly.sum()) - self._own.patched
+        self._own.queried = exactly.numel() - int((exactly | corrected).sum())
         self._repaired_at = where
         if len(where):
             repair = functools.partial(self._repaired_components, where, corrected, exactly)

@@ -196,6 +196,10 @@ class SVD(Operation):
             u = u.gather(-2, order[:, None, :, None].expand_as(u))
         return u, *others
 
+    def adapts(self, num_rows: int, num_cols: int) -> bool:
+        del num_cols
+        return num_rows >= 8
+
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "num_streams": self.num_streams, "unused": list(self.unused)}
 
