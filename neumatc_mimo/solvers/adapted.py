@@ -81,9 +81,12 @@ class Adapted(Solver):
             settled = torch.zeros_like(channels.frequencies, dtype=torch.bool, device=known.device)
             settled[plan.samples] = True
             some = tuple(c[known] for c in samples)
+            num_promoted = int(promoted[known].sum())
             counts = Counts(
                 links_adapted=len(known),
-                exact=len(known) * len(plan.samples) + int(promoted[known].sum()),
+                exact=len(known) * len(plan.samples) + num_promoted,
+                # Their tiles will count them again.
+                queried=-num_promoted,
             )
             answers = EstimatedAnswers(
                 operation,
@@ -97,10 +100,7 @@ class Adapted(Solver):
             )
             groups.append((answers, known))
         if len(unknown):
-            exact = Exact().start(operation, channels.select(unknown))
-            # What was computed before it was given up.
-            exact.counts.exact += len(unknown) * len(plan.samples)
-            groups.append((exact, unknown))
+            groups.append((Exact().start(operation, channels.select(unknown)), unknown))
         return groups[0][0] if len(groups) == 1 else Joined(operation, groups)
 
     def _plan(self, channels: Channels) -> _Plan | None:
