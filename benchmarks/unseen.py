@@ -119,6 +119,8 @@ def _stations(name: str) -> Iterator[int]:
         except ValueError as error:
             if "has base stations" in str(error):
                 return
+            if "path from base station" not in str(error) and "relax it" not in str(error):
+                raise
             print(f"{name}, base station {station}: {error}", flush=True)
         else:
             yield station

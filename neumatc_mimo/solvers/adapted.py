@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo import certified
+from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
 from neumatc_mimo.memo import Memo
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -237,7 +237,7 @@ def _estimate(
     frequencies = channels.frequencies.to(channels.a.device)
     table = mapping.trunk.units.table(mapping.coordinate(frequencies), channels.a.real.dtype)
     none = torch.zeros(mapping.num_links, dtype=torch.float64, device=frequencies.device)
-    folded = mapping.at_noise(none)
+    folded = mapping.at(none)
     places = plan.samples
 
     def estimate(subcarriers: slice) -> Components:

@@ -52,6 +52,7 @@ class Channels:
     :param links: [num_items] link index or -1, or None where links are to be recognised
     :param products: whether the caller is content with :meth:`Answers.applied` in the place of the
         component that the operation calls ``applied``
+    :param time: seconds since the burst began, where users move
     """
 
     a: Tensor
@@ -59,6 +60,7 @@ class Channels:
     no: Tensor | None = None
     links: Tensor | None = None
     products: bool = False
+    time: float = 0.0
 
     def select(self, items: Tensor) -> Channels:
         """The channels of some items, in ascending order; a copy unless they are all of them."""
