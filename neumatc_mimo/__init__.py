@@ -21,7 +21,7 @@ from neumatc_mimo.operations import (
     Tolerance,
 )
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.solvers import Auto, Cached, Exact, Solver, Spline
+from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
 from neumatc_mimo.training.scenario import train
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "SLNR",
     "SVD",
     "WMMSE",
+    "Adapted",
     "Auto",
     "BlockDiagonalization",
     "Cached",

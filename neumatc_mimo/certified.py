@@ -7,8 +7,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance, select
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Counts
+
+# Correction steps that a result may take. Newton-Schulz squares its error: what four steps don't
+# prove lies outside of where it converges.
+_STEPS = 4
 
 
 def certify(
@@ -26,19 +30,35 @@ def certify(
     :param no: noise power, broadcastable to [num_items, num_subcarriers]
     :param counts: increased by what was queried, corrected and computed exactly
     """
-    ok = operation.certificate(a, components, no, tolerance).ok
-    counts.queried += int(ok.sum())
-    if bool(ok.all()):
+    failed = ~operation.certificate(a, components, no, tolerance).ok
+    counts.queried += int((~failed).sum())
+    where = failed.nonzero(as_tuple=True)
+    poor, steps = a[where], tuple(c[where] for c in components)
+    noise: Tensor | float = no
+    if isinstance(no, Tensor) and no.ndim:
+        noise = no.expand(failed.shape)[where]
+    for _ in range(_STEPS):
+        if not len(poor):
+            break
+        steps = operation.correct(poor, steps, noise)
+        proven = operation.certificate(poor, steps, noise, tolerance).ok
+        counts.corrected += int(proven.sum())
+        done = tuple(index[proven] for index in where)
+        failed = failed.index_put(done, failed.new_zeros(()))
+        components = tuple(
+            c.index_put(done, s[proven].to(c.dtype)) for c, s in zip(components, steps, strict=True)
+        )
+        # What has diverged is beyond correction.
+        finite = torch.stack([torch.isfinite(s.flatten(1)).all(1) for s in steps]).all(0)
+        rest = finite & ~proven
+        where, poor = tuple(index[rest] for index in where), poor[rest]
+        steps = tuple(s[rest] for s in steps)
+        if isinstance(noise, Tensor) and noise.ndim:
+            noise = noise[rest]
+    if not bool(failed.any()):
         return components
-    corrected = operation.correct(a, components, no)
-    better = operation.certificate(a, corrected, no, tolerance).ok
-    components = select(~ok & better, corrected, components)
-    counts.corrected += int((~ok & better).sum())
-    failed = ~(ok | better)
-    if bool(failed.any()):
-        counts.exact += int(failed.sum())
-        components = repair(operation, a, components, no, torch.zeros_like(failed), failed)
-    return components
+    counts.exact += int(failed.sum())
+    return repair(operation, a, components, no, torch.zeros_like(failed), failed)
 
 
 def repair(

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from neumatc_mimo.axes import Axis
 from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.units import Table, Units
 
@@ -60,20 +60,21 @@ class Trunk:
 class CompactMapping:
     r"""Ŷ_i(p) = C_i ×₃ φ(p; θ) for every component i (NeuMatC, Eq. (1)), batched over links.
 
-    With p = (x, no) the basis is the product φ_a(x) ψ_j(no) of the trunk's functions and those of
-    the noise axis. A call has one noise power per link: ψ is folded into the latent tensor first,
-    [rank, nodes, n] → [rank, n], so that the number of nodes costs nothing per subcarrier.
+    With p = (x, y), y the noise power or the time, the basis is the product φ_a(x) ψ_j(y) of the
+    trunk's functions and those of the axis. A call has one y per link: ψ is folded into the latent
+    tensor first, [rank, nodes, n] → [rank, n], so that the number of nodes costs nothing per
+    subcarrier.
 
     :param trunk: φ
-    :param noise: ψ
+    :param axis: ψ
     :param latents: C_i, [num_links, rank, nodes or 1, n] with n real numbers as :class:`Layout`
-        tells; a component that doesn't depend on the noise power has one node
+        tells; a component that doesn't depend on y has one node
     :param layouts: how each component is stored
     :param band: lowest and highest frequency in Hz; x = -1 and 1
     """
 
     trunk: Trunk
-    noise: NoiseAxis
+    axis: Axis
     latents: tuple[Tensor, ...]
     layouts: tuple[Layout, ...]
     band: tuple[float, float]
@@ -88,20 +89,20 @@ class CompactMapping:
         low, high = self.band
         return (frequencies.to(torch.float64) - (low + high) / 2) / ((high - low) / 2)
 
-    def at_noise(self, no: Tensor, change: Callable[[Components], Components] = tuple) -> Latents:
-        """Latent tensors with noise powers folded in.
+    def at(self, values: Tensor, change: Callable[[Components], Components] = tuple) -> Latents:
+        """Latent tensors with values of the axis folded in.
 
-        :param no: [num_links], or [num_links, P] for P noise powers at once
+        :param values: [num_links], or [num_links, P] for P of them at once
         :param change: a linear map of the components that is folded in, too
 
         :return: of components [num_links, rank, *shape], or [num_links, rank, P or 1, *shape]
         """
-        weights = self.noise.weights(no)
-        # Without noise the first node is the answer: nothing to fold.
-        plain = no.ndim == 1 and not is_traced() and not bool(no.any())
+        weights = self.axis.weights(values)
+        # At zero the first node is the answer: nothing to fold.
+        plain = values.ndim == 1 and not is_traced() and not bool(values.any())
         folded = (
             layout.unpack(
-                (c if no.ndim > 1 else c[:, :, 0])
+                (c if values.ndim > 1 else c[:, :, 0])
                 if c.shape[2] == 1 or plain
                 else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
             )
@@ -109,13 +110,15 @@ class CompactMapping:
         )
         return Latents.of(change(tuple(folded)))
 
-    def __call__(self, frequencies: Tensor, no: Tensor) -> Components:
-        """Components at frequencies [B] (Hz) and noise powers [num_links]: [num_links, B, ...]."""
+    def __call__(self, frequencies: Tensor, values: Tensor) -> Components:
+        """Components at frequencies [B] in Hz and values of the axis [num_links]:
+        [num_links, B, ...].
+        """
         table = self.trunk.table(self.coordinate(frequencies))
-        return self.evaluate(table, slice(0, len(frequencies)), self.at_noise(no))
+        return self.evaluate(table, slice(0, len(frequencies)), self.at(values))
 
     def evaluate(self, table: Table, points: slice, folded: Latents) -> Components:
-        """Components at some points of the trunk's table, from latent tensors at one noise power.
+        """Components at some points of the trunk's table, from folded latent tensors.
 
         :return: [num_links, b, ...] each
         """

@@ -19,11 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from neumatc_mimo import certified, fused
+from neumatc_mimo.axes import make_axis
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.recognition import (
@@ -36,13 +36,17 @@ from neumatc_mimo.recognition import (
     spots_of_link,
 )
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 
 T = TypeVar("T")
+
+# Shared by all models: it keeps what depends on a grid alone.
+_ADAPTED = Adapted()
 
 # Latent tensors of a call's links are kept for the next one if they take no more bytes.
 _KEPT_BYTES = 2**28
@@ -81,18 +85,21 @@ class OperationModel:
         repr=False,
     )
 
-    def components(self, frequencies: Tensor, links: Tensor, no: Tensor) -> Components:
-        """Certified components of the aligned links [l] at frequencies [F] in Hz, noise powers [l].
+    def components(
+        self, frequencies: Tensor, links: Tensor, no: Tensor, time: float = 0.0
+    ) -> Components:
+        """Certified components of the aligned links [l] at frequencies [F] in Hz, noise powers [l]
+        and a time in seconds.
 
         Corrections and patches need the channel, which comes from the links' paths.
         """
-        components = self.mapping.select(links)(frequencies, no)
+        components = self.mapping.select(links)(frequencies, self.mapping.axis.value(no, time))
         index, _ = self.grid_index(frequencies)
         corrected, patched = self.corrected[links][:, index], self.patches[links][:, index]
         needed = (corrected | patched).any(0)
         if not bool(needed.any()):
             return components
-        a = self.links.channel(frequencies[needed], links, aligned=True)
+        a = self.links.channel(frequencies[needed], links, aligned=True, time=time)
         noise = no[:, None].to(a.real.dtype)
         few = tuple(c[:, needed] for c in components)
         few = certified.repair(
@@ -102,10 +109,16 @@ class OperationModel:
             c[:, needed] = value
         return components
 
-    def row_phases(self, frequencies: Tensor, links: Tensor) -> Tensor:
-        """e^{-j2πfτ} of the rows, which the aligned links lack, [l, F, K] complex64."""
-        turns = frequencies[:, None] * self.links.row_delays[links][:, None]
-        return torch.exp(-2j * torch.pi * (turns - turns.round())).to(torch.complex64)
+    def check(self, no: Tensor, time: float) -> None:
+        """Refuse noise powers and times that were not trained.
+
+        :raises ValueError: if there are any
+        """
+        if not bool(self.mapping.axis.covers(no, time).all()):
+            raise ValueError(
+                f"no reaches from {no.min().item():g} to {no.max().item():g} and time is "
+                f"{time:g} s, the model was trained for {self.mapping.axis}."
+            )
 
     def grid_index(self, frequencies: Tensor) -> tuple[Tensor, Tensor]:
         """Nearest grid subcarrier of frequencies [F], and whether they lie on the grid."""
@@ -140,11 +153,14 @@ class ScenarioModel(Solver):
     :param name: name of the scenario
     :param models: operation name → its model
     :param scenario: what the models were trained on, plain values
+    :param unknown: solver of links that are not recognised; None adapts to them where the exact
+        result is dear (``Operation.adapts``), and computes it elsewhere
     """
 
     name: str
     models: Mapping[str, OperationModel]
     scenario: dict[str, Any] = field(default_factory=dict)
+    unknown: Solver | None = None
 
     def query(
         self,
@@ -152,6 +168,7 @@ class ScenarioModel(Solver):
         frequencies: Tensor,
         links: Tensor | Sequence[int] | None = None,
         no: Tensor | float = 0.0,
+        time: float = 0.0,
     ) -> Components:
         """Components of trained links at any frequency of the trained band, patches applied.
 
@@ -160,22 +177,21 @@ class ScenarioModel(Solver):
         :param frequencies: Hz relative to the carrier, [num_frequencies]
         :param links: link indices; None means all
         :param no: noise power, linear, scalar or [num_links]; 0 is zero forcing
+        :param time: seconds since the burst began; users that move were trained without noise
 
-        :raises ValueError: for an unknown operation, or frequencies or noise powers out of range
+        :raises ValueError: for an unknown operation, or frequencies, noise powers or a time out of
+            range
         """
         model = self._model(operation)
         frequencies = model.links.check_frequencies(frequencies)
         links = model.links.check_links(links)
         power = torch.as_tensor(no, dtype=torch.float64).expand(len(links))
-        if not bool(model.mapping.noise.contains(power).all()):
-            raise ValueError(
-                f"no reaches from {power.min().item():g} to {power.max().item():g}, the model "
-                f"was trained from 0 to {model.mapping.noise.highest:g}."
-            )
+        model.check(power, time)
         power = power.to(frequencies.device)
-        components = model.components(frequencies, links, power)
+        components = model.components(frequencies, links, power, time)
         noise = power[:, None].float() if bool(power.any()) else 0.0
-        answer = model.operation.answer(components, noise, model.row_phases(frequencies, links))
+        rows = model.links.row_factors(frequencies, links, time).to(torch.complex64)
+        answer = model.operation.answer(components, noise, rows)
         return model.operation.results(answer)
 
     def residual(
@@ -184,14 +200,16 @@ class ScenarioModel(Solver):
         frequencies: Tensor,
         links: Tensor | Sequence[int] | None = None,
         no: float = 0.0,
+        time: float = 0.0,
     ) -> Tensor:
         """Relative residual of the answers, [num_links, num_frequencies]."""
         model = self._model(operation)
         frequencies = model.links.check_frequencies(frequencies)
         links = model.links.check_links(links)
         power = torch.full((len(links),), no, dtype=torch.float64)
-        components = model.components(frequencies, links, power)
-        a = model.links.channel(frequencies, links, aligned=True)
+        model.check(power, time)
+        components = model.components(frequencies, links, power, time)
+        a = model.links.channel(frequencies, links, aligned=True, time=time)
         return model.operation.residual(a, components, no)
 
     def start(
@@ -218,7 +236,11 @@ class ScenarioModel(Solver):
                 f"{operation.settings()} were asked for."
             )
         unused = () if certify == "call" else operation.unused
-        return ModelAnswers(model, channels, certify, tolerance, unused)
+        unknown = self.unknown or (_ADAPTED if operation.adapts(*shape) else Exact())
+        return ModelAnswers(model, channels, certify, tolerance, unknown, unused)
+
+    def choosing(self, choose: Callable[[Solver], Solver]) -> ScenarioModel:
+        return self if self.unknown else replace(self, unknown=choose(_ADAPTED))
 
     def _model(self, operation: str) -> OperationModel:
         if operation not in self.models:
@@ -318,7 +340,7 @@ class ScenarioModel(Solver):
 
 
 class ModelAnswers(Answers):
-    """Answers of one call: recalled for recognised items, exact for the others."""
+    """Answers of one call: recalled for recognised items, another solver's for the others."""
 
     def __init__(
         self,
@@ -326,9 +348,10 @@ class ModelAnswers(Answers):
         channels: Channels,
         certify: str | None,
         tolerance: Tolerance | None,
+        unknown: Solver,
         unused: Sequence[str] = (),
     ) -> None:
-        self.counts = Counts()
+        self._own = Counts()
         self._model, self._channels, self._certify = model, channels, certify
         # Components that the caller does not use are not evaluated.
         self._used = tuple(name not in unused for name in model.operation.component_names)
@@ -339,8 +362,7 @@ class ModelAnswers(Answers):
         items = torch.arange(channels.a.shape[0], device=channels.a.device)
         self._known = items[found.links >= 0] if trusted else items
         self._unknown = items[found.links < 0] if trusted else items[:0]
-        self.counts.links_recalled = len(self._known)
-        self.counts.links_unknown = len(self._unknown)
+        self._own.links_recalled = len(self._known)
         self._rest: Answers | None = None
         self._factor: Latents | None = None
         if len(self._unknown):
@@ -348,7 +370,7 @@ class ModelAnswers(Answers):
             # A copy only where some are known.
             a = channels.a[self._unknown] if len(self._known) else channels.a
             others = Channels(a, channels.frequencies, no)
-            self._rest = Exact().start(model.operation, others)
+            self._rest = unknown.start(model.operation, others, certify, tolerance)
         if not len(self._known):
             return
         links = found.links[self._known]
@@ -362,7 +384,8 @@ class ModelAnswers(Answers):
             # A common gain c turns the problem into that of A at the noise power no / c^2.
             power = channels.no[self._known] / found.gain[self._known, 0].abs().square()
             self._noise = power[:, None].to(channels.a.real.dtype)
-        self._power, self._links = power, links
+        # The second coordinate of the mapping.
+        self._value, self._links = model.mapping.axis.value(power, channels.time), links
         self._few = len(links) * model.num_bytes <= _KEPT_BYTES * model.mapping.num_links
         select = functools.partial(model.mapping.select, links)
         self._mapping = self._kept("selected", (links,), select) if self._few else select()
@@ -374,8 +397,8 @@ class ModelAnswers(Answers):
         self._factor = self._unevaluated()
         # A proof needs the components themselves.
         change = tuple if certify == "call" else self._part
-        fold = functools.partial(self._mapping.at_noise, power, change)
-        key = (links, power, self._used, certify == "call")
+        fold = functools.partial(self._mapping.at, self._value, change)
+        key = (links, self._value, self._used, certify == "call")
         self._folded = self._kept("folded", key, fold) if self._few else fold()
         if certify == "link":
             self._repair(links)
@@ -384,13 +407,23 @@ class ModelAnswers(Answers):
         """What an earlier call with these arguments made; a trace makes it anew."""
         return make() if is_traced() else self._model.memo[kind](arguments, make)
 
+    @property
+    def counts(self) -> Counts:  # type: ignore[override]
+        total = replace(self._own)
+        if self._rest is not None:
+            total.add(self._rest.counts)
+            total.links_unknown = len(self._unknown) - total.links_adapted
+        return total
+
+    def finish(self) -> None:
+        if self._rest is not None:
+            self._rest.finish()
+
     def tile(self, subcarriers: slice) -> Any:
         operation, rest = self._model.operation, self._rest
         if rest is None:
             return self._recalled(subcarriers)
-        before = rest.counts.exact
         others = rest.tile(subcarriers)
-        self.counts.exact += rest.counts.exact - before
         if not len(self._known):
             return others
         known = self._recalled(subcarriers)
@@ -429,10 +462,8 @@ class ModelAnswers(Answers):
             return None
         self._used = tuple(used and i != index for i, used in enumerate(self._used))
         self._factor_index = index
-        fold = functools.partial(
-            self._mapping.at_noise, self._power, lambda folded: (folded[index],)
-        )
-        key = (self._links, self._power)
+        fold = functools.partial(self._mapping.at, self._value, lambda folded: (folded[index],))
+        key = (self._links, self._value)
         return self._kept("factor", key, fold) if self._few else fold()
 
     def applied(self, subcarriers: slice) -> Applied | None:
@@ -457,7 +488,8 @@ class ModelAnswers(Answers):
         if self._certify != "link" or self._rest is not None or not self._few or is_traced():
             return make()
         # The links are those that were certified: what follows from them is what it was.
-        start = (self._frequencies, self._links, self._order, self._channels.a.dtype)
+        links = (self._links, self._order, self._channels.time)
+        start = (self._frequencies, *links, self._channels.a.dtype)
         known: dict[Any, T] = self._model.memo["derived"](start, dict)
         key = (name, subcarriers.start, subcarriers.stop)
         if key not in known:
@@ -474,12 +506,12 @@ class ModelAnswers(Answers):
                 self._whole(self._table, subcarriers, self._folded),
                 self._noise,
                 self._tolerance,
-                self.counts,
+                self._own,
             )
             return operation.answer(components, self._noise, self._rows[:, subcarriers])
         parts = self._evaluated(self._table, subcarriers, self._folded)
         if self._certify is None:
-            self.counts.queried += len(self._known) * parts[0].shape[1]
+            self._own.queried += len(self._known) * parts[0].shape[1]
         else:
             self._put_repaired(parts, subcarriers)
         evaluated = iter(parts)
@@ -521,16 +553,16 @@ class ModelAnswers(Answers):
         corrected, patched, exactly, where = self._kept(
             "repairs", (frequencies, links), lambda: _repairs(model, frequencies, links)
         )
-        self.counts.corrected = int(corrected.sum())
-        self.counts.patched = int(patched.sum())
-        self.counts.exact = int(exactly.sum()) - self.counts.patched
-        self.counts.queried = exactly.numel() - int((exactly | corrected).sum())
+        self._own.corrected = int(corrected.sum())
+        self._own.patched = int(patched.sum())
+        self._own.exact = int(exactly.sum()) - self._own.patched
+        self._own.queried = exactly.numel() - int((exactly | corrected).sum())
         self._repaired_at = where
         if len(where):
             repair = functools.partial(self._repaired_components, where, corrected, exactly)
             # Of trained subcarriers: the link is the one that was certified, and so are they.
             again = self._few and bool((exactly <= patched).all())
-            key = (frequencies, links, self._power, self._order, self._channels.a.dtype)
+            key = (frequencies, links, self._value, self._order, self._channels.a.dtype)
             whole = self._kept("repaired", key, repair) if again else repair()
             self._repaired = self._part(whole)
             if self._factor is not None:
@@ -543,7 +575,7 @@ class ModelAnswers(Answers):
         repaired = certified.repair(
             operation,
             self._aligned(where),
-            self._whole(table, slice(0, len(where)), mapping.at_noise(self._power)),
+            self._whole(table, slice(0, len(where)), mapping.at(self._value)),
             self._noise,
             corrected[:, where],
             exactly[:, where],
@@ -577,8 +609,7 @@ class ModelAnswers(Answers):
                 raise ValueError("certify=None is a pure query, it needs links.")
             links = channels.links
             order = torch.arange(num_rows, device=links.device).expand(num_items, -1)
-            delay = model.links.row_delays[links]
-            return Recognised(links, order, torch.ones_like(delay).to(torch.complex128), delay)
+            return Recognised(links, order, *model.links.row_terms(links, channels.time))
         probes = self._kept(
             "probes",
             (channels.a.shape[1], str(channels.a.device)),
@@ -593,30 +624,33 @@ class ModelAnswers(Answers):
         dtype = channels.a.dtype
         reference = self._kept(
             "reference",
-            (self._frequencies, dtype),
-            lambda: Reference.of(model.links.channel(frequencies, aligned=True).to(dtype)),
+            (self._frequencies, dtype, channels.time),
+            lambda: Reference.of(
+                model.links.channel(frequencies, aligned=True, time=channels.time).to(dtype)
+            ),
         )
         a, any_gain = channels.a[:, probes], model.operation.free_gains(channels.no)
         # Channels that are bit by bit those of an earlier call are the links that they were then.
         found = self._kept(
             "recognised",
-            (a, self._frequencies, channels.links, any_gain),
+            (a, self._frequencies, channels.links, any_gain, channels.time),
             lambda: recognise(
                 a, frequencies, model.links, reference, channels.links, any_gain=any_gain
             ),
         )
-        if self._certify == "link":
+        # In a burst each time has channels of its own, and computing them costs more than a query.
+        if self._certify == "link" and not channels.time:
             found = self._seen_everywhere(found)
         # Rows in an order that the operation cannot follow make another channel.
         followed = model.operation.follows(found.order)
         found = replace(found, links=torch.where(followed, found.links, -1))
+        power = torch.zeros(num_items, dtype=torch.float64, device=found.gain.device)
         if channels.no is not None:
             power = channels.no.to(found.gain.real) / found.gain.abs()[:, 0].square()
-            inside = model.mapping.noise.contains(power)
-            if not bool((inside | (found.links < 0)).all()):
-                _warn("Some noise powers lie outside the trained range, they are computed exactly.")
-            found = replace(found, links=torch.where(inside, found.links, -1))
-        return found
+        inside = model.mapping.axis.covers(power, channels.time)
+        if not bool((inside | (found.links < 0)).all()):
+            _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+        return replace(found, links=torch.where(inside, found.links, -1))
 
     def _factors(self, found: Recognised, items: Tensor) -> Tensor:
         """Rows of the given channels over those of the aligned links, [num_items, F, K]."""
@@ -685,7 +719,7 @@ def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]
         "operation": model.operation.settings(),
         "mapping": {
             "units": mapping.trunk.units.settings(),
-            "noise": vars(mapping.noise),
+            "axis": mapping.axis.settings(),
             "layouts": [vars(layout) for layout in mapping.layouts],
             "band": mapping.band,
         },
@@ -710,7 +744,7 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     layouts = tuple(Layout(tuple(one["shape"]), one["kind"]) for one in card["layouts"])
     mapping = CompactMapping(
         Trunk(make_units(card["units"]), named.get("readout")),
-        NoiseAxis(**card["noise"]),
+        make_axis(card["axis"]),
         tuple(named[f"latent.{i}"] for i in range(len(layouts))),
         layouts,
         (card["band"][0], card["band"][1]),

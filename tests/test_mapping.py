@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
 
@@ -55,7 +55,7 @@ def plain(whole: CompactMapping, frequencies: Tensor, no: Tensor) -> Components:
     basis = basis.expand(LINKS, -1, -1)
     parts = []
     for latent, layout in zip(whole.latents, whole.layouts, strict=True):
-        weights = whole.noise.weights(no) if latent.shape[2] > 1 else no.new_ones(len(no), 1)
+        weights = whole.axis.weights(no) if latent.shape[2] > 1 else no.new_ones(len(no), 1)
         rows = torch.einsum("lbr,lq,lrqn->lbn", basis, weights, latent.double())
         parts.append(layout.unpack(rows))
     return tuple(parts)
@@ -122,7 +122,7 @@ def test_a_table_serves_tiles(units: Units, readout: bool) -> None:
     whole = mapping(units, readout)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     expected = plain(whole, FREQUENCIES, no)
-    table, folded = whole.trunk.table(whole.coordinate(FREQUENCIES)), whole.at_noise(no)
+    table, folded = whole.trunk.table(whole.coordinate(FREQUENCIES)), whole.at(no)
     for tile in (slice(0, 5), slice(5, 37), slice(37, 40)):
         found = whole.evaluate(table, tile, folded)
         assert_near(found, tuple(c[:, tile] for c in expected))
@@ -140,8 +140,8 @@ def test_a_component_of_one_node_is_the_same_at_every_noise_power(
 
 def test_at_a_node_only_its_own_latent_tensor_counts() -> None:
     whole = mapping(SplineUnits(20), False)
-    for node, power in enumerate(whole.noise.nodes):
-        folded = whole.at_noise(power.expand(LINKS))
+    for node, power in enumerate(whole.axis.nodes):
+        folded = whole.at(power.expand(LINKS))
         parts = folded.split(folded.rows)
         for latent, layout, part in zip(whole.latents, LAYOUTS, parts, strict=True):
             own = latent[:, :, min(node, latent.shape[2] - 1)]
@@ -181,7 +181,7 @@ def test_joined_selections_are_the_whole(units: Units, readout: bool) -> None:
     parts = [whole.select(torch.arange(LINKS)[part]) for part in (slice(0, 1), slice(1, LINKS))]
     joined = CompactMapping.concatenate(parts)
     assert joined.num_links == LINKS
-    assert (joined.noise, joined.layouts, joined.band) == (whole.noise, whole.layouts, whole.band)
+    assert (joined.noise, joined.layouts, joined.band) == (whole.axis, whole.layouts, whole.band)
     assert joined.trunk.units == units
     assert joined.tensors().keys() == whole.tensors().keys()
     for name, tensor in whole.tensors().items():
@@ -197,7 +197,7 @@ def test_tensors_hold_all_that_was_learned(units: Units, readout: bool) -> None:
         {"readout"} if readout else set()
     )
     trunk = Trunk(units, named.get("readout"))
-    again = CompactMapping(trunk, whole.noise, latents, whole.layouts, whole.band)
+    again = CompactMapping(trunk, whole.axis, latents, whole.layouts, whole.band)
     no = torch.full((LINKS,), 0.1, dtype=torch.float64)
     for one, other in zip(again(FREQUENCIES, no), whole(FREQUENCIES, no), strict=True):
         assert torch.equal(one, other)

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
+from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.recognition import Reference, probe_subcarriers, recognise
@@ -97,7 +97,7 @@ def test_every_grid_answer_is_proven(scenario: nm.Scenario, model: nm.ScenarioMo
     part = model.models["pseudo_inverse"]
     frequencies = part.links.grid_frequencies()
     a = part.links.channel(frequencies, aligned=True)
-    for no in (0.0, part.mapping.noise.highest):
+    for no in (0.0, part.mapping.axis.highest):
         powers = torch.full((3,), no, dtype=torch.float64)
         components = part.components(frequencies, torch.arange(3), powers)
         proof = part.operation.certificate(a, components, no, part.tolerance)
@@ -171,7 +171,7 @@ def test_query_refuses_what_it_was_not_trained_for(model: nm.ScenarioModel) -> N
     inside = torch.zeros(1)
     with pytest.raises(ValueError, match="band"):
         model.query("pseudo_inverse", torch.tensor([1e9]))
-    with pytest.raises(ValueError, match="trained from 0 to 1"):
+    with pytest.raises(ValueError, match="noise powers from 0 to 1"):
         model.query("pseudo_inverse", inside, no=2.0)
     with pytest.raises(ValueError, match="no model of"):
         model.query("qr", inside)
@@ -283,7 +283,7 @@ def test_marked_subcarriers_are_repaired(model: nm.ScenarioModel, no: float) -> 
     # Blocks' answers are repaired in the same places.
     scenario = nm.ScenarioModel("worse", {"pseudo_inverse": worse})
     answer, counts = _start(scenario, part.links.channel(frequencies), powers if no else None)
-    phases = part.row_phases(frequencies, torch.arange(3))
+    phases = part.links.row_factors(frequencies, torch.arange(3)).to(torch.complex64)
     expected = part.operation.answer(repaired, powers[:, None].float() if no else 0.0, phases)
     error = torch.linalg.norm(answer.dense - expected.dense, dim=(-2, -1))
     assert (error < 1e-3 * torch.linalg.norm(expected.dense, dim=(-2, -1))).all()
@@ -351,7 +351,8 @@ def test_noise_axis_interpolates_filters() -> None:
         return 1.0 / (1.0 + no)
 
     assert (axis.weights(values) @ gain(axis.nodes) - gain(values)).abs().max() < 1e-3
-    assert axis.contains(torch.tensor([0.0, 1.0, 1.1, -0.1])).tolist() == [True, True, False, False]
+    inside = axis.covers(torch.tensor([0.0, 1.0, 1.1, -0.1]), 0.0)
+    assert inside.tolist() == [True, True, False, False]
     assert math.isclose(axis.nodes[-1].item(), 1.0)
 
 

@@ -93,7 +93,7 @@ def _inverse(model: Any, links: LinkSet, no: float, frequencies: Tensor) -> dict
         errors.append(metrics.relative_error(w[0].to(exact), exact))
         ratios.append(metrics.sir_db(h, w[0].to(exact)).amin(-1))
         components = part.mapping.select(chosen)(frequencies, torch.tensor([no]))
-        rows = part.row_phases(frequencies, chosen)
+        rows = part.links.row_factors(frequencies, chosen).to(torch.complex64)
         plain = operation.answer(components, no, rows).dense[0].to(exact)
         alone.append(metrics.relative_error(plain, exact))
         alone_ratios.append(metrics.sir_db(h, plain).amin(-1))

@@ -58,6 +58,8 @@ class Operation(ABC):
     applied: ClassVar[str] = ""
     # Components that a caller has no use for: an answer may leave them out, as None.
     unused: tuple[str, ...] = ()
+    # Neighbouring rows of A that belong together: their factors are to be the same.
+    antennas_per_user: int = 1
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the components of one matrix [num_rows, num_cols]; here the identity's."""
@@ -134,6 +136,14 @@ class Operation(ABC):
         """
         del asked
         return True
+
+    def adapts(self, num_rows: int, num_cols: int) -> bool:
+        """Whether results of a new channel take less time from a mapping of its own, learned from
+        few exact ones and proven, than from computing all of them (measured on a CPU,
+        docs/performance.md).
+        """
+        del num_rows, num_cols
+        return False
 
     def settings(self) -> dict[str, Any]:
         """Name and constructor arguments, plain values."""

@@ -53,6 +53,10 @@ class SumPowerPrecoding(Operation):
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         return ((num_cols, num_rows),)
 
+    def adapts(self, num_rows: int, num_cols: int) -> bool:
+        del num_rows, num_cols
+        return True
+
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
         """D_R^H V D_L^H: rows and columns of A turn those of V back."""
         (v,) = components

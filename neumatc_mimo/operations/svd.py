@@ -168,11 +168,23 @@ class SVD(Operation):
     def range_error(self, a: Tensor, components: Components) -> Tensor:
         """By how much a direction left out is stronger than one taken.
 
-        Any exact triplets have no residual, so the strongest that was left out is estimated by
-        power iteration on (I − U U^H) A; the range error is its excess over the weakest taken.
+        Any exact triplets have no residual. What they leave of the energy of A bounds the strongest
+        that was left out; where that is no bound below the weakest taken it is estimated by power
+        iteration on (I − U U^H) A. The range error is its excess.
         """
         u, s, _ = components
-        return (strongest_outside(a, u) / positive(s.amin(-1)) - 1).clamp_min(0)
+        power = s.square()
+        total = frobenius(a).square()
+        # Differences of sums are known to rounding of the sums only.
+        rest = total - power.sum(-1) + 64 * torch.finfo(s.dtype).eps * total
+        unclear = rest > power.amin(-1)
+        if is_traced():
+            return _excess(a, u, s)
+        error = torch.zeros_like(total)
+        if bool(unclear.any()):
+            a = a.expand(*unclear.shape, *a.shape[-2:])
+            error[unclear] = _excess(a[unclear], u[unclear], s[unclear])
+        return error
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """One Rayleigh-Ritz step in the range of A A^H U, in the gauge of the input."""
@@ -234,6 +246,11 @@ class SVD(Operation):
 
     def merge(self, answers: Sequence[Triplets], items: Sequence[Tensor]) -> Triplets:
         return super().merge([answer.complete() for answer in answers], items)
+
+
+def _excess(a: Tensor, u: Tensor, s: Tensor) -> Tensor:
+    """How far the strongest singular value outside of U lies above the weakest of s, relative."""
+    return (strongest_outside(a, u) / positive(s.amin(-1)) - 1).clamp_min(0)
 
 
 def _apply(u: Tensor, s: Tensor, v: Tensor, order: Tensor, phase: Tensor) -> Components:

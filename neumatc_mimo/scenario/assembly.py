@@ -14,6 +14,8 @@ from .deepmimo_data import BaseStation, Paths
 from .links import LinkKind, LinkSet
 from .schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
 
+_SPEED_OF_LIGHT = 299_792_458.0
+
 # A group: index of its base station in the scenario's list, and its users.
 Group = tuple[int, NDArray[np.int64]]
 
@@ -50,6 +52,16 @@ def build_links(
         power = power.reshape(*users.shape, num_antennas).mean(axis=2)
         gains = 1 / np.sqrt(np.repeat(power, num_antennas, axis=1))
 
+    doppler = _doppler(config, users, paths, carrier)
+    row_doppler = None
+    if doppler is not None:
+        power = np.abs(coefficients).sum(axis=2) ** 2  # [num_links, num_rows, P]
+        power = power.reshape(*users.shape, num_antennas, -1).sum(axis=2)
+        mean = (power * doppler).sum(axis=-1) / power.sum(axis=-1)  # [num_links, num_users]
+        row_doppler = np.repeat(mean, num_antennas, axis=1)
+        doppler = doppler[:, :, None, :]
+        if users.shape[1] > 1:
+            doppler = np.repeat(doppler, num_antennas, axis=1)
     first = paths.delays.min(axis=-1)  # [num_links, num_users]
     positions = [stations[index].user_positions[members] for index, members in groups]
     return LinkSet(
@@ -68,7 +80,33 @@ def build_links(
         noise_db=section.noise_db if isinstance(section, MultiUserConfig) else None,
         num_streams=section.num_streams if isinstance(section, SingleUserConfig) else None,
         source=_source(config, section, stations, groups),
+        doppler=None if doppler is None else torch.from_numpy(doppler),
+        row_doppler=None if row_doppler is None else torch.from_numpy(row_doppler),
+        duration=config.burst_duration,
     )
+
+
+def _doppler(
+    config: ScenarioConfig, users: NDArray[np.int64], paths: Paths, carrier: float
+) -> NDArray[np.float64] | None:
+    r"""Doppler shift of each path in Hz, [num_links, num_users, P]; None where users stand still.
+
+    A user with velocity v sees a path that arrives from the direction r shifted by
+    :math:`\nu = v^{\mathsf{T}} r \, f_c / c`. A user's heading depends on the scenario's seed and
+    its index alone, so that it is the same in every link.
+    """
+    if config.motion is None:
+        return None
+    known = {
+        user: np.random.default_rng([config.seed, 2, user]).uniform(0, 2 * np.pi)
+        for user in np.unique(users).tolist()
+    }
+    heading = np.vectorize(known.__getitem__, otypes=[np.float64])(users)
+    velocity = config.motion.speed * np.stack(
+        [np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1
+    )
+    shifts: NDArray[np.float64] = np.einsum("lui,lupi->lup", velocity, paths.arrivals)
+    return shifts * carrier / _SPEED_OF_LIGHT
 
 
 def link_kind(section: MultiUserConfig | SingleUserConfig) -> LinkKind:
@@ -95,6 +133,7 @@ def _gather(
     coefficients = np.zeros((*users.shape, *antennas, num_paths), np.complex128)
     delays = np.zeros((*users.shape, num_paths))
     steering = None if parts[indices[0]].steering is None else np.zeros(coefficients.shape)
+    arrivals = np.zeros((*users.shape, num_paths, 3))
     for index, part in parts.items():
         links = served == index
         which = np.searchsorted(distinct[index], users[links])
@@ -103,9 +142,10 @@ def _gather(
         # What stays empty gets the first arrival, as in Paths.
         delays[links] = part.delays[which].min(axis=-1, keepdims=True)
         delays[links, :, :filled] = part.delays[which]
+        arrivals[links, :, :filled] = part.arrivals[which]
         if steering is not None and part.steering is not None:
             steering[links, ..., :filled] = part.steering[which]
-    return Paths(coefficients, delays, steering)
+    return Paths(coefficients, delays, steering, arrivals)
 
 
 def _source(
@@ -115,7 +155,8 @@ def _source(
     groups: Sequence[Group],
 ) -> str:
     """SHA-256 of the settings and of the files' data on the groups."""
-    settings = [part.model_dump_json() for part in (config.array, config.grid, section)]
+    parts = (config.array, config.grid, section, config.motion)
+    settings = [part.model_dump_json() for part in parts if part is not None]
     digest = hashlib.sha256(" ".join(settings).encode())
     for index, members in groups:
         stations[index].update_digest(digest, members)

@@ -35,11 +35,14 @@ class Paths(NamedTuple):
     :param delays: Seconds, [num_users, P], float64; the first arrival where a path is missing
     :param steering: Phase of the array response in radians, not wrapped,
         [num_users, ue antennas, bs antennas, P], float64; None without beam squint
+    :param arrivals: Unit vectors from a user to where paths come from, [num_users, P, 3], float64;
+        zero where a path is missing
     """
 
     coefficients: NDArray[np.complex128]
     delays: NDArray[np.float64]
     steering: NDArray[np.float64] | None
+    arrivals: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +98,12 @@ class BaseStation:
         coefficients = np.where(found[:, None, None, :], coefficients[..., :num_paths], 0.0).astype(
             np.complex128
         )
-        return Paths(coefficients, np.where(found, delays, first), steering)
+        angles = [
+            np.take_along_axis(np.deg2rad(np.asarray(subset[name], np.float64)), order, axis=1)
+            for name in ("aoa_el", "aoa_az")
+        ]
+        arrivals = np.where(found[..., None], _unit_vectors(*angles), 0.0)
+        return Paths(coefficients, np.where(found, delays, first), steering, arrivals)
 
     def update_digest(self, digest: Any, users: NDArray[np.int64]) -> None:
         """Add the files' own numbers on some users to a hash; they are the same everywhere."""
@@ -122,6 +130,16 @@ class BaseStation:
             direction = y * np.sin(theta) * np.sin(phi) + z * np.cos(theta)
             ends.append(2 * np.pi * self.array.spacing * direction)
         return ends[0][:, :, None, :] + ends[1][:, None, :, :]
+
+
+def _unit_vectors(
+    inclination: NDArray[np.float64], azimuth: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Unit vectors [..., 3] of directions in radians, inclinations counted from the zenith."""
+    across = np.sin(inclination)
+    return np.stack(
+        [across * np.cos(azimuth), across * np.sin(azimuth), np.cos(inclination)], axis=-1
+    )
 
 
 def load_base_stations(config: ScenarioConfig) -> list[BaseStation]:

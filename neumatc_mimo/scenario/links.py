@@ -30,6 +30,14 @@ class LinkSet:
     antennas); f is in Hz relative to the carrier. A path that a row does not have carries the
     coefficient 0 and the row's first-arrival delay. All tensors lie on one device.
 
+    Users that move over a burst see a Doppler shift :math:`\nu` on every path, and a delay that
+    drifts with it,
+
+    .. math::
+        a_p(t) = a_p e^{j 2\pi \nu_p t}, \qquad \tau_p(t) = \tau_p - t \nu_p / f_c,
+
+    as long as waves are plane over the way that they go, some centimetres.
+
     :param kind: "multi_user" or "single_user"
     :param coefficients: a, [num_links, K, M, P], complex128, row scaling applied
     :param delays: :math:`\tau` in seconds, [num_links, 1, 1, P], [num_links, K, 1, P], or, with
@@ -48,6 +56,10 @@ class LinkSet:
     :param noise_db: Range of the noise power in dB of the MMSE model; None for a single user
     :param num_streams: Number of streams of a single user; None for several users
     :param source: SHA-256 of the files' data and the settings that the links were made from
+    :param doppler: :math:`\nu` in Hz, [num_links, 1, 1, P] or [num_links, K, 1, P], float64; None
+        where users stand still
+    :param row_doppler: Mean of each row's Doppler shifts by power in Hz, [num_links, K], float64
+    :param duration: Of a burst, seconds; zero where users stand still
 
     :raises ValueError: If shapes do not fit, or an entry is NaN or infinite
     """
@@ -67,6 +79,9 @@ class LinkSet:
     noise_db: tuple[float, float] | None = None
     num_streams: int | None = None
     source: str = ""
+    doppler: Tensor | None = None
+    row_doppler: Tensor | None = None
+    duration: float = 0.0
 
     def __post_init__(self) -> None:
         if self.kind not in ("multi_user", "single_user"):
@@ -90,6 +105,17 @@ class LinkSet:
                     f"users has the shape {list(self.users.shape)}, a number of users that divides "
                     f"the {rows} rows is needed."
                 )
+        if (self.doppler is None) != (self.row_doppler is None):
+            raise ValueError("doppler and row_doppler belong together, give both or none.")
+        if self.doppler is not None and self.doppler.shape not in [
+            (links, k, 1, paths) for k in (1, rows)
+        ]:
+            raise ValueError(
+                f"doppler has the shape {list(self.doppler.shape)}, it must be {links} x (1 or "
+                f"{rows}) x 1 x {paths} as coefficients."
+            )
+        if (self.doppler is not None) != (self.duration > 0):
+            raise ValueError(f"duration is {self.duration}, it must be positive for moving users.")
         shapes = {
             "row_delays": (links, rows),
             "row_gains": (links, rows),
@@ -215,6 +241,7 @@ class LinkSet:
         *,
         aligned: bool = False,
         dtype: torch.dtype = torch.complex64,
+        time: float = 0.0,
     ) -> Tensor:
         r"""Evaluate the channels.
 
@@ -223,9 +250,9 @@ class LinkSet:
 
         :param frequencies: Hz relative to the carrier, [num_frequencies]; any real frequency
         :param links: Indices of the links, [num_selected]; None means all
-        :param aligned: Whether to take the first-arrival delay out of each row, that is, to
-            multiply row k with :math:`e^{+j 2\pi f \tau_k}`, :math:`\tau_k` from ``row_delays``
+        :param aligned: Whether to take the factors out of each row that :meth:`row_factors` gives
         :param dtype: torch.complex64 or torch.complex128
+        :param time: Seconds since the burst began
 
         :return: [num_selected, num_frequencies, K, M], ``dtype``
         :raises ValueError: If an argument is not as above
@@ -234,11 +261,16 @@ class LinkSet:
             raise ValueError(f"dtype is {dtype}, it must be torch.complex64 or torch.complex128.")
         frequencies = self.check_frequencies(frequencies, in_band=False)
         links = self.check_links(links)
-        coefficients = self.coefficients[links].to(dtype)
-        delays = self.delays[links]
+        coefficients, delays = self.coefficients[links], self.delays[links]
+        if self.doppler is not None:
+            doppler = self.doppler[links]
+            if aligned:
+                doppler = doppler - self._row(self.row_doppler, links, doppler)
+            coefficients = coefficients * _turned(doppler * time)
+            delays = delays - self.doppler[links] * (time / self.carrier_frequency)
         if aligned:
-            # One row stands for all where the rows share their delays.
-            delays = delays - self.row_delays[links, : delays.shape[1], None, None]
+            delays = delays - self._row(self._delays_at(time), links, delays)
+        coefficients = coefficients.to(dtype)
         shape = (len(links), len(frequencies), self.num_rows, self.num_cols)
         channel = torch.empty(shape, dtype=dtype, device=self.device)
         phases = delays.shape[1] * delays.shape[2] * self.num_paths
@@ -254,10 +286,48 @@ class LinkSet:
                 )
         return channel
 
+    def row_factors(
+        self, frequencies: Tensor, links: Tensor | Sequence[int] | None = None, time: float = 0.0
+    ) -> Tensor:
+        r"""Evaluate what aligned channels lack, :math:`e^{j 2\pi (\nu_k t - f \tau_k(t))}`.
+
+        :math:`\tau_k` are ``row_delays``, :math:`\nu_k` ``row_doppler``; parameters as in
+        :meth:`channel`.
+
+        :return: [num_selected, num_frequencies, K], complex128
+        """
+        frequencies = self.check_frequencies(frequencies, in_band=False)
+        links = self.check_links(links)
+        gain, delay = self.row_terms(links, time)
+        return _turned(-frequencies[:, None] * delay[:, None]) * gain[:, None]
+
+    def row_terms(self, links: Tensor, time: float = 0.0) -> tuple[Tensor, Tensor]:
+        """What row factors are made of: factors of modulus one, complex128, and delays in seconds,
+        float64, [num_selected, K] each.
+        """
+        turns = torch.zeros_like(self.row_delays)
+        if self.row_doppler is not None:
+            turns = self.row_doppler * time
+        return _turned(turns[links]), self._delays_at(time)[links]
+
+    def _delays_at(self, time: float) -> Tensor:
+        """Row delays at a time, [num_links, K]."""
+        if self.row_doppler is None:
+            return self.row_delays
+        return self.row_delays - self.row_doppler * (time / self.carrier_frequency)
+
+    @staticmethod
+    def _row(values: Tensor | None, links: Tensor, like: Tensor) -> Tensor:
+        """Values of the rows [num_links, K] beside those of paths; one row stands for all where the
+        rows share their paths.
+        """
+        assert values is not None
+        return values[links, : like.shape[1], None, None]
+
     def select(self, links: Tensor | Sequence[int]) -> LinkSet:
         """Return the link set of some links only, in the order given."""
         links = self.check_links(links)
-        per_link = set(_tensors()) - {"base_station_positions"}
+        per_link = set(self._tensors()) - {"base_station_positions"}
         chosen: dict[str, Any] = {name: getattr(self, name)[links] for name in per_link}
         if self.source:
             # The digest is that of all the links; a selection is other data.
@@ -267,16 +337,16 @@ class LinkSet:
 
     def to(self, device: torch.device | str) -> LinkSet:
         """Return the link set on another device."""
-        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in _tensors()}
+        moved: dict[str, Any] = {name: getattr(self, name).to(device) for name in self._tensors()}
         return replace(self, **moved)
 
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return the tensors by name, and the rest as values that JSON can hold."""
-        tensors = {name: getattr(self, name).contiguous() for name in _tensors()}
+        tensors = {name: getattr(self, name).contiguous() for name in self._tensors()}
         metadata = {
             field.name: getattr(self, field.name)
             for field in fields(self)
-            if field.name not in tensors
+            if field.name not in tensors and "Tensor" not in str(field.type)
         }
         if self.noise_db is not None:
             metadata["noise_db"] = list(self.noise_db)
@@ -289,6 +359,7 @@ class LinkSet:
         :raises ValueError: If a tensor or a value is missing or unknown
         """
         given, known = set(tensors) | set(metadata), {field.name for field in fields(cls)}
+        known -= {"doppler", "row_doppler"} - given
         if given != known:
             raise ValueError(
                 f"The link set lacks {sorted(known - given)} and has the unknown "
@@ -298,6 +369,11 @@ class LinkSet:
         values: dict[str, Any] = {**tensors, **metadata}
         values["noise_db"] = None if noise_db is None else tuple(noise_db)
         return cls(**values)
+
+    def _tensors(self) -> list[str]:
+        """Names of the fields that hold tensors."""
+        names = [field.name for field in fields(self) if "Tensor" in str(field.type)]
+        return [name for name in names if getattr(self, name) is not None]
 
     def fingerprint(self) -> str:
         """Return a SHA-256 in hex: equal exactly if the links stem from the same data.
@@ -319,17 +395,19 @@ class LinkSet:
             if self.noise_db is not None
             else f"{self.num_streams} streams"
         )
+        motion = f"bursts of {self.duration * 1e3:g} ms, " if self.doppler is not None else ""
         return (
             f"LinkSet({self.kind}: {self.num_links} links of {self.num_rows} x {self.num_cols}, "
             f"up to {self.num_paths} paths, {purpose}, {self.fft_size} subcarriers of "
             f"{self.subcarrier_spacing / 1e3:g} kHz at {self.carrier_frequency / 1e9:g} GHz, "
-            f"{len(self.base_station.unique())} base station(s), on {self.device})"
+            f"{len(self.base_station.unique())} base station(s), {motion}on {self.device})"
         )
 
 
-def _tensors() -> list[str]:
-    """Names of the fields that hold tensors."""
-    return [field.name for field in fields(LinkSet) if field.type == "Tensor"]
+def _turned(turns: Tensor) -> Tensor:
+    """e^{j2π turns}; whole turns are dropped first, in float64."""
+    angle = 2 * torch.pi * (turns - turns.round())
+    return torch.polar(torch.ones_like(angle), angle)
 
 
 def _axes(rows: int, cols: int) -> list[tuple[int, int]]:

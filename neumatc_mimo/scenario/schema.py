@@ -140,6 +140,16 @@ class SingleUserConfig(_Section):
         return self
 
 
+class MotionConfig(_Section):
+    """Users that move with ``speed`` [m/s] over bursts of ``num_slots`` slots of 14 OFDM symbols.
+
+    Each has a horizontal direction of its own, drawn with the scenario's seed.
+    """
+
+    speed: PositiveFloat
+    num_slots: PositiveInt = 20
+
+
 class ModelConfig(_Section):
     """How the models of the scenario are trained; every key is optional.
 
@@ -170,6 +180,7 @@ class ScenarioConfig(_Section):
     grid: GridConfig
     multi_user: MultiUserConfig | None = None
     single_user: SingleUserConfig | None = None
+    motion: MotionConfig | None = None
     model: ModelConfig = ModelConfig()
     _file: Path = PrivateAttr(default=Path("scenario.toml"))
 
@@ -198,6 +209,14 @@ class ScenarioConfig(_Section):
     def file(self) -> Path:
         """The file that this configuration was read from."""
         return self._file
+
+    @property
+    def burst_duration(self) -> float:
+        """Duration of a burst in seconds, cyclic prefixes included; zero without motion."""
+        if self.motion is None:
+            return 0.0
+        # A slot of 14 symbols lasts a millisecond at 15 kHz (3GPP TS 38.211, 4.3.2).
+        return self.motion.num_slots * 1e-3 * 15e3 / self.grid.subcarrier_spacing
 
     def data_folder(self) -> Path | None:
         """Return the folder that ``path`` names, or None for a scenario of the database.
@@ -285,6 +304,7 @@ def _section(where: Sequence[str | int]) -> type[BaseModel]:
         "grid": GridConfig,
         "multi_user": MultiUserConfig,
         "single_user": SingleUserConfig,
+        "motion": MotionConfig,
         "model": ModelConfig,
     }
     return sections[str(where[0])] if where else ScenarioConfig

@@ -1,5 +1,6 @@
 """Solvers: ways to get an operation's result, behind one interface."""
 
+from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.auto import Auto
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.cached import Cached
@@ -23,8 +24,8 @@ from neumatc_mimo.solvers.trained import Trained
 from neumatc_mimo.solvers.zhang_inverse import ZhangInverse
 from neumatc_mimo.solvers.zhang_svd import ZhangSVD
 
-# A new solver is a new file and one entry here. (Trained models are solvers, too,
-# and so are a cache around another solver and the choice between two.)
+# A new solver is a new file and one entry here. (Trained models are solvers, too, and so are what
+# adapts them to new channels, a cache around another solver and the choice between two.)
 SOLVERS: dict[str, type[Solver]] = {
     "exact": Exact,
     "numpy_lu": NumPyLU,
@@ -50,6 +51,7 @@ __all__ = [
     "DFT",
     "GCRODR",
     "SOLVERS",
+    "Adapted",
     "Answers",
     "Auto",
     "Cached",

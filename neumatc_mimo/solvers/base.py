@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
@@ -17,9 +17,19 @@ T = TypeVar("T")
 
 @dataclass
 class Counts:
-    """How results came about; subcarriers are counted once per link and call."""
+    """How results came about; subcarriers are counted once per link and call.
+
+    :param links_recalled: links that a training has seen
+    :param links_adapted: others that got latent tensors of their own, from few exact results
+    :param links_unknown: all others, computed exactly throughout
+    :param queried: subcarriers that were taken from a mapping, an interpolation, …
+    :param corrected: subcarriers that took correction steps
+    :param patched: exact results kept from the training
+    :param exact: subcarriers computed exactly
+    """
 
     links_recalled: int = 0
+    links_adapted: int = 0
     links_unknown: int = 0
     queried: int = 0
     corrected: int = 0
@@ -42,6 +52,7 @@ class Channels:
     :param links: [num_items] link index or -1, or None where links are to be recognised
     :param products: whether the caller is content with :meth:`Answers.applied` in the place of the
         component that the operation calls ``applied``
+    :param time: seconds since the burst began, where users move
     """
 
     a: Tensor
@@ -49,6 +60,15 @@ class Channels:
     no: Tensor | None = None
     links: Tensor | None = None
     products: bool = False
+    time: float = 0.0
+
+    def select(self, items: Tensor) -> Channels:
+        """The channels of some items, in ascending order; a copy unless they are all of them."""
+        if len(items) == len(self.a):
+            return self
+        no = None if self.no is None else self.no[items]
+        links = None if self.links is None else self.links[items]
+        return replace(self, a=self.a[items], no=no, links=links)
 
     def noise(self, items: Any = slice(None), subcarriers: slice = slice(None)) -> Tensor | float:
         """The noise power shaped to broadcast over [num_items, num_frequencies]."""
@@ -109,6 +129,13 @@ class Solver(ABC):
         :param certify: "link" (trust the proof made in training), "call" (prove each call) or None
         :param tolerance: What a proof has to reach; None is the solver's default
         """
+
+    def choosing(self, choose: Callable[[Solver], Solver]) -> Solver:
+        """The solver with ``choose(way)`` wherever it would take a way by a rule instead of exact
+        results.
+        """
+        del choose
+        return self
 
 
 class ExactAnswers(Answers):

@@ -8,8 +8,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.mapping import CompactMapping
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
 from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive
@@ -72,7 +72,7 @@ class Learned(Estimating):
         mapping = self.learn(operation, channels).to(real)
         x = mapping.coordinate(channels.frequencies.to(channels.a.device))
         table = mapping.trunk.units.table(x, real)
-        folded = mapping.at_noise(torch.zeros(mapping.num_links, dtype=torch.float64))
+        folded = mapping.at(torch.zeros(mapping.num_links, dtype=torch.float64))
 
         def estimate(subcarriers: slice) -> Components:
             return mapping.evaluate(table, subcarriers, folded)
@@ -94,7 +94,7 @@ class Learned(Estimating):
 
         def matrices(links: Tensor, chosen: Tensor) -> Tensor:
             del links
-            return channels.a[item, torch.searchsorted(frequencies, chosen)][None].to(wide)
+            return channels.a[item, torch.searchsorted(frequencies, chosen)][None, :, None].to(wide)
 
         noise = NoiseAxis.at(0.0 if channels.no is None else float(channels.no[item]))
         num_samples = min(self.num_samples, len(frequencies))

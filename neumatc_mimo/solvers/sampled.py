@@ -24,6 +24,8 @@ class EstimatedAnswers(Answers):
     :param certify: None leaves them as they are; "link" and "call" are the same here, as nothing
         was proven in a training
     :param settled: [num_frequencies] grid points that need no proof and are in the counts already
+    :param rows: [num_items, num_frequencies, m] factors of modulus one of the channels' rows that
+        the estimate lacks, or None
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class EstimatedAnswers(Answers):
         estimate: Estimate,
         settled: Tensor,
         counts: Counts,
+        rows: Tensor | None = None,
     ) -> None:
         self.counts = counts
+        self._rows = rows
         self._operation, self._channels, self._estimate = operation, channels, estimate
         self._tolerance = None if certify is None else tolerance or Tolerance()
         self._settled = settled
@@ -50,7 +54,8 @@ class EstimatedAnswers(Answers):
         elif len(unsettled):
             components = self._proven(components, subcarriers, unsettled, self._tolerance)
         noise = self._channels.noise(subcarriers=subcarriers)
-        return self._operation.answer(components, noise)
+        rows = None if self._rows is None else self._rows[:, subcarriers]
+        return self._operation.answer(components, noise, rows)
 
     def _proven(
         self, components: Components, subcarriers: slice, which: Tensor, tolerance: Tolerance
@@ -59,9 +64,12 @@ class EstimatedAnswers(Answers):
         noise = self._channels.noise(subcarriers=subcarriers)
         if isinstance(noise, Tensor) and noise.shape[1] > 1:
             noise = noise[:, which]
+        a = self._channels.a[:, subcarriers].index_select(1, which)
+        if self._rows is not None:
+            a = a / self._rows[:, subcarriers].index_select(1, which)[..., None]
         certified_ones = certified.certify(
             self._operation,
-            self._channels.a[:, subcarriers].index_select(1, which),
+            a,
             tuple(c.index_select(1, which) for c in components),
             noise,
             tolerance,

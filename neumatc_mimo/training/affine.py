@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.sparse import AffineSystem
 from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.units import Units

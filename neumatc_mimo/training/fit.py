@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neumatc_mimo.axes import Axis
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations.base import Components, Operation, select
 from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.units import Units
@@ -25,17 +25,18 @@ class Problem:
     """What is learned.
 
     :param operation: the operation
-    :param matrices: A(links [l] int64, frequencies [F] Hz) → [l, F, m, n] complex128 or float64
+    :param matrices: A(links [l] int64, frequencies [F] Hz) → [l, F, q or 1, m, n] complex128 or
+        float64, one for each node of the axis or one for all
     :param num_links: number of links
     :param frequencies: the grid in Hz, [num_frequencies], float64, ascending
-    :param noise: the noise axis; one node where the operation has no noise power
+    :param axis: the second coordinate; of one node where there is none
     """
 
     operation: Operation
     matrices: Matrices
     num_links: int
     frequencies: Tensor
-    noise: NoiseAxis
+    axis: Axis
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class FitConfig:
 
     :param units: the trunk's units
     :param rank: r of the trunk; at the units' width there is no readout
-    :param samples: exact samples per link and noise node, promoted points included
-    :param collocation: points per link and noise node where only the residual is known
+    :param samples: exact samples per link and node, promoted points included
+    :param collocation: points per link and node where only the residual is known
     :param rounds: rounds of adaptive sampling at most; at least two, then until no point fails
     :param promoted: points promoted to exact samples a round; the first ``promotions`` rounds'
         are kept back from the budget for them
@@ -112,7 +113,7 @@ def fit(
     """
     started = time.perf_counter()
     operation, frequencies = problem.operation, problem.frequencies
-    nodes = problem.noise.nodes
+    powers = problem.axis.powers
     points, sampled_points = config.points(len(frequencies))
     supervised = sampled_points.expand(len(links), -1).clone()
     band = config.units.band(frequencies)
@@ -122,18 +123,18 @@ def fit(
     )
     penalty = config.units.penalty()
 
-    # [l, P, q, m, n]: every noise node sees the same frequencies.
-    a = problem.matrices(links, frequencies[points])[:, :, None]
+    # [l, P, q, m, n]: every node sees the same frequencies.
+    a = problem.matrices(links, frequencies[points])
     coarse = a.to(_single(a.dtype))
-    no = nodes.expand(1, 1, -1)
-    exact = _aligned(operation, _exact(operation, a, nodes, supervised), sampled_points)
+    no = powers.expand(1, 1, -1)
+    exact = _aligned(operation, _exact(operation, a, powers, supervised), sampled_points)
     shapes = operation.component_shapes(*a.shape[-2:])
     layouts = tuple(
         Layout.of(shape, c, name in operation.hermitian)
         for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
     )
     rows = [
-        # A component counts the same, at however many noise powers it is learned.
+        # A component counts the same, at however many nodes it is learned.
         _Rows(layout, c.shape[2], _scale(c, supervised, layout) * c.shape[2] ** 0.5)
         for c, layout in zip(exact, layouts, strict=True)
     ]
@@ -171,7 +172,7 @@ def fit(
         settled = number >= min(2, config.rounds) and not bool(failed.any())
         promote = _worst(residual, failed, config.promoted)
         if number <= config.promotions and bool(promote.any()):
-            update = operation.align_to(_exact(operation, a, nodes, promote), fitted)
+            update = operation.align_to(_exact(operation, a, powers, promote), fitted)
             exact = select(promote, update, exact)
             supervised = supervised | promote
         targets = select(supervised, exact, refined)
@@ -185,7 +186,7 @@ def fit(
     )
     mapping = CompactMapping(
         Trunk(config.units, None if readout is None else readout.float()),
-        problem.noise,
+        problem.axis,
         latents,
         layouts,
         band,
@@ -203,11 +204,11 @@ def _spread(total: int, count: int) -> Tensor:
     return torch.linspace(0, total - 1, min(count, total)).round().long().unique()
 
 
-def _exact(operation: Operation, a: Tensor, nodes: Tensor, where: Tensor) -> Components:
+def _exact(operation: Operation, a: Tensor, powers: Tensor, where: Tensor) -> Components:
     """Exact components [l, P, q, *shape] at the marked points [l, P], zero elsewhere."""
     parts: list[Components] = []
     for matrices, marked in zip(a, where, strict=True):
-        chosen = operation.exact(matrices[marked], nodes[None])
+        chosen = operation.exact(matrices[marked], powers[None])
         full = []
         for c in chosen:
             rows = torch.zeros(len(marked), *c.shape[1:], dtype=c.dtype, device=c.device)
@@ -218,15 +219,21 @@ def _exact(operation: Operation, a: Tensor, nodes: Tensor, where: Tensor) -> Com
 
 
 def _aligned(operation: Operation, components: Components, points: Tensor) -> Components:
-    """Components [l, P, q, *shape] made continuous along the marked points, at every node."""
-    chosen = tuple(c[:, points].movedim(2, 1) for c in components)
-    for full, part in zip(components, operation.align(chosen), strict=True):
-        full[:, points] = part.movedim(1, 2)
+    """Components [l, P, q, *shape] made continuous along the marked points, and along the nodes."""
+    # Those that one node stands for go with any node.
+    num_nodes = max(c.shape[2] for c in components)
+    before: Components | None = None
+    for node in range(num_nodes):
+        part = tuple(c[:, points, min(node, c.shape[2] - 1)] for c in components)
+        part = operation.align(part) if before is None else operation.align_to(part, before)
+        for full, aligned in zip(components, part, strict=True):
+            full[:, points, min(node, full.shape[2] - 1)] = aligned
+        before = part
     return components
 
 
 def _scale(component: Tensor, where: Tensor, layout: Layout) -> Tensor:
-    """Root of each column's mean energy per noise node, [l, 1, q, (1,) columns].
+    """Root of each column's mean energy per node, [l, 1, q, (1,) columns].
 
     A Hermitian component has one scale for all columns, so that it stays Hermitian.
     """

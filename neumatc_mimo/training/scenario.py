@@ -20,9 +20,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import OperationModel, ScenarioModel, pack_model, unpack_model
-from neumatc_mimo.noise import NoiseAxis
 from neumatc_mimo.operations import (
     SLNR,
     SVD,
@@ -72,12 +72,12 @@ def train(
     """
     config = scenario.config.model
     models = {}
-    for operation, links, noise, settings in _jobs(scenario, config):
+    for operation, links, axis, settings in _jobs(scenario, config):
         links = links.to(device or "cpu")
-        together = _links_together(operation, links, noise, settings)
+        together = _links_together(operation, links, axis, settings)
         store = _Checkpoint(checkpoint, operation, links, config, together)
         models[operation.name] = _train_links(
-            operation, links, noise, settings, config, store, together, progress, callback
+            operation, links, axis, settings, config, store, together, progress, callback
         )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -92,16 +92,24 @@ def train(
 
 def _jobs(
     scenario: Scenario, config: ModelConfig
-) -> Iterator[tuple[Operation, LinkSet, NoiseAxis, FitConfig]]:
+) -> Iterator[tuple[Operation, LinkSet, Axis, FitConfig]]:
     many, one = scenario.multi_user, scenario.single_user
     if many is not None:
         settings = _settings(config, many.fft_size, config.rank)
         for operation, axis in _multi_user(scenario, many, config.noise_nodes):
-            yield operation, many, axis, settings
+            yield operation, many, _in_time(many, axis), settings
     if one is not None:
         assert one.num_streams is not None
         settings = _settings(config, one.fft_size, config.svd_rank)
-        yield SVD(one.num_streams), one, NoiseAxis.at(0.0), settings
+        yield SVD(one.num_streams), one, _in_time(one, NoiseAxis.at(0.0)), settings
+
+
+def _in_time(links: LinkSet, noise: NoiseAxis) -> Axis:
+    """The axis of links whose users move, at the first noise power; of others that of the noise."""
+    if links.doppler is None or links.row_doppler is None:
+        return noise
+    spread = (links.doppler - links.row_doppler[:, : links.doppler.shape[1], None, None]).abs()
+    return TimeAxis.for_doppler(links.duration, float(spread.max()), float(noise.nodes[0]))
 
 
 def _multi_user(
@@ -141,7 +149,7 @@ def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConf
 def _train_links(
     operation: Operation,
     links: LinkSet,
-    noise: NoiseAxis,
+    axis: Axis,
     settings: FitConfig,
     config: ModelConfig,
     store: _Checkpoint,
@@ -150,10 +158,10 @@ def _train_links(
     callback: Callback | None,
 ) -> OperationModel:
     def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
-        return links.channel(frequencies, chosen, aligned=True, dtype=torch.complex128)
+        return _channels(links, axis.nodes, chosen, frequencies, torch.complex128)
 
     frequencies = links.grid_frequencies()
-    problem = Problem(operation, matrices, links.num_links, frequencies, noise)
+    problem = Problem(operation, matrices, links.num_links, frequencies, axis)
     tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
     batches = torch.arange(links.num_links, device=links.device).split(together)
     parts: list[OperationModel] = []
@@ -180,14 +188,27 @@ def _train_links(
     return whole
 
 
-def _links_together(
-    operation: Operation, links: LinkSet, noise: NoiseAxis, settings: FitConfig
-) -> int:
+def _channels(
+    links: LinkSet, values: Tensor, chosen: Tensor, frequencies: Tensor, dtype: torch.dtype
+) -> Tensor:
+    """Aligned channels of chosen links at values [q] of the axis, [l, F, q, K, M]; where users
+    stand still one, [l, F, 1, K, M], stands for all.
+    """
+    if links.doppler is None:
+        return links.channel(frequencies, chosen, aligned=True, dtype=dtype)[:, :, None]
+    moments = [
+        links.channel(frequencies, chosen, aligned=True, dtype=dtype, time=float(value))
+        for value in values
+    ]
+    return torch.stack(moments, dim=2)
+
+
+def _links_together(operation: Operation, links: LinkSet, axis: Axis, settings: FitConfig) -> int:
     """Number of links that are trained together."""
     shapes = operation.component_shapes(links.num_rows, links.num_cols)
     numbers = 0
     for name, shape in zip(operation.component_names, shapes, strict=True):
-        numbers += math.prod(shape) * (1 if name in operation.noise_free else noise.num_nodes)
+        numbers += math.prod(shape) * axis.nodes_of(name in operation.noise_free)
     points, _ = settings.points(links.fft_size)
     most = _BATCH_BYTES.get(links.device.type, 2**30)
     return max(most // (16 * numbers * len(points)), 1)
@@ -200,18 +221,17 @@ def _certified(
     tolerance: Tolerance,
     settings: FitConfig,
 ) -> OperationModel:
-    """Certify links over their whole grid, at the ends of the noise axis and between its nodes.
+    """Certify links over their whole grid, at the ends of the axis and between its nodes.
 
-    Subcarriers that fail at any of these powers are marked: corrected, by one step with the
+    Subcarriers that fail at any of these values are marked: corrected, by one step with the
     channel, where that mends all of them, else patched, exact results take their place.
     """
     frequencies = links.grid_frequencies()
-    nodes = mapping.noise.nodes
-    # The ends, and between the nodes, where interpolation over the noise is at its worst.
-    between = (nodes[1:-1] * nodes[2:]).sqrt()
-    powers = torch.cat([nodes[:1], nodes[1:2] / 2, between, nodes[-1:]]).unique()
-    powers = powers if len(nodes) > 1 else nodes
-    folded = mapping.at_noise(powers.expand(links.num_links, -1))
+    values = mapping.axis.checks
+    # Noise powers, unless the axis is the time.
+    powers = mapping.axis.powers
+    powers = values if len(powers) > 1 else powers
+    folded = mapping.at(values.expand(links.num_links, -1))
     shape = (links.num_links, len(frequencies))
     plain_failed = torch.zeros(shape, dtype=torch.bool, device=links.device)
     fixed_failed = plain_failed.clone()
@@ -221,21 +241,21 @@ def _certified(
     errors, qualities = [], []
     chosen = torch.arange(links.num_links, device=links.device)
     for part in torch.arange(len(frequencies), device=links.device).split(512):
-        a = links.channel(frequencies[part], chosen, aligned=True)
+        a = _channels(links, values, chosen, frequencies[part], torch.complex64)
         table = mapping.trunk.table(mapping.coordinate(frequencies[part]))
         components = mapping.evaluate(table, slice(0, len(part)), folded)
-        proof = operation.certificate(a[:, :, None], components, powers, tolerance)
+        proof = operation.certificate(a, components, powers, tolerance)
         failed = ~proof.ok.all(-1)
         plain_failed[:, part] = failed
         qualities.append(proof.quality[:, unseen[part]].flatten())
         if bool(failed.any()):
-            at, poor = a[:, :, None][failed], tuple(c[failed] for c in components)
+            at, poor = a[failed], tuple(c[failed] for c in components)
             fixed = operation.correct(at, poor, powers)
             mended = operation.certificate(at, fixed, powers, tolerance).ok.all(-1)
             fixed_failed[:, part] = failed.masked_scatter(failed, ~mended)
         few = unseen[part].nonzero()[::8, 0]
-        exact = operation.exact(a[:, few].to(torch.complex128), nodes[0])
-        answer = mapping(frequencies[part][few], nodes[:1].expand(links.num_links))
+        exact = operation.exact(a[:, few, 0].to(torch.complex128), powers[0])
+        answer = mapping(frequencies[part][few], values[:1].expand(links.num_links))
         exact = operation.align_to(
             exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True))
         )
@@ -264,10 +284,9 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
 
     Its delays are drawn with the spread that our prior gives the units, its phases uniformly; the
     latent tensors are the ridge solution for the same number of exact samples, all components
-    together at the lowest noise power, and the error is that of the first one in the gauge of the
-    fit.
+    together at the first node, and the error is that of the first one in the gauge of the fit.
     """
-    lowest = problem.noise.nodes[0]
+    lowest = problem.axis.powers[0]
     generator = torch.Generator().manual_seed(0)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
     omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
@@ -281,10 +300,13 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
         return torch.sin(x[:, None] * omega.to(x) + phase.to(x))
 
     operation = problem.operation
-    samples = operation.align(operation.exact(problem.matrices(links, frequencies[index]), lowest))
+    samples, truth = (
+        operation.exact(problem.matrices(links, frequencies[points])[:, :, 0], lowest)
+        for points in (index, tests)
+    )
+    samples = operation.align(samples)
     layouts = [Layout(tuple(c.shape[2:]), "complex" if c.is_complex() else "real") for c in samples]
     stacked = torch.cat([lay.pack(c) for lay, c in zip(layouts, samples, strict=True)], dim=-1)
-    truth = operation.exact(problem.matrices(links, frequencies[tests]), lowest)
     weights = stacked.new_ones(stacked.shape[:2])
     design = Design.of(hidden(frequencies[index]))
 

@@ -1,0 +1,253 @@
+"""NeuMatC for links that no training has seen, in closed form from few exact results."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo import certified
+from neumatc_mimo.axes import NoiseAxis
+from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
+from neumatc_mimo.memo import Memo
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.solvers.joined import Joined
+from neumatc_mimo.solvers.sampled import Estimate, EstimatedAnswers, check_positive
+from neumatc_mimo.training.projection import Design, project
+from neumatc_mimo.units import SplineUnits
+
+# Pairs of neighbouring subcarriers that tell the mean delay of a row.
+_NUM_PAIRS = 64
+# Fewer samples than these are no grid to learn along.
+_LEAST_SAMPLES = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Adapted(Solver):
+    r"""A compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` of each item's own.
+
+    The trunk φ is that of trained models, B-splines with knots on subcarriers; what is found for a
+    new channel are its latent tensors C. Algorithm 1 of NeuMatC in closed form, once:
+
+    1. exact results at evenly spread subcarriers, one more than splines, and a first C from them;
+    2. half-way between, where nothing is computed exactly, steps of the operation's correction
+       lower the residual of what the first C gives (collocation points); where it stays above the
+       threshold the exact result is computed, too;
+    3. C by least squares from all these points, with the roughness penalty of the trunk.
+
+    The mean delay of each row is taken out before and put back afterwards. Every other subcarrier
+    is certified as it is asked for, corrected or computed exactly where that fails. An item with
+    many failing points, one that varies too fast for the grid, is computed exactly as a whole.
+
+    :param spacing: subcarriers between two knots; a tenth of the subcarriers is computed exactly
+    :param steps: correction steps at a collocation point at most
+    :param threshold: residual above which a collocation point has failed
+    :param most_failed: share of failing collocation points above which an item is computed exactly
+    """
+
+    prepares: ClassVar[bool] = True
+
+    spacing: int = 10
+    steps: int = 4
+    threshold: float = 3e-3
+    most_failed: float = 0.25
+    _plans: Memo = field(default_factory=lambda: Memo(4), init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        check_positive(self, spacing=self.spacing, steps=self.steps)
+
+    def start(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+    ) -> Answers:
+        plan = self._plan(channels)
+        varies = channels.no is not None and channels.no.ndim > 1
+        if plan is None or varies or not channels.a.is_complex():
+            return Exact().start(operation, channels, certify, tolerance)
+        rows = _rows(channels, operation.antennas_per_user)
+        samples, points, promoted, usable = self._points(operation, channels, plan, rows)
+        groups: list[tuple[Answers, Tensor]] = []
+        known, unknown = usable.nonzero()[:, 0], (~usable).nonzero()[:, 0]
+        if len(known):
+            mapping = plan.mapping(operation, tuple(c[known] for c in points))
+            settled = torch.zeros_like(channels.frequencies, dtype=torch.bool, device=known.device)
+            settled[plan.samples] = True
+            some = tuple(c[known] for c in samples)
+            num_promoted = int(promoted[known].sum())
+            counts = Counts(
+                links_adapted=len(known),
+                exact=len(known) * len(plan.samples) + num_promoted,
+                # Their tiles will count them again.
+                queried=-num_promoted,
+            )
+            answers = EstimatedAnswers(
+                operation,
+                channels.select(known),
+                certify,
+                tolerance,
+                _estimate(mapping, plan, some, channels),
+                settled,
+                counts,
+                rows[known],
+            )
+            groups.append((answers, known))
+        if len(unknown):
+            groups.append((Exact().start(operation, channels.select(unknown)), unknown))
+        return groups[0][0] if len(groups) == 1 else Joined(operation, groups)
+
+    def _plan(self, channels: Channels) -> _Plan | None:
+        """Where to sample a grid and how to fit; None where it has too few points."""
+        num = len(channels.frequencies)
+        if num < self.spacing * _LEAST_SAMPLES:
+            return None
+        units = SplineUnits.on_grid(num, num // self.spacing)
+        frequencies, dtype = channels.frequencies.to(channels.a.device), channels.a.real.dtype
+        return self._plans((frequencies, dtype), lambda: _Plan.of(units, frequencies, dtype))
+
+    def _points(
+        self, operation: Operation, channels: Channels, plan: _Plan, rows: Tensor
+    ) -> tuple[Components, Components, Tensor, Tensor]:
+        """What a mapping is fitted to.
+
+        :return: components at the samples and at all points; collocation points that were computed
+            exactly, [num_items, num_samples - 1]; items that the grid is fine enough for
+        """
+        a = channels.a[:, plan.points] / rows[:, plan.points, :, None]
+        no = channels.noise()
+        between = a[:, 1::2]
+        samples = operation.align(operation.exact(a[:, ::2], no))
+        first = plan.first(operation, samples)
+        found = first
+        nowhere = torch.zeros(between.shape[:2], dtype=torch.bool, device=a.device)
+        for _ in range(self.steps):
+            # Well below the threshold, which counts as a failure at the end only.
+            above = ~(operation.residual(between, found, no) <= self.threshold / 10)
+            found = certified.repair(operation, between, found, no, above, nowhere)
+        failed = ~(operation.residual(between, found, no) <= self.threshold)
+        usable = failed.double().mean(1) <= self.most_failed
+        promoted = failed & usable[:, None]
+        # In the gauge of the first mapping: what a step has spoilt has none.
+        exact = certified.repair(operation, between, first, no, nowhere, promoted)
+        points = []
+        for sample, lowered, mended in zip(samples, found, exact, strict=True):
+            where = promoted.reshape(promoted.shape + (1,) * (lowered.ndim - 2))
+            both = sample.new_empty(len(a), len(plan.points), *sample.shape[2:])
+            both[:, ::2], both[:, 1::2] = sample, torch.where(where, mended, lowered)
+            points.append(both)
+        return samples, tuple(points), promoted, usable
+
+
+def _rows(channels: Channels, antennas_per_user: int) -> Tensor:
+    r"""e^{-j2πfτ} for the mean delay τ of each user, [num_items, num_frequencies, m].
+
+    Weighted by power, from the turn of the phase between neighbouring subcarriers.
+    """
+    a, frequencies = channels.a, channels.frequencies.to(channels.a.device)
+    steps = frequencies.diff()
+    close = (steps <= steps.min() * 1.001).nonzero()[:, 0]
+    close = close[:: max(len(close) // _NUM_PAIRS, 1)]
+    turn = (a[:, close + 1] * a[:, close].conj()).sum((1, 3))  # [num_items, m]
+    shared = turn.unflatten(1, (-1, antennas_per_user)).sum(-1)
+    angle = torch.angle(shared).to(torch.float64).repeat_interleave(antennas_per_user, 1)
+    turns = frequencies[:, None] * (angle / (2 * math.pi * steps.min()))[:, None]
+    phase = 2 * math.pi * (turns - turns.round())
+    return torch.polar(torch.ones_like(phase), phase).to(a.dtype)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where a grid is sampled, and the linear maps of the fit, which all items share.
+
+    :param units: of the trunk
+    :param band: frequencies in Hz of x = -1 and 1
+    :param points: [2 num_samples - 1] subcarriers, samples and collocation points in turn
+    :param gain: latent tensors of values at all points, [width, 2 num_samples - 1]
+    :param interpolation: values half-way between those at the samples,
+        [num_samples - 1, num_samples]
+    """
+
+    units: SplineUnits
+    band: tuple[float, float]
+    points: Tensor
+    gain: Tensor
+    interpolation: Tensor
+
+    @classmethod
+    def of(cls, units: SplineUnits, frequencies: Tensor, dtype: torch.dtype) -> _Plan:
+        """For a grid [num_frequencies] in Hz."""
+        num_samples = units.width + 1
+        last = len(frequencies) - 1
+        points = torch.linspace(0, last, 2 * num_samples - 1, dtype=torch.float64).round().long()
+        points = points.to(frequencies.device)
+        low, high = band = units.band(frequencies)
+        values = units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
+        first = values[1::2] @ _gain(values[::2], units.penalty())
+        return cls(units, band, points, _gain(values, units.penalty()).to(dtype), first.to(dtype))
+
+    @property
+    def samples(self) -> Tensor:
+        """Subcarriers that are computed exactly."""
+        return self.points[::2].contiguous()
+
+    def first(self, operation: Operation, samples: Components) -> Components:
+        """Components half-way between samples [num_items, num_samples, ...]."""
+        return tuple(
+            layout.unpack(self.interpolation @ layout.pack(c))
+            for layout, c in zip(_layouts(operation, samples), samples, strict=True)
+        )
+
+    def mapping(self, operation: Operation, points: Components) -> CompactMapping:
+        """The mapping through components at all points."""
+        layouts = _layouts(operation, points)
+        latents = tuple(
+            (self.gain @ layout.pack(c))[:, :, None]
+            for layout, c in zip(layouts, points, strict=True)
+        )
+        return CompactMapping(Trunk(self.units), NoiseAxis.at(0.0), latents, layouts, self.band)
+
+
+def _gain(values: Tensor, penalty: Tensor) -> Tensor:
+    """Coefficients [width, N] of unit values at each of N points, by :func:`project`."""
+    targets = torch.eye(len(values), dtype=torch.float64, device=values.device)[None]
+    _, latent = project(
+        Design.of(values), targets, targets.new_ones(1, len(values)), values.shape[1], penalty
+    )
+    return latent[0]
+
+
+def _layouts(operation: Operation, components: Components) -> tuple[Layout, ...]:
+    return tuple(
+        Layout.of(tuple(c.shape[2:]), c, name in operation.hermitian)
+        for name, c in zip(operation.component_names, components, strict=True)
+    )
+
+
+def _estimate(
+    mapping: CompactMapping, plan: _Plan, samples: Components, channels: Channels
+) -> Estimate:
+    """Components of a tile: the mapping's, and the samples themselves where they are."""
+    frequencies = channels.frequencies.to(channels.a.device)
+    table = mapping.trunk.units.table(mapping.coordinate(frequencies), channels.a.real.dtype)
+    none = torch.zeros(mapping.num_links, dtype=torch.float64, device=frequencies.device)
+    folded = mapping.at(none)
+    places = plan.samples
+
+    def estimate(subcarriers: slice) -> Components:
+        components = mapping.evaluate(table, subcarriers, folded)
+        first, last = torch.searchsorted(
+            places, places.new_tensor([subcarriers.start, subcarriers.stop])
+        )
+        where = places[first:last] - subcarriers.start
+        for c, sample in zip(components, samples, strict=True):
+            c.index_copy_(1, where, sample[:, first:last])
+        return components
+
+    return estimate
