@@ -663,7 +663,7 @@ class ModelAnswers(Answers):
         if not len(items):
             return found
         a, frequencies, links = self._channels.a, self._frequencies, self._model.links
-        given = spots(a if len(items) == len(a) else a[items])
+        given = spots(a)[items]
 
         def check() -> Tensor:
             start = (frequencies, str(a.device))

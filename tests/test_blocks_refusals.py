@@ -80,6 +80,8 @@ MMSE_REFUSALS = {
     "antennas": ((y(5), uplink(), 0.0, 0.1), "y has the shape"),
     "streams": ((y(2), uplink(2), 0.0, 0.1), "3 streams are more than the 2 antennas"),
     "err_var": ((y(), uplink(), torch.ones(5), 0.1), "err_var has the shape"),
+    "err_var negative": ((y(), uplink(), -0.1, 0.1), "err_var has negative"),
+    "err_var nan": ((y(), uplink(), torch.tensor(torch.nan), 0.1), "err_var has negative"),
     "no shape": ((y(), uplink(), 0.0, torch.ones(5)), "no has the shape"),
     "no": ((y(), uplink(), 0.0, -1.0), "no has negative"),
     "no nan": ((y(), uplink(), 0.0, torch.nan), "no has negative entries or NaN"),

@@ -258,6 +258,8 @@ class MMSEEqualizer(Receiver):
             error = collapse(error, dim)
         # Only the variance of each entry is known: the errors of all streams add up.
         error = error.expand(-1, -1, -1, num_tx, num_streams, -1, -1).sum((3, 4))
+        if not is_traced() and not bool((error >= 0).all()):
+            raise ValueError("err_var has negative entries or NaN, it is a variance.")
         noise = check_noise(no, h_hat.shape[:3], self.dtype, self.device)
         return error + collapse(noise, 2)[..., None, None]
 
