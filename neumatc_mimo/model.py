@@ -51,9 +51,9 @@ class OperationModel:
     :param operation: the operation
     :param mapping: the compact mappings of the aligned links
     :param links: the links
-    :param corrected: [num_links, fft_size] grid subcarriers that take one correction step with the
-        channel
-    :param patches: [num_links, fft_size] grid subcarriers that are computed exactly
+    :param corrected: [num_links, num_stretches, fft_size] correction steps with the channel that
+        grid subcarriers take, int8; stretches are those of the mapping's axis
+    :param patches: [num_links, num_stretches, fft_size] grid subcarriers that are computed exactly
     :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
@@ -87,8 +87,8 @@ class OperationModel:
         """
         components = self.mapping.select(links)(frequencies, self.mapping.axis.value(no, time))
         index, _ = self.grid_index(frequencies)
-        corrected, patched = self.corrected[links][:, index], self.patches[links][:, index]
-        needed = (corrected | patched).any(0)
+        corrected, patched = self.marks(links, index, time)
+        needed = ((corrected > 0) | patched).any(0)
         if not bool(needed.any()):
             return components
         a = self.links.channel(frequencies[needed], links, aligned=True, time=time)
@@ -100,6 +100,13 @@ class OperationModel:
         for c, value in zip(components, few, strict=True):
             c[:, needed] = value
         return components
+
+    def marks(self, links: Tensor, index: Tensor, time: float) -> tuple[Tensor, Tensor]:
+        """Correction steps, and which are patched, of links [l] at grid subcarriers [F] and a time,
+        [l, F] each.
+        """
+        stretch = self.mapping.axis.stretch(time)
+        return self.corrected[links, stretch][:, index], self.patches[links, stretch][:, index]
 
     def check(self, no: Tensor, time: float) -> None:
         """Refuse noise powers and times that were not trained.
@@ -545,12 +552,14 @@ class ModelAnswers(Answers):
         """Correct and replace, once per call, what the certificate of the training tells to."""
         model, frequencies = self._model, self._frequencies
         corrected, patched, exactly, where = self._kept(
-            "repairs", (frequencies, links), lambda: _repairs(model, frequencies, links)
+            "repairs",
+            (frequencies, links, model.mapping.axis.stretch(self._channels.time)),
+            lambda: _repairs(model, frequencies, links, self._channels.time),
         )
-        self._own.corrected = int(corrected.sum())
+        self._own.corrected = int((corrected > 0).sum())
         self._own.patched = int(patched.sum())
         self._own.exact = int(exactly.sum()) - self._own.patched
-        self._own.queried = exactly.numel() - int((exactly | corrected).sum())
+        self._own.queried = exactly.numel() - int((exactly | (corrected > 0)).sum())
         self._repaired_at = where
         if len(where):
             repair = functools.partial(self._repaired_components, where, corrected, exactly)
@@ -645,20 +654,20 @@ class ModelAnswers(Answers):
 
 
 def _repairs(
-    model: OperationModel, frequencies: Tensor, links: Tensor
+    model: OperationModel, frequencies: Tensor, links: Tensor, time: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Subcarriers [num_links, F] that take a correction, are patched and are computed exactly, and
-    the indices of all that are one of these for any link.
+    """Correction steps [num_links, F], subcarriers that are patched and that are computed exactly,
+    and the indices of all that are one of these for any link.
     """
     index, on_grid = model.grid_index(frequencies)
     low, high = model.links.band
     margin = model.links.subcarrier_spacing / 2
     if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
         _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
-    patched = model.patches[links][:, index] & on_grid
-    corrected = model.corrected[links][:, index] & on_grid
+    corrected, patched = model.marks(links, index, time)
+    patched, corrected = patched & on_grid, corrected * on_grid
     exactly = patched | ~on_grid
-    return corrected, patched, exactly, (exactly | corrected).any(0).nonzero()[:, 0]
+    return corrected, patched, exactly, (exactly | (corrected > 0)).any(0).nonzero()[:, 0]
 
 
 _warned: set[str] = set()

@@ -269,7 +269,8 @@ def test_marked_subcarriers_are_repaired(model: nm.ScenarioModel, no: float) -> 
         c * (1 + 1e-2 * torch.randn(c.shape, generator=generator)) for c in part.mapping.latents
     )
     mapping = replace(part.mapping, latents=latents)
-    worse = replace(part, mapping=mapping, corrected=corrected, patches=patches)
+    marks = {"corrected": corrected[:, None].to(torch.int8), "patches": patches[:, None]}
+    worse = replace(part, mapping=mapping, **marks)
     frequencies, powers = part.links.grid_frequencies(), torch.full((3,), no, dtype=torch.float64)
     a = part.links.channel(frequencies, aligned=True)
     plain = mapping(frequencies, powers)

@@ -77,7 +77,7 @@ def fidelity(
 def _shares(part: Any) -> dict[str, float]:
     """Shares of the unseen subcarriers of all links."""
     return {
-        f"{name}_share": float(mask[:, part.unseen].double().mean())
+        f"{name}_share": float((mask[..., part.unseen] > 0).double().mean())
         for name, mask in (("corrected", part.corrected), ("patched", part.patches))
     }
 
