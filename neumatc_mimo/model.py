@@ -26,7 +26,15 @@ from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
 from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.recognition import Recognised, Reference, probe_subcarriers, recognise
+from neumatc_mimo.recognition import (
+    Recognised,
+    Reference,
+    is_link,
+    probe_subcarriers,
+    recognise,
+    spots,
+    spots_of_link,
+)
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
@@ -366,16 +374,14 @@ class ModelAnswers(Answers):
         self._factor: Latents | None = None
         if len(self._unknown):
             no = None if channels.no is None else channels.no[self._unknown]
-            others = Channels(channels.a[self._unknown], channels.frequencies, no)
+            # A copy only where some are known.
+            a = channels.a[self._unknown] if len(self._known) else channels.a
+            others = Channels(a, channels.frequencies, no)
             self._rest = unknown.start(model.operation, others, certify, tolerance)
         if not len(self._known):
             return
         links = found.links[self._known]
-        # Rows of the given channel over those of the aligned link.
-        delay, gain = found.delay[self._known], found.gain[self._known]
-        self._rows = self._kept(
-            "rows", (frequencies, delay, gain), lambda: found.rows(frequencies, self._known)
-        )
+        self._rows = self._factors(found, self._known)
         order = found.order[self._known]
         in_order = torch.arange(order.shape[1], device=order.device)
         self._order = None if not trusted or bool((order == in_order).all()) else order
@@ -628,19 +634,17 @@ class ModelAnswers(Answers):
         reference = self._kept(
             "reference",
             (self._frequencies, dtype, channels.time),
-            lambda: Reference.of(
-                model.links.channel(frequencies, aligned=True, time=channels.time).to(dtype)
-            ),
+            lambda: Reference.of(model.links, frequencies, dtype, channels.time),
         )
         a, any_gain = channels.a[:, probes], model.operation.free_gains(channels.no)
         # Channels that are bit by bit those of an earlier call are the links that they were then.
         found = self._kept(
             "recognised",
             (a, self._frequencies, channels.links, any_gain, channels.time),
-            lambda: recognise(
-                a, frequencies, model.links, reference, channels.links, any_gain=any_gain
-            ),
+            lambda: recognise(a, frequencies, reference, channels.links, any_gain=any_gain),
         )
+        if self._certify == "link":
+            found = self._seen_everywhere(found)
         # Rows in an order that the operation cannot follow make another channel.
         followed = model.operation.follows(found.order)
         found = replace(found, links=torch.where(followed, found.links, -1))
@@ -651,6 +655,36 @@ class ModelAnswers(Answers):
         if not bool((inside | (found.links < 0)).all()):
             _warn("Some noise powers lie outside the trained range, they are computed exactly.")
         return replace(found, links=torch.where(inside, found.links, -1))
+
+    def _factors(self, found: Recognised, items: Tensor) -> Tensor:
+        """Rows of the given channels over those of the aligned links, [num_items, F, K]."""
+        key = (self._frequencies, found.delay[items], found.gain[items])
+        return self._kept("rows", key, lambda: found.rows(self._frequencies, items))
+
+    def _seen_everywhere(self, found: Recognised) -> Recognised:
+        """Without the items that are the link at the probes only."""
+        items = (found.links >= 0).nonzero()[:, 0]
+        if not len(items):
+            return found
+        a, time = self._channels.a, self._channels.time
+        frequencies, links = self._frequencies, self._model.links
+        given = spots(a if len(items) == len(a) else a[items])
+
+        def check() -> Tensor:
+            start = (frequencies, str(a.device), time)
+            known: dict[int, Tensor] = self._model.memo["spots"](start, dict)
+            chosen = found.links[items].tolist()
+            for link in set(chosen) - set(known):
+                known[link] = spots_of_link(links, link, frequencies, time)
+            expected = torch.stack(
+                [known[link][order] for link, order in zip(chosen, found.order[items], strict=True)]
+            )
+            same = is_link(given, expected, self._factors(found, items))
+            return found.links.index_fill(0, items[~same], -1)
+
+        few = given.nbytes <= _KEPT_BYTES
+        key = (given, frequencies, found.links, found.order, found.gain, found.delay)
+        return replace(found, links=self._kept("seen", key, check) if few else check())
 
 
 def _repairs(

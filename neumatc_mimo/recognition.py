@@ -1,8 +1,14 @@
-"""Telling from a channel which trained link it is, up to what the operation allows."""
+"""Telling from a channel which trained link it is, up to what the operation allows.
+
+A channel is compared twice. At a few probe subcarriers all its antennas tell which link it may be,
+and the phase, delay, gain and order of its rows. Then a few antennas at every subcarrier, others in
+each stretch of the band, tell that it is this link between the probes, too. Both together read a
+twentieth of the channel.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -10,10 +16,17 @@ from torch import Tensor
 
 from neumatc_mimo.scenario.links import LinkSet
 
-# A row that deviates by more is another channel. Single-precision channels agree to 1e-5; a user
-# who moved by a few centimetres at 3.5 GHz deviates by 1e-1.
-_DEVIATION = 1e-3
+# A row that deviates by more is another channel. A filter that enhances noise by 40 dB, as ill
+# conditioned as links may be, still reaches the certificate's 40 dB with it. Single-precision
+# channels agree to 3e-5; a user who moved by a few centimetres at 3.5 GHz deviates by 1e-1.
+_DEVIATION = 1e-4
+# At a single subcarrier, over the row's mean power: rounding is larger there than on average.
+_PEAK = 3e-4
+# Below it a row deviates by more than 1e-2, whatever its phase, delay and gain.
+_ALIKE = 1 - 5e-5
 _NUM_PROBES = 16
+# Antennas that are looked at on each subcarrier.
+_NUM_SPOTS = 4
 # Likenesses that rounding may tell apart.
 _TIE = 1e-5
 
@@ -37,9 +50,10 @@ class Recognised:
     def rows(self, frequencies: Tensor, items: Tensor) -> Tensor:
         """gain · e^{-j2πf·delay} of some items, [num_items, num_frequencies, K], complex64."""
         turns = frequencies[:, None] * self.delay[items][:, None]
-        angle = -2 * torch.pi * (turns - turns.round())
+        # Whole turns are dropped in float64: what is left fits float32 without loss of phase.
+        angle = (-2 * torch.pi * (turns - turns.round())).to(torch.float32)
         wave = torch.polar(torch.ones_like(angle), angle)
-        return (wave * self.gain[items][:, None]).to(torch.complex64)
+        return wave * self.gain[items][:, None].to(torch.complex64)
 
 
 class Reference(NamedTuple):
@@ -48,18 +62,25 @@ class Reference(NamedTuple):
     :param channels: [num_links, num_probes, K, M] aligned channels of the links at the probes
     :param adjoint: the same, [num_probes, M, num_links * K] conjugated
     :param norm: of each row over all probes, [num_links, K]
+    :param delays: of each row in seconds, tried first, [num_links, K]
     """
 
     channels: Tensor
     adjoint: Tensor
     norm: Tensor
+    delays: Tensor
 
     @classmethod
-    def of(cls, channels: Tensor) -> Reference:
-        """From the channels."""
+    def of(
+        cls, links: LinkSet, frequencies: Tensor, dtype: torch.dtype, time: float = 0.0
+    ) -> Reference:
+        """Of trained links at probes [num_probes] in Hz and a time in seconds."""
+        channels = links.channel(frequencies, aligned=True, time=time).to(dtype)
+        everyone = torch.arange(links.num_links, device=links.device)
+        _, delays = links.row_terms(everyone, time)
         flat = channels.permute(1, 0, 2, 3).flatten(1, 2)
         norm = torch.view_as_real(channels).square().sum((1, 3, 4)).sqrt()
-        return cls(channels, flat.conj().resolve_conj().mT, norm)
+        return cls(channels, flat.conj().resolve_conj().mT, norm, delays)
 
 
 def probe_subcarriers(num_frequencies: int) -> Tensor:
@@ -74,7 +95,6 @@ def probe_subcarriers(num_frequencies: int) -> Tensor:
 def recognise(
     a: Tensor,
     frequencies: Tensor,
-    links: LinkSet,
     reference: Reference,
     candidates: Tensor | None,
     *,
@@ -84,7 +104,6 @@ def recognise(
 
     :param a: [num_items, num_probes, K, M] channels at the probes
     :param frequencies: [num_probes] Hz, float64
-    :param links: the trained links (row delays are tried first)
     :param reference: the aligned channels of the links at the probes
     :param candidates: [num_items] links that the caller names (-1: unknown), or None
     :param any_gain: whether rows may have different gains (plain inverse) or must share one
@@ -100,6 +119,8 @@ def recognise(
     best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
     chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
     pick = torch.arange(num_items, device=device)
+    if not bool((best[pick, chosen] > _ALIKE).any()):
+        return _strangers(num_items, num_rows, device)
     # Rows that differ in phase and delay only are as good in their own order as in any.
     own_row = _TIE * torch.eye(num_rows, dtype=likeness.dtype, device=device)
     order = (likeness[pick, :, chosen] + own_row).argmax(-1)  # [items, K]
@@ -110,20 +131,87 @@ def recognise(
     )
     products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
     weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()  # [items, K]
-    own = links.row_delays[chosen].gather(1, order)
+    own = reference.delays[chosen].gather(1, order)
     delay = _delays(products, frequencies, own)
     wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
     gain = (products * wave).sum(-1) / weight
     # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
     fit = rows.to(torch.complex128) * (gain[..., None] * wave.conj()).transpose(1, 2)[..., None]
     deviation = (a - fit).abs().square().sum((1, 3)).sqrt() / given.clamp_min(1e-30)
-    accepted = proper & (deviation < _DEVIATION).all(-1)
+    accepted = proper & ((deviation < _DEVIATION) & (given > 0)).all(-1)
     if not any_gain:
         size = gain.abs()
         accepted &= size.amax(-1) - size.amin(-1) < _DEVIATION * size.amax(-1)
     if candidates is not None:
         accepted &= candidates >= 0
     return Recognised(torch.where(accepted, chosen, -1), order, gain, delay)
+
+
+def spots(a: Tensor) -> Tensor:
+    """Some antennas of channels at every subcarrier, others in each stretch of the band.
+
+    :param a: [num_items, num_frequencies, K, M], a view
+
+    :return: [num_items, K, antennas, num_frequencies]
+    """
+    h = a.permute(0, 2, 3, 1)
+    stretches = _stretches(a.shape[1], a.shape[3])
+    return torch.cat([h[:, :, columns, part] for columns, part in stretches], dim=-1)
+
+
+def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
+    """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies], complex64."""
+    one = links.select([link])
+    parts = []
+    for columns, part in _stretches(len(frequencies), links.num_cols):
+        squint = one.delays.shape[2] > 1
+        few = replace(
+            one,
+            coefficients=one.coefficients[:, :, columns],
+            delays=one.delays[:, :, columns] if squint else one.delays,
+        )
+        parts.append(few.channel(frequencies[part], aligned=True, time=time)[0].permute(1, 2, 0))
+    return torch.cat(parts, dim=-1)
+
+
+def is_link(given: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
+    """Whether channels are the links they were taken for at every subcarrier, [num_items].
+
+    :param given: :func:`spots` of the channels, [num_items, K, antennas, num_frequencies]
+    :param expected: of the aligned links, rows in the order of the given ones
+    :param rows: [num_items, num_frequencies, K] the rows' factors, see :meth:`Recognised.rows`
+    """
+    difference = torch.addcmul(given, rows.mT[:, :, None], expected, value=-1)
+    # NaN is no link either.
+    return (_power(difference).amax(-1) < _PEAK**2 * _power(given).mean(-1)).all(-1)
+
+
+def _power(spots: Tensor) -> Tensor:
+    """Over the antennas, [num_items, K, num_frequencies]."""
+    # Step by step: one sum over both dimensions takes ten times as long.
+    parts = torch.view_as_real(spots).square().sum(2)
+    return parts[..., 0] + parts[..., 1]
+
+
+def _stretches(num_frequencies: int, num_columns: int) -> list[tuple[slice, slice]]:
+    """Antennas, and the stretch of subcarriers where they are looked at."""
+    step = max(num_columns // _NUM_SPOTS, 1)
+    # As many antennas in each: stretches must fit together.
+    last = num_columns // step * step
+    ends = [num_frequencies * i // step for i in range(step + 1)]
+    return [
+        (slice(i, last, step), slice(ends[i], ends[i + 1]))
+        for i in range(step)
+        if ends[i] < ends[i + 1]
+    ]
+
+
+def _strangers(num_items: int, num_rows: int, device: torch.device) -> Recognised:
+    """None of the items is a link."""
+    links = torch.full((num_items,), -1, device=device)
+    order = torch.arange(num_rows, device=device).expand(num_items, -1)
+    delay = torch.zeros(num_items, num_rows, dtype=torch.float64, device=device)
+    return Recognised(links, order, torch.ones_like(delay).to(torch.complex128), delay)
 
 
 def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:

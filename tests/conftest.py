@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import neumatc_mimo as nm
 from neumatc_mimo.scenario.resources import scenarios_folder
 
 if not torch.cuda.is_available():
@@ -53,6 +54,23 @@ def write_scenario(tmp_path_factory: pytest.TempPathFactory) -> ScenarioWriter:
         return file
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small_model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
+    """Return a model of four links of 3 users, and four of a user of 2 x 2 antennas, on 192
+    subcarriers: trained in a quarter of a second, with corrected and patched subcarriers.
+    """
+    file = write_scenario(
+        array={"bs": [4, 4]},
+        grid={"fft_size": 192, "subcarrier_spacing": 120e3},
+        model={"width": 96, "samples": 128, "collocation": 128},
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    model = nm.train(nm.load_scenario(file), progress=False)
+    torch.set_num_threads(threads)
+    return model
 
 
 @pytest.fixture(params=_CITIES)

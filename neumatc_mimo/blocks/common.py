@@ -27,6 +27,10 @@ _NUM_RUNS, _RUN = 2, 8
 _PIECE = 336
 
 
+# OFDM symbols that share their matrices, in runs of neighbours.
+Symbols = tuple[slice, ...]
+
+
 class Part(NamedTuple):
     """A solver's answer for a tile of subcarriers.
 
@@ -114,31 +118,30 @@ class SolverBlock(Block):
             f"precision={self.precision!r}, device={self.device!r}, stats={self.stats})"
         )
 
-    def _groups(self, h: Tensor, *, constant: bool = True) -> list[slice]:
-        """OFDM symbols that share their matrices: all of them, or each on its own.
-
-        :param h: [..., num_ofdm_symbols, num_subcarriers]
-        :param constant: Whether all that the matrices depend on beside h is constant
-        """
-        if self._is_constant(h) and constant:
-            return [slice(0, h.shape[-2])]
-        return [slice(i, i + 1) for i in range(h.shape[-2])]
-
-    def _is_constant(self, h: Tensor) -> bool:
-        """Whether h is the same for all OFDM symbols.
+    def _groups(self, h: Tensor, *others: Tensor | None) -> list[Symbols]:
+        """OFDM symbols that share their matrices, in the order of each group's first symbol.
 
         Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols
         are compared bit by bit at probe subcarriers. NaN and infinite entries are refused there.
+
+        :param h: [..., num_ofdm_symbols, num_subcarriers]
+        :param others: What the matrices depend on beside h, all of which is compared, likewise;
+            None, or of one symbol, where it is constant
         """
+        num = h.shape[-2]
         if h.stride(-2) == 0:
             h = h[..., :1, :]
+        values = [value for value in others if value is not None and value.shape[-2] > 1]
         if is_traced():
-            return h.shape[-2] == 1 if self._time_varying is None else not self._time_varying
+            unknown = h.shape[-2] > 1 if self._time_varying is None else self._time_varying
+            return _each(num) if unknown or values else [(slice(0, num),)]
         probes = _probes(h)
-        _check_finite(probes, probes.sum())
-        if h.shape[-2] == 1 or self._time_varying is not None:
-            return h.shape[-2] == 1 or not self._time_varying
-        return bool((probes[..., 1:, :] == probes[..., :1, :]).all())
+        check_finite(probes, probes.sum())
+        if h.shape[-2] > 1 and self._time_varying:
+            return _each(num)
+        if h.shape[-2] > 1 and self._time_varying is None:
+            values.append(probes)
+        return _alike(values, num)
 
     def _answers(
         self,
@@ -169,7 +172,7 @@ class SolverBlock(Block):
                 answer = answers.tile(tile)
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
-                _check_finite(a, answer[-1].sum())
+                check_finite(a, answer[-1].sum())
             yield Part(tile, answer, partial(answers.keep, subcarriers=tile), answers.applied(tile))
         answers.finish()
         self._count(answers.counts)
@@ -203,6 +206,42 @@ def _probes(h: Tensor) -> Tensor:
         return h.contiguous()
     starts = [(number + 1) * num // (_NUM_RUNS + 1) for number in range(_NUM_RUNS)]
     return torch.cat([h[..., start : start + _RUN] for start in starts], dim=-1)
+
+
+def _each(num: int) -> list[Symbols]:
+    """OFDM symbols each on its own."""
+    return [(slice(i, i + 1),) for i in range(num)]
+
+
+def _alike(values: Sequence[Tensor], num: int) -> list[Symbols]:
+    """Symbols in groups of equal values [..., num_ofdm_symbols, n]."""
+    values = [v for v in values if not bool((v[..., 1:, :] == v[..., :1, :]).all())]
+    groups: list[list[slice]] = []
+    for i in range(num):
+        for group in groups:
+            first, last = group[0].start, group[-1]
+            if all(torch.equal(v.select(-2, i), v.select(-2, first)) for v in values):
+                if last.stop == i:
+                    group[-1] = slice(last.start, i + 1)
+                else:
+                    group.append(slice(i, i + 1))
+                break
+        else:
+            groups.append([slice(i, i + 1)])
+    return [tuple(group) for group in groups]
+
+
+def at_symbols(value: Tensor, groups: Sequence[Symbols], num: int) -> Tensor:
+    """A value [..., num_groups, n] of each group at each of its symbols; a view if it is one."""
+    if len(groups) == 1:
+        return value.expand(*value.shape[:-2], num, -1)
+    group_of = {
+        symbol: group
+        for group, runs in enumerate(groups)
+        for run in runs
+        for symbol in range(run.start, run.stop)
+    }
+    return take(value, -2, [group_of[symbol] for symbol in range(num)])
 
 
 def check_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
@@ -324,11 +363,11 @@ def _finite(a: Tensor) -> Iterator[None]:
     try:
         yield
     except RuntimeError:
-        _check_finite(a, a.new_full((), torch.nan))
+        check_finite(a, a.new_full((), torch.nan))
         raise
 
 
-def _check_finite(a: Tensor, total: Tensor) -> None:
+def check_finite(a: Tensor, total: Tensor) -> None:
     """Refuse a channel with NaN or infinite entries where a total derived from it shows it.
 
     A singular but finite channel gives NaN at its subcarriers only, as in Sionna.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.common import (
     check_complex,
+    check_finite,
     check_noise,
     check_shape,
     collapse,
@@ -18,6 +19,7 @@ from neumatc_mimo.blocks.common import (
     take,
 )
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
+from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
@@ -38,10 +40,11 @@ class MMSEEqualizer(Receiver):
         \hat{x}_k = (\mathbf{W}^{\mathsf{T}}\mathbf{y})_k / d_k, \qquad
         \sigma^2_{\mathrm{eff},k} = \sigma^2 X_{kk} / d_k .
 
-    Interference by undesired streams, and noise or estimation errors that differ between the
-    antennas, are whitened, and the filter is then computed exactly whatever the solver. So it is
-    where the error variance differs between subcarriers. Channel and variances that are constant
-    over the OFDM symbols are handled once, see :class:`ZFPrecoder`.
+    An error variance that is the same for all antennas and subcarriers adds to the noise power, and
+    the solver serves both. With interference by undesired streams, and with noise or estimation
+    errors that differ between the antennas or subcarriers, the filter is computed exactly whatever
+    the solver, and :attr:`stats` counts it. All of it is done once for OFDM symbols of the same
+    channel and the same variances, see :class:`ZFPrecoder`.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -137,19 +140,18 @@ class MMSEEqualizer(Receiver):
         self._check(y, h_hat)
         variance = self._variance(h_hat, err_var, no)
         links = self._check_links(links, h_hat.shape[0], h_hat.shape[1])
-        groups = self._groups(h_hat, constant=variance.shape[3] == 1)
+        groups = self._groups(h_hat, variance)
 
-        def combiners(rx: int, group: int) -> Iterator[Combiner]:
+        def combiners(rx: int, symbol: int) -> Iterator[Combiner]:
             # [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
-            h = h_hat[:, rx, ..., groups[group].start, :].flatten(2, 3)
+            h = h_hat[:, rx, ..., symbol, :].flatten(2, 3)
             # [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
             var = variance[:, min(rx, variance.shape[1] - 1)]
-            var = var[:, :, min(group, variance.shape[3] - 1)]
-            white = var.shape[1] == 1 and not self._undesired[rx]
+            var = var[:, :, min(symbol, variance.shape[3] - 1)]
             parts = (
                 self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
-                if white
-                else self._whitened_filters(h, var, rx)
+                if var.shape[1] == 1 and not self._undesired[rx]
+                else self._coloured_filters(h, var, rx)
             )
             for tile, filters, applied in parts:
                 loss = filters.loss
@@ -175,43 +177,64 @@ class MMSEEqualizer(Receiver):
         for part in self._answers(self._operation, a, no, links, frequencies, cuts, products=True):
             yield part.tile, part.answer, part.applied
 
-    def _whitened_filters(
+    def _coloured_filters(
         self, h: Tensor, variance: Tensor, rx: int
     ) -> Iterator[tuple[slice, Filter, Applied | None]]:
         """The same in noise that differs between antennas and interference, computed exactly.
 
         :param variance: [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
         """
-        a = take(h, 2, self._desired[rx]).permute(0, 3, 2, 1)
-        # [batch_size, num_effective_subcarriers, num_rx_ant, num_undesired]
-        undesired = None
-        if self._undesired[rx]:
-            undesired = take(h, 2, self._undesired[rx]).permute(0, 3, 1, 2)
-        # [batch_size or 1, num_effective_subcarriers, 1, num_rx_ant]
-        diagonal = variance.expand(-1, a.shape[3], a.shape[1]).mT[:, :, None]
+        desired, undesired = self._desired[rx], self._undesired[rx]
+        # [batch_size, num_effective_subcarriers, num_streams, num_rx_ant], the desired first
+        a = take(h, 2, desired + undesired).permute(0, 3, 2, 1)
+        # [batch_size or 1, num_effective_subcarriers, num_rx_ant or 1]
+        noise = variance.expand(-1, -1, a.shape[1]).mT
+        filters_of = self._jointly if a.shape[2] <= a.shape[3] else self._whitened
         for tile in split(tiles(a), [effective for effective, _ in self._runs]):
-            filters = self._whitened(
-                a[:, tile].contiguous(),
-                diagonal[:, tile],
-                None if undesired is None else undesired[:, tile].contiguous(),
-            )
+            filters = filters_of(a[:, tile].contiguous(), noise[:, tile], len(desired))
+            if not is_traced():
+                check_finite(a, filters.x.sum())
             yield tile, filters, None
         self._count(Counts(exact=a.shape[0] * a.shape[1]))
 
-    def _whitened(self, a: Tensor, diagonal: Tensor, undesired: Tensor | None) -> Filter:
-        r"""Filter in noise and interference of covariance S = L L^H.
+    def _jointly(self, a: Tensor, noise: Tensor, num_desired: int) -> Filter:
+        r"""Filter of the first streams in noise and the interference of the others.
+
+        The filter of all streams at once inverts the same covariance of y, and its columns for the
+        desired ones are those wanted: nothing of num_rx_ant x num_rx_ant is factored.
+
+        :param a: [batch_size, tile, num_streams, num_rx_ant]
+        :param noise: [batch_size or 1, tile, num_rx_ant or 1]
+        """
+        if noise.shape[2] == 1:
+            filters = self._operation.solve(a, noise[..., 0])
+        else:
+            scale = noise.rsqrt()[:, :, None]
+            filters = self._operation.solve(a * scale, 1.0)
+            filters = filters._replace(w=scale.mT * filters.w)
+        x = filters.x[..., :num_desired]
+        return filters._replace(mixing=x, x=x[..., :num_desired, :])
+
+    def _whitened(self, a: Tensor, noise: Tensor, num_desired: int) -> Filter:
+        r"""The same for more streams than antennas, through the covariance S = L L^H of noise and
+        interference.
 
         The whitened channel is :math:`L^{-1} G`, with a noise power of one; its filter applies to
-        :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`.
+        :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`. S is factored once where it is
+        constant over neighbouring subcarriers.
         """
-        if undesired is None:
-            scale = diagonal.rsqrt()
-            filters = self._operation.solve(a * scale, 1.0)
-            return filters._replace(w=scale.mT * filters.w)
+        # [batch_size, tile, num_rx_ant, num_undesired]
+        undesired = a[:, :, num_desired:].mT
+        diagonal = noise.expand(-1, -1, a.shape[3])
+        new = _new(undesired, diagonal)
+        if new is not None:
+            undesired, diagonal = undesired[:, new], diagonal[:, new]
         covariance = undesired @ undesired.mH
-        covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal[..., 0, :])
+        covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal)
         factor, _ = torch.linalg.cholesky_ex(covariance, check_errors=False)
-        white = torch.linalg.solve_triangular(factor, a.mT, upper=False)
+        if new is not None:
+            factor = factor[:, new.cumsum(0) - 1]
+        white = torch.linalg.solve_triangular(factor, a[:, :, :num_desired].mT, upper=False)
         filters = self._operation.solve(white.mT, 1.0)
         w = torch.linalg.solve_triangular(factor.mT, filters.w, upper=True)
         return filters._replace(w=w)
@@ -250,3 +273,15 @@ class MMSEEqualizer(Receiver):
             raise ValueError(
                 f"{num_streams} streams are more than the {num_rx_ant} antennas of a receiver."
             )
+
+
+def _new(*values: Tensor) -> Tensor | None:
+    """Subcarriers that differ from their lower neighbour, bool; None where all of them do.
+
+    :param values: [batch_size or 1, num_subcarriers, ...]
+    """
+    if is_traced():
+        return None
+    changes = [(v[:, 1:] != v[:, :-1]).flatten(2).any(-1).any(0) for v in values]
+    new = torch.nn.functional.pad(torch.stack(changes).any(0), (1, 0), value=True)
+    return None if bool(new.all()) else new

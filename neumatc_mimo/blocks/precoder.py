@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.common import (
     SolverBlock,
+    at_symbols,
     check_complex,
     check_shape,
     collapse,
@@ -81,7 +82,7 @@ class Precoder(SolverBlock):
         batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_symbols, fft_size = h.shape
         operation = self._operation_for(num_rx_ant)
         links = self._check_links(links, batch_size, num_tx)
-        groups = self._groups(h, constant=no is None or no.shape[2] == 1)
+        groups = self._groups(h, no)
         x_precoded = x.new_empty(batch_size, num_tx, num_tx_ant, num_symbols, fft_size)
         h_eff = None
         if self._return_effective_channel:
@@ -90,30 +91,32 @@ class Precoder(SolverBlock):
             )
         for tx in range(num_tx):
             link = None if links is None else links[:, tx]
-            for group, symbols in enumerate(groups):
+            for group, runs in enumerate(groups):
+                first = runs[0].start
                 # All receivers' rows: [batch_size, num_rx, num_rx_ant, num_tx_ant, fft_size]
-                rows = h[:, :, :, tx, :, symbols.start]
+                rows = h[:, :, :, tx, :, first]
                 # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
                 a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
                 for tile, answer, _, applied in self._answers(
                     operation,
                     a,
-                    _noise(no, tx, group),
+                    _noise(no, tx, first),
                     link,
                     self._frequencies,
                     [slice(0, fft_size)],
                     products=h_eff is None,
                 ):
-                    # [batch_size, tile, num_streams, symbols]
-                    part = in_rows(x[:, tx, :, symbols, tile], (0, 3, 1, 2))
-                    w, part = self._factors(answer, part)
-                    if applied is not None:
-                        precoded = applied.precode(part.permute(0, 2, 3, 1))
-                        x_precoded[:, tx, :, symbols, tile] = precoded
-                        continue
-                    for piece in pieces(part):
-                        precoded = (w[:, piece] @ part[:, piece]).permute(0, 2, 3, 1)
-                        x_precoded[:, tx, :, symbols, tile][..., piece] = precoded
+                    for symbols in runs:
+                        # [batch_size, tile, num_streams, symbols]
+                        part = in_rows(x[:, tx, :, symbols, tile], (0, 3, 1, 2))
+                        w, part = self._factors(answer, part)
+                        if applied is not None:
+                            precoded = applied.precode(part.permute(0, 2, 3, 1))
+                            x_precoded[:, tx, :, symbols, tile] = precoded
+                            continue
+                        for piece in pieces(part):
+                            precoded = (w[:, piece] @ part[:, piece]).permute(0, 2, 3, 1)
+                            x_precoded[:, tx, :, symbols, tile][..., piece] = precoded
                     if h_eff is not None:
                         # [batch_size, tile, num_rx * num_rx_ant, num_tx_ant]
                         a_all = rows[..., tile].flatten(1, 2).permute(0, 3, 1, 2).contiguous()
@@ -123,7 +126,7 @@ class Precoder(SolverBlock):
             return x_precoded
         h_eff = h_eff.index_select(-1, self._effective_ind)
         h_eff = h_eff.view(batch_size, num_rx, num_rx_ant, *h_eff.shape[2:])
-        return x_precoded, h_eff.expand(*h_eff.shape[:5], num_symbols, -1)
+        return x_precoded, at_symbols(h_eff, groups, num_symbols)
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         check_complex(x=x, h=h)
@@ -210,9 +213,9 @@ class NoisyPrecoder(MatrixPrecoder):
         return self._precode(x, h, noise, links)
 
 
-def _noise(no: Tensor | None, tx: int, group: int) -> Tensor | None:
+def _noise(no: Tensor | None, tx: int, symbol: int) -> Tensor | None:
     """Noise power [batch_size] or [batch_size, fft_size] of one transmitter and symbol."""
     if no is None:
         return None
-    part = no[:, tx, min(group, no.shape[2] - 1)]
+    part = no[:, tx, min(symbol, no.shape[2] - 1)]
     return part[:, 0] if part.shape[1] == 1 else part

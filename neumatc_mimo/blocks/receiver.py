@@ -9,7 +9,15 @@ import torch
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import SolverBlock, in_rows, moved, pieces, take
+from neumatc_mimo.blocks.common import (
+    SolverBlock,
+    Symbols,
+    at_symbols,
+    in_rows,
+    moved,
+    pieces,
+    take,
+)
 from neumatc_mimo.fused import Applied
 
 
@@ -37,13 +45,13 @@ class Receiver(SolverBlock):
         self._stream_ind = self._stream_management.stream_ind.tolist()
 
     def _receive(
-        self, y: Tensor, groups: list[slice], combiners: Callable[[int, int], Iterator[Combiner]]
+        self, y: Tensor, groups: list[Symbols], combiners: Callable[[int, int], Iterator[Combiner]]
     ) -> tuple[Tensor, Tensor]:
         """Apply combiners to y and extract the data symbols.
 
         :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
         :param groups: OFDM symbols that share their combiners
-        :param combiners: Gives the combiners of a receiver and a group
+        :param combiners: Gives the combiners of a receiver and a group's first symbol
 
         :return: x_hat and no_eff, [batch_size, num_tx, num_streams, num_data_symbols]
         """
@@ -51,20 +59,14 @@ class Receiver(SolverBlock):
         x_hat = y.new_empty(*shape, y.shape[3], self._num_effective)
         no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
         for rx in range(self._num_rx):
-            for group, symbols in enumerate(groups):
-                for tile, matrix, after, noise in combiners(rx, group):
+            for group, runs in enumerate(groups):
+                for tile, matrix, after, noise in combiners(rx, runs[0].start):
                     no_eff[:, rx, :, group, tile] = noise.mT
-                    received = y[:, rx, :, symbols, moved(tile, self._runs)]
-                    if isinstance(matrix, Applied):
-                        part = matrix.receive(received).permute(0, 3, 2, 1)
-                    else:
-                        products = [
-                            in_rows(received[..., piece], (0, 3, 2, 1)) @ matrix[:, piece]
-                            for piece in pieces(matrix)
-                        ]
-                        part = products[0] if len(products) == 1 else torch.cat(products, dim=1)
-                    x_hat[:, rx, :, symbols, tile] = after(part).permute(0, 3, 2, 1)
-        return self._extract(x_hat), self._extract(no_eff.expand_as(x_hat))
+                    for symbols in runs:
+                        received = y[:, rx, :, symbols, moved(tile, self._runs)]
+                        part = after(_received(received, matrix))
+                        x_hat[:, rx, :, symbols, tile] = part.permute(0, 3, 2, 1)
+        return self._extract(x_hat), self._extract(at_symbols(no_eff, groups, y.shape[3]))
 
     def _extract(self, z: Tensor) -> Tensor:
         """Data symbols of all transmitters' streams from the receivers' streams."""
@@ -72,6 +74,14 @@ class Receiver(SolverBlock):
         # [batch_size, num_tx, num_streams, num_ofdm_symbols, num_effective_subcarriers]
         z = z.reshape(z.shape[0], self._num_tx, self._num_streams_per_tx, *z.shape[2:])
         return self._data_symbols(z)
+
+
+def _received(y: Tensor, matrix: Tensor | Applied) -> Tensor:
+    """y [batch_size, num_rx_ant, symbols, tile] times the matrix, [batch_size, tile, symbols, .]"""
+    if isinstance(matrix, Applied):
+        return matrix.receive(y).permute(0, 3, 2, 1)
+    products = [in_rows(y[..., piece], (0, 3, 2, 1)) @ matrix[:, piece] for piece in pieces(matrix)]
+    return products[0] if len(products) == 1 else torch.cat(products, dim=1)
 
 
 class DataSymbols:

@@ -125,8 +125,8 @@ class SVDCombiner(Receiver):
         groups = self._groups(h)
         runs = [(grid, effective) for effective, grid in self._runs]
 
-        def combiners(rx: int, group: int) -> Iterator[Combiner]:
-            a = h[:, rx, :, 0, :, groups[group].start].permute(0, 3, 1, 2)
+        def combiners(rx: int, symbol: int) -> Iterator[Combiner]:
+            a = h[:, rx, :, 0, :, symbol].permute(0, 3, 1, 2)
             link = None if links is None else links[:, rx]
             cuts = [grid for grid, _ in runs]
             whole: list[Answers] = []

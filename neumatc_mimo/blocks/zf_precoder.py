@@ -21,10 +21,11 @@ class ZFPrecoder(UserPrecoder):
         + \alpha\mathbf{I})^{-1}, \qquad
         \mathbf{D} = \mathrm{diag}(\lVert\mathbf{v}_k\rVert_2^{-1})
 
-    precodes the streams. :math:`\mathbf{V}` comes from the ``solver``, once per distinct channel:
-    a channel that is constant over the OFDM symbols is handled once. That it is constant is told
-    from a zero stride or from bitwise equality at 16 subcarriers; ``time_varying=True``
-    skips the check.
+    precodes the streams. :math:`\mathbf{V}` comes from the ``solver``, once for all OFDM symbols of
+    the same channel and the same :math:`\alpha`. That channels are the same is told from a zero
+    stride or from bitwise equality at 16 subcarriers; ``time_varying=True`` skips the check. Values
+    of :math:`\alpha` that differ between subcarriers, or lie beyond the noise powers that the
+    solver knows, are served by exact filters.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used

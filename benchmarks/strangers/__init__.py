@@ -1,0 +1,1 @@
+"""Channels of no scenario through blocks that have one's model."""
