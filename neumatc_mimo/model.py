@@ -209,8 +209,14 @@ class ScenarioModel(Solver):
                 f"The model knows {operation.name} of the settings {model.operation.settings()}; "
                 f"{operation.settings()} were asked for."
             )
+        if channels.trusted:
+            channels = _named_channels(model, channels, certify)
         unused = () if certify == "call" else operation.unused
         return ModelAnswers(model, channels, certify, tolerance, unused)
+
+    @property
+    def knows_links(self) -> bool:
+        return True
 
     def _model(self, operation: str) -> OperationModel:
         if operation not in self.models:
@@ -331,7 +337,10 @@ class ModelAnswers(Answers):
         items = torch.arange(channels.a.shape[0], device=channels.a.device)
         self._known = items[found.links >= 0] if trusted else items
         self._unknown = items[found.links < 0] if trusted else items[:0]
-        self.counts.links_recalled = len(self._known)
+        if channels.trusted:
+            self.counts.links_trusted = len(self._known)
+        else:
+            self.counts.links_recalled = len(self._known)
         self.counts.links_unknown = len(self._unknown)
         self._rest: Answers | None = None
         self._factor: Latents | None = None
@@ -392,7 +401,14 @@ class ModelAnswers(Answers):
 
     @property
     def reads_channel(self) -> bool:  # type: ignore[override]
-        return self._certify == "call" or self._rest is not None
+        proves = self._certify == "call" and not self._channels.trusted
+        return proves or self._rest is not None
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        if not self._channels.trusted:
+            return self._channels.a[:, subcarriers]
+        links, frequencies = self._model.links, self._frequencies[subcarriers]
+        return links.channel(frequencies, self._links, dtype=given.dtype)
 
     def entries(self, a: Tensor) -> int:
         if self._rest is not None:
@@ -505,6 +521,10 @@ class ModelAnswers(Answers):
 
     def _aligned(self, subcarriers: slice | Tensor) -> Tensor:
         """The given channels of the known items with the rows' gains and delays taken out."""
+        if self._channels.trusted:
+            links, frequencies = self._model.links, self._frequencies[subcarriers]
+            dtype = self._channels.a.dtype
+            return links.channel(frequencies, self._links, aligned=True, dtype=dtype)
         a = self._channels.a[:, subcarriers]
         a = a if self._rest is None else a[self._known]
         return a.contiguous() / self._rows[:, subcarriers, :, None].to(a.dtype)
@@ -566,7 +586,7 @@ class ModelAnswers(Answers):
     def _recognise(self) -> Recognised:
         model, channels = self._model, self._channels
         num_items, _, num_rows, _ = channels.a.shape
-        if self._certify is None:
+        if self._certify is None or channels.trusted:
             if channels.links is None:
                 raise ValueError("certify=None is a pure query, it needs links.")
             links = channels.links
@@ -609,6 +629,25 @@ class ModelAnswers(Answers):
                 _warn("Some noise powers lie outside the trained range, they are computed exactly.")
             found = replace(found, links=torch.where(inside, found.links, -1))
         return found
+
+
+def _named_channels(model: OperationModel, channels: Channels, certify: str | None) -> Channels:
+    """Channels whose links are named, to be trusted; where the model does not know the noise power,
+    the links' own instead, to compute with.
+    """
+    links, known = channels.links, model.links
+    if certify is None or links is None:
+        return channels
+    if bool((links >= known.num_links).any()):
+        raise ValueError(
+            f"links has the entry {int(links.max())}, the model has links 0 to "
+            f"{known.num_links - 1}."
+        )
+    if channels.no is None or bool(model.mapping.noise.contains(channels.no.double()).all()):
+        return channels
+    _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+    own = known.channel(channels.frequencies, links, dtype=channels.a.dtype)
+    return replace(channels, a=own, trusted=False)
 
 
 def _repairs(

@@ -35,12 +35,14 @@ class Part(NamedTuple):
     :param keep: gives what the function ``make`` makes of it, as kept under ``name`` if it is
         known from an earlier call
     :param applied: products with the component that the answer leaves out, or None
+    :param channel: gives the matrices that the answer belongs to, [num_items, tile, m, n]
     """
 
     tile: slice
     answer: Any
     keep: Callable[..., Any]
     applied: Applied | None
+    channel: Callable[[], Tensor]
 
 
 class SolverBlock(Block):
@@ -57,6 +59,13 @@ class SolverBlock(Block):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: What matrices are computed from where the caller names links. "estimate" (default)
+        asks for those of the channel that the block is given: links are recognised from it, and of
+        an estimate, which none of them equals, they are computed exactly. "model" takes the word
+        of ``links``, which is needed then, as side information: the matrices are those of the
+        named links' own channels, with their gains and delays, as if these were known perfectly,
+        and what the block is given is not compared with them. Links of -1 are computed exactly
+        from what the block is given.
     """
 
     def __init__(
@@ -70,6 +79,7 @@ class SolverBlock(Block):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(precision=precision, device=device)
         _check_type("resource_grid", resource_grid, ResourceGrid)
@@ -81,12 +91,20 @@ class SolverBlock(Block):
             _check_type("tolerance", tolerance, Tolerance)
         if time_varying not in (None, True, False):
             raise ValueError(f"time_varying is {time_varying!r}, it must be None, True or False.")
+        if trust not in ("estimate", "model"):
+            raise ValueError(f'trust is {trust!r}, it must be "estimate" or "model".')
+        if trust == "model" and not solver.knows_links:
+            raise ValueError(
+                f'trust="model" needs a solver that knows links, a ScenarioModel or Auto of one; '
+                f"{type(solver).__name__} knows none."
+            )
         self._resource_grid = resource_grid
         self._stream_management = stream_management
         self._solver = solver
         self._certify = certify
         self._tolerance = tolerance
         self._time_varying = time_varying
+        self._trust = trust
         self.stats = Counts()
 
         # Plain integers: Sionna's are partly NumPy's, which torch.compile takes for data.
@@ -111,16 +129,58 @@ class SolverBlock(Block):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(solver={self._solver!r}, certify={self._certify!r}, "
-            f"precision={self.precision!r}, device={self.device!r}, stats={self.stats})"
+            f"trust={self._trust!r}, precision={self.precision!r}, device={self.device!r}, "
+            f"stats={self.stats})"
         )
 
-    def _groups(self, h: Tensor, *, constant: bool = True) -> list[slice]:
+    def _in_parts(
+        self, call: Callable[..., Any], links: Tensor | None, *inputs: Tensor | None
+    ) -> Any:
+        """What ``call(trusted, links, *inputs)`` returns, a tensor or a tuple of them.
+
+        ``trusted`` holds the transmitters or receivers whose links are taken at their word. They
+        are the same for all items of a call: a batch in which they differ is taken apart.
+
+        :param links: [batch_size, num] or None
+        :param inputs: [batch_size or 1, ...] each, or None
+        """
+        if self._trust == "estimate":
+            return call(frozenset(), links, *inputs)
+        assert links is not None
+        if is_traced() or bool((links >= 0).all()):
+            return call(frozenset(range(links.shape[1])), links, *inputs)
+        patterns, kind = torch.unique(links >= 0, dim=0, return_inverse=True)
+        parts = []
+        for number, named in enumerate(patterns):
+            items = (kind == number).nonzero()[:, 0]
+            some = (t if t is None or t.shape[0] == 1 else t[items] for t in inputs)
+            trusted = frozenset(named.nonzero()[:, 0].tolist())
+            parts.append((items, call(trusted, links[items], *some)))
+        if isinstance(parts[0][1], Tensor):
+            return _put_together(len(links), parts)
+        return tuple(
+            _put_together(len(links), [(items, output[i]) for items, output in parts])
+            for i in range(len(parts[0][1]))
+        )
+
+    def _groups(
+        self,
+        h: Tensor,
+        *,
+        constant: bool = True,
+        trusted: frozenset[int] = frozenset(),
+        dim: int = 1,
+    ) -> list[slice]:
         """OFDM symbols that share their matrices: all of them, or each on its own.
 
         :param h: [..., num_ofdm_symbols, num_subcarriers]
         :param constant: Whether all that the matrices depend on beside h is constant
+        :param trusted: Transmitters or receivers, along ``dim`` of h, that do not depend on it
         """
-        if self._is_constant(h) and constant:
+        others = [i for i in range(h.shape[dim]) if i not in trusted]
+        if trusted and others:
+            h = take(h, dim, others)
+        if (not others or self._is_constant(h)) and constant:
             return [slice(0, h.shape[-2])]
         return [slice(i, i + 1) for i in range(h.shape[-2])]
 
@@ -150,6 +210,7 @@ class SolverBlock(Block):
         cuts: Sequence[slice],
         *,
         products: bool = False,
+        trusted: bool = False,
     ) -> Iterator[Part]:
         """Yield tiles of subcarriers, none across two ``cuts``, with the solver's answer there.
 
@@ -157,11 +218,18 @@ class SolverBlock(Block):
         :param no: [num_items], or [num_items, num_frequencies], which is computed exactly
         :param links: [num_items] or None
         :param products: Whether products with the operation's ``applied`` component will do
+        :param trusted: Whether the links are taken at their word; none is -1 then
 
-        :raises ValueError: If ``a`` is found to have NaN or infinite entries
+        :raises ValueError: If ``a`` is found to have NaN or infinite entries, or a noise power
+            that differs between subcarriers is asked of trusted links
         """
+        if trusted and no is not None and no.dim() == 2:
+            raise ValueError(
+                'trust="model" needs a noise power that is the same on all subcarriers, or links '
+                "of -1."
+            )
         solver = Exact() if no is not None and no.dim() == 2 else self._solver
-        channels = Channels(a, frequencies, no, links, products)
+        channels = Channels(a, frequencies, no, links, products, trusted)
         with _finite(a):
             answers = solver.start(operation, channels, self._certify, self._tolerance)
         for tile in split(tiles(a, answers.entries(a)), cuts):
@@ -170,7 +238,9 @@ class SolverBlock(Block):
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 _check_finite(a, answer[-1].sum())
-            yield Part(tile, answer, partial(answers.keep, subcarriers=tile), answers.applied(tile))
+            keep = partial(answers.keep, subcarriers=tile)
+            channel = partial(answers.channel, tile, a)
+            yield Part(tile, answer, keep, answers.applied(tile), channel)
         answers.finish()
         self._count(answers.counts)
 
@@ -182,6 +252,8 @@ class SolverBlock(Block):
     def _check_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
         """Links as [batch_size, num], or None."""
         if links is None:
+            if self._trust == "model":
+                raise ValueError('trust="model" needs links: they tell whose matrices to take.')
             return None
         links = torch.as_tensor(links, device=self.device)
         if links.is_floating_point() or links.is_complex() or links.dtype == torch.bool:
@@ -194,6 +266,14 @@ class SolverBlock(Block):
                 f"links has the entry {int(links.min())}, an index or -1 for unknown is needed."
             )
         return links.to(torch.int64)
+
+
+def _put_together(num_items: int, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """One tensor [num_items, ...] of those of some items each."""
+    whole = parts[0][1].new_empty(num_items, *parts[0][1].shape[1:])
+    for items, part in parts:
+        whole[items] = part
+    return whole
 
 
 def _probes(h: Tensor) -> Tensor:

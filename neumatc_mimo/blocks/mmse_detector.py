@@ -41,6 +41,7 @@ class MMSEDetector(Block):
     :param certify: See :class:`MMSEEqualizer`
     :param tolerance: See :class:`MMSEEqualizer`
     :param time_varying: See :class:`MMSEEqualizer`
+    :param trust: See :class:`MMSEEqualizer`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -97,6 +98,7 @@ class MMSEDetector(Block):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(precision=precision, device=device)
         if output not in ("bit", "symbol"):
@@ -114,6 +116,7 @@ class MMSEDetector(Block):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
         common = {
             "constellation": Constellation.check_or_create(

@@ -55,6 +55,8 @@ class MMSEEqualizer(Receiver):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -106,6 +108,7 @@ class MMSEEqualizer(Receiver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(
             resource_grid,
@@ -116,6 +119,7 @@ class MMSEEqualizer(Receiver):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
         del whiten_interference
         self._operation = PseudoInverse()
@@ -135,19 +139,46 @@ class MMSEEqualizer(Receiver):
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
         self._check(y, h_hat)
-        variance = self._variance(h_hat, err_var, no)
         links = self._check_links(links, h_hat.shape[0], h_hat.shape[1])
-        groups = self._groups(h_hat, constant=variance.shape[3] == 1)
+        variance = self._variance(h_hat, err_var, no)
+        noise = variance if self._trust == "estimate" else self._variance(h_hat, 0.0, no)
+        result: tuple[Tensor, Tensor] = self._in_parts(
+            self._equalize, links, y, h_hat, noise, variance
+        )
+        return result
+
+    def _equalize(
+        self,
+        trusted: frozenset[int],
+        links: Tensor | None,
+        y: Tensor,
+        h_hat: Tensor,
+        noise: Tensor,
+        variance: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Equalize where the links of some receivers are trusted, whose channels have no error.
+
+        :param noise: Variance of the noise alone, shape as ``variance``
+        :param variance: Of noise and estimation errors, see :meth:`_variance`
+        """
+        constant = variance.shape[3] == 1 or len(trusted) == self._num_rx
+        groups = self._groups(h_hat, constant=constant, trusted=trusted)
 
         def combiners(rx: int, group: int) -> Iterator[Combiner]:
             # [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
             h = h_hat[:, rx, ..., groups[group].start, :].flatten(2, 3)
             # [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
-            var = variance[:, min(rx, variance.shape[1] - 1)]
-            var = var[:, :, min(group, variance.shape[3] - 1)]
+            var = noise if rx in trusted else variance
+            var = var[:, min(rx, var.shape[1] - 1)]
+            var = var[:, :, min(group, var.shape[3] - 1)]
             white = var.shape[1] == 1 and not self._undesired[rx]
+            if rx in trusted and not white:
+                raise ValueError(
+                    'trust="model" needs noise that is equal at all antennas and no interfering '
+                    "streams, or links of -1."
+                )
             parts = (
-                self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
+                self._filters(h, var[:, 0], links, rx, rx in trusted)
                 if white
                 else self._whitened_filters(h, var, rx)
             )
@@ -160,19 +191,23 @@ class MMSEEqualizer(Receiver):
         return self._receive(y, groups, combiners)
 
     def _filters(
-        self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int
+        self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int, trusted: bool
     ) -> Iterator[tuple[slice, Filter, Applied | None]]:
         """Yield tiles with their filters, and products with them where they are not evaluated.
 
         :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
         :param variance: [batch_size or 1, num_effective_subcarriers or 1]
+        :param links: [batch_size, num_rx] or None
         """
         a = take(h, 2, self._desired[rx]).permute(0, 3, 2, 1)
         no = variance.expand(a.shape[0], -1)
         no = no[:, 0] if no.shape[1] == 1 else no
         cuts = [effective for effective, _ in self._runs]
         frequencies = self._effective_frequencies
-        for part in self._answers(self._operation, a, no, links, frequencies, cuts, products=True):
+        link = None if links is None else links[:, rx]
+        for part in self._answers(
+            self._operation, a, no, link, frequencies, cuts, products=True, trusted=trusted
+        ):
             yield part.tile, part.answer, part.applied
 
     def _whitened_filters(

@@ -20,6 +20,7 @@ class Counts:
     """How results came about; subcarriers are counted once per link and call."""
 
     links_recalled: int = 0
+    links_trusted: int = 0
     links_unknown: int = 0
     queried: int = 0
     corrected: int = 0
@@ -42,6 +43,8 @@ class Channels:
     :param links: [num_items] link index or -1, or None where links are to be recognised
     :param products: whether the caller is content with :meth:`Answers.applied` in the place of the
         component that the operation calls ``applied``
+    :param trusted: whether the named links are taken at their word: answers are those of the links'
+        own channels, and ``a``, an estimate of them, is not looked at
     """
 
     a: Tensor
@@ -49,6 +52,7 @@ class Channels:
     no: Tensor | None = None
     links: Tensor | None = None
     products: bool = False
+    trusted: bool = False
 
     def noise(self, items: Any = slice(None), subcarriers: slice = slice(None)) -> Tensor | float:
         """The noise power shaped to broadcast over [num_items, num_frequencies]."""
@@ -78,6 +82,10 @@ class Answers(ABC):
         del subcarriers
         return None
 
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        """The matrices that a tile's answer belongs to: those given, unless links are trusted."""
+        return given[:, subcarriers]
+
     def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
         """What a block derives from channel and answer of a tile, under a name of its own.
 
@@ -95,6 +103,11 @@ class Solver(ABC):
 
     # Whether ``start`` does what later tiles only query: exact samples, a training.
     prepares: ClassVar[bool] = False
+
+    @property
+    def knows_links(self) -> bool:
+        """Whether it answers for links that are only named, see ``Channels.trusted``."""
+        return False
 
     @abstractmethod
     def start(
