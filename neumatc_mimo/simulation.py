@@ -77,7 +77,7 @@ class Pipeline(ABC):
             )
         num_bits_per_symbol = num_bits_per_symbol or self.modulation[0]
         coderate = coderate or self.modulation[1]
-        fft_size = links.fft_size // stride
+        fft_size = self._num_subcarriers(links, stride)
         num_symbols = fft_size * num_ofdm_symbols
         if block_length % num_bits_per_symbol or block_length > num_symbols * num_bits_per_symbol:
             raise ValueError(
@@ -113,6 +113,10 @@ class Pipeline(ABC):
     @abstractmethod
     def num_streams(self) -> int:
         """Number of streams of a link."""
+
+    def _num_subcarriers(self, links: LinkSet, stride: int) -> int:
+        """Number of subcarriers to simulate."""
+        return links.fft_size // stride
 
     @property
     def ebno_range(self) -> tuple[float, float]:
@@ -242,9 +246,16 @@ class MultiUserDownlink(Pipeline):
     ) -> Tensor:
         slot = self._slot(h)[:, :, None, None]  # [.., K, 1, 1, M, num_ofdm_symbols, fft_size]
         x_precoded, h_eff = self._precoder(x[:, None], slot, links=link)
-        y = _propagate(h, x_precoded[:, 0])
+        y = propagate(h, x_precoded[:, 0])
         y = y + self._noise(y.shape, no, generator)
-        gains = h_eff[:, :, 0, 0]  # [batch_size, user, stream, num_ofdm_symbols, fft_size]
+        return self._detect(y, h_eff[:, :, 0, 0], no)
+
+    def _detect(self, y: Tensor, gains: Tensor, no: Tensor) -> Tensor:
+        """Log-likelihood ratios at users who know their gains and the power of the leakage.
+
+        :param y: [batch_size, user, num_ofdm_symbols, fft_size]
+        :param gains: [batch_size, user, stream, num_ofdm_symbols, fft_size]
+        """
         own = gains.diagonal(dim1=1, dim2=2).permute(0, 3, 1, 2)
         power = own.abs().square()
         leakage = (gains.abs().square().sum(2) - power).clamp_min(0)
@@ -287,7 +298,7 @@ class MultiUserUplink(Pipeline):
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
     ) -> Tensor:
-        y = _propagate(h.mT, x)
+        y = propagate(h.mT, x)
         y = (y + self._noise(y.shape, no, generator))[:, None]
         # [batch_size, 1, M, K, 1, num_ofdm_symbols, fft_size]
         h_hat = self._slot(h).transpose(1, 2)[:, None, :, :, None]
@@ -316,7 +327,7 @@ class SingleUserSVD(Pipeline):
     ) -> Tensor:
         slot = self._slot(h)[:, None, :, None]  # [.., 1, K, 1, M, num_ofdm_symbols, fft_size]
         x_precoded = self._beamformer(x[:, None], slot, links=link)
-        y = _propagate(h, x_precoded[:, 0])
+        y = propagate(h, x_precoded[:, 0])
         y = (y + self._noise(y.shape, no, generator))[:, None]
         x_hat, no_eff = self._combiner(y, slot, no, links=link)
         return self._demapper(x_hat[:, 0], no_eff[:, 0])
@@ -503,7 +514,7 @@ def _crossings(ebno_dbs: Sequence[float], rates: Any, levels: Any) -> Any:
     return np.interp(levels, falling[::-1], np.asarray(ebno_dbs)[::-1])
 
 
-def _propagate(h: Tensor, x: Tensor) -> Tensor:
+def propagate(h: Tensor, x: Tensor) -> Tensor:
     """y = H x on every subcarrier.
 
     :param h: [batch_size, fft_size, m, n]

@@ -170,7 +170,7 @@ class MMSEEqualizer(Receiver):
             # [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
             var = noise if rx in trusted else variance
             var = var[:, min(rx, var.shape[1] - 1)]
-            var = var[:, :, min(group, var.shape[3] - 1)]
+            var = var[:, :, min(group, var.shape[2] - 1)]
             white = var.shape[1] == 1 and not self._undesired[rx]
             if rx in trusted and not white:
                 raise ValueError(
