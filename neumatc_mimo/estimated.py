@@ -33,6 +33,8 @@ class Estimated(Pipeline):
     :class:`~sionna.phy.ofdm.LSChannelEstimator` estimates from these, in the noise of the
     transmission. Bits, pilots and noise are the same whatever ``csi``, ``trust`` and solver.
 
+    :param links: The links to transmit over; linear interpolation wants them with timing advance,
+        ``links.timing_advanced()``
     :param solver: As for other pipelines; `None` is Sionna's own block
     :param csi: What blocks are given: the channel itself ("perfect"), or its estimate with
         Sionna's nearest-neighbour ("nn") or linear ("lin") interpolation

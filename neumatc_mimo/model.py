@@ -225,6 +225,14 @@ class ScenarioModel(Solver):
             )
         return self.models[operation]
 
+    def timing_advanced(self) -> ScenarioModel:
+        """The model of the same links with timing advance, see ``LinkSet.timing_advanced``.
+
+        Mappings are those of aligned links: they hold for any delays of the users.
+        """
+        models = {k: replace(m, links=m.links.timing_advanced()) for k, m in self.models.items()}
+        return replace(self, models=models)
+
     @property
     def training(self) -> dict[str, dict[str, Any]]:
         """Training report of each operation."""

@@ -22,6 +22,9 @@ from torch import Tensor
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 
+# A transmission as ``sim_ber`` calls it: bits and decisions of a batch at an Eb/N0 in dB.
+Simulated = Callable[[int, float | Tensor], tuple[Tensor, Tensor]]
+
 
 class Pipeline(ABC):
     r"""One transmission over the links of a link set, callable as ``sim_ber`` expects.
@@ -184,10 +187,7 @@ class Pipeline(ABC):
         return bits, bits_hat
 
     def _generator(self, ebno_db: float, call: int) -> torch.Generator:
-        """Random numbers of one call, the same whatever the solver and the calls before."""
-        key = [self._seed, round((ebno_db + 1e3) * 1e4), call]
-        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-        return torch.Generator(self._device).manual_seed(int(state >> np.uint64(1)))
+        return random_generator(self._seed, ebno_db, call, self._device)
 
     def _random_bits(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         bits = torch.randint(0, 2, tuple(shape), generator=generator, device=self._device)
@@ -356,7 +356,7 @@ class ErrorCurve:
 
 
 def error_curves(
-    pipeline_factory: Callable[[Any], Pipeline],
+    pipeline_factory: Callable[[Any], Simulated],
     solvers: Mapping[str, Any],
     ebno_dbs: Iterable[float],
     *,
@@ -370,7 +370,7 @@ def error_curves(
     The first solver stops at ``target_block_errors`` at each point, or after ``max_calls``
     batches; the others then see exactly the batches that it saw.
 
-    :param pipeline_factory: Makes the pipeline of a solver
+    :param pipeline_factory: Makes the pipeline of a solver, or any callable as ``sim_ber`` takes
     :param solvers: Solvers by name, the reference first
     :param ebno_dbs: Eb/N0 in dB
     :param batch_size: Slots of a call
@@ -467,7 +467,7 @@ def snr_offset_db(
 
 
 def _simulate(
-    pipeline: Pipeline,
+    pipeline: Simulated,
     ebno_dbs: list[float],
     batch_size: int,
     target_block_errors: int | None,
@@ -512,6 +512,13 @@ def _crossings(ebno_dbs: Sequence[float], rates: Any, levels: Any) -> Any:
     """Eb/N0 at which a curve falls to each level, linear between points in log10 of the rate."""
     falling = np.minimum.accumulate(np.log10(np.maximum(rates, 1e-12)))
     return np.interp(levels, falling[::-1], np.asarray(ebno_dbs)[::-1])
+
+
+def random_generator(seed: int, ebno_db: float, call: int, device: str) -> torch.Generator:
+    """Random numbers of one call, the same whatever the solver and the calls before."""
+    key = [seed, round((ebno_db + 1e3) * 1e4), call]
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
 
 
 def propagate(h: Tensor, x: Tensor) -> Tensor:
