@@ -15,7 +15,9 @@ def munich(num_users: int, num_links: int) -> tuple[Scenario, ScenarioModel]:
     """
     config = load_scenario("munich").config
     assert config.multi_user is not None
-    groups = {"users_per_link": num_users, "num_links": num_links}
+    # An array of 64 receives few users well below the noise of one antenna.
+    noise = (-40.0, 12.0)
+    groups = {"users_per_link": num_users, "num_links": num_links, "noise_db": noise}
     changes = {"multi_user": config.multi_user.model_copy(update=groups), "single_user": None}
     scenario = Scenario(config.model_copy(update=changes))
     folder = ROOT / f"models/munich_{num_users}_users_{num_links}_links"
