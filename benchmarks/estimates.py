@@ -56,7 +56,10 @@ def sheets(settings: Settings) -> list[Sheet]:
     figure, axes = panels(list(_PIPELINES))
     for ax, name in zip(axes, _PIPELINES, strict=True):
         started = time.perf_counter()
-        curves = simulate(name, links, cases(model), settings.quick)
+        size: dict[str, Any] = {"num_calls": 3, "stride": 2}
+        if settings.quick:
+            size = {"num_calls": 1, "num_points": 3, "stride": 6, "block_length": 480}
+        curves = simulate(name, links, cases(model), **size)
         _draw(ax, curves)
         made.append(
             Sheet(
@@ -79,22 +82,31 @@ def sheets(settings: Settings) -> list[Sheet]:
 
 
 def simulate(
-    name: str, links: LinkSet, chosen: Mapping[str, Case], quick: bool
+    name: str,
+    links: LinkSet,
+    chosen: Mapping[str, Case],
+    *,
+    num_calls: int,
+    points: Sequence[float] | None = None,
+    num_points: int = 7,
+    **grid: int,
 ) -> dict[str, ErrorCurve]:
-    """Error curves of all cases over the Eb/N0 from where perfect CSI begins to get blocks through
-    to where linear estimates get nearly all.
+    """Error curves of all cases.
+
+    :param name: "uplink" or "downlink"
+    :param num_calls: Batches of two slots at a point, at most
+    :param points: Eb/N0 in dB; where `None` from where perfect CSI begins to get blocks through to
+        where linear estimates get nearly all
+    :param grid: Settings of the pipelines
     """
-    grid: dict[str, Any] = {"stride": 6, "block_length": 480} if quick else {"stride": 2}
     kind = partial(_PIPELINES[name], links, num_bits_per_symbol=4, coderate=0.5, **grid)
-    say(f"{name}: where the curves fall")
-    search: dict[str, Any] = {"num_points": 2, "batch_size": 2, "step_db": 3.0}
-    first, last = (
-        waterfall(kind(Exact(), csi="perfect"), **search)[0],
-        waterfall(kind(Exact(), csi="lin"), **search)[1],
-    )
-    # Where estimates leave a floor, the end is not the fall's.
-    last = min(last, first + _MOST_DB)
-    points = np.linspace(first, last, 3 if quick else 7).round(2).tolist()
+    if points is None:
+        say(f"{name}: where the curves fall")
+        search: dict[str, Any] = {"num_points": 2, "batch_size": 2, "step_db": 3.0}
+        first = waterfall(kind(Exact(), csi="perfect"), **search)[0]
+        last = waterfall(kind(Exact(), csi="lin"), **search)[1]
+        # Where estimates leave a floor, the end is not the fall's.
+        points = np.linspace(first, min(last, first + _MOST_DB), num_points).round(2).tolist()
 
     def told(case: str, index: int, errors: int) -> None:
         say(f"{name}, {case}, {points[index]:g} dB: {errors} block errors")
@@ -105,7 +117,7 @@ def simulate(
         points,
         batch_size=2,
         target_block_errors=300,
-        max_calls=1 if quick else 3,
+        max_calls=num_calls,
         progress=told,
     )
 
