@@ -7,14 +7,16 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.paper.sheet import ROOT, Settings, Sheet
+from benchmarks.paper.sheet import ROOT, Settings, Sheet, fill
 from neumatc_mimo.bench.sheet import origin, origin_line
+
+PAGE = ROOT / "docs/receivers.md"
 
 
 def run(name: str, description: str | None, sheets: Callable[[Settings], Iterable[Sheet]]) -> None:
     """Run ``python -m benchmarks.<name>``: print its sheets and write them as they come.
 
-    Quick runs do not touch the committed results.
+    Full runs also renew docs/receivers.md, quick ones do not touch the committed results.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes, few repetitions")
@@ -28,6 +30,8 @@ def run(name: str, description: str | None, sheets: Callable[[Settings], Iterabl
     for sheet in sheets(settings):
         sheet.write(settings.folder, source)
         print(sheet.markdown(), flush=True)
+        if not settings.quick:
+            fill(PAGE, settings.folder, [sheet.name])
     print(origin_line(source), flush=True)
 
 
