@@ -101,11 +101,10 @@ def _times(uplinks: Uplinks, chosen: Sequence[DMRS]) -> Sheet:
         "Time of the detector in Sionna's PUSCH receiver",
         f"{uplinks}; perfect channels, or LS estimates with linear interpolation (lin). "
         "Milliseconds a slot, equalizer and demapper, median and quartiles of runs by turns after "
-        f"a first one, each with another of {_NUM_SLOTS} links. CPU time is that of the process: what "
-        "counts on a machine that others use, where calls of seconds wait and short ones do not. "
-        "Queried: subcarriers whose filter "
-        "is not computed. Deviation: of the log-likelihood "
-        "ratios from Sionna's on the same input, norm relative to theirs; with "
+        f"a first one, each with another of {_NUM_SLOTS} links. CPU time is that of the "
+        "process: what counts on a machine that others use, where calls of seconds wait and short "
+        "ones do not. Queried: subcarriers whose filter is not computed. Deviation: of the "
+        "log-likelihood ratios from Sionna's on the same input, norm relative to theirs; with "
         'trust="model" from those of Sionna with perfect channels.',
         rows,
         seconds=time.perf_counter() - started,

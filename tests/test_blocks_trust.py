@@ -194,6 +194,18 @@ def test_precoded_channel_and_auto(model: nm.ScenarioModel) -> None:
     assert block.stats.links_trusted == 6
 
 
+def test_one_graph(model: nm.ScenarioModel) -> None:
+    """Estimates change with the symbols, the graph does not look at them."""
+    torch.compiler.reset()
+    h = uplink(channel(model, "pseudo_inverse"))
+    inputs = (y_up(), estimated(h), 0.1, NO)
+    settings: dict[str, Any] = {"certify": None, "trust": "model", "time_varying": True}
+    block = MMSEEqualizer(grid(USERS, 1), UP, model, **settings)
+    compiled = torch.compile(block, fullgraph=True, backend="eager")
+    for one, other in zip(compiled(*inputs, links=LINKS), block(*inputs, links=LINKS), strict=True):
+        close(one, other, 1e-4)
+
+
 REFUSALS = {
     "no links": ((0.1, NO, None), "needs links"),
     "a link that is none": ((0.1, NO, torch.tensor([0, 9])), "links has the entry 9"),
