@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import median
@@ -30,6 +30,11 @@ SETTINGS = (
     DMRS(config_type=2, additional_position=1),
     DMRS(config_type=2, length=2, num_cdm_groups_without_data=3),
 )
+# Eb/N0 in dB around the fall of the error rate.
+POINTS: dict[CSI, tuple[float, ...]] = {
+    "perfect": (-14.0, -12.5, -11.0),
+    "lin": (-6.0, -4.0, -2.0),
+}
 SIONNA, TRUSTED = "Sionna", 'trust="model"'
 # Slots over other links that timed calls take in turn: none is that of the call before.
 _NUM_SLOTS = 4
@@ -48,15 +53,16 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
     scenario, model = munich(4, 2 if settings.quick else 8)
     assert scenario.multi_user is not None
     links, model = scenario.multi_user.timing_advanced(), model.timing_advanced()
+    small, large = Uplinks(links, model, 24), Uplinks(links, model, 273)
     if settings.quick:
-        small = Uplinks(links, model, 24)
-        yield _times(small, SETTINGS[:2])
-        yield _rates(small, "error_rates_24", 2)
+        yield _times(small, SETTINGS[:1])
+        yield _rates(small, 1, POINTS)
         return
-    large = Uplinks(links, model, 273)
-    yield _times(large, SETTINGS)
-    yield _rates(large, "error_rates_273", 1)
-    yield _rates(Uplinks(links, model, 24), "error_rates_24", 8)
+    yield _times(large, SETTINGS[:1])
+    yield _rates(small, 8, POINTS)
+    yield _times(small, SETTINGS)
+    # A slot of Sionna's detector and decoder takes most of a minute of a core.
+    yield _rates(large, 2, {csi: points[1:2] for csi, points in POINTS.items()})
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,11 @@ class Uplinks:
 
 def _times(uplinks: Uplinks, chosen: Sequence[DMRS]) -> Sheet:
     started = time.perf_counter()
-    rows = [row for number, dmrs in enumerate(chosen) for row in _timed(uplinks, dmrs, not number)]
+    rows = [row for dmrs in chosen for row in _timed(uplinks, dmrs)]
     return Sheet(
-        "times",
-        "Time of the detector in Sionna's PUSCH receiver",
+        f"times_{uplinks.num_resource_blocks}",
+        "Time of the detector in Sionna's PUSCH receiver, "
+        f"{uplinks.num_resource_blocks} resource blocks",
         f"{uplinks}; perfect channels, or LS estimates with linear interpolation (lin). "
         "Milliseconds a slot, equalizer and demapper, median and quartiles of runs by turns after "
         f"a first one, each with another of {_NUM_SLOTS} links. CPU time is that of the "
@@ -111,8 +118,8 @@ def _times(uplinks: Uplinks, chosen: Sequence[DMRS]) -> Sheet:
     )
 
 
-def _timed(uplinks: Uplinks, dmrs: DMRS, often: bool) -> list[Row]:
-    """All ways with one setting, Sionna's detector thrice if ``often``, else once."""
+def _timed(uplinks: Uplinks, dmrs: DMRS) -> list[Row]:
+    """All ways with one setting."""
     rows = []
     perfect: Tensor | None = None
     kinds: tuple[CSI, ...] = ("perfect", "lin")
@@ -144,7 +151,7 @@ def _timed(uplinks: Uplinks, dmrs: DMRS, often: bool) -> list[Row]:
         for turn in range(9):
             for name in chosen:
                 # Sionna's takes a hundred times as long.
-                if name != SIONNA or turn in ((0, 3, 6) if often else (0,)):
+                if name != SIONNA or turn % 3 == 0:
                     begin, busy_before = time.perf_counter(), time.process_time()
                     detect(name, (turn + 1) % _NUM_SLOTS)
                     busy[name].append(time.process_time() - busy_before)
@@ -184,13 +191,9 @@ def _deviation(llr: Tensor, expected: Tensor) -> float:
     return float((llr - expected).double().norm() / expected.double().norm())
 
 
-def _rates(uplinks: Uplinks, name: str, num_slots: int) -> Sheet:
+def _rates(uplinks: Uplinks, num_slots: int, points: Mapping[CSI, Sequence[float]]) -> Sheet:
     started = time.perf_counter()
     rows = []
-    points: dict[CSI, tuple[float, ...]] = {
-        "perfect": (-14.0, -12.5, -11.0),
-        "lin": (-6.0, -4.0, -2.0),
-    }
     for csi, ebno_dbs in points.items():
         curves = error_curves(
             partial(uplinks.pipeline, csi=csi, dmrs=SETTINGS[0]),
@@ -214,7 +217,7 @@ def _rates(uplinks: Uplinks, name: str, num_slots: int) -> Sheet:
             for i, ebno_db in enumerate(ebno_dbs)
         ]
     return Sheet(
-        name,
+        f"error_rates_{uplinks.num_resource_blocks}",
         f"Transport blocks in error, {uplinks.num_resource_blocks} resource blocks",
         f"{uplinks}, DMRS {SETTINGS[0]}; the same transport blocks and noise for all ways, slots "
         "over the links in turn.",

@@ -28,7 +28,7 @@ def model(scenario: nm.Scenario) -> nm.ScenarioModel:
 def test_rows_of_the_times(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
     assert scenario.multi_user is not None
     uplinks = pusch.Uplinks(scenario.multi_user.timing_advanced(), model, 6)
-    rows = pusch._timed(uplinks, DMRS(), often=False)
+    rows = pusch._timed(uplinks, DMRS())
     assert [(row["channels"], row["way"]) for row in rows] == [
         ("perfect", "Sionna"),
         ("perfect", "exact"),
@@ -45,7 +45,7 @@ def test_rows_of_the_times(scenario: nm.Scenario, model: nm.ScenarioModel) -> No
 def test_rates_of_paired_ways(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
     assert scenario.multi_user is not None
     uplinks = pusch.Uplinks(scenario.multi_user.timing_advanced(), model, 2)
-    rows = pusch._rates(uplinks, "rates", 1).rows
+    rows = pusch._rates(uplinks, 1, pusch.POINTS).rows
     assert len(rows) == 18 and all(row["blocks"] == 3 for row in rows)
     for csi in ("perfect", "lin"):
         found = {
