@@ -75,9 +75,7 @@ def sheets(settings: Settings) -> list[Sheet]:
         )
     axes[0].set_ylabel("BLER")
     axes[0].legend(fontsize=7)
-    picture = save(figure, settings, "estimates")
-    for sheet in made:
-        sheet.pictures.append(picture)
+    made[-1].pictures.append(save(figure, settings, "estimates"))
     return made
 
 
