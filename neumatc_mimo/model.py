@@ -242,6 +242,8 @@ class ScenarioModel(Solver):
                 f"The model knows {operation.name} of the settings {model.operation.settings()}; "
                 f"{operation.settings()} were asked for."
             )
+        if channels.trusted:
+            channels = _named_channels(model, channels, certify)
         unused = () if certify == "call" else operation.unused
         unknown = self.unknown or (_ADAPTED if operation.adapts(*shape) else Exact())
         return ModelAnswers(model, channels, certify, tolerance, unknown, unused)
@@ -249,12 +251,24 @@ class ScenarioModel(Solver):
     def choosing(self, choose: Callable[[Solver], Solver]) -> ScenarioModel:
         return self if self.unknown else replace(self, unknown=choose(_ADAPTED))
 
+    @property
+    def knows_links(self) -> bool:
+        return True
+
     def _model(self, operation: str) -> OperationModel:
         if operation not in self.models:
             raise ValueError(
                 f'There is no model of "{operation}", known are {", ".join(self.models)}.'
             )
         return self.models[operation]
+
+    def timing_advanced(self) -> ScenarioModel:
+        """The model of the same links with timing advance, see ``LinkSet.timing_advanced``.
+
+        Mappings are those of aligned links: they hold for any delays of the users.
+        """
+        models = {k: replace(m, links=m.links.timing_advanced()) for k, m in self.models.items()}
+        return replace(self, models=models)
 
     @property
     def training(self) -> dict[str, dict[str, Any]]:
@@ -369,7 +383,10 @@ class ModelAnswers(Answers):
         items = torch.arange(channels.a.shape[0], device=channels.a.device)
         self._known = items[found.links >= 0] if trusted else items
         self._unknown = items[found.links < 0] if trusted else items[:0]
-        self._own.links_recalled = len(self._known)
+        if channels.trusted:
+            self._own.links_trusted = len(self._known)
+        else:
+            self._own.links_recalled = len(self._known)
         self._rest: Answers | None = None
         self._factor: Latents | None = None
         if len(self._unknown):
@@ -438,7 +455,14 @@ class ModelAnswers(Answers):
 
     @property
     def reads_channel(self) -> bool:  # type: ignore[override]
-        return self._certify == "call" or self._rest is not None
+        proves = self._certify == "call" and not self._channels.trusted
+        return proves or self._rest is not None
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        if not self._channels.trusted:
+            return self._channels.a[:, subcarriers]
+        links, frequencies = self._model.links, self._frequencies[subcarriers]
+        return links.channel(frequencies, self._links, dtype=given.dtype)
 
     def entries(self, a: Tensor) -> int:
         if self._rest is not None:
@@ -550,6 +574,10 @@ class ModelAnswers(Answers):
 
     def _aligned(self, subcarriers: slice | Tensor) -> Tensor:
         """The given channels of the known items with the rows' gains and delays taken out."""
+        if self._channels.trusted:
+            links, frequencies = self._model.links, self._frequencies[subcarriers]
+            dtype, time = self._channels.a.dtype, self._channels.time
+            return links.channel(frequencies, self._links, aligned=True, dtype=dtype, time=time)
         a = self._channels.a[:, subcarriers]
         a = a if self._rest is None else a[self._known]
         return a.contiguous() / self._rows[:, subcarriers, :, None].to(a.dtype)
@@ -613,7 +641,7 @@ class ModelAnswers(Answers):
     def _recognise(self) -> Recognised:
         model, channels = self._model, self._channels
         num_items, _, num_rows, _ = channels.a.shape
-        if self._certify is None:
+        if self._certify is None or channels.trusted:
             if channels.links is None:
                 raise ValueError("certify=None is a pure query, it needs links.")
             links = channels.links
@@ -685,6 +713,27 @@ class ModelAnswers(Answers):
         few = given.nbytes <= _KEPT_BYTES
         key = (given, frequencies, found.links, found.order, found.gain, found.delay)
         return replace(found, links=self._kept("seen", key, check) if few else check())
+
+
+def _named_channels(model: OperationModel, channels: Channels, certify: str | None) -> Channels:
+    """Channels whose links are named, to be trusted; where the model does not know the noise power,
+    the links' own instead, to compute with.
+    """
+    links, known = channels.links, model.links
+    if certify is None or links is None:
+        return channels
+    if bool((links >= known.num_links).any()):
+        raise ValueError(
+            f"links has the entry {int(links.max())}, the model has links 0 to "
+            f"{known.num_links - 1}."
+        )
+    if channels.no is None or bool(
+        model.mapping.axis.covers(channels.no.double(), channels.time).all()
+    ):
+        return channels
+    _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+    own = known.channel(channels.frequencies, links, dtype=channels.a.dtype, time=channels.time)
+    return replace(channels, a=own, trusted=False)
 
 
 def _repairs(

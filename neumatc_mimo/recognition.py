@@ -160,7 +160,7 @@ def spots(a: Tensor) -> Tensor:
 
 
 def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
-    """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies], complex64."""
+    """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies]."""
     one = links.select([link])
     parts = []
     for columns, part in _stretches(len(frequencies), links.num_cols):

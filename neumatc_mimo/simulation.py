@@ -22,6 +22,9 @@ from torch import Tensor
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 
+# A transmission as ``sim_ber`` calls it: bits and decisions of a batch at an Eb/N0 in dB.
+Simulated = Callable[[int, float | Tensor], tuple[Tensor, Tensor]]
+
 
 class Pipeline(ABC):
     r"""One transmission over the links of a link set, callable as ``sim_ber`` expects.
@@ -77,7 +80,7 @@ class Pipeline(ABC):
             )
         num_bits_per_symbol = num_bits_per_symbol or self.modulation[0]
         coderate = coderate or self.modulation[1]
-        fft_size = links.fft_size // stride
+        fft_size = self._num_subcarriers(links, stride)
         num_symbols = fft_size * num_ofdm_symbols
         if block_length % num_bits_per_symbol or block_length > num_symbols * num_bits_per_symbol:
             raise ValueError(
@@ -113,6 +116,10 @@ class Pipeline(ABC):
     @abstractmethod
     def num_streams(self) -> int:
         """Number of streams of a link."""
+
+    def _num_subcarriers(self, links: LinkSet, stride: int) -> int:
+        """Number of subcarriers to simulate."""
+        return links.fft_size // stride
 
     @property
     def ebno_range(self) -> tuple[float, float]:
@@ -180,10 +187,7 @@ class Pipeline(ABC):
         return bits, bits_hat
 
     def _generator(self, ebno_db: float, call: int) -> torch.Generator:
-        """Random numbers of one call, the same whatever the solver and the calls before."""
-        key = [self._seed, round((ebno_db + 1e3) * 1e4), call]
-        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-        return torch.Generator(self._device).manual_seed(int(state >> np.uint64(1)))
+        return random_generator(self._seed, ebno_db, call, self._device)
 
     def _random_bits(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         bits = torch.randint(0, 2, tuple(shape), generator=generator, device=self._device)
@@ -242,9 +246,16 @@ class MultiUserDownlink(Pipeline):
     ) -> Tensor:
         slot = self._slot(h)[:, :, None, None]  # [.., K, 1, 1, M, num_ofdm_symbols, fft_size]
         x_precoded, h_eff = self._precoder(x[:, None], slot, links=link)
-        y = _propagate(h, x_precoded[:, 0])
+        y = propagate(h, x_precoded[:, 0])
         y = y + self._noise(y.shape, no, generator)
-        gains = h_eff[:, :, 0, 0]  # [batch_size, user, stream, num_ofdm_symbols, fft_size]
+        return self._detect(y, h_eff[:, :, 0, 0], no)
+
+    def _detect(self, y: Tensor, gains: Tensor, no: Tensor) -> Tensor:
+        """Log-likelihood ratios at users who know their gains and the power of the leakage.
+
+        :param y: [batch_size, user, num_ofdm_symbols, fft_size]
+        :param gains: [batch_size, user, stream, num_ofdm_symbols, fft_size]
+        """
         own = gains.diagonal(dim1=1, dim2=2).permute(0, 3, 1, 2)
         power = own.abs().square()
         leakage = (gains.abs().square().sum(2) - power).clamp_min(0)
@@ -287,7 +298,7 @@ class MultiUserUplink(Pipeline):
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
     ) -> Tensor:
-        y = _propagate(h.mT, x)
+        y = propagate(h.mT, x)
         y = (y + self._noise(y.shape, no, generator))[:, None]
         # [batch_size, 1, M, K, 1, num_ofdm_symbols, fft_size]
         h_hat = self._slot(h).transpose(1, 2)[:, None, :, :, None]
@@ -316,7 +327,7 @@ class SingleUserSVD(Pipeline):
     ) -> Tensor:
         slot = self._slot(h)[:, None, :, None]  # [.., 1, K, 1, M, num_ofdm_symbols, fft_size]
         x_precoded = self._beamformer(x[:, None], slot, links=link)
-        y = _propagate(h, x_precoded[:, 0])
+        y = propagate(h, x_precoded[:, 0])
         y = (y + self._noise(y.shape, no, generator))[:, None]
         x_hat, no_eff = self._combiner(y, slot, no, links=link)
         return self._demapper(x_hat[:, 0], no_eff[:, 0])
@@ -345,7 +356,7 @@ class ErrorCurve:
 
 
 def error_curves(
-    pipeline_factory: Callable[[Any], Pipeline],
+    pipeline_factory: Callable[[Any], Simulated],
     solvers: Mapping[str, Any],
     ebno_dbs: Iterable[float],
     *,
@@ -359,7 +370,7 @@ def error_curves(
     The first solver stops at ``target_block_errors`` at each point, or after ``max_calls``
     batches; the others then see exactly the batches that it saw.
 
-    :param pipeline_factory: Makes the pipeline of a solver
+    :param pipeline_factory: Makes the pipeline of a solver, or any callable as ``sim_ber`` takes
     :param solvers: Solvers by name, the reference first
     :param ebno_dbs: Eb/N0 in dB
     :param batch_size: Slots of a call
@@ -456,7 +467,7 @@ def snr_offset_db(
 
 
 def _simulate(
-    pipeline: Pipeline,
+    pipeline: Simulated,
     ebno_dbs: list[float],
     batch_size: int,
     target_block_errors: int | None,
@@ -503,7 +514,14 @@ def _crossings(ebno_dbs: Sequence[float], rates: Any, levels: Any) -> Any:
     return np.interp(levels, falling[::-1], np.asarray(ebno_dbs)[::-1])
 
 
-def _propagate(h: Tensor, x: Tensor) -> Tensor:
+def random_generator(seed: int, ebno_db: float, call: int, device: str) -> torch.Generator:
+    """Random numbers of one call, the same whatever the solver and the calls before."""
+    key = [seed, round((ebno_db + 1e3) * 1e4), call]
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def propagate(h: Tensor, x: Tensor) -> Tensor:
     """y = H x on every subcarrier.
 
     :param h: [batch_size, fft_size, m, n]

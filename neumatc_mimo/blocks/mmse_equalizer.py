@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -58,6 +59,8 @@ class MMSEEqualizer(Receiver):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -109,6 +112,7 @@ class MMSEEqualizer(Receiver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(
             resource_grid,
@@ -119,6 +123,7 @@ class MMSEEqualizer(Receiver):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
         del whiten_interference
         self._operation = PseudoInverse()
@@ -135,22 +140,53 @@ class MMSEEqualizer(Receiver):
         err_var: float | Tensor,
         no: float | Tensor,
         links: Tensor | None = None,
+        time: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
         self._check(y, h_hat)
-        variance = self._variance(h_hat, err_var, no)
         links = self._check_links(links, h_hat.shape[0], h_hat.shape[1])
-        groups = self._groups(h_hat, variance)
+        variance = self._variance(h_hat, err_var, no)
+        noise = variance if self._trust == "estimate" else self._variance(h_hat, 0.0, no)
+        result: tuple[Tensor, Tensor] = self._in_parts(
+            partial(self._equalize, time), links, y, h_hat, noise, variance
+        )
+        return result
+
+    def _equalize(
+        self,
+        time: float | None,
+        trusted: frozenset[int],
+        links: Tensor | None,
+        y: Tensor,
+        h_hat: Tensor,
+        noise: Tensor,
+        variance: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Equalize where the links of some receivers are trusted, whose channels have no error.
+
+        :param noise: Variance of the noise alone, shape as ``variance``
+        :param variance: Of noise and estimation errors, see :meth:`_variance`
+        """
+        errors = None if len(trusted) == self._num_rx else variance
+        groups = self._groups(h_hat, errors, trusted=trusted, time=time)
 
         def combiners(rx: int, symbol: int) -> Iterator[Combiner]:
             # [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
             h = h_hat[:, rx, ..., symbol, :].flatten(2, 3)
             # [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
-            var = variance[:, min(rx, variance.shape[1] - 1)]
-            var = var[:, :, min(symbol, variance.shape[3] - 1)]
+            var = noise if rx in trusted else variance
+            var = var[:, min(rx, var.shape[1] - 1)]
+            var = var[:, :, min(symbol, var.shape[2] - 1)]
+            white = var.shape[1] == 1 and not self._undesired[rx]
+            if rx in trusted and not white:
+                raise ValueError(
+                    'trust="model" needs noise that is equal at all antennas and no interfering '
+                    "streams, or links of -1."
+                )
+            moment = self._moment(time, symbol)
             parts = (
-                self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
-                if var.shape[1] == 1 and not self._undesired[rx]
+                self._filters(h, var[:, 0], links, rx, rx in trusted, moment)
+                if white
                 else self._coloured_filters(h, var, rx)
             )
             for tile, filters, applied in parts:
@@ -162,19 +198,31 @@ class MMSEEqualizer(Receiver):
         return self._receive(y, groups, combiners)
 
     def _filters(
-        self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int
+        self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int, trusted: bool, time: float
     ) -> Iterator[tuple[slice, Filter, Applied | None]]:
         """Yield tiles with their filters, and products with them where they are not evaluated.
 
         :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
         :param variance: [batch_size or 1, num_effective_subcarriers or 1]
+        :param links: [batch_size, num_rx] or None
         """
         a = take(h, 2, self._desired[rx]).permute(0, 3, 2, 1)
         no = variance.expand(a.shape[0], -1)
         no = no[:, 0] if no.shape[1] == 1 else no
         cuts = [effective for effective, _ in self._runs]
         frequencies = self._effective_frequencies
-        for part in self._answers(self._operation, a, no, links, frequencies, cuts, products=True):
+        link = None if links is None else links[:, rx]
+        for part in self._answers(
+            self._operation,
+            a,
+            no,
+            link,
+            frequencies,
+            cuts,
+            products=True,
+            trusted=trusted,
+            time=time,
+        ):
             yield part.tile, part.answer, part.applied
 
     def _coloured_filters(

@@ -41,6 +41,8 @@ class SVDBeamformer(Precoder):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input x: [batch_size, 1, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -89,6 +91,7 @@ class SVDBeamformer(Precoder):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(
             resource_grid,
@@ -100,6 +103,7 @@ class SVDBeamformer(Precoder):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
         if power != "uniform":
             raise ValueError(f'power is {power!r}, it must be "uniform".')

@@ -11,6 +11,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.common import (
+    Part,
     check_complex,
     check_noise,
     check_shape,
@@ -48,6 +49,8 @@ class SVDCombiner(Receiver):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input y: [batch_size, 1, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -96,6 +99,7 @@ class SVDCombiner(Receiver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(
             resource_grid,
@@ -106,6 +110,7 @@ class SVDCombiner(Receiver):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
         check_single_user(stream_management)
         # The right singular vectors tell the leakage, which a certified link has once for all.
@@ -122,7 +127,17 @@ class SVDCombiner(Receiver):
         # [batch_size or 1, 1, num_rx_ant or 1, 1]
         noise = check_noise(no, h.shape[:3], self.dtype, self.device)[..., None]
         links = self._check_links(links, h.shape[0], 1)
-        groups = self._groups(h)
+        result: tuple[Tensor, Tensor] = self._in_parts(self._combine, links, y, h, noise)
+        return result
+
+    def _combine(
+        self, trusted: frozenset[int], links: Tensor | None, y: Tensor, h: Tensor, noise: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Combine where the links are trusted or not.
+
+        :param noise: [batch_size or 1, 1, num_rx_ant or 1, 1]
+        """
+        groups = self._groups(h, trusted=trusted)
         runs = [(grid, effective) for effective, grid in self._runs]
 
         def combiners(rx: int, symbol: int) -> Iterator[Combiner]:
@@ -131,19 +146,21 @@ class SVDCombiner(Receiver):
             cuts = [grid for grid, _ in runs]
             whole: list[Answers] = []
 
-            def leakage_at(tile: slice, answer: Triplets) -> Tensor:
+            def leakage_at(part: Part) -> Tensor:
+                tile, answer = part.tile, part.answer
                 if answer.right is None:
                     if not whole:
-                        channels = Channels(a, self._frequencies, None, link)
+                        channels = Channels(a, self._frequencies, None, link, trusted=rx in trusted)
                         start = self._solver.start
                         whole.append(start(self._both, channels, self._certify, self._tolerance))
                     answer = whole[0].tile(tile)
-                return _leakage(a[:, tile].contiguous(), answer)
+                return _leakage(part.channel().contiguous(), answer)
 
-            for tile, answer, keep, _ in self._answers(
-                self._operation, a, None, link, self._frequencies, cuts
+            for part in self._answers(
+                self._operation, a, None, link, self._frequencies, cuts, trusted=rx in trusted
             ):
-                leakage = keep("leakage", make=partial(leakage_at, tile, answer))
+                tile, answer = part.tile, part.answer
+                leakage = part.keep("leakage", make=partial(leakage_at, part))
                 power = (torch.view_as_real(answer.left).square().sum(-1) * noise).sum(-2)
                 no_eff = power / answer.s.square() + leakage
                 yield Combiner(moved(tile, runs), answer.receiving, answer.after, no_eff)
