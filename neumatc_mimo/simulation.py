@@ -21,6 +21,7 @@ from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
+from neumatc_mimo.solvers.base import Counts
 
 
 class Pipeline(ABC):
@@ -107,7 +108,7 @@ class Pipeline(ABC):
                 self._encoder, cn_update="boxplus", num_iter=num_iter, hard_out=True, **options
             )
         self._options = options
-        self._build(solver)
+        self._blocks = self._build(solver)
 
     @property
     @abstractmethod
@@ -119,9 +120,17 @@ class Pipeline(ABC):
         """Eb/N0 in dB that a sweep may use."""
         return -20.0, 40.0
 
+    @property
+    def stats(self) -> Counts:
+        """How the matrices of all blocks came about, accumulated over calls."""
+        total = Counts()
+        for block in self._blocks:
+            total.add(block.stats)
+        return total
+
     @abstractmethod
-    def _build(self, solver: Any) -> None:
-        """Make the blocks that take their matrices from ``solver``."""
+    def _build(self, solver: Any) -> list[Any]:
+        """Make the blocks that take their matrices from ``solver``, and return them."""
 
     @abstractmethod
     def _transmit(
@@ -227,7 +236,7 @@ class MultiUserDownlink(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         self._precoder = blocks.ZFPrecoder(
             self._resource_grid(1, num_users),
@@ -236,6 +245,7 @@ class MultiUserDownlink(Pipeline):
             return_effective_channel=True,
             **self._options,
         )
+        return [self._precoder]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
@@ -271,7 +281,7 @@ class MultiUserUplink(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         self._detector = blocks.MMSEDetector(
             "bit",
@@ -283,6 +293,7 @@ class MultiUserUplink(Pipeline):
             num_bits_per_symbol=self._num_bits_per_symbol,
             **self._options,
         )
+        return [self._detector]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
@@ -305,11 +316,12 @@ class SingleUserSVD(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_streams or self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         grid = self._resource_grid(1, self.num_streams)
         streams = StreamManagement(np.ones([1, 1]), self.num_streams)
         self._beamformer = blocks.SVDBeamformer(grid, streams, solver, **self._options)
         self._combiner = blocks.SVDCombiner(grid, streams, solver, **self._options)
+        return [self._beamformer, self._combiner]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator

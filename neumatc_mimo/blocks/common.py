@@ -166,7 +166,7 @@ class SolverBlock(Block):
             answers = solver.start(operation, channels, self._certify, self._tolerance)
         for tile in split(tiles(a, answers.entries(a)), cuts):
             with _finite(a):
-                answer = answers.tile(tile)
+                answer = operation.own(answers.tile(tile))
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 _check_finite(a, answer[-1].sum())

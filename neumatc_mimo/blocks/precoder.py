@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
@@ -72,11 +73,18 @@ class Precoder(SolverBlock):
         """The precoding matrix, [..., num_tx_ant, num_streams]."""
 
     def _precode(
-        self, x: Tensor, h: Tensor, no: Tensor | None, links: Tensor | None
+        self,
+        x: Tensor,
+        h: Tensor,
+        no: Tensor | None,
+        links: Tensor | None,
+        amplitudes: Callable[[Any], Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode x, and apply h to the precoder if the effective channel is wanted.
 
         :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1] or None
+        :param amplitudes: Gives the amplitudes [batch_size, tile, num_streams] of the streams from
+            an answer; None for ones
         """
         batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_symbols, fft_size = h.shape
         operation = self._operation_for(num_rx_ant)
@@ -106,6 +114,9 @@ class Precoder(SolverBlock):
                 ):
                     # [batch_size, tile, num_streams, symbols]
                     part = in_rows(x[:, tx, :, symbols, tile], (0, 3, 1, 2))
+                    gains = None if amplitudes is None else amplitudes(answer)
+                    if gains is not None:
+                        part = part * gains[..., None]
                     w, part = self._factors(answer, part)
                     if applied is not None:
                         precoded = applied.precode(part.permute(0, 2, 3, 1))
@@ -118,6 +129,8 @@ class Precoder(SolverBlock):
                         # [batch_size, tile, num_rx * num_rx_ant, num_tx_ant]
                         a_all = rows[..., tile].flatten(1, 2).permute(0, 3, 1, 2).contiguous()
                         part = a_all @ self._matrix(answer)
+                        if gains is not None:
+                            part = part * gains[..., None, :]
                         h_eff[:, :, tx, :, group, tile] = part.permute(0, 2, 3, 1)
         if h_eff is None:
             return x_precoded

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Literal
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -17,6 +18,7 @@ from neumatc_mimo.blocks.common import (
     check_single_user,
     moved,
 )
+from neumatc_mimo.blocks.power import allocated_noise, find_allocation
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.svd import SVD, Triplets
@@ -37,6 +39,16 @@ class SVDCombiner(Receiver):
     :math:`\mathbf{E}` is the leakage between streams of unit power. It is measured with ``h``, so
     an inexact answer of the solver counts as noise; it vanishes for an exact one.
 
+    Streams of the powers :math:`p_k` (``power="waterfilling"``) come with
+    :math:`\mathbf{P}^{-1/2}\mathbf{S}^{-1}\mathbf{U}^{\mathsf{H}}\mathbf{y}`,
+
+    .. math:: \sigma^2_{\mathrm{eff},k} = \frac{1}{p_k} \Bigl(\sum_i |u_{ik}|^2 \sigma_i^2 / s_k^2
+            + \sum_j |e_{kj}|^2 p_j\Bigr).
+
+    The powers follow from singular values and noise here as in the beamformer. A stream without
+    power on a subcarrier has :math:`\hat{x}_k = 0` and an infinite effective noise variance there:
+    a demapper's log-likelihood ratios are zero.
+
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used, of one transmitter and one receiver
     :param solver: The solver of the beamformer
@@ -44,6 +56,7 @@ class SVDCombiner(Receiver):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param power: Power of the streams as in the beamformer: "uniform" or "waterfilling"
     :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
@@ -93,6 +106,7 @@ class SVDCombiner(Receiver):
         precision: str | None = None,
         device: str | None = None,
         *,
+        power: Literal["uniform", "waterfilling"] = "uniform",
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
@@ -108,6 +122,7 @@ class SVDCombiner(Receiver):
             time_varying=time_varying,
         )
         check_single_user(stream_management)
+        self._allocate = find_allocation(power)
         # The right singular vectors tell the leakage, which a certified link has once for all.
         self._both = SVD(self._num_streams_per_tx)
         self._operation = self._both
@@ -120,7 +135,8 @@ class SVDCombiner(Receiver):
         """Combine ``y``; inputs and outputs as in the class's description."""
         self._check(y, h)
         # [batch_size or 1, 1, num_rx_ant or 1, 1]
-        noise = check_noise(no, h.shape[:3], self.dtype, self.device)[..., None]
+        noise = check_noise(no, h.shape[:3], self.dtype, self.device)
+        mean_noise, noise = allocated_noise(noise), noise[..., None]
         links = self._check_links(links, h.shape[0], 1)
         groups = self._groups(h)
         runs = [(grid, effective) for effective, grid in self._runs]
@@ -137,16 +153,24 @@ class SVDCombiner(Receiver):
                         channels = Channels(a, self._frequencies, None, link)
                         start = self._solver.start
                         whole.append(start(self._both, channels, self._certify, self._tolerance))
-                    answer = whole[0].tile(tile)
+                    answer = self._both.own(whole[0].tile(tile))
                 return _leakage(a[:, tile].contiguous(), answer)
 
             for tile, answer, keep, _ in self._answers(
                 self._operation, a, None, link, self._frequencies, cuts
             ):
                 leakage = keep("leakage", make=partial(leakage_at, tile, answer))
-                power = (torch.view_as_real(answer.left).square().sum(-1) * noise).sum(-2)
-                no_eff = power / answer.s.square() + leakage
-                yield Combiner(moved(tile, runs), answer.receiving, answer.after, no_eff)
+                received = (torch.view_as_real(answer.left).square().sum(-1) * noise).sum(-2)
+                no_eff = answer.in_order(received) / answer.s.square()
+                after = answer.after
+                if self._allocate is None:
+                    no_eff = no_eff + leakage.sum(-1)
+                else:
+                    powers = self._allocate(answer.s, mean_noise)
+                    no_eff = no_eff + (leakage * powers[..., None, :]).sum(-1)
+                    no_eff = torch.where(powers > 0, no_eff / powers, torch.inf)
+                    after = _rescaled(after, powers)
+                yield Combiner(moved(tile, runs), answer.receiving, after, no_eff)
 
         return self._receive(y, groups, combiners)
 
@@ -164,7 +188,13 @@ class SVDCombiner(Receiver):
 
 
 def _leakage(a: Tensor, answer: Triplets) -> Tensor:
-    r"""Power of :math:`S^{-1} U^H A V - I` in each row, [..., num_streams]."""
+    r"""Powers of the entries of :math:`S^{-1} U^H A V - I`, [..., num_streams, num_streams]."""
     gains = answer.after((a @ answer.v).mT @ answer.receiving).mT
     gains.diagonal(dim1=-2, dim2=-1).sub_(1)
-    return gains.abs().square().sum(-1)
+    return gains.abs().square()
+
+
+def _rescaled(after: Callable[[Tensor], Tensor], powers: Tensor) -> Callable[[Tensor], Tensor]:
+    """``after``, and symbols of unit power from streams of these; zero from one without power."""
+    factor = torch.where(powers > 0, powers.rsqrt(), 0)[..., None, :]
+    return lambda z: after(z) * factor
