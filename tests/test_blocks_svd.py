@@ -94,15 +94,52 @@ class Perturbed(Solver):
         return Exact().start(Noisy(STREAMS), channels)
 
 
-def test_leakage_counts_as_noise() -> None:
+@pytest.mark.parametrize("power", ["uniform", "waterfilling"])
+def test_leakage_counts_as_noise(power: str) -> None:
     rg = grid(1, STREAMS)
     x = noise(8, 1, STREAMS, SYMBOLS, FFT_SIZE, seed=1)
     h = in_time(noise(8, 1, RX_ANT, 1, TX_ANT, 1, FFT_SIZE, seed=2), "constant")
-    x_precoded = SVDBeamformer(rg, SM, Perturbed(), precision="double")(x, h)
-    combiner = SVDCombiner(rg, SM, Perturbed(), precision="double")
-    x_hat, no_eff = combiner(transmit(h, x_precoded), h, 0.0)
+    settings = {"power": power, "precision": "double"}
+    no = 1.0
+    x_precoded = SVDBeamformer(rg, SM, Perturbed(), **settings)(x, h, no=no)
+    combiner = SVDCombiner(rg, SM, Perturbed(), **settings)
+    y = transmit(h, x_precoded)
+    y = y + no**0.5 * noise(*y.shape, seed=3)
+    x_hat, no_eff = combiner(y, h, no)
     effective = torch.as_tensor(rg.effective_subcarrier_ind.astype(np.int64))
     sent = x[..., effective][:, :, :, [0, 2, 3]].flatten(-2)
-    measured = (x_hat - sent).abs().square().mean()
-    assert 0.9 < measured / no_eff.mean() < 1.1
+    measured = ((x_hat - sent).abs().square() / no_eff).mean()
+    assert 0.9 < measured < 1.1
+    # Noise alone would explain less than that.
     assert no_eff.shape[-1] == 3 * NUM_EFFECTIVE
+    without = SVDCombiner(rg, SM, Exact(), **settings)(y, h, no)[1]
+    assert (no_eff > without).double().mean() > 0.95
+
+
+def test_noise_of_each_antenna_follows_the_streams_in_their_order() -> None:
+    """A solver whose columns lie in another order than the singular values."""
+
+    class Reversed(Solver):
+        def start(
+            self,
+            operation: Operation,
+            channels: Channels,
+            certify: str | None = "link",
+            tolerance: Tolerance | None = None,
+        ) -> Answers:
+            class Turned(SVD):
+                def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
+                    return tuple(c.flip(-1) for c in super().exact(a, no))
+
+            return Exact().start(Turned(STREAMS), channels)
+
+    rg = grid(1, STREAMS)
+    h = in_time(noise(1, 1, RX_ANT, 1, TX_ANT, 1, FFT_SIZE, seed=2), "constant")
+    y = noise(1, 1, RX_ANT, SYMBOLS, FFT_SIZE, seed=1)
+    no = torch.tensor([[[0.1, 0.2, 0.4]]], dtype=torch.float64)
+    for one, other in zip(
+        SVDCombiner(rg, SM, Reversed(), precision="double")(y, h, no),
+        SVDCombiner(rg, SM, Exact(), precision="double")(y, h, no),
+        strict=True,
+    ):
+        close(one, other, 1e-9)
