@@ -9,19 +9,22 @@ from typing import Any
 from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.bench.paired import PairedErrors, paired_errors
 from neumatc_mimo.scenario import Scenario
-from neumatc_mimo.simulation import PIPELINES, Pipeline, waterfall
+from neumatc_mimo.simulation import PIPELINES, Pipeline, fall
 from neumatc_mimo.solvers.base import Counts
 from neumatc_mimo.solvers.exact import Exact
 
 # Bits of a QAM symbol, from QPSK to 256-QAM.
 MODULATIONS = (2, 4, 6, 8)
-# Blocks of the same length for all of these; it is a multiple of each.
-_BLOCK_LENGTH = 576
+# Blocks of the same length for all of these; it is a multiple of each, and two blocks of QPSK fill a
+# slot of two symbols of so many subcarriers, which span the whole band.
+_BLOCK_LENGTH = 528
+_SUBCARRIERS = 273
+_NUM_OFDM_SYMBOLS = 2
+# Blocks that are decoded at once: more of them leave the cache.
+_CALL = 512
 # The block error rate of the exact results at which the others are compared: some of the blocks
 # are always near the edge between lost and received, where a small difference would show.
 _FALL = 0.1
-# Subcarriers that a slot has at most; the whole band is spanned by fewer.
-_SUBCARRIERS = 273
 
 Progress = Callable[[str, int, int], None]
 
@@ -35,7 +38,6 @@ def evaluate(
     level: float = 0.99,
     num_frequencies: int | None = None,
     num_receivers: int | None = None,
-    batch_size: int = 32,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -48,7 +50,6 @@ def evaluate(
     :param level: Level of the confidence intervals
     :param num_frequencies: See :func:`~neumatc_mimo.bench.fidelity.fidelity`
     :param num_receivers: See :func:`~neumatc_mimo.bench.fidelity.fidelity`
-    :param batch_size: Slots of a call
     :param seed: Seed of bits, noise and received symbols
     :param progress: Called with what is done, the blocks done and those to do
 
@@ -74,7 +75,6 @@ def evaluate(
             num_blocks=num_blocks,
             bits=bits,
             level=level,
-            batch_size=batch_size,
             seed=seed,
             progress=progress,
         )
@@ -88,7 +88,6 @@ def error_rates(
     num_blocks: int,
     bits: Sequence[int] = MODULATIONS,
     level: float = 0.99,
-    batch_size: int = 32,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[dict[str, Any]]:
@@ -117,9 +116,8 @@ def error_rates(
                 progress(f"{label}: finding Eb/N0", 0, num_blocks)
             settings = _settings(kind, links.fft_size, order) | {"seed": seed}
             exact, queried = (kind(links, solver, **settings) for solver in (Exact(), model))
-            ebno_db = waterfall(
-                kind(links, Exact(), **settings), num_points=2, batch_size=batch_size, low=_FALL
-            )[-1]
+            batch_size = _batch_size(exact)
+            ebno_db = fall(kind(links, Exact(), **settings), bler=_FALL, batch_size=batch_size)
 
             def show(done: int, label: str = label) -> None:
                 if progress is not None:
@@ -180,16 +178,20 @@ def _check(num_blocks: int, bits: Sequence[int], level: float) -> None:
 def _settings(kind: type[Pipeline], fft_size: int, bits: int) -> dict[str, Any]:
     """A slot that spans the band with few subcarriers, and blocks that fit into it with QPSK."""
     stride = max(1, fft_size // _SUBCARRIERS)
-    num_ofdm_symbols = 4
-    fits = fft_size // stride * num_ofdm_symbols * min(MODULATIONS)
+    fits = fft_size // stride * _NUM_OFDM_SYMBOLS * min(MODULATIONS)
     unit = math.lcm(*MODULATIONS)
     return {
         "num_bits_per_symbol": bits,
         "coderate": kind.modulation[1],
         "block_length": min(_BLOCK_LENGTH, fits // unit * unit),
         "stride": stride,
-        "num_ofdm_symbols": num_ofdm_symbols,
+        "num_ofdm_symbols": _NUM_OFDM_SYMBOLS,
     }
+
+
+def _batch_size(pipeline: Pipeline) -> int:
+    """Slots of a call of some :data:`_CALL` blocks."""
+    return max(1, _CALL // (pipeline.num_streams * pipeline.num_blocks))
 
 
 def _modulation(bits: int) -> str:

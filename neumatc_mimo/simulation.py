@@ -46,6 +46,8 @@ class Pipeline(ABC):
     :param num_iter: Iterations of the LDPC decoder
     :param seed: Seed of bits and noise
 
+    ``num_blocks`` is the number of blocks of a stream in a slot.
+
     :input batch_size: Number of slots
     :input ebno_db: Eb/N0 in dB
 
@@ -94,7 +96,7 @@ class Pipeline(ABC):
         self._num_bits_per_symbol = num_bits_per_symbol
         self._coderate = coderate if coded else 1.0
         self._block_length = block_length
-        self._num_blocks = num_symbols * num_bits_per_symbol // block_length
+        self.num_blocks = num_symbols * num_bits_per_symbol // block_length
         self._spacing = stride * links.subcarrier_spacing
         index = torch.arange(fft_size, dtype=torch.float64, device=links.device)
         # [num_links, fft_size, K, M]: 36 MB for 32 links of 8 x 64 at 273 subcarriers.
@@ -166,11 +168,11 @@ class Pipeline(ABC):
         link = link.to(self._device)
 
         num_info = round(self._block_length * self._coderate)
-        shape = (batch_size, self.num_streams, self._num_blocks)
+        shape = (batch_size, self.num_streams, self.num_blocks)
         bits = self._random_bits((*shape, num_info), generator)
         coded = self._encoder(bits) if self.coded else bits
         # Bits that fill the grid up behind the last block.
-        num_used = self._num_blocks * self._block_length
+        num_used = self.num_blocks * self._block_length
         num_bits = math.prod(self._grid) * self._num_bits_per_symbol
         filling = self._random_bits((*shape[:2], num_bits - num_used), generator)
 
@@ -182,7 +184,7 @@ class Pipeline(ABC):
             self.noise_power(point),
             generator,
         )
-        parts = (-1, self._num_blocks, self._num_bits_per_symbol)
+        parts = (-1, self.num_blocks, self._num_bits_per_symbol)
         llr = llr[..., :num_used].reshape(*shape[:2], *parts)
         llr = llr.transpose(-3, -2).flatten(-2)  # [.., num_blocks, block_length]
         bits_hat = self._decoder(llr.contiguous()) if self.coded else (llr > 0).to(bits.dtype)
@@ -433,6 +435,22 @@ def waterfall(
         blers.insert(at, _block_error_rate(pipeline, batch_size, float(stop)))
     start, stop = _crossings(ebno_dbs, np.array(blers), np.log10([high, low]))
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
+
+
+def fall(pipeline: Pipeline, *, bler: float = 0.1, batch_size: int = 32) -> float:
+    """Eb/N0 in dB at which the BLER is about ``bler``, within a factor of two, by bisection.
+
+    Where the pipeline's ``ebno_range`` ends first, its end.
+    """
+    low, high = pipeline.ebno_range
+    middle = low
+    while high - low > 0.1:
+        rate = _block_error_rate(pipeline, batch_size, middle)
+        if bler / 2 < rate < 2 * bler or (middle == low and rate < bler):
+            break
+        low, high = (middle, high) if rate > bler else (low, middle)
+        middle = round((low + high) / 2, 2)
+    return middle
 
 
 def _block_error_rate(pipeline: Pipeline, batch_size: int, ebno_db: float) -> float:

@@ -60,7 +60,9 @@ def test_powers_keep_the_conditions_of_karush_kuhn_and_tucker(num_streams: int) 
     ratio = no / s.square()
     slope = 1 / (powers + ratio)
     multiplier = slope.amax(-1, keepdim=True)
-    assert ((slope - multiplier).abs()[powers > 0] < 1e-6 * multiplier.expand_as(s)[powers > 0]).all()
+    assert (
+        (slope - multiplier).abs()[powers > 0] < 1e-6 * multiplier.expand_as(s)[powers > 0]
+    ).all()
 
 
 @pytest.mark.parametrize("num_streams", [2, 4, 8])
@@ -206,12 +208,12 @@ def test_compiles_without_certification() -> None:
 def test_what_is_refused() -> None:
     rg, sm = grid(1, 2), StreamManagement(np.ones([1, 1]), 2)
     for kind in (SVDBeamformer, SVDCombiner):
-        with pytest.raises(ValueError, match="power is 'equal', it must be \"uniform\" or \"water"):
+        with pytest.raises(ValueError, match='power is \'equal\', it must be "uniform" or "water'):
             kind(rg, sm, Exact(), power="equal")
     beamformer, _ = system(2, Exact())
     h = noise(1, 1, RX_ANT, 1, TX_ANT, SYMBOLS, FFT_SIZE, seed=2)
     x = noise(1, 1, 2, SYMBOLS, FFT_SIZE, seed=1)
-    with pytest.raises(ValueError, match="no is missing, power=\"waterfilling\" needs the noise"):
+    with pytest.raises(ValueError, match='no is missing, power="waterfilling" needs the noise'):
         beamformer(x, h)
     with pytest.raises(ValueError, match="no has negative entries or NaN"):
         beamformer(x, h, no=-1.0)

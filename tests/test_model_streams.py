@@ -35,8 +35,7 @@ def _scenario(write_scenario: Any, num_streams: int) -> nm.Scenario:
 def models(write_scenario: Any) -> dict[int, nm.ScenarioModel]:
     """A model for each number of streams, from one to as many as the user has antennas."""
     return {
-        num: nm.train(_scenario(write_scenario, num), progress=False)
-        for num in range(1, ROWS + 1)
+        num: nm.train(_scenario(write_scenario, num), progress=False) for num in range(1, ROWS + 1)
     }
 
 
@@ -86,7 +85,9 @@ def test_streams_of_a_model_are_the_exact_ones(
 def test_a_model_of_more_streams_gives_the_first_of_them(
     models: dict[int, nm.ScenarioModel],
 ) -> None:
-    a = torch.randn(5, ROWS, COLS, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
+    a = torch.randn(
+        5, ROWS, COLS, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
+    )
     whole, few = SVD(ROWS).solve(a), SVD(2).own(SVD(ROWS).solve(a))
     assert torch.equal(few.s, whole.s[..., :2])
     assert torch.equal(few.u, whole.u[..., :2]) and torch.equal(few.v, whole.v[..., :2])
