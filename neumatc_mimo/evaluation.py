@@ -15,8 +15,8 @@ from neumatc_mimo.solvers.exact import Exact
 
 # Bits of a QAM symbol, from QPSK to 256-QAM.
 MODULATIONS = (2, 4, 6, 8)
-# Blocks of the same length for all of these; it is a multiple of each, and two blocks of QPSK fill a
-# slot of two symbols of so many subcarriers, which span the whole band.
+# Blocks of the same length for all of these; it is a multiple of each, and two blocks of QPSK fill
+# a slot of two symbols of so many subcarriers, which span the whole band.
 _BLOCK_LENGTH = 528
 _SUBCARRIERS = 273
 _NUM_OFDM_SYMBOLS = 2
@@ -116,8 +116,14 @@ def error_rates(
                 progress(f"{label}: finding Eb/N0", 0, num_blocks)
             settings = _settings(kind, links.fft_size, order) | {"seed": seed}
             exact, queried = (kind(links, solver, **settings) for solver in (Exact(), model))
-            batch_size = _batch_size(exact)
-            ebno_db = fall(kind(links, Exact(), **settings), bler=_FALL, batch_size=batch_size)
+            together = min(_CALL, num_blocks)
+            batch_size = max(1, together // (exact.num_streams * exact.num_blocks))
+            ebno_db = fall(
+                kind(links, Exact(), **settings),
+                bler=_FALL,
+                batch_size=batch_size,
+                num_blocks=min(1000, num_blocks),
+            )
 
             def show(done: int, label: str = label) -> None:
                 if progress is not None:
@@ -144,7 +150,7 @@ def error_rates(
 
 def tiers(counts: Counts) -> dict[str, float]:
     """Shares of the ways in which answers came about, of the links and of the subcarriers."""
-    shares = {}
+    shares: dict[str, float] = {}
     for of_links in (True, False):
         group = {k: v for k, v in vars(counts).items() if k.startswith("links_") == of_links}
         total = sum(group.values())
@@ -187,11 +193,6 @@ def _settings(kind: type[Pipeline], fft_size: int, bits: int) -> dict[str, Any]:
         "stride": stride,
         "num_ofdm_symbols": _NUM_OFDM_SYMBOLS,
     }
-
-
-def _batch_size(pipeline: Pipeline) -> int:
-    """Slots of a call of some :data:`_CALL` blocks."""
-    return max(1, _CALL // (pipeline.num_streams * pipeline.num_blocks))
 
 
 def _modulation(bits: int) -> str:

@@ -437,15 +437,18 @@ def waterfall(
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
 
 
-def fall(pipeline: Pipeline, *, bler: float = 0.1, batch_size: int = 32) -> float:
+def fall(
+    pipeline: Pipeline, *, bler: float = 0.1, batch_size: int = 32, num_blocks: int = 1000
+) -> float:
     """Eb/N0 in dB at which the BLER is about ``bler``, within a factor of two, by bisection.
 
-    Where the pipeline's ``ebno_range`` ends first, its end.
+    Where the pipeline's ``ebno_range`` ends first, its end. A step takes ``num_blocks`` blocks, or
+    a tenth as many errors.
     """
     low, high = pipeline.ebno_range
     middle = low
     while high - low > 0.1:
-        rate = _block_error_rate(pipeline, batch_size, middle)
+        rate = _block_error_rate(pipeline, batch_size, middle, num_blocks)
         if bler / 2 < rate < 2 * bler or (middle == low and rate < bler):
             break
         low, high = (middle, high) if rate > bler else (low, middle)
@@ -453,10 +456,12 @@ def fall(pipeline: Pipeline, *, bler: float = 0.1, batch_size: int = 32) -> floa
     return middle
 
 
-def _block_error_rate(pipeline: Pipeline, batch_size: int, ebno_db: float) -> float:
-    """Of as many calls as tell a rate of a percent: a thousand blocks, or a hundred errors."""
+def _block_error_rate(
+    pipeline: Pipeline, batch_size: int, ebno_db: float, num_blocks: int = 1000
+) -> float:
+    """Of as many calls as tell a rate: a percent by a thousand blocks, or by a hundred errors."""
     wrong = torch.empty(0)
-    while wrong.numel() < 1000 and wrong.sum() < 100:
+    while wrong.numel() < num_blocks and wrong.sum() < num_blocks / 10:
         bits, bits_hat = pipeline(batch_size, ebno_db)
         wrong = torch.cat([wrong, (bits != bits_hat).any(-1).float().flatten().cpu()])
     # No error in so many blocks: take half an error, for the logarithm.

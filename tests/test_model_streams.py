@@ -71,7 +71,7 @@ def test_streams_of_a_model_are_the_exact_ones(
     x = torch.randn(3, 1, asked, *h.shape[-2:], dtype=torch.complex64, generator=g)
     index = None if recognised else torch.tensor([0, 1, -1])
     precoded, x_hat, no_eff, stats = _received(model, h, x, index, power)
-    expected, their_hat, their_no_eff, _ = _received(nm.Exact(), h, x, None, power)
+    expected, _, their_no_eff, _ = _received(nm.Exact(), h, x, None, power)
     assert (stats.links_recalled, stats.links_unknown) == (2, 1)
     assert torch.linalg.norm(precoded - expected) < 1e-2 * torch.linalg.norm(expected)
     on = their_no_eff.isfinite() & no_eff.isfinite()
@@ -82,19 +82,16 @@ def test_streams_of_a_model_are_the_exact_ones(
     assert ((no_eff / their_no_eff)[on] - 1).abs().median() < 1e-2
 
 
-def test_a_model_of_more_streams_gives_the_first_of_them(
-    models: dict[int, nm.ScenarioModel],
-) -> None:
-    a = torch.randn(
-        5, ROWS, COLS, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)
-    )
+def test_the_strongest_triplets_are_the_first() -> None:
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(5, ROWS, COLS, dtype=torch.complex64, generator=g)
     whole, few = SVD(ROWS).solve(a), SVD(2).own(SVD(ROWS).solve(a))
     assert torch.equal(few.s, whole.s[..., :2])
     assert torch.equal(few.u, whole.u[..., :2]) and torch.equal(few.v, whole.v[..., :2])
     turned = whole.complete()._replace(order=torch.arange(ROWS - 1, -1, -1).expand(5, ROWS))
     reordered = turned.strongest(2)
     assert torch.allclose(reordered.v, turned.v[..., :2])
-    x = torch.randn(5, 2, 3, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
+    x = torch.randn(5, 2, 3, dtype=torch.complex64, generator=g)
     assert torch.allclose(turned.right @ reordered.before(x), reordered.v @ x, atol=1e-5)
 
 

@@ -39,7 +39,7 @@ def matched(reference: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def turned(v: Tensor, order: Tensor, phase: Tensor) -> Tensor:
-    """Columns of v [..., n, L] in an order [..., l], or the first l of it, times factors [..., l]."""
+    """Columns of v [..., n, L] in an order [..., l], l <= L, times factors [..., l]."""
     index = order[..., None, :].expand(*v.shape[:-1], order.shape[-1])
     return v.gather(-1, index) * phase[..., None, :]
 
