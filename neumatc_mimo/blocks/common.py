@@ -150,6 +150,7 @@ class SolverBlock(Block):
         cuts: Sequence[slice],
         *,
         products: bool = False,
+        solver: Solver | None = None,
     ) -> Iterator[Part]:
         """Yield tiles of subcarriers, none across two ``cuts``, with the solver's answer there.
 
@@ -157,10 +158,13 @@ class SolverBlock(Block):
         :param no: [num_items], or [num_items, num_frequencies], which is computed exactly
         :param links: [num_items] or None
         :param products: Whether products with the operation's ``applied`` component will do
+        :param solver: Another one than the block's
 
         :raises ValueError: If ``a`` is found to have NaN or infinite entries
         """
-        solver = Exact() if no is not None and no.dim() == 2 else self._solver
+        if no is not None and no.dim() == 2:
+            solver = Exact()
+        solver = solver or self._solver
         channels = Channels(a, frequencies, no, links, products)
         with _finite(a):
             answers = solver.start(operation, channels, self._certify, self._tolerance)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -22,6 +23,7 @@ from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Counts, Solver, tiles
+from neumatc_mimo.solvers.exact import Exact
 
 
 class MMSEEqualizer(Receiver):
@@ -38,10 +40,17 @@ class MMSEEqualizer(Receiver):
         \hat{x}_k = (\mathbf{W}^{\mathsf{T}}\mathbf{y})_k / d_k, \qquad
         \sigma^2_{\mathrm{eff},k} = \sigma^2 X_{kk} / d_k .
 
-    Interference by undesired streams, and noise or estimation errors that differ between the
-    antennas, are whitened, and the filter is then computed exactly whatever the solver. So it is
-    where the error variance differs between subcarriers. Channel and variances that are constant
-    over the OFDM symbols are handled once, see :class:`ZFPrecoder`.
+    Undesired streams, of transmitters that other receivers serve, are rows of :math:`\mathbf{A}`
+    like the desired ones: the joint filter's columns of the desired streams are what whitening the
+    interference gives, because :math:`\mathbf{G}_d\mathbf{G}_d^{\mathsf{H}} +
+    \mathbf{G}_u\mathbf{G}_u^{\mathsf{H}} = \mathbf{G}\mathbf{G}^{\mathsf{H}}`. A model answers
+    where its links have all of a receiver's streams, desired and undesired, in any order; a link of
+    the desired ones alone tells nothing of the interference, and the joint filter is then computed.
+
+    Noise or estimation errors that differ between the antennas, and interference of more streams
+    than there are antennas, are whitened, and the filter is computed exactly whatever the solver.
+    So it is where the error variance differs between subcarriers. Channel and variances that are
+    constant over the OFDM symbols are handled once, see :class:`ZFPrecoder`.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -145,40 +154,53 @@ class MMSEEqualizer(Receiver):
             # [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
             var = variance[:, min(rx, variance.shape[1] - 1)]
             var = var[:, :, min(group, variance.shape[3] - 1)]
-            white = var.shape[1] == 1 and not self._undesired[rx]
-            parts = (
-                self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
-                if white
-                else self._whitened_filters(h, var, rx)
-            )
+            if var.shape[1] == 1 and h.shape[2] <= h.shape[1]:
+                parts = self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
+                own = self._desired[rx]
+            else:
+                parts = self._whitened_filters(h, var, rx)
+                own = list(range(len(self._desired[rx])))
             for tile, filters, applied in parts:
                 loss = filters.loss
                 gain = (1 - loss).reciprocal()
                 matrix = filters.w if applied is None else applied
-                yield Combiner(tile, matrix, filters.scaled(gain).after, loss * gain)
+                after = partial(_streams, filters.scaled(gain).after, own)
+                yield Combiner(tile, matrix, after, take(loss * gain, -1, own))
 
         return self._receive(y, groups, combiners)
 
     def _filters(
         self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int
     ) -> Iterator[tuple[slice, Filter, Applied | None]]:
-        """Yield tiles with their filters, and products with them where they are not evaluated.
+        """Yield tiles with the filters of all streams, and products with them where they are not
+        evaluated.
 
         :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
         :param variance: [batch_size or 1, num_effective_subcarriers or 1]
         """
-        a = take(h, 2, self._desired[rx]).permute(0, 3, 2, 1)
+        a = h.permute(0, 3, 2, 1)
         no = variance.expand(a.shape[0], -1)
         no = no[:, 0] if no.shape[1] == 1 else no
-        cuts = [effective for effective, _ in self._runs]
-        frequencies = self._effective_frequencies
-        for part in self._answers(self._operation, a, no, links, frequencies, cuts, products=True):
+        solver = self._solver
+        if self._undesired[rx] and not solver.knows(self._operation, *a.shape[-2:]):
+            solver = Exact()
+        for part in self._answers(
+            self._operation,
+            a,
+            no,
+            links,
+            self._effective_frequencies,
+            [effective for effective, _ in self._runs],
+            products=True,
+            solver=solver,
+        ):
             yield part.tile, part.answer, part.applied
 
     def _whitened_filters(
         self, h: Tensor, variance: Tensor, rx: int
     ) -> Iterator[tuple[slice, Filter, Applied | None]]:
-        """The same in noise that differs between antennas and interference, computed exactly.
+        """The same of the desired streams, in noise that differs between antennas and interference,
+        computed exactly.
 
         :param variance: [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
         """
@@ -250,3 +272,8 @@ class MMSEEqualizer(Receiver):
             raise ValueError(
                 f"{num_streams} streams are more than the {num_rx_ant} antennas of a receiver."
             )
+
+
+def _streams(after: Callable[[Tensor], Tensor], own: list[int], z: Tensor) -> Tensor:
+    """Symbols of a receiver's own streams, of all that a joint filter gives."""
+    return take(after(z), -1, own)

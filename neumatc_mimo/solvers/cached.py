@@ -38,6 +38,9 @@ class Cached(Solver):
         self.num_probes = num_probes
         self._kept = Memo(num_calls)
 
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        return self.solver.knows(operation, num_rows, num_cols)
+
     def start(
         self,
         operation: Operation,
