@@ -87,6 +87,7 @@ def error_rates(
     *,
     num_blocks: int,
     bits: Sequence[int] = MODULATIONS,
+    tasks: Sequence[str] = tuple(PIPELINES),
     level: float = 0.99,
     seed: int = 0,
     progress: Progress | None = None,
@@ -97,6 +98,8 @@ def error_rates(
     Eb/N0 where exact results lose a block in ten, or at the end of the pipeline's range where that
     comes first.
 
+    :param tasks: Transmissions, of the names in :data:`~neumatc_mimo.simulation.PIPELINES`
+
     :return: A row for each, plain values: the setting, counts, rates with their intervals, the
         difference with its interval, the p-value of
         :attr:`~neumatc_mimo.bench.paired.PairedErrors.p_value`, and the ``tiers`` of the model's
@@ -105,7 +108,8 @@ def error_rates(
     _check(num_blocks, bits, level)
     device = next(iter(model.models.values())).links.device
     rows = []
-    for task, kind in PIPELINES.items():
+    for task in tasks:
+        kind = PIPELINES[task]
         links = getattr(scenario, kind.kind)
         if links is None:
             continue
