@@ -81,7 +81,7 @@ def _write(
 ) -> None:
     order = list(PIPELINES)
     results["error_rates"].sort(key=lambda row: (order.index(row["task"]), row["bits_per_symbol"]))
-    results["origin"] = origin("benchmarks")
+    results["origin"] = origin("benchmarks/error_rates.py")
     whole = results.get("figures", {}) | {"error_rates": results["error_rates"]}
     text = model_card(scenario, model, whole) + f"\n{origin_line(results['origin'])}\n"
     write_text(file, json.dumps(finite(results), indent=1, allow_nan=False) + "\n")
