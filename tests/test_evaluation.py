@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
+from benchmarks import error_rates as benchmark
 from neumatc_mimo.bench.figures import label, written
 from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.card import model_card, write_card
@@ -224,3 +225,33 @@ def test_a_solver_that_loses_blocks_is_seen(scenario: nm.Scenario) -> None:
     pairs = paired_errors(exact, held, 8.0, 60, batch_size=4)
     assert pairs.only_second > pairs.only_first and pairs.p_value < 0.01
     assert pairs.difference_interval()[0] > 0
+
+
+def test_benchmark_resumes_where_it_was_interrupted(
+    scenario: nm.Scenario,
+    model: nm.ScenarioModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    computed: list[tuple[str, int]] = []
+
+    def few(*arguments: Any, bits: tuple[int], tasks: tuple[str], **options: Any) -> Any:
+        computed.append((tasks[0], bits[0]))
+        if len(computed) == 3:
+            raise KeyboardInterrupt
+        return error_rates(*arguments, bits=bits, tasks=tasks, **options)
+
+    monkeypatch.setattr(benchmark, "error_rates", few)
+    monkeypatch.setattr(benchmark, "MODULATIONS", (2, 4))
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.run(scenario, model, tmp_path, 20)
+    assert "QPSK" in (tmp_path / "small.md").read_text(encoding="utf-8")
+    benchmark.run(scenario, model, tmp_path, 20)
+    expected = [("downlink", 2), ("uplink", 2), ("svd", 2), ("svd", 2), ("downlink", 4)]
+    assert computed == [*expected, ("uplink", 4), ("svd", 4)]
+    results = json.loads((tmp_path / "small.json").read_text(encoding="utf-8"))
+    rows = [(row["task"], row["bits_per_symbol"]) for row in results["error_rates"]]
+    assert rows == [(task, bits) for task in ("downlink", "uplink", "svd") for bits in (2, 4)]
+    assert set(model.models) < set(results["figures"])
+    benchmark.run(scenario, model, tmp_path, 20)
+    assert len(computed) == 7  # nothing is computed again

@@ -95,6 +95,21 @@ def test_the_strongest_triplets_are_the_first() -> None:
     assert torch.allclose(turned.right @ reordered.before(x), reordered.v @ x, atol=1e-5)
 
 
+def test_combiners_of_several_numbers_of_streams_share_a_model(
+    models: dict[int, nm.ScenarioModel],
+) -> None:
+    """What a model keeps between calls is not taken for another number of streams."""
+    links = models[3].models["svd"].links
+    h = links.channel(links.grid_frequencies()).permute(0, 2, 3, 1)[:, None, :, None, :, None]
+    h = h.expand(*[-1] * 5, SYMBOLS, -1)
+    for num_streams in (3, 1, 2, 3):
+        x = torch.ones(2, 1, num_streams, *h.shape[-2:], dtype=torch.complex64)
+        _, _, no_eff, stats = _received(models[3], h, x, torch.tensor([0, 1]), "uniform")
+        _, _, expected, _ = _received(nm.Exact(), h, x, None, "uniform")
+        assert stats.links_recalled == 2
+        assert ((no_eff / expected - 1).abs() < 2e-2).double().mean() > 0.99
+
+
 def test_more_streams_than_a_model_has_are_refused(models: dict[int, nm.ScenarioModel]) -> None:
     links = models[2].models["svd"].links
     h = links.channel(links.grid_frequencies()).permute(0, 2, 3, 1)[:, None, :, None, :, None]

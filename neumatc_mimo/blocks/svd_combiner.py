@@ -159,7 +159,9 @@ class SVDCombiner(Receiver):
             for tile, answer, keep, _ in self._answers(
                 self._operation, a, None, link, self._frequencies, cuts
             ):
-                leakage = keep("leakage", make=partial(leakage_at, tile, answer))
+                # A model serves combiners of other numbers of streams, too.
+                name = f"leakage of {answer.s.shape[-1]} streams"
+                leakage = keep(name, make=partial(leakage_at, tile, answer))
                 received = (torch.view_as_real(answer.left).square().sum(-1) * noise).sum(-2)
                 no_eff = answer.in_order(received) / answer.s.square()
                 after = answer.after
