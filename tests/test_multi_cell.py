@@ -17,7 +17,14 @@ from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid, RZFPrecoder
 from torch import Tensor
 
 import neumatc_mimo as nm
-from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
+from neumatc_mimo.blocks import (
+    BDPrecoder,
+    MaxMinPrecoder,
+    MMSEEqualizer,
+    SLNRPrecoder,
+    WMMSEPrecoder,
+    ZFPrecoder,
+)
 from neumatc_mimo.scenario.assembly import build_links
 from neumatc_mimo.scenario.deepmimo_data import load_base_stations
 
@@ -153,14 +160,18 @@ def _close(ours: Tensor, theirs: Tensor, tolerance: float) -> None:
     assert torch.linalg.norm(ours - theirs) < tolerance * torch.linalg.norm(theirs)
 
 
+def cells_layout(h: Tensor, antennas: int) -> Tensor:
+    """Downlink channel [num_sets, num_rx, num_rx_ant, CELLS, COLS, SYMBOLS, FFT_SIZE]."""
+    h = h.permute(0, 3, 1, 4, 2).unflatten(1, (-1, antennas))[..., None, :]
+    return h.expand(*[-1] * 5, SYMBOLS, -1)
+
+
 def check_downlink(cells: Cells, recognised: bool, alpha: float, antennas: int) -> None:
     """Each base station precodes to its own users; h_eff has what the others hear of it."""
     num_sets = len(cells.h)
     association = np.kron(np.eye(CELLS), np.ones([OWN // antennas, 1]))
     grid, streams = _grid(CELLS, OWN), StreamManagement(association, OWN)
-    # [num_sets, num_rx, num_rx_ant, CELLS, COLS, SYMBOLS, FFT_SIZE]
-    h = cells.h.permute(0, 3, 1, 4, 2).unflatten(1, (-1, antennas))[..., None, :]
-    h = h.expand(*[-1] * 5, SYMBOLS, -1)
+    h = cells_layout(cells.h, antennas)
     x = _noise(num_sets, CELLS, OWN, SYMBOLS, FFT_SIZE)
     ours = ZFPrecoder(grid, streams, cells.own, return_effective_channel=True)
     theirs = RZFPrecoder(grid, streams, return_effective_channel=True, precision="double")
@@ -242,6 +253,43 @@ def test_more_streams_than_antennas_are_whitened() -> None:
     zero = torch.zeros((), dtype=torch.float64)
     for one, other in zip(ours(y, h, 0.0, NO), theirs(y, h, zero, zero + NO), strict=True):
         _close(one, other, 1e-9)
+
+
+PRECODERS: dict[str, tuple[type, int, tuple[float, ...]]] = {
+    "zf": (ZFPrecoder, 1, (NO,)),
+    "wmmse": (WMMSEPrecoder, 1, (NO,)),
+    "max_min": (MaxMinPrecoder, 1, (NO,)),
+    "slnr": (SLNRPrecoder, 2, (NO,)),
+    "bd": (BDPrecoder, 2, ()),
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize(("kind", "antennas", "no"), PRECODERS.values(), ids=PRECODERS)
+def test_a_precoder_of_two_cells_is_one_of_each(
+    drawn: Cells, kind: Any, antennas: int, no: tuple[float, ...], order: str
+) -> None:
+    """Each transmitter precodes to its own receivers; the effective channel has all of them."""
+    users = OWN // antennas
+    association = {
+        "blocks": np.kron(np.eye(CELLS), np.ones([users, 1])),
+        "interleaved": np.tile(np.eye(CELLS), (users, 1)),
+    }[order]
+    h = cells_layout(drawn.h, antennas)
+    x = _noise(len(h), CELLS, OWN, SYMBOLS, FFT_SIZE)
+    both = kind(_grid(CELLS, OWN), StreamManagement(association, OWN), nm.Exact(), True)
+    precoded, h_eff = both(x, h, *no)
+    alone = StreamManagement(np.ones([users, 1]), OWN)
+    for cell in range(CELLS):
+        own = association[:, cell].nonzero()[0]
+        one = kind(_grid(1, OWN), alone, nm.Exact(), True)
+        here = slice(cell, cell + 1)
+        expected, own_eff = one(x[:, here], h[:, own][:, :, :, here], *no)
+        _close(precoded[:, here], expected, 1e-5)
+        _close(h_eff[:, own][:, :, :, here], own_eff, 1e-5)
+        arriving = torch.einsum("brmnsf,bnsf->brmsf", h[:, :, :, cell], precoded[:, cell])
+        through = torch.einsum("brmksf,bksf->brmsf", h_eff[:, :, :, cell], x[:, cell])
+        _close(through, arriving, 1e-4)
 
 
 @pytest.mark.slow
