@@ -110,6 +110,37 @@ def test_combiners_of_several_numbers_of_streams_share_a_model(
         assert ((no_eff / expected - 1).abs() < 2e-2).double().mean() > 0.99
 
 
+@pytest.mark.parametrize("power", ["uniform", "waterfilling"])
+@pytest.mark.parametrize("recognised", [True, False])
+def test_cells_are_recalled_by_their_links(
+    models: dict[int, nm.ScenarioModel], recognised: bool, power: str
+) -> None:
+    """Two base stations, each with a link of its own, in the other one's weak interference."""
+    links = models[2].models["svd"].links
+    own = links.channel(links.grid_frequencies()).permute(0, 2, 3, 1)  # [2, ROWS, COLS, F]
+    h = 0.1 * torch.stack([own, own.flip(0, 2)], dim=2)  # [rx, ROWS, tx, COLS, F]
+    h[[0, 1], :, [0, 1]] = own
+    h = h[None, ..., None, :].expand(*[-1] * 5, SYMBOLS, -1)
+    rg = ResourceGrid(SYMBOLS, h.shape[-1], 120e3, num_tx=2, num_streams_per_tx=2)
+    sm = StreamManagement(np.eye(2), 2)
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 2, 2, *h.shape[-2:], dtype=torch.complex64, generator=g)
+    index = None if recognised else torch.tensor([[0, 1]])
+    results = []
+    for solver in (models[2], nm.Exact()):
+        beamformer = SVDBeamformer(rg, sm, solver, power=power)
+        combiner = SVDCombiner(rg, sm, solver, power=power)
+        precoded = beamformer(x, h, index, no=NO)
+        y = torch.einsum("brmtnsf,btnsf->brmsf", h, precoded)
+        results.append((precoded, *combiner(y, h, NO, index), beamformer.stats, combiner.stats))
+    (precoded, x_hat, no_eff, *stats), (expected, their_hat, their_no_eff, *_) = results
+    assert [count.links_recalled for count in stats] == [2, 2]
+    assert torch.linalg.norm(precoded - expected) < 1e-2 * torch.linalg.norm(expected)
+    on = no_eff.isfinite() & their_no_eff.isfinite()
+    assert ((no_eff / their_no_eff)[on] - 1).abs().median() < 1e-2
+    assert ((x_hat - their_hat)[on].abs().square() < 1e-2 * no_eff[on]).double().mean() > 0.99
+
+
 def test_more_streams_than_a_model_has_are_refused(models: dict[int, nm.ScenarioModel]) -> None:
     links = models[2].models["svd"].links
     h = links.channel(links.grid_frequencies()).permute(0, 2, 3, 1)[:, None, :, None, :, None]

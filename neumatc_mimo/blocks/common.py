@@ -227,14 +227,19 @@ def check_complex(**tensors: Tensor) -> None:
             raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
 
 
-def check_single_user(stream_management: StreamManagement) -> None:
-    """Refuse more than one transmitter or receiver."""
-    num_rx, num_tx = stream_management.num_rx, stream_management.num_tx
-    if (num_rx, num_tx) != (1, 1):
+def partners(stream_management: StreamManagement) -> tuple[list[int], list[int]]:
+    """The one receiver of each transmitter, and the one transmitter of each receiver.
+
+    :raises ValueError: if a transmitter serves several receivers, or the other way round
+    """
+    association = torch.as_tensor(stream_management.rx_tx_association)
+    num_rx, num_tx = association.shape
+    if num_rx != num_tx or bool((association.sum(0) != 1).any() | (association.sum(1) != 1).any()):
         raise ValueError(
             f"stream_management has {num_tx} transmitters and {num_rx} receivers, SVD "
-            "transmission needs one of each."
+            "transmission needs one receiver for each transmitter."
         )
+    return association.argmax(0).tolist(), association.argmax(1).tolist()
 
 
 def check_noise(

@@ -53,11 +53,11 @@ def find_allocation(power: str) -> Allocation | None:
     return _ALLOCATIONS[power]
 
 
-def allocated_noise(no: Tensor) -> Tensor:
-    """The noise power that an allocation is made for, [batch_size or 1, 1, 1].
+def allocated_noise(no: Tensor, rx: int) -> Tensor:
+    """The noise power of a receiver that an allocation is made for, [batch_size or 1, 1, 1].
 
     Transmitter and receiver have to agree on it: the mean over the receive antennas.
 
-    :param no: [batch_size or 1, 1, num_rx_ant or 1]
+    :param no: [batch_size or 1, num_rx or 1, num_rx_ant or 1]
     """
-    return no.mean(-1, keepdim=True)
+    return no[:, min(rx, no.shape[1] - 1)].mean(-1)[:, None, None]

@@ -78,13 +78,13 @@ class Precoder(SolverBlock):
         h: Tensor,
         no: Tensor | None,
         links: Tensor | None,
-        amplitudes: Callable[[Any], Tensor] | None = None,
+        amplitudes: Callable[[Any, int], Tensor] | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode x, and apply h to the precoder if the effective channel is wanted.
 
         :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1] or None
         :param amplitudes: Gives the amplitudes [batch_size, tile, num_streams] of the streams from
-            an answer; None for ones
+            an answer and the index of the transmitter; None for ones
         """
         batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_symbols, fft_size = h.shape
         operation = self._operation_for(num_rx_ant)
@@ -114,7 +114,7 @@ class Precoder(SolverBlock):
                 ):
                     # [batch_size, tile, num_streams, symbols]
                     part = in_rows(x[:, tx, :, symbols, tile], (0, 3, 1, 2))
-                    gains = None if amplitudes is None else amplitudes(answer)
+                    gains = None if amplitudes is None else amplitudes(answer, tx)
                     if gains is not None:
                         part = part * gains[..., None]
                     w, part = self._factors(answer, part)

@@ -8,7 +8,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import check_noise, check_single_user
+from neumatc_mimo.blocks.common import check_noise, partners
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
 from neumatc_mimo.blocks.precoder import Precoder
 from neumatc_mimo.operations.base import Tolerance
@@ -17,7 +17,7 @@ from neumatc_mimo.solvers.base import Solver
 
 
 class SVDBeamformer(Precoder):
-    r"""SVD beamforming for one multi-antenna user.
+    r"""SVD beamforming for multi-antenna users, one of each transmitter.
 
     With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
     a subcarrier the streams are sent along the strongest right singular vectors,
@@ -39,7 +39,7 @@ class SVDBeamformer(Precoder):
     :class:`SVDCombiner` of the same ``solver`` at the receiver the streams don't interfere.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one transmitter and one receiver
+    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
     :param solver: ScenarioModel or any other solver, such as ``Exact()``
     :param return_effective_channel: Indicates if the effective channel after precoding should be
         returned. Defaults to `False`.
@@ -54,19 +54,19 @@ class SVDBeamformer(Precoder):
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
 
-    :input x: [batch_size, 1, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
+    :input x: [batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
-    :input h: [batch_size, 1, num_rx_ant, 1, num_tx_ant, num_ofdm_symbols, fft_size],
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Downlink channel.
-    :input links: `None` (default) | [batch_size] | [batch_size, 1], `int`. Indices of the links,
-        -1 for unknown. If `None`, the solver recognises links from ``h``.
-    :input no: `None` (default) | [batch_size, 1, num_rx_ant] (or only the first n dims), `float`.
-        Noise power at the receiver, as the combiner gets it; water-filling takes the mean over the
-        receiver's antennas. Without effect on uniform powers.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input no: `None` (default) | [batch_size, num_rx, num_rx_ant] (or only the first n dims),
+        `float`. Noise power at the receivers, as the combiner gets it; water-filling takes the mean
+        over the antennas of a receiver. Without effect on uniform powers.
 
-    :output x_precoded: [batch_size, 1, num_tx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
-        Precoded resource grids.
-    :output h_eff: [batch_size, 1, num_rx_ant, 1, num_streams, num_ofdm_symbols,
+    :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Precoded resource grids.
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams, num_ofdm_symbols,
         num_effective_subcarriers], `torch.complex`. Only returned if
         ``return_effective_channel=True``. The effective channel after precoding.
 
@@ -117,7 +117,7 @@ class SVDBeamformer(Precoder):
             time_varying=time_varying,
         )
         self._allocate = find_allocation(power)
-        check_single_user(stream_management)
+        self._receiver_of, _ = partners(stream_management)
         self._operation = SVD(self._num_streams_per_tx, unused=("u",))
 
     def call(
@@ -134,10 +134,10 @@ class SVDBeamformer(Precoder):
             return self._precode(x, h, None, links)
         if no is None:
             raise ValueError('no is missing, power="waterfilling" needs the noise power.')
-        noise = allocated_noise(check_noise(no, h.shape[:3], self.dtype, self.device))
+        noise = check_noise(no, h.shape[:3], self.dtype, self.device)
 
-        def amplitudes(answer: Triplets) -> Tensor:
-            return allocate(answer.s, noise).sqrt()
+        def amplitudes(answer: Triplets, tx: int) -> Tensor:
+            return allocate(answer.s, allocated_noise(noise, self._receiver_of[tx])).sqrt()
 
         return self._precode(x, h, None, links, amplitudes)
 

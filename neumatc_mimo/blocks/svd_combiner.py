@@ -15,8 +15,8 @@ from neumatc_mimo.blocks.common import (
     check_complex,
     check_noise,
     check_shape,
-    check_single_user,
     moved,
+    partners,
 )
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
@@ -45,12 +45,17 @@ class SVDCombiner(Receiver):
     .. math:: \sigma^2_{\mathrm{eff},k} = \frac{1}{p_k} \Bigl(\sum_i |u_{ik}|^2 \sigma_i^2 / s_k^2
             + \sum_j |e_{kj}|^2 p_j\Bigr).
 
+    With several transmitters the streams of the others, which they send along the right singular
+    vectors of their own links, count likewise: :math:`\mathbf{E}` has columns
+    :math:`\mathbf{S}^{-1}\mathbf{U}^{\mathsf{H}}\mathbf{H}_{i}\mathbf{V}_{i}` for the channel
+    :math:`\mathbf{H}_{i}` from each of them.
+
     The powers follow from singular values and noise here as in the beamformer. A stream without
     power on a subcarrier has :math:`\hat{x}_k = 0` and an infinite effective noise variance there:
     a demapper's log-likelihood ratios are zero.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one transmitter and one receiver
+    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
     :param solver: The solver of the beamformer
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
@@ -62,18 +67,18 @@ class SVDCombiner(Receiver):
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
 
-    :input y: [batch_size, 1, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
+    :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
-    :input h: [batch_size, 1, num_rx_ant, 1, num_tx_ant, num_ofdm_symbols, fft_size],
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. The full downlink channel, without precoding, on all subcarriers.
-    :input no: [batch_size, 1, num_rx_ant] (or only the first n dims), `torch.float`. Variance of
-        the AWGN.
-    :input links: `None` (default) | [batch_size] | [batch_size, 1], `int`. Indices of the links,
-        -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
+        of the AWGN.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h``.
 
-    :output x_hat: [batch_size, 1, num_streams, num_data_symbols], `torch.complex`.
+    :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.
         Estimated symbols.
-    :output no_eff: [batch_size, 1, num_streams, num_data_symbols], `torch.float`.
+    :output no_eff: [batch_size, num_tx, num_streams, num_data_symbols], `torch.float`.
         Effective noise variance for each estimated symbol.
 
     .. rubric:: Examples
@@ -121,7 +126,7 @@ class SVDCombiner(Receiver):
             tolerance=tolerance,
             time_varying=time_varying,
         )
-        check_single_user(stream_management)
+        _, self._transmitter_of = partners(stream_management)
         self._allocate = find_allocation(power)
         # The right singular vectors tell the leakage, which a certified link has once for all.
         self._both = SVD(self._num_streams_per_tx)
@@ -134,54 +139,72 @@ class SVDCombiner(Receiver):
     ) -> tuple[Tensor, Tensor]:
         """Combine ``y``; inputs and outputs as in the class's description."""
         self._check(y, h)
-        # [batch_size or 1, 1, num_rx_ant or 1, 1]
         noise = check_noise(no, h.shape[:3], self.dtype, self.device)
-        mean_noise, noise = allocated_noise(noise), noise[..., None]
-        links = self._check_links(links, h.shape[0], 1)
+        links = self._check_links(links, h.shape[0], self._num_rx)
         groups = self._groups(h)
         runs = [(grid, effective) for effective, grid in self._runs]
 
         def combiners(rx: int, group: int) -> Iterator[Combiner]:
-            a = h[:, rx, :, 0, :, groups[group].start].permute(0, 3, 1, 2)
-            link = None if links is None else links[:, rx]
-            cuts = [grid for grid, _ in runs]
-            whole: list[Answers] = []
+            def channel(tx: int, at: int = rx) -> Tensor:
+                return h[:, at, :, tx, :, groups[group].start].permute(0, 3, 1, 2)
+
+            def link(at: int) -> Tensor | None:
+                return None if links is None else links[:, at]
+
+            whole: dict[int, Answers] = {}
+
+            def sent_to(at: int, tile: slice) -> Triplets:
+                """What the transmitter of a receiver sends along."""
+                if at not in whole:
+                    a = channel(self._transmitter_of[at], at)
+                    channels = Channels(a, self._frequencies, None, link(at))
+                    start = self._solver.start
+                    whole[at] = start(self._both, channels, self._certify, self._tolerance)
+                return self._both.own(whole[at].tile(tile))
 
             def leakage_at(tile: slice, answer: Triplets) -> Tensor:
-                if answer.right is None:
-                    if not whole:
-                        channels = Channels(a, self._frequencies, None, link)
-                        start = self._solver.start
-                        whole.append(start(self._both, channels, self._certify, self._tolerance))
-                    answer = self._both.own(whole[0].tile(tile))
-                return _leakage(a[:, tile].contiguous(), answer)
+                sent = sent_to(rx, tile) if answer.right is None else answer
+                gains = _gains(a[:, tile], sent, answer)
+                gains.diagonal(dim1=-2, dim2=-1).sub_(1)
+                return gains.abs().square()
 
+            a = channel(self._transmitter_of[rx])
+            # [batch_size or 1, 1, num_rx_ant or 1, 1]
+            own_noise = noise[:, min(rx, noise.shape[1] - 1), None, :, None]
+            others = [at for at in range(self._num_rx) if at != rx]
             for tile, answer, keep, _ in self._answers(
-                self._operation, a, None, link, self._frequencies, cuts
+                self._operation, a, None, link(rx), self._frequencies, [grid for grid, _ in runs]
             ):
                 # A model serves combiners of other numbers of streams, too.
                 name = f"leakage of {answer.s.shape[-1]} streams"
                 leakage = keep(name, make=partial(leakage_at, tile, answer))
-                received = (torch.view_as_real(answer.left).square().sum(-1) * noise).sum(-2)
-                no_eff = answer.in_order(received) / answer.s.square()
+                received = (torch.view_as_real(answer.left).square().sum(-1) * own_noise).sum(-2)
+                powers = self._powers(answer, noise, rx)
+                no_eff = answer.in_order(received) / answer.s.square() + _weighed(leakage, powers)
+                for at in others:
+                    sent = sent_to(at, tile)
+                    gains = _gains(channel(self._transmitter_of[at])[:, tile], sent, answer)
+                    no_eff += _weighed(gains.abs().square(), self._powers(sent, noise, at))
                 after = answer.after
-                if self._allocate is None:
-                    no_eff = no_eff + leakage.sum(-1)
-                else:
-                    powers = self._allocate(answer.s, mean_noise)
-                    no_eff = no_eff + (leakage * powers[..., None, :]).sum(-1)
+                if powers is not None:
                     no_eff = torch.where(powers > 0, no_eff / powers, torch.inf)
                     after = _rescaled(after, powers)
                 yield Combiner(moved(tile, runs), answer.receiving, after, no_eff)
 
         return self._receive(y, groups, combiners)
 
+    def _powers(self, answer: Triplets, noise: Tensor, rx: int) -> Tensor | None:
+        """Powers [batch_size, tile, num_streams] of the streams to a receiver; None for ones."""
+        if self._allocate is None:
+            return None
+        return self._allocate(answer.s, allocated_noise(noise, rx))
+
     def _check(self, y: Tensor, h: Tensor) -> None:
         check_complex(y=y, h=h)
         num_streams = self._num_streams_per_tx
         grid = (self._num_symbols, self._fft_size)
-        check_shape("h", h, (None, 1, None, 1, None, *grid))
-        check_shape("y", y, (h.shape[0], 1, h.shape[2], *grid))
+        check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
+        check_shape("y", y, (h.shape[0], self._num_rx, h.shape[2], *grid))
         if num_streams > min(h.shape[2], h.shape[4]):
             raise ValueError(
                 f"{num_streams} streams are more than the antennas of a link of {h.shape[2]} x "
@@ -189,11 +212,14 @@ class SVDCombiner(Receiver):
             )
 
 
-def _leakage(a: Tensor, answer: Triplets) -> Tensor:
-    r"""Powers of the entries of :math:`S^{-1} U^H A V - I`, [..., num_streams, num_streams]."""
-    gains = answer.after((a @ answer.v).mT @ answer.receiving).mT
-    gains.diagonal(dim1=-2, dim2=-1).sub_(1)
-    return gains.abs().square()
+def _gains(a: Tensor, sent: Triplets, answer: Triplets) -> Tensor:
+    r""":math:`S^{-1} U^H A V` of streams sent along V, [..., num_streams, num_streams]."""
+    return answer.after((a.contiguous() @ sent.v).mT @ answer.receiving).mT
+
+
+def _weighed(gains: Tensor, powers: Tensor | None) -> Tensor:
+    """Power of streams of these powers, or of ones, behind power gains, [..., num_streams]."""
+    return (gains if powers is None else gains * powers[..., None, :]).sum(-1)
 
 
 def _rescaled(after: Callable[[Tensor], Tensor], powers: Tensor) -> Callable[[Tensor], Tensor]:
