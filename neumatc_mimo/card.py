@@ -45,11 +45,10 @@ def model_card(scenario: Any, model: Any, results: Mapping[str, Any]) -> str:
         _settings(model),
         "## What is certified",
         _certified(model),
-        "## Figures",
-        "On subcarriers that training did not see, in double precision. Percentiles are of the "
-        "worst: 95 % of the values are above a 5th percentile.",
-        _figures(results),
     ]
+    figures = _figures(results)
+    if figures:
+        parts += ["## Figures", _FIGURES, figures]
     if rates:
         parts += ["## Block error rates", _rates_read(rates), _rates(rates)]
         parts += ["## How answers came about", _TIERS, _tiers(rates)]
@@ -103,6 +102,11 @@ _LIMITS = """
   difference says which size that is.
 """
 
+_FIGURES = """
+On subcarriers that training did not see, in double precision. Percentiles are of the worst: 95 % of
+the values are above a 5th percentile. `docs/evaluation.md` explains each of them.
+"""
+
 _TIERS = """
 Shares of the calls above, of links (`links …`) and of subcarriers (the others): *queried* ones come
 from the mapping alone, *corrected* ones took a step with the channel, *patched* ones are exact
@@ -125,10 +129,14 @@ def _data(scenario: Any, model: Any) -> str:
     for operation, part in model.models.items():
         links = part.links
         lines.append(
-            f"- {operation}: {links.num_links} links of {links.num_users} users, "
-            f"{links.num_rows} × {links.num_cols} antennas, {links.kind.replace('_', ' ')}"
+            f"- {operation}: {links.num_links} links, each of {links.num_users} user"
+            f"{'s' if links.num_users > 1 else ''} and a base station, {links.num_rows} × "
+            f"{links.num_cols} antennas"
         )
-    lines.append(f"- seed of the links: {config.seed}")
+    lines.append(
+        f"- seeds: {config.seed} of the links, {model.scenario.get('seed')} of the training, with "
+        f"torch {model.scenario.get('torch')}"
+    )
     lines.append(f"- fingerprint of the data: `{scenario.fingerprint}`")
     return "\n".join(lines)
 
