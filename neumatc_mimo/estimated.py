@@ -91,7 +91,7 @@ class EstimatedUplink(Estimated, MultiUserUplink):
 
     title = "uplink MMSE, estimated channels"
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         grid = self._pilot_grid(1 + self._grid[0])
         streams = StreamManagement(np.ones([1, num_users]), 1)
@@ -108,6 +108,7 @@ class EstimatedUplink(Estimated, MultiUserUplink):
             )
         self._mapping = ResourceGridMapper(grid, **self._options)
         self._ls = self._estimator(grid)
+        return [] if solver is None else [self._detector]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
@@ -136,7 +137,7 @@ class EstimatedDownlink(Estimated, MultiUserDownlink):
 
     title = "downlink zero forcing, estimated channels"
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         grid = self._resource_grid(1, num_users)
         streams = StreamManagement(np.ones([num_users, 1]), num_users)
@@ -152,6 +153,7 @@ class EstimatedDownlink(Estimated, MultiUserDownlink):
         self._ls = self._estimator(pilots)
         # [K, 1, fft_size]
         self._pilots = pilots.pilot_pattern.pilots.to(self._device, torch.complex64)
+        return [] if solver is None else [self._channel]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator

@@ -219,6 +219,14 @@ class ScenarioModel(Solver):
         a = model.links.channel(frequencies, links, aligned=True, time=time)
         return model.operation.residual(a, components, no)
 
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        model = self.models.get(operation.name)
+        return (
+            model is not None
+            and (num_rows, num_cols) == (model.links.num_rows, model.links.num_cols)
+            and model.operation.serves(operation)
+        )
+
     def start(
         self,
         operation: Operation,

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
+from neumatc_mimo.solvers.base import Counts
 
 # A transmission as ``sim_ber`` calls it: bits and decisions of a batch at an Eb/N0 in dB.
 Simulated = Callable[[int, float | Tensor], tuple[Tensor, Tensor]]
@@ -47,6 +48,8 @@ class Pipeline(ABC):
     :param num_ofdm_symbols: OFDM symbols of a slot; the channel is constant over a slot
     :param num_iter: Iterations of the LDPC decoder
     :param seed: Seed of bits and noise
+
+    ``num_blocks`` is the number of blocks of a stream in a slot.
 
     :input batch_size: Number of slots
     :input ebno_db: Eb/N0 in dB
@@ -96,7 +99,7 @@ class Pipeline(ABC):
         self._num_bits_per_symbol = num_bits_per_symbol
         self._coderate = coderate if coded else 1.0
         self._block_length = block_length
-        self._num_blocks = num_symbols * num_bits_per_symbol // block_length
+        self.num_blocks = num_symbols * num_bits_per_symbol // block_length
         self._spacing = stride * links.subcarrier_spacing
         index = torch.arange(fft_size, dtype=torch.float64, device=links.device)
         # [num_links, fft_size, K, M]: 36 MB for 32 links of 8 x 64 at 273 subcarriers.
@@ -110,7 +113,7 @@ class Pipeline(ABC):
                 self._encoder, cn_update="boxplus", num_iter=num_iter, hard_out=True, **options
             )
         self._options = options
-        self._build(solver)
+        self._blocks = self._build(solver)
 
     @property
     @abstractmethod
@@ -126,9 +129,17 @@ class Pipeline(ABC):
         """Eb/N0 in dB that a sweep may use."""
         return -20.0, 40.0
 
+    @property
+    def stats(self) -> Counts:
+        """How the matrices of all blocks came about, accumulated over calls."""
+        total = Counts()
+        for block in self._blocks:
+            total.add(block.stats)
+        return total
+
     @abstractmethod
-    def _build(self, solver: Any) -> None:
-        """Make the blocks that take their matrices from ``solver``."""
+    def _build(self, solver: Any) -> list[Any]:
+        """Make the blocks that take their matrices from ``solver``, and return them."""
 
     @abstractmethod
     def _transmit(
@@ -164,11 +175,11 @@ class Pipeline(ABC):
         link = link.to(self._device)
 
         num_info = round(self._block_length * self._coderate)
-        shape = (batch_size, self.num_streams, self._num_blocks)
+        shape = (batch_size, self.num_streams, self.num_blocks)
         bits = self._random_bits((*shape, num_info), generator)
         coded = self._encoder(bits) if self.coded else bits
         # Bits that fill the grid up behind the last block.
-        num_used = self._num_blocks * self._block_length
+        num_used = self.num_blocks * self._block_length
         num_bits = math.prod(self._grid) * self._num_bits_per_symbol
         filling = self._random_bits((*shape[:2], num_bits - num_used), generator)
 
@@ -180,7 +191,7 @@ class Pipeline(ABC):
             self.noise_power(point),
             generator,
         )
-        parts = (-1, self._num_blocks, self._num_bits_per_symbol)
+        parts = (-1, self.num_blocks, self._num_bits_per_symbol)
         llr = llr[..., :num_used].reshape(*shape[:2], *parts)
         llr = llr.transpose(-3, -2).flatten(-2)  # [.., num_blocks, block_length]
         bits_hat = self._decoder(llr.contiguous()) if self.coded else (llr > 0).to(bits.dtype)
@@ -231,7 +242,7 @@ class MultiUserDownlink(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         self._precoder = blocks.ZFPrecoder(
             self._resource_grid(1, num_users),
@@ -240,6 +251,7 @@ class MultiUserDownlink(Pipeline):
             return_effective_channel=True,
             **self._options,
         )
+        return [self._precoder]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
@@ -282,7 +294,7 @@ class MultiUserUplink(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         self._detector = blocks.MMSEDetector(
             "bit",
@@ -294,6 +306,7 @@ class MultiUserUplink(Pipeline):
             num_bits_per_symbol=self._num_bits_per_symbol,
             **self._options,
         )
+        return [self._detector]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
@@ -316,11 +329,12 @@ class SingleUserSVD(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_streams or self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         grid = self._resource_grid(1, self.num_streams)
         streams = StreamManagement(np.ones([1, 1]), self.num_streams)
         self._beamformer = blocks.SVDBeamformer(grid, streams, solver, **self._options)
         self._combiner = blocks.SVDCombiner(grid, streams, solver, **self._options)
+        return [self._beamformer, self._combiner]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
@@ -434,10 +448,31 @@ def waterfall(
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
 
 
-def _block_error_rate(pipeline: Pipeline, batch_size: int, ebno_db: float) -> float:
-    """Of as many calls as tell a rate of a percent: a thousand blocks, or a hundred errors."""
+def fall(
+    pipeline: Pipeline, *, bler: float = 0.1, batch_size: int = 32, num_blocks: int = 1000
+) -> float:
+    """Eb/N0 in dB at which the BLER is about ``bler``, within a factor of two, by bisection.
+
+    Where the pipeline's ``ebno_range`` ends first, its end. A step takes ``num_blocks`` blocks, or
+    a tenth as many errors.
+    """
+    low, high = pipeline.ebno_range
+    middle = low
+    while high - low > 0.1:
+        rate = _block_error_rate(pipeline, batch_size, middle, num_blocks)
+        if bler / 2 < rate < 2 * bler or (middle == low and rate < bler):
+            break
+        low, high = (middle, high) if rate > bler else (low, middle)
+        middle = round((low + high) / 2, 2)
+    return middle
+
+
+def _block_error_rate(
+    pipeline: Pipeline, batch_size: int, ebno_db: float, num_blocks: int = 1000
+) -> float:
+    """Of as many calls as tell a rate: a percent by a thousand blocks, or by a hundred errors."""
     wrong = torch.empty(0)
-    while wrong.numel() < 1000 and wrong.sum() < 100:
+    while wrong.numel() < num_blocks and wrong.sum() < num_blocks / 10:
         bits, bits_hat = pipeline(batch_size, ebno_db)
         wrong = torch.cat([wrong, (bits != bits_hat).any(-1).float().flatten().cpu()])
     # No error in so many blocks: take half an error, for the logarithm.

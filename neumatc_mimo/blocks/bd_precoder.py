@@ -46,6 +46,8 @@ class BDPrecoder(MatrixPrecoder):
         `torch.complex`. Channel knowledge based on which the precoding is computed.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.
@@ -76,11 +78,11 @@ class BDPrecoder(MatrixPrecoder):
     """
 
     def call(
-        self, x: Tensor, h: Tensor, links: Tensor | None = None
+        self, x: Tensor, h: Tensor, links: Tensor | None = None, time: float | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, None, links)
+        return self._precode(x, h, None, links, time)
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         return BlockDiagonalization(num_rx_ant)

@@ -218,6 +218,7 @@ class SolverBlock(Block):
         products: bool = False,
         trusted: bool = False,
         time: float = 0.0,
+        solver: Solver | None = None,
     ) -> Iterator[Part]:
         """Yield tiles of subcarriers, none across two ``cuts``, with the solver's answer there.
 
@@ -227,6 +228,7 @@ class SolverBlock(Block):
         :param products: Whether products with the operation's ``applied`` component will do
         :param trusted: Whether the links are taken at their word; none is -1 then
         :param time: Seconds since the burst began
+        :param solver: Another one than the block's
 
         :raises ValueError: If ``a`` is found to have NaN or infinite entries, or a noise power
             that differs between subcarriers is asked of trusted links
@@ -236,13 +238,15 @@ class SolverBlock(Block):
                 'trust="model" needs a noise power that is the same on all subcarriers, or links '
                 "of -1."
             )
-        solver = Exact() if no is not None and no.dim() == 2 else self._solver
+        if no is not None and no.dim() == 2:
+            solver = Exact()
+        solver = solver or self._solver
         channels = Channels(a, frequencies, no, links, products, trusted, time)
         with _finite(a):
             answers = solver.start(operation, channels, self._certify, self._tolerance)
         for tile in split(tiles(a, answers.entries(a)), cuts):
             with _finite(a):
-                answer = answers.tile(tile)
+                answer = operation.own(answers.tile(tile))
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 check_finite(a, answer[-1].sum())
@@ -353,14 +357,19 @@ def check_complex(**tensors: Tensor) -> None:
             raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
 
 
-def check_single_user(stream_management: StreamManagement) -> None:
-    """Refuse more than one transmitter or receiver."""
-    num_rx, num_tx = stream_management.num_rx, stream_management.num_tx
-    if (num_rx, num_tx) != (1, 1):
+def partners(stream_management: StreamManagement) -> tuple[list[int], list[int]]:
+    """The one receiver of each transmitter, and the one transmitter of each receiver.
+
+    :raises ValueError: if a transmitter serves several receivers, or the other way round
+    """
+    association = torch.as_tensor(stream_management.rx_tx_association)
+    num_rx, num_tx = association.shape
+    if num_rx != num_tx or bool((association.sum(0) != 1).any() | (association.sum(1) != 1).any()):
         raise ValueError(
             f"stream_management has {num_tx} transmitters and {num_rx} receivers, SVD "
-            "transmission needs one of each."
+            "transmission needs one receiver for each transmitter."
         )
+    return association.argmax(0).tolist(), association.argmax(1).tolist()
 
 
 def check_noise(

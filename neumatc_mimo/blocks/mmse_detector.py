@@ -56,6 +56,8 @@ class MMSEDetector(Block):
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
         ``output`` "bit": LLRs or hard decisions, `torch.float`; for "symbol" [batch_size, num_tx,
@@ -158,7 +160,8 @@ class MMSEDetector(Block):
         err_var: float | Tensor,
         no: float | Tensor,
         links: Tensor | None = None,
+        time: float | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
-        z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links))
+        z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links, time))
         return z

@@ -78,6 +78,10 @@ class Precoder(SolverBlock):
     def _matrix(self, answer: Any) -> Tensor:
         """The precoding matrix, [..., num_tx_ant, num_streams]."""
 
+    def _amplitudes(self, answer: Any, noise: Tensor, tx: int) -> Tensor:
+        """Amplitudes of a transmitter's streams, [batch_size, tile, num_streams]."""
+        raise NotImplementedError(f"{type(self).__name__} has streams of one power.")
+
     def _precode(
         self,
         x: Tensor,
@@ -85,14 +89,18 @@ class Precoder(SolverBlock):
         no: Tensor | None,
         links: Tensor | None,
         time: float | None = None,
+        noise: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode x, and apply h to the precoder if the effective channel is wanted.
 
         :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1] or None
+        :param time: Seconds from the burst's begin to the slot; None where users stand still
+        :param noise: Noise power at the receivers that decides on :meth:`_amplitudes`, [batch_size
+            or 1, num_rx or 1, num_rx_ant or 1]; None for ones
         """
         links = self._check_links(links, h.shape[0], h.shape[3])
         precoded: Tensor | tuple[Tensor, Tensor] = self._in_parts(
-            partial(self._precode_alike, time), links, x, h, no
+            partial(self._precode_alike, time), links, x, h, no, noise
         )
         return precoded
 
@@ -104,6 +112,7 @@ class Precoder(SolverBlock):
         x: Tensor,
         h: Tensor,
         no: Tensor | None,
+        noise: Tensor | None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """:meth:`_precode` for items of which the links of the same transmitters are trusted."""
         batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_symbols, fft_size = h.shape
@@ -128,9 +137,12 @@ class Precoder(SolverBlock):
                     self._moment(time, first),
                     products=h_eff is None,
                 ):
+                    gains = None if noise is None else self._amplitudes(answer, noise, tx)
                     for symbols in runs:
                         # [batch_size, tile, num_streams, symbols]
                         part = in_rows(x[:, tx, :, symbols, tile], (0, 3, 1, 2))
+                        if gains is not None:
+                            part = part * gains[..., None]
                         w, part = self._factors(answer, part)
                         if applied is not None:
                             precoded = applied.precode(part.permute(0, 2, 3, 1))
@@ -141,7 +153,10 @@ class Precoder(SolverBlock):
                             x_precoded[:, tx, :, symbols, tile][..., piece] = precoded
                     if h_eff is not None:
                         rows = h[:, :, :, tx, :, first, tile]
-                        h_eff[:, :, tx, :, group, tile] = effective(rows, self._matrix(answer))
+                        matrix = self._matrix(answer)
+                        if gains is not None:
+                            matrix = matrix * gains[..., None, :]
+                        h_eff[:, :, tx, :, group, tile] = effective(rows, matrix)
         if h_eff is None:
             return x_precoded
         return x_precoded, self._seen(h_eff, num_rx, groups)

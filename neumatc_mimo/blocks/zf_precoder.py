@@ -64,6 +64,8 @@ class ZFPrecoder(ZeroForcing):
         along the subcarriers, as in Sionna, if it has one entry for each of them.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.
@@ -99,10 +101,11 @@ class ZFPrecoder(ZeroForcing):
         h: Tensor,
         alpha: float | Tensor = 0.0,
         links: Tensor | None = None,
+        time: float | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, self._noise_power("alpha", alpha, h), links)
+        return self._precode(x, h, self._noise_power("alpha", alpha, h), links, time)
 
 
 def _unit_columns(answer: Filter) -> Filter:

@@ -129,6 +129,14 @@ class Solver(ABC):
         """Whether it answers for links that are only named, see ``Channels.trusted``."""
         return False
 
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        """Whether it has results of an operation on matrices of this shape.
+
+        A block that could ask for one of several matrices asks for what the solver knows.
+        """
+        del operation, num_rows, num_cols
+        return True
+
     @abstractmethod
     def start(
         self,

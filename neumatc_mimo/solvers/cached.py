@@ -42,6 +42,9 @@ class Cached(Solver):
     def knows_links(self) -> bool:
         return self.solver.knows_links
 
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        return self.solver.knows(operation, num_rows, num_cols)
+
     def start(
         self,
         operation: Operation,
