@@ -260,7 +260,8 @@ class SolverBlock(Block):
         """Seconds from the burst's begin to an OFDM symbol of a slot that starts at ``time``."""
         if time is None:
             return 0.0
-        return time + symbol * float(self._resource_grid.ofdm_symbol_duration)
+        # Sionna makes tensors of numbers.
+        return float(time) + symbol * float(self._resource_grid.ofdm_symbol_duration)
 
     def _count(self, counts: Counts) -> None:
         # A traced counter would be a constant that asks for a new trace at every call.
