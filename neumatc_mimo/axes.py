@@ -37,6 +37,22 @@ class Axis(ABC):
         return torch.cat([nodes[:1], self._between(nodes), nodes[-1:]]).unique()
 
     @property
+    def num_stretches(self) -> int:
+        """Number of stretches of the axis that have certificates of their own."""
+        return 1
+
+    def stretch(self, time: float) -> int:
+        """The stretch of a time."""
+        del time
+        return 0
+
+    def by_stretch(self, marks: Tensor) -> Tensor:
+        """The largest marks of each stretch [..., num_stretches] from those at the checks
+        [..., num_checks].
+        """
+        return marks.amax(-1, keepdim=True)
+
+    @property
     @abstractmethod
     def powers(self) -> Tensor:
         """Noise powers that operations are given at the nodes, [num_nodes], or [1] for all."""
@@ -160,14 +176,15 @@ class TimeAxis(Axis):
     def for_doppler(cls, duration: float, highest: float, power: float) -> TimeAxis:
         r"""As many nodes as a Doppler spread needs.
 
-        A wave :math:`e^{j 2 \pi \nu t}` of ν T cycles over the burst is interpolated to rounding
-        with some π ν T + 10 Chebyshev nodes; filters turn with products of such waves.
+        A wave :math:`e^{j 2 \pi \nu t}` of ν T cycles over the burst is interpolated with somewhat
+        more than π ν T Chebyshev nodes; filters turn with products of such waves, three times as
+        many nodes bring most of them to 40 dB (Munich, eight users at 30 km/h).
 
         :param duration: T in seconds
         :param highest: largest Doppler shift ν of a path relative to its row's mean, Hz
         :param power: noise power, linear
         """
-        return cls(duration, 6 + math.ceil(2 * math.pi * highest * duration), power)
+        return cls(duration, 8 + math.ceil(3 * math.pi * highest * duration), power)
 
     @property
     def nodes(self) -> Tensor:
@@ -182,6 +199,18 @@ class TimeAxis(Axis):
     def weights(self, values: Tensor) -> Tensor:
         values = values.detach().to(torch.float64)
         return _lagrange(2 * values / self.duration - 1, self.num_nodes)
+
+    @property
+    def num_stretches(self) -> int:
+        return len(self.checks) - 1
+
+    def stretch(self, time: float) -> int:
+        inner = self.checks[1:-1]
+        return int(torch.searchsorted(inner, torch.tensor(time, dtype=inner.dtype)))
+
+    def by_stretch(self, marks: Tensor) -> Tensor:
+        """From one check to the next, whichever of the two is worse."""
+        return torch.maximum(marks[..., 1:], marks[..., :-1])
 
     def value(self, no: Tensor, time: float) -> Tensor:
         return torch.full_like(no, time)

@@ -32,33 +32,58 @@ def certify(
     """
     failed = ~operation.certificate(a, components, no, tolerance).ok
     counts.queried += int((~failed).sum())
+    if not bool(failed.any()):
+        return components
     where = failed.nonzero(as_tuple=True)
-    poor, steps = a[where], tuple(c[where] for c in components)
-    noise: Tensor | float = no
-    if isinstance(no, Tensor) and no.ndim:
-        noise = no.expand(failed.shape)[where]
-    for _ in range(_STEPS):
-        if not len(poor):
-            break
-        steps = operation.correct(poor, steps, noise)
-        proven = operation.certificate(poor, steps, noise, tolerance).ok
-        counts.corrected += int(proven.sum())
-        done = tuple(index[proven] for index in where)
-        failed = failed.index_put(done, failed.new_zeros(()))
-        components = tuple(
-            c.index_put(done, s[proven].to(c.dtype)) for c, s in zip(components, steps, strict=True)
-        )
-        # What has diverged is beyond correction.
-        finite = torch.stack([torch.isfinite(s.flatten(1)).all(1) for s in steps]).all(0)
-        rest = finite & ~proven
-        where, poor = tuple(index[rest] for index in where), poor[rest]
-        steps = tuple(s[rest] for s in steps)
-        if isinstance(noise, Tensor) and noise.ndim:
-            noise = noise[rest]
+    noise = no.expand(failed.shape)[where] if isinstance(no, Tensor) and no.ndim else no
+    poor = tuple(c[where] for c in components)
+    fixed, steps = corrected(operation, a[where], poor, noise, tolerance)
+    components = tuple(
+        c.index_put(where, f.to(c.dtype)) for c, f in zip(components, fixed, strict=True)
+    )
+    failed = failed.index_put(where, steps < 0)
+    counts.corrected += int((steps > 0).sum())
     if not bool(failed.any()):
         return components
     counts.exact += int(failed.sum())
     return repair(operation, a, components, no, torch.zeros_like(failed), failed)
+
+
+def corrected(
+    operation: Operation,
+    a: Tensor,
+    components: Components,
+    no: Tensor | float,
+    tolerance: Tolerance,
+) -> tuple[Components, Tensor]:
+    """Components that are not proven after as many correction steps as their proof takes.
+
+    :param a: [num, m, n]
+    :param components: [num, ...] each
+    :param no: noise power, [num] or scalar
+
+    :return: components, as they were where no steps help, and the numbers of steps [num], int8, -1
+        there
+    """
+    found = components
+    numbers = torch.full(a.shape[:1], -1, dtype=torch.int8, device=a.device)
+    which = torch.arange(len(a), device=a.device)
+    for number in range(1, _STEPS + 1):
+        components = operation.correct(a, components, no)
+        proven = operation.certificate(a, components, no, tolerance).ok
+        numbers[which[proven]] = number
+        found = tuple(
+            f.index_put((which[proven],), c[proven].to(f.dtype))
+            for f, c in zip(found, components, strict=True)
+        )
+        # What has diverged is beyond correction.
+        finite = torch.stack([torch.isfinite(c.flatten(1)).all(1) for c in components]).all(0)
+        rest = finite & ~proven
+        which, a, components = which[rest], a[rest], tuple(c[rest] for c in components)
+        no = no[rest] if isinstance(no, Tensor) and no.ndim else no
+        if not len(a):
+            break
+    return found, numbers
 
 
 def repair(
@@ -69,12 +94,14 @@ def repair(
     corrected: Tensor,
     exactly: Tensor,
 ) -> Components:
-    """Components with a correction step at some matrices, and exact ones at others.
+    """Components with correction steps at some matrices, and exact ones at others.
 
-    :param corrected: [num_items, num_subcarriers] matrices that take a step
+    :param corrected: [num_items, num_subcarriers] numbers of steps, or which matrices take one
     :param exactly: [num_items, num_subcarriers] matrices that are computed exactly
     """
-    for where, step in ((corrected, operation.correct), (exactly, _exact_in(operation))):
+    most = int(corrected.max()) if corrected.numel() else 0
+    steps = [(corrected > number, operation.correct) for number in range(most)]
+    for where, step in (*steps, (exactly, _exact_in(operation))):
         if bool(where.any()):
             noise: Tensor | float = no
             if isinstance(no, Tensor) and no.ndim:

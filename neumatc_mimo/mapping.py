@@ -104,7 +104,7 @@ class CompactMapping:
             layout.unpack(
                 (c if values.ndim > 1 else c[:, :, 0])
                 if c.shape[2] == 1 or plain
-                else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c))
+                else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c)).contiguous()
             )
             for c, layout in zip(self.latents, self.layouts, strict=True)
         )

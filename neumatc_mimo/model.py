@@ -59,9 +59,9 @@ class OperationModel:
     :param operation: the operation
     :param mapping: the compact mappings of the aligned links
     :param links: the links
-    :param corrected: [num_links, fft_size] grid subcarriers that take one correction step with the
-        channel
-    :param patches: [num_links, fft_size] grid subcarriers that are computed exactly
+    :param corrected: [num_links, num_stretches, fft_size] correction steps with the channel that
+        grid subcarriers take, int8; stretches are those of the mapping's axis
+    :param patches: [num_links, num_stretches, fft_size] grid subcarriers that are computed exactly
     :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
@@ -95,8 +95,8 @@ class OperationModel:
         """
         components = self.mapping.select(links)(frequencies, self.mapping.axis.value(no, time))
         index, _ = self.grid_index(frequencies)
-        corrected, patched = self.corrected[links][:, index], self.patches[links][:, index]
-        needed = (corrected | patched).any(0)
+        corrected, patched = self.marks(links, index, time)
+        needed = ((corrected > 0) | patched).any(0)
         if not bool(needed.any()):
             return components
         a = self.links.channel(frequencies[needed], links, aligned=True, time=time)
@@ -108,6 +108,13 @@ class OperationModel:
         for c, value in zip(components, few, strict=True):
             c[:, needed] = value
         return components
+
+    def marks(self, links: Tensor, index: Tensor, time: float) -> tuple[Tensor, Tensor]:
+        """Correction steps, and which are patched, of links [l] at grid subcarriers [F] and a time,
+        [l, F] each.
+        """
+        stretch = self.mapping.axis.stretch(time)
+        return self.corrected[links, stretch][:, index], self.patches[links, stretch][:, index]
 
     def check(self, no: Tensor, time: float) -> None:
         """Refuse noise powers and times that were not trained.
@@ -212,6 +219,14 @@ class ScenarioModel(Solver):
         a = model.links.channel(frequencies, links, aligned=True, time=time)
         return model.operation.residual(a, components, no)
 
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        model = self.models.get(operation.name)
+        return (
+            model is not None
+            and (num_rows, num_cols) == (model.links.num_rows, model.links.num_cols)
+            and model.operation.serves(operation)
+        )
+
     def start(
         self,
         operation: Operation,
@@ -235,6 +250,8 @@ class ScenarioModel(Solver):
                 f"The model knows {operation.name} of the settings {model.operation.settings()}; "
                 f"{operation.settings()} were asked for."
             )
+        if channels.trusted:
+            channels = _named_channels(model, channels, certify)
         unused = () if certify == "call" else operation.unused
         unknown = self.unknown or (_ADAPTED if operation.adapts(*shape) else Exact())
         return ModelAnswers(model, channels, certify, tolerance, unknown, unused)
@@ -242,12 +259,24 @@ class ScenarioModel(Solver):
     def choosing(self, choose: Callable[[Solver], Solver]) -> ScenarioModel:
         return self if self.unknown else replace(self, unknown=choose(_ADAPTED))
 
+    @property
+    def knows_links(self) -> bool:
+        return True
+
     def _model(self, operation: str) -> OperationModel:
         if operation not in self.models:
             raise ValueError(
                 f'There is no model of "{operation}", known are {", ".join(self.models)}.'
             )
         return self.models[operation]
+
+    def timing_advanced(self) -> ScenarioModel:
+        """The model of the same links with timing advance, see ``LinkSet.timing_advanced``.
+
+        Mappings are those of aligned links: they hold for any delays of the users.
+        """
+        models = {k: replace(m, links=m.links.timing_advanced()) for k, m in self.models.items()}
+        return replace(self, models=models)
 
     @property
     def training(self) -> dict[str, dict[str, Any]]:
@@ -362,7 +391,10 @@ class ModelAnswers(Answers):
         items = torch.arange(channels.a.shape[0], device=channels.a.device)
         self._known = items[found.links >= 0] if trusted else items
         self._unknown = items[found.links < 0] if trusted else items[:0]
-        self._own.links_recalled = len(self._known)
+        if channels.trusted:
+            self._own.links_trusted = len(self._known)
+        else:
+            self._own.links_recalled = len(self._known)
         self._rest: Answers | None = None
         self._factor: Latents | None = None
         if len(self._unknown):
@@ -431,7 +463,14 @@ class ModelAnswers(Answers):
 
     @property
     def reads_channel(self) -> bool:  # type: ignore[override]
-        return self._certify == "call" or self._rest is not None
+        proves = self._certify == "call" and not self._channels.trusted
+        return proves or self._rest is not None
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        if not self._channels.trusted:
+            return self._channels.a[:, subcarriers]
+        links, frequencies = self._model.links, self._frequencies[subcarriers]
+        return links.channel(frequencies, self._links, dtype=given.dtype)
 
     def entries(self, a: Tensor) -> int:
         if self._rest is not None:
@@ -543,6 +582,10 @@ class ModelAnswers(Answers):
 
     def _aligned(self, subcarriers: slice | Tensor) -> Tensor:
         """The given channels of the known items with the rows' gains and delays taken out."""
+        if self._channels.trusted:
+            links, frequencies = self._model.links, self._frequencies[subcarriers]
+            dtype, time = self._channels.a.dtype, self._channels.time
+            return links.channel(frequencies, self._links, aligned=True, dtype=dtype, time=time)
         a = self._channels.a[:, subcarriers]
         a = a if self._rest is None else a[self._known]
         return a.contiguous() / self._rows[:, subcarriers, :, None].to(a.dtype)
@@ -551,12 +594,14 @@ class ModelAnswers(Answers):
         """Correct and replace, once per call, what the certificate of the training tells to."""
         model, frequencies = self._model, self._frequencies
         corrected, patched, exactly, where = self._kept(
-            "repairs", (frequencies, links), lambda: _repairs(model, frequencies, links)
+            "repairs",
+            (frequencies, links, model.mapping.axis.stretch(self._channels.time)),
+            lambda: _repairs(model, frequencies, links, self._channels.time),
         )
-        self._own.corrected = int(corrected.sum())
+        self._own.corrected = int((corrected > 0).sum())
         self._own.patched = int(patched.sum())
         self._own.exact = int(exactly.sum()) - self._own.patched
-        self._own.queried = exactly.numel() - int((exactly | corrected).sum())
+        self._own.queried = exactly.numel() - int((exactly | (corrected > 0)).sum())
         self._repaired_at = where
         if len(where):
             repair = functools.partial(self._repaired_components, where, corrected, exactly)
@@ -604,7 +649,7 @@ class ModelAnswers(Answers):
     def _recognise(self) -> Recognised:
         model, channels = self._model, self._channels
         num_items, _, num_rows, _ = channels.a.shape
-        if self._certify is None:
+        if self._certify is None or channels.trusted:
             if channels.links is None:
                 raise ValueError("certify=None is a pure query, it needs links.")
             links = channels.links
@@ -625,21 +670,16 @@ class ModelAnswers(Answers):
         reference = self._kept(
             "reference",
             (self._frequencies, dtype, channels.time),
-            lambda: Reference.of(
-                model.links.channel(frequencies, aligned=True, time=channels.time).to(dtype)
-            ),
+            lambda: Reference.of(model.links, frequencies, dtype, channels.time),
         )
         a, any_gain = channels.a[:, probes], model.operation.free_gains(channels.no)
         # Channels that are bit by bit those of an earlier call are the links that they were then.
         found = self._kept(
             "recognised",
             (a, self._frequencies, channels.links, any_gain, channels.time),
-            lambda: recognise(
-                a, frequencies, model.links, reference, channels.links, any_gain=any_gain
-            ),
+            lambda: recognise(a, frequencies, reference, channels.links, any_gain=any_gain),
         )
-        # In a burst each time has channels of its own, and computing them costs more than a query.
-        if self._certify == "link" and not channels.time:
+        if self._certify == "link":
             found = self._seen_everywhere(found)
         # Rows in an order that the operation cannot follow make another channel.
         followed = model.operation.follows(found.order)
@@ -662,15 +702,16 @@ class ModelAnswers(Answers):
         items = (found.links >= 0).nonzero()[:, 0]
         if not len(items):
             return found
-        a, frequencies, links = self._channels.a, self._frequencies, self._model.links
+        a, time = self._channels.a, self._channels.time
+        frequencies, links = self._frequencies, self._model.links
         given = spots(a)[items]
 
         def check() -> Tensor:
-            start = (frequencies, str(a.device))
+            start = (frequencies, str(a.device), time)
             known: dict[int, Tensor] = self._model.memo["spots"](start, dict)
             chosen = found.links[items].tolist()
             for link in set(chosen) - set(known):
-                known[link] = spots_of_link(links, link, frequencies)
+                known[link] = spots_of_link(links, link, frequencies, time)
             expected = torch.stack(
                 [known[link][order] for link, order in zip(chosen, found.order[items], strict=True)]
             )
@@ -678,25 +719,46 @@ class ModelAnswers(Answers):
             return found.links.index_fill(0, items[~same], -1)
 
         few = given.nbytes <= _KEPT_BYTES
-        key = (given, frequencies, found.links, found.order, found.gain, found.delay)
+        key = (given, frequencies, time, found.links, found.order, found.gain, found.delay)
         return replace(found, links=self._kept("seen", key, check) if few else check())
 
 
+def _named_channels(model: OperationModel, channels: Channels, certify: str | None) -> Channels:
+    """Channels whose links are named, to be trusted; where the model does not know the noise power,
+    the links' own instead, to compute with.
+    """
+    links, known = channels.links, model.links
+    if certify is None or links is None:
+        return channels
+    if bool((links >= known.num_links).any()):
+        raise ValueError(
+            f"links has the entry {int(links.max())}, the model has links 0 to "
+            f"{known.num_links - 1}."
+        )
+    if channels.no is None or bool(
+        model.mapping.axis.covers(channels.no.double(), channels.time).all()
+    ):
+        return channels
+    _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+    own = known.channel(channels.frequencies, links, dtype=channels.a.dtype, time=channels.time)
+    return replace(channels, a=own, trusted=False)
+
+
 def _repairs(
-    model: OperationModel, frequencies: Tensor, links: Tensor
+    model: OperationModel, frequencies: Tensor, links: Tensor, time: float
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Subcarriers [num_links, F] that take a correction, are patched and are computed exactly, and
-    the indices of all that are one of these for any link.
+    """Correction steps [num_links, F], subcarriers that are patched and that are computed exactly,
+    and the indices of all that are one of these for any link.
     """
     index, on_grid = model.grid_index(frequencies)
     low, high = model.links.band
     margin = model.links.subcarrier_spacing / 2
     if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
         _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
-    patched = model.patches[links][:, index] & on_grid
-    corrected = model.corrected[links][:, index] & on_grid
+    corrected, patched = model.marks(links, index, time)
+    patched, corrected = patched & on_grid, corrected * on_grid
     exactly = patched | ~on_grid
-    return corrected, patched, exactly, (exactly | corrected).any(0).nonzero()[:, 0]
+    return corrected, patched, exactly, (exactly | (corrected > 0)).any(0).nonzero()[:, 0]
 
 
 _warned: set[str] = set()

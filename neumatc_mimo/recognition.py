@@ -62,18 +62,25 @@ class Reference(NamedTuple):
     :param channels: [num_links, num_probes, K, M] aligned channels of the links at the probes
     :param adjoint: the same, [num_probes, M, num_links * K] conjugated
     :param norm: of each row over all probes, [num_links, K]
+    :param delays: of each row in seconds, tried first, [num_links, K]
     """
 
     channels: Tensor
     adjoint: Tensor
     norm: Tensor
+    delays: Tensor
 
     @classmethod
-    def of(cls, channels: Tensor) -> Reference:
-        """From the channels."""
+    def of(
+        cls, links: LinkSet, frequencies: Tensor, dtype: torch.dtype, time: float = 0.0
+    ) -> Reference:
+        """Of trained links at probes [num_probes] in Hz and a time in seconds."""
+        channels = links.channel(frequencies, aligned=True, time=time).to(dtype)
+        everyone = torch.arange(links.num_links, device=links.device)
+        _, delays = links.row_terms(everyone, time)
         flat = channels.permute(1, 0, 2, 3).flatten(1, 2)
         norm = torch.view_as_real(channels).square().sum((1, 3, 4)).sqrt()
-        return cls(channels, flat.conj().resolve_conj().mT, norm)
+        return cls(channels, flat.conj().resolve_conj().mT, norm, delays)
 
 
 def probe_subcarriers(num_frequencies: int) -> Tensor:
@@ -88,7 +95,6 @@ def probe_subcarriers(num_frequencies: int) -> Tensor:
 def recognise(
     a: Tensor,
     frequencies: Tensor,
-    links: LinkSet,
     reference: Reference,
     candidates: Tensor | None,
     *,
@@ -98,7 +104,6 @@ def recognise(
 
     :param a: [num_items, num_probes, K, M] channels at the probes
     :param frequencies: [num_probes] Hz, float64
-    :param links: the trained links (row delays are tried first)
     :param reference: the aligned channels of the links at the probes
     :param candidates: [num_items] links that the caller names (-1: unknown), or None
     :param any_gain: whether rows may have different gains (plain inverse) or must share one
@@ -126,7 +131,7 @@ def recognise(
     )
     products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
     weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()  # [items, K]
-    own = links.row_delays[chosen].gather(1, order)
+    own = reference.delays[chosen].gather(1, order)
     delay = _delays(products, frequencies, own)
     wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
     gain = (products * wave).sum(-1) / weight
@@ -154,8 +159,8 @@ def spots(a: Tensor) -> Tensor:
     return torch.cat([h[:, :, columns, part] for columns, part in stretches], dim=-1)
 
 
-def spots_of_link(links: LinkSet, link: int, frequencies: Tensor) -> Tensor:
-    """The same of a trained link, aligned: [K, antennas, num_frequencies], complex64."""
+def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
+    """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies]."""
     one = links.select([link])
     parts = []
     for columns, part in _stretches(len(frequencies), links.num_cols):
@@ -165,7 +170,7 @@ def spots_of_link(links: LinkSet, link: int, frequencies: Tensor) -> Tensor:
             coefficients=one.coefficients[:, :, columns],
             delays=one.delays[:, :, columns] if squint else one.delays,
         )
-        parts.append(few.channel(frequencies[part], aligned=True)[0].permute(1, 2, 0))
+        parts.append(few.channel(frequencies[part], aligned=True, time=time)[0].permute(1, 2, 0))
     return torch.cat(parts, dim=-1)
 
 

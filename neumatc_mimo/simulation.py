@@ -21,6 +21,10 @@ from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
+from neumatc_mimo.solvers.base import Counts
+
+# A transmission as ``sim_ber`` calls it: bits and decisions of a batch at an Eb/N0 in dB.
+Simulated = Callable[[int, float | Tensor], tuple[Tensor, Tensor]]
 
 
 class Pipeline(ABC):
@@ -44,6 +48,8 @@ class Pipeline(ABC):
     :param num_ofdm_symbols: OFDM symbols of a slot; the channel is constant over a slot
     :param num_iter: Iterations of the LDPC decoder
     :param seed: Seed of bits and noise
+
+    ``num_blocks`` is the number of blocks of a stream in a slot.
 
     :input batch_size: Number of slots
     :input ebno_db: Eb/N0 in dB
@@ -77,7 +83,7 @@ class Pipeline(ABC):
             )
         num_bits_per_symbol = num_bits_per_symbol or self.modulation[0]
         coderate = coderate or self.modulation[1]
-        fft_size = links.fft_size // stride
+        fft_size = self._num_subcarriers(links, stride)
         num_symbols = fft_size * num_ofdm_symbols
         if block_length % num_bits_per_symbol or block_length > num_symbols * num_bits_per_symbol:
             raise ValueError(
@@ -93,7 +99,7 @@ class Pipeline(ABC):
         self._num_bits_per_symbol = num_bits_per_symbol
         self._coderate = coderate if coded else 1.0
         self._block_length = block_length
-        self._num_blocks = num_symbols * num_bits_per_symbol // block_length
+        self.num_blocks = num_symbols * num_bits_per_symbol // block_length
         self._spacing = stride * links.subcarrier_spacing
         index = torch.arange(fft_size, dtype=torch.float64, device=links.device)
         # [num_links, fft_size, K, M]: 36 MB for 32 links of 8 x 64 at 273 subcarriers.
@@ -107,21 +113,33 @@ class Pipeline(ABC):
                 self._encoder, cn_update="boxplus", num_iter=num_iter, hard_out=True, **options
             )
         self._options = options
-        self._build(solver)
+        self._blocks = self._build(solver)
 
     @property
     @abstractmethod
     def num_streams(self) -> int:
         """Number of streams of a link."""
 
+    def _num_subcarriers(self, links: LinkSet, stride: int) -> int:
+        """Number of subcarriers to simulate."""
+        return links.fft_size // stride
+
     @property
     def ebno_range(self) -> tuple[float, float]:
         """Eb/N0 in dB that a sweep may use."""
         return -20.0, 40.0
 
+    @property
+    def stats(self) -> Counts:
+        """How the matrices of all blocks came about, accumulated over calls."""
+        total = Counts()
+        for block in self._blocks:
+            total.add(block.stats)
+        return total
+
     @abstractmethod
-    def _build(self, solver: Any) -> None:
-        """Make the blocks that take their matrices from ``solver``."""
+    def _build(self, solver: Any) -> list[Any]:
+        """Make the blocks that take their matrices from ``solver``, and return them."""
 
     @abstractmethod
     def _transmit(
@@ -157,11 +175,11 @@ class Pipeline(ABC):
         link = link.to(self._device)
 
         num_info = round(self._block_length * self._coderate)
-        shape = (batch_size, self.num_streams, self._num_blocks)
+        shape = (batch_size, self.num_streams, self.num_blocks)
         bits = self._random_bits((*shape, num_info), generator)
         coded = self._encoder(bits) if self.coded else bits
         # Bits that fill the grid up behind the last block.
-        num_used = self._num_blocks * self._block_length
+        num_used = self.num_blocks * self._block_length
         num_bits = math.prod(self._grid) * self._num_bits_per_symbol
         filling = self._random_bits((*shape[:2], num_bits - num_used), generator)
 
@@ -173,17 +191,14 @@ class Pipeline(ABC):
             self.noise_power(point),
             generator,
         )
-        parts = (-1, self._num_blocks, self._num_bits_per_symbol)
+        parts = (-1, self.num_blocks, self._num_bits_per_symbol)
         llr = llr[..., :num_used].reshape(*shape[:2], *parts)
         llr = llr.transpose(-3, -2).flatten(-2)  # [.., num_blocks, block_length]
         bits_hat = self._decoder(llr.contiguous()) if self.coded else (llr > 0).to(bits.dtype)
         return bits, bits_hat
 
     def _generator(self, ebno_db: float, call: int) -> torch.Generator:
-        """Random numbers of one call, the same whatever the solver and the calls before."""
-        key = [self._seed, round((ebno_db + 1e3) * 1e4), call]
-        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-        return torch.Generator(self._device).manual_seed(int(state >> np.uint64(1)))
+        return random_generator(self._seed, ebno_db, call, self._device)
 
     def _random_bits(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         bits = torch.randint(0, 2, tuple(shape), generator=generator, device=self._device)
@@ -227,7 +242,7 @@ class MultiUserDownlink(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         self._precoder = blocks.ZFPrecoder(
             self._resource_grid(1, num_users),
@@ -236,15 +251,23 @@ class MultiUserDownlink(Pipeline):
             return_effective_channel=True,
             **self._options,
         )
+        return [self._precoder]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
     ) -> Tensor:
         slot = self._slot(h)[:, :, None, None]  # [.., K, 1, 1, M, num_ofdm_symbols, fft_size]
         x_precoded, h_eff = self._precoder(x[:, None], slot, links=link)
-        y = _propagate(h, x_precoded[:, 0])
+        y = propagate(h, x_precoded[:, 0])
         y = y + self._noise(y.shape, no, generator)
-        gains = h_eff[:, :, 0, 0]  # [batch_size, user, stream, num_ofdm_symbols, fft_size]
+        return self._detect(y, h_eff[:, :, 0, 0], no)
+
+    def _detect(self, y: Tensor, gains: Tensor, no: Tensor) -> Tensor:
+        """Log-likelihood ratios at users who know their gains and the power of the leakage.
+
+        :param y: [batch_size, user, num_ofdm_symbols, fft_size]
+        :param gains: [batch_size, user, stream, num_ofdm_symbols, fft_size]
+        """
         own = gains.diagonal(dim1=1, dim2=2).permute(0, 3, 1, 2)
         power = own.abs().square()
         leakage = (gains.abs().square().sum(2) - power).clamp_min(0)
@@ -271,7 +294,7 @@ class MultiUserUplink(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         num_users = self.links.num_rows
         self._detector = blocks.MMSEDetector(
             "bit",
@@ -283,11 +306,12 @@ class MultiUserUplink(Pipeline):
             num_bits_per_symbol=self._num_bits_per_symbol,
             **self._options,
         )
+        return [self._detector]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
     ) -> Tensor:
-        y = _propagate(h.mT, x)
+        y = propagate(h.mT, x)
         y = (y + self._noise(y.shape, no, generator))[:, None]
         # [batch_size, 1, M, K, 1, num_ofdm_symbols, fft_size]
         h_hat = self._slot(h).transpose(1, 2)[:, None, :, :, None]
@@ -305,18 +329,19 @@ class SingleUserSVD(Pipeline):
     def num_streams(self) -> int:
         return self.links.num_streams or self.links.num_rows
 
-    def _build(self, solver: Any) -> None:
+    def _build(self, solver: Any) -> list[Any]:
         grid = self._resource_grid(1, self.num_streams)
         streams = StreamManagement(np.ones([1, 1]), self.num_streams)
         self._beamformer = blocks.SVDBeamformer(grid, streams, solver, **self._options)
         self._combiner = blocks.SVDCombiner(grid, streams, solver, **self._options)
+        return [self._beamformer, self._combiner]
 
     def _transmit(
         self, x: Tensor, h: Tensor, link: Tensor, no: Tensor, generator: torch.Generator
     ) -> Tensor:
         slot = self._slot(h)[:, None, :, None]  # [.., 1, K, 1, M, num_ofdm_symbols, fft_size]
         x_precoded = self._beamformer(x[:, None], slot, links=link)
-        y = _propagate(h, x_precoded[:, 0])
+        y = propagate(h, x_precoded[:, 0])
         y = (y + self._noise(y.shape, no, generator))[:, None]
         x_hat, no_eff = self._combiner(y, slot, no, links=link)
         return self._demapper(x_hat[:, 0], no_eff[:, 0])
@@ -345,7 +370,7 @@ class ErrorCurve:
 
 
 def error_curves(
-    pipeline_factory: Callable[[Any], Pipeline],
+    pipeline_factory: Callable[[Any], Simulated],
     solvers: Mapping[str, Any],
     ebno_dbs: Iterable[float],
     *,
@@ -359,7 +384,7 @@ def error_curves(
     The first solver stops at ``target_block_errors`` at each point, or after ``max_calls``
     batches; the others then see exactly the batches that it saw.
 
-    :param pipeline_factory: Makes the pipeline of a solver
+    :param pipeline_factory: Makes the pipeline of a solver, or any callable as ``sim_ber`` takes
     :param solvers: Solvers by name, the reference first
     :param ebno_dbs: Eb/N0 in dB
     :param batch_size: Slots of a call
@@ -423,10 +448,31 @@ def waterfall(
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
 
 
-def _block_error_rate(pipeline: Pipeline, batch_size: int, ebno_db: float) -> float:
-    """Of as many calls as tell a rate of a percent: a thousand blocks, or a hundred errors."""
+def fall(
+    pipeline: Pipeline, *, bler: float = 0.1, batch_size: int = 32, num_blocks: int = 1000
+) -> float:
+    """Eb/N0 in dB at which the BLER is about ``bler``, within a factor of two, by bisection.
+
+    Where the pipeline's ``ebno_range`` ends first, its end. A step takes ``num_blocks`` blocks, or
+    a tenth as many errors.
+    """
+    low, high = pipeline.ebno_range
+    middle = low
+    while high - low > 0.1:
+        rate = _block_error_rate(pipeline, batch_size, middle, num_blocks)
+        if bler / 2 < rate < 2 * bler or (middle == low and rate < bler):
+            break
+        low, high = (middle, high) if rate > bler else (low, middle)
+        middle = round((low + high) / 2, 2)
+    return middle
+
+
+def _block_error_rate(
+    pipeline: Pipeline, batch_size: int, ebno_db: float, num_blocks: int = 1000
+) -> float:
+    """Of as many calls as tell a rate: a percent by a thousand blocks, or by a hundred errors."""
     wrong = torch.empty(0)
-    while wrong.numel() < 1000 and wrong.sum() < 100:
+    while wrong.numel() < num_blocks and wrong.sum() < num_blocks / 10:
         bits, bits_hat = pipeline(batch_size, ebno_db)
         wrong = torch.cat([wrong, (bits != bits_hat).any(-1).float().flatten().cpu()])
     # No error in so many blocks: take half an error, for the logarithm.
@@ -456,7 +502,7 @@ def snr_offset_db(
 
 
 def _simulate(
-    pipeline: Pipeline,
+    pipeline: Simulated,
     ebno_dbs: list[float],
     batch_size: int,
     target_block_errors: int | None,
@@ -503,7 +549,14 @@ def _crossings(ebno_dbs: Sequence[float], rates: Any, levels: Any) -> Any:
     return np.interp(levels, falling[::-1], np.asarray(ebno_dbs)[::-1])
 
 
-def _propagate(h: Tensor, x: Tensor) -> Tensor:
+def random_generator(seed: int, ebno_db: float, call: int, device: str) -> torch.Generator:
+    """Random numbers of one call, the same whatever the solver and the calls before."""
+    key = [seed, round((ebno_db + 1e3) * 1e4), call]
+    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+
+
+def propagate(h: Tensor, x: Tensor) -> Tensor:
     """y = H x on every subcarrier.
 
     :param h: [batch_size, fft_size, m, n]

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from benchmarks.paper import flops
-from benchmarks.paper.__main__ import MODULES, fill
+from benchmarks.paper.__main__ import MODULES
 from benchmarks.paper.measure import Spread, measure, pooled, spread
 from benchmarks.paper.methods import Method, fixed, rows
 from benchmarks.paper.problems import (
@@ -26,7 +26,7 @@ from benchmarks.paper.problems import (
     synthetic_svd,
 )
 from benchmarks.paper.published import published
-from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, number, run_and_write
+from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, fill, number, run_and_write
 from benchmarks.paper.sweeps import choice
 from neumatc_mimo.families import Product, RadialFamily
 from neumatc_mimo.operations import SVD, Inverse
@@ -151,9 +151,9 @@ def test_page_takes_sheets_between_its_markers(tmp_path: Path) -> None:
     folder.mkdir()
     page.write_text("Before.\n<!-- table_2 -->\nold\n<!-- /table_2 -->\nAfter.\n")
     Sheet("table_2", "Title", "Caption.", [{"a": 1}], ["a.png"]).write(folder, ORIGIN)
-    fill(page, folder)
+    fill(page, folder, MODULES)
     once = page.read_text()
-    fill(page, folder)
+    fill(page, folder, MODULES)
     assert "(results/a.png)" in once
     assert once == page.read_text() and "old" not in once and "### Title" in once
     assert once.startswith("Before.\n<!-- table_2 -->") and once.endswith("/table_2 -->\nAfter.\n")

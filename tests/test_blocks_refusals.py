@@ -114,7 +114,7 @@ def test_svd_blocks_refuse() -> None:
     with pytest.raises(ValueError, match="3 transmitters"):
         SVDCombiner(grid(3, 1), UP, Exact())
     with pytest.raises(ValueError, match="uniform"):
-        SVDBeamformer(rg, ONE, Exact(), power="waterfilling")  # type: ignore[arg-type]
+        SVDBeamformer(rg, ONE, Exact(), power="equal")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

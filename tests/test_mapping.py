@@ -181,7 +181,7 @@ def test_joined_selections_are_the_whole(units: Units, readout: bool) -> None:
     parts = [whole.select(torch.arange(LINKS)[part]) for part in (slice(0, 1), slice(1, LINKS))]
     joined = CompactMapping.concatenate(parts)
     assert joined.num_links == LINKS
-    assert (joined.noise, joined.layouts, joined.band) == (whole.axis, whole.layouts, whole.band)
+    assert (joined.axis, joined.layouts, joined.band) == (whole.axis, whole.layouts, whole.band)
     assert joined.trunk.units == units
     assert joined.tensors().keys() == whole.tensors().keys()
     for name, tensor in whole.tensors().items():

@@ -269,7 +269,8 @@ def test_marked_subcarriers_are_repaired(model: nm.ScenarioModel, no: float) -> 
         c * (1 + 1e-2 * torch.randn(c.shape, generator=generator)) for c in part.mapping.latents
     )
     mapping = replace(part.mapping, latents=latents)
-    worse = replace(part, mapping=mapping, corrected=corrected, patches=patches)
+    marks = {"corrected": corrected[:, None].to(torch.int8), "patches": patches[:, None]}
+    worse = replace(part, mapping=mapping, **marks)
     frequencies, powers = part.links.grid_frequencies(), torch.full((3,), no, dtype=torch.float64)
     a = part.links.channel(frequencies, aligned=True)
     plain = mapping(frequencies, powers)
@@ -315,9 +316,9 @@ def test_almost_the_same_link_is_not_recognised(
     wave = torch.exp(-2j * torch.pi * change * links.carrier_frequency / 299792458.0)
     moved = nm.LinkSet(**(vars(links) | {"coefficients": links.coefficients * wave}))
     probes = links.grid_frequencies()[probe_subcarriers(512)]
-    reference = Reference.of(links.channel(probes, aligned=True))
-    found = recognise(moved.channel(probes), probes, links, reference, None, any_gain=True)
-    same = recognise(links.channel(probes), probes, links, reference, None, any_gain=True)
+    reference = Reference.of(links, probes, torch.complex64)
+    found = recognise(moved.channel(probes), probes, reference, None, any_gain=True)
+    same = recognise(links.channel(probes), probes, reference, None, any_gain=True)
     assert found.links.tolist() == [-1, -1, -1]
     assert same.links.tolist() == [0, 1, 2]
 

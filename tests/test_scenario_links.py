@@ -170,3 +170,16 @@ def test_users_with_arrays_have_their_antennas_side_by_side(
     mean = power.unflatten(-1, (3, 2)).mean(-1)
     torch.testing.assert_close(mean, torch.ones_like(mean), rtol=1e-4, atol=1e-4)
     assert (power - 1).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("changes", [{}, {"array": {"beam_squint": True}}])
+def test_timing_advance_takes_the_first_arrival_out(write_scenario, changes) -> None:
+    links = load_scenario(write_scenario(**changes)).multi_user
+    assert links is not None
+    advanced, frequencies = links.timing_advanced(), links.grid_frequencies()[::9]
+    aligned = links.channel(frequencies, aligned=True)
+    for same in (advanced.channel(frequencies), advanced.channel(frequencies, aligned=True)):
+        torch.testing.assert_close(same, aligned)
+    assert not advanced.row_delays.any()
+    assert advanced.fingerprint() != links.fingerprint()
+    assert advanced.timing_advanced().row_delays.shape == links.row_delays.shape

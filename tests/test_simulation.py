@@ -15,6 +15,7 @@ from neumatc_mimo.simulation import (
     MultiUserDownlink,
     MultiUserUplink,
     error_curves,
+    fall,
     snr_offset_db,
     waterfall,
 )
@@ -112,6 +113,36 @@ def test_curves_of_paired_solvers_agree_and_their_offset_is_zero(scenario: Scena
 def test_waterfall_brackets_the_fall(scenario: Scenario) -> None:
     points = waterfall(_pipeline(scenario, "downlink"), num_points=3, batch_size=8)
     assert len(points) == 3 and points == sorted(points)
+
+
+class Logistic:
+    """Blocks that are lost with the probability 1 / (1 + e^{Eb/N0 − middle})."""
+
+    ebno_range = (-20.0, 40.0)
+
+    def __init__(self, middle: float) -> None:
+        self.middle = middle
+        self.generator = torch.Generator().manual_seed(0)
+
+    def bler(self, ebno_db: float) -> float:
+        return 1 / (1 + math.exp(ebno_db - self.middle))
+
+    def __call__(self, batch_size: int, ebno_db: float) -> tuple[torch.Tensor, torch.Tensor]:
+        bits = torch.zeros(batch_size, 1, 4, 2)
+        lost = torch.rand(bits.shape[:-1], generator=self.generator) < self.bler(ebno_db)
+        return bits, bits + lost[..., None]
+
+
+@pytest.mark.parametrize("middle", [-21.0, -7.3, 0.0, 12.6, 37.0])
+def test_fall_is_where_a_block_in_ten_is_lost(middle: float) -> None:
+    pipeline: Any = Logistic(middle)
+    assert 0.03 < pipeline.bler(fall(pipeline, batch_size=64)) < 0.3
+
+
+def test_fall_is_an_end_of_the_range_where_that_comes_first() -> None:
+    early: Any = Logistic(-40.0)
+    late: Any = Logistic(60.0)
+    assert fall(early) == -20.0 and abs(fall(late) - 40.0) < 0.2
 
 
 def test_offset_of_a_shifted_curve_is_the_shift() -> None:

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
-import os
 import sys
 import time
-from pathlib import Path
 
 from benchmarks.paper.sheet import (
     ROOT,
     Settings,
-    Sheet,
     add_arguments,
+    fill,
     run_and_write,
     settings_of,
 )
-from neumatc_mimo.files import write_text
 
 # In the order of the paper; what it leaves out comes last.
 MODULES = (
@@ -62,7 +58,7 @@ def main() -> None:
         if failed:
             sys.exit(f"Failed: {', '.join(failed)}.")
     if arguments.page or not settings.quick:
-        fill(PAGE, settings.folder)
+        fill(PAGE, settings.folder, MODULES)
 
 
 def _done(name: str, settings: Settings) -> bool:
@@ -75,26 +71,6 @@ def _done(name: str, settings: Settings) -> bool:
         print(f"{name}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return False
     return True
-
-
-def fill(page: Path, folder: Path) -> None:
-    """Put the sheets of a folder between the page's markers ``<!-- name -->``, ``<!-- /name -->``.
-
-    What stands around the markers is written by hand: how to read the figures.
-    """
-    text = page.read_text(encoding="utf-8")
-    relative = Path(os.path.relpath(folder, page.parent)).as_posix()
-    for name in MODULES:
-        file = folder / f"{name}.json"
-        if not file.is_file():
-            continue
-        data = json.loads(file.read_text(encoding="utf-8"))
-        origin = data.pop("origin")
-        body = Sheet(**data).markdown(relative) + f"\nCommit {origin['commit']}.\n"
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        if start in text and end in text:
-            text = text[: text.index(start) + len(start)] + body + text[text.index(end) :]
-    write_text(page, text)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from neumatc_mimo import metrics
 from neumatc_mimo.blocks import MMSEEqualizer
+from neumatc_mimo.operations.base import Components
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.operations.tracking import normalised
@@ -39,7 +40,9 @@ def fidelity(
 
     All figures are taken on grid subcarriers that were neither samples nor collocation points.
     Results are as users get them, with corrections and patches; those of the mapping alone, and
-    the shares of corrected and patched subcarriers, stand beside them.
+    the shares of corrected and patched subcarriers, stand beside them. Percentiles are those of
+    the worst: a 5th-percentile SIR is exceeded by 95 % of the streams. SINRs and rates of zero
+    forcing and of the SVD are those at a noise power of -20 dB.
 
     :param model: A ScenarioModel
     :param scenario: The scenario that it was trained for
@@ -55,7 +58,6 @@ def fidelity(
         assert links.noise_db is not None
         part = model.models["pseudo_inverse"]
         frequencies = _unseen(part, num_frequencies)
-        results["pseudo_inverse"] = _shares(part)
         results["zero_forcing"] = _inverse(model, links, 0.0, frequencies)
         low, high = links.noise_db
         for noise_db in (low, (low + high) / 2, high):
@@ -66,25 +68,83 @@ def fidelity(
         if "wmmse" in model.models:
             part = model.models["wmmse"]
             frequencies = _unseen(part, num_frequencies)
-            results["wmmse"] = _shares(part) | _sum_rate(model, links, frequencies)
+            results["wmmse"] = _sum_rate(model, links, frequencies)
     if scenario.single_user is not None:
         part = model.models["svd"]
         frequencies = _unseen(part, num_frequencies)
-        results["svd"] = _shares(part) | _svd(model, scenario.single_user, frequencies)
+        results["svd"] = _svd(model, scenario.single_user, frequencies)
+    for name, part in model.models.items():
+        figures = _compared(part, _unseen(part, num_frequencies))
+        results[name] = _shares(part) | figures | results.get(name, {})
     return results
 
 
 def _shares(part: Any) -> dict[str, float]:
     """Shares of the unseen subcarriers of all links."""
     return {
-        f"{name}_share": float(mask[:, part.unseen].double().mean())
+        f"{name}_share": float((mask[..., part.unseen] > 0).double().mean())
         for name, mask in (("corrected", part.corrected), ("patched", part.patches))
     }
+
+
+def _compared(part: Any, frequencies: Tensor) -> dict[str, float]:
+    """The components' errors, in the gauge of the exact ones, and what their certificate proves.
+
+    At the lowest noise power that the mapping knows; the error is that of the component that a
+    block applies, or else of the first one.
+    """
+    operation, links = part.operation, part.links
+    names = operation.component_names
+    index = names.index(operation.applied) if operation.applied in names else 0
+    no = float(part.mapping.noise.nodes[0])
+    errors, qualities = [], []
+    for link in range(links.num_links):
+        h, found = _aligned(part, link, no, frequencies)
+        exact = operation.align_to(operation.exact(h, no), found)
+        difference = (found[index] - exact[index]).flatten(1)
+        size = torch.linalg.vector_norm(exact[index].flatten(1), dim=-1)
+        errors.append(torch.linalg.vector_norm(difference, dim=-1) / size)
+        qualities.append(operation.certificate(h, found, no, part.tolerance).quality)
+    error = torch.cat(errors)
+    return {
+        "error_median_db": _db(error.median()),
+        "error_max_db": _db(error.max()),
+    } | _worst("certificate", torch.cat(qualities))
+
+
+def _aligned(part: Any, link: int, no: float, frequencies: Tensor) -> tuple[Tensor, Components]:
+    """An aligned link [F, m, n] and its components as users get them, in double precision."""
+    chosen = torch.tensor([link], device=part.links.device)
+    h = part.links.channel(frequencies, chosen, aligned=True, dtype=torch.complex128)[0]
+    power = torch.full((1,), no, dtype=torch.float64, device=part.links.device)
+    components = part.components(frequencies, chosen, power)
+    return h, tuple(c[0].to(h if c.is_complex() else h.real) for c in components)
+
+
+def _worst(name: str, values_db: Tensor) -> dict[str, float]:
+    """The percentiles of the worst values, and the median, in dB."""
+    values = values_db.flatten()
+    return {
+        f"{name}_1st_percentile_db": float(_quantile(values, 0.01)),
+        f"{name}_5th_percentile_db": float(_quantile(values, 0.05)),
+        f"{name}_median_db": float(_quantile(values, 0.5)),
+    }
+
+
+def _beside_exact(sinr_db: Tensor, exact_db: Tensor) -> dict[str, float]:
+    """SINRs in dB [..., num_streams] of queried and exact results, and the ratio of sum rates."""
+    rates = [torch.log2(1 + 10 ** (ratio / 10)).sum(-1).mean() for ratio in (sinr_db, exact_db)]
+    return (
+        _worst("sinr", sinr_db)
+        | _worst("exact_sinr", exact_db)
+        | {"sum_rate_ratio": float(rates[0] / rates[1])}
+    )
 
 
 def _inverse(model: Any, links: LinkSet, no: float, frequencies: Tensor) -> dict[str, float]:
     operation, part = PseudoInverse(), model.models["pseudo_inverse"]
     errors, ratios, alone, alone_ratios = [], [], [], []
+    noisy, exact_noisy, qualities = [], [], []
     for link in range(links.num_links):
         chosen = torch.tensor([link], device=links.device)
         h = links.channel(frequencies, [link], dtype=torch.complex128)[0]
@@ -92,6 +152,10 @@ def _inverse(model: Any, links: LinkSet, no: float, frequencies: Tensor) -> dict
         (w,) = model.query("pseudo_inverse", frequencies, links=chosen, no=no)
         errors.append(metrics.relative_error(w[0].to(exact), exact))
         ratios.append(metrics.sir_db(h, w[0].to(exact)).amin(-1))
+        noisy.append(metrics.sinr_db(h, w[0].to(exact), no or _RATE_NO))
+        exact_noisy.append(metrics.sinr_db(h, exact, no or _RATE_NO))
+        aligned, found = _aligned(part, link, no, frequencies)
+        qualities.append(part.operation.certificate(aligned, found, no, part.tolerance).quality)
         components = part.mapping.select(chosen)(frequencies, torch.tensor([no]))
         rows = part.links.row_factors(frequencies, chosen).to(torch.complex64)
         plain = operation.answer(components, no, rows).dense[0].to(exact)
@@ -103,10 +167,14 @@ def _inverse(model: Any, links: LinkSet, no: float, frequencies: Tensor) -> dict
         "filter_error_max_db": _db(error.max()),
         "mapping_alone_error_median_db": _db(plain_error.median()),
     }
+    result |= _worst("certificate", torch.cat(qualities))
     if no == 0:
-        sir, plain_sir = torch.cat(ratios), torch.cat(alone_ratios)
-        result["sir_5th_percentile_db"] = float(_quantile(sir, 0.05))
-        result["mapping_alone_sir_5th_percentile_db"] = float(_quantile(plain_sir, 0.05))
+        result |= _worst("sir", torch.cat(ratios))
+        result["mapping_alone_sir_5th_percentile_db"] = float(
+            _quantile(torch.cat(alone_ratios), 0.05)
+        )
+    result |= _beside_exact(torch.cat(noisy), torch.cat(exact_noisy))
+    if no == 0:
         result |= _over_bound(part, links)
     return result
 
@@ -196,16 +264,24 @@ def _receiver(
 def _svd(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
     operation = SVD(links.num_streams or links.num_rows)
     queried, exact, residuals = [], [], []
+    ratios, noisy, exact_noisy = [], [], []
     for link in range(links.num_links):
         h = links.channel(frequencies, [link], dtype=torch.complex128)[0]
         u, s, v = (t[0] for t in model.query("svd", frequencies, links=torch.tensor([link])))
         u, s, v = u.to(h), s.to(h.real), v.to(h)
         no = torch.tensor(_RATE_NO, dtype=torch.float64)
         queried.append(metrics.achievable_rate(h, v, no))
-        exact.append(metrics.achievable_rate(h, operation.exact(h)[2], no))
+        best_u, _, best_v = operation.exact(h)
+        exact.append(metrics.achievable_rate(h, best_v, no))
         residuals.append(metrics.svd_residual(h, u, s, v))
+        # Combined with U^H, whose rows leave the noise as it is.
+        ratios.append(metrics.sir_db(u.mH @ h, v).amin(-1))
+        noisy.append(metrics.sinr_db(u.mH @ h, v, no))
+        exact_noisy.append(metrics.sinr_db(best_u.mH @ h, best_v, no))
     residual = torch.cat(residuals)
-    return {
+    together = _worst("sir", torch.cat(ratios))
+    together |= _beside_exact(torch.cat(noisy), torch.cat(exact_noisy))
+    return together | {
         "rate_ratio": float(torch.cat(queried).mean() / torch.cat(exact).mean()),
         "residual_median_db": _db(residual.median()),
         "residual_max_db": _db(residual.max()),

@@ -45,7 +45,7 @@ class Sheet:
         """The sheet as Markdown, pictures linked from a folder."""
         lines = [f"### {self.title}", "", f"{self.caption} ({self.seconds:.0f} s.)", ""]
         for group in _groups(self.rows):
-            lines += [*_table(group), ""]
+            lines += [*table(group), ""]
         lines += [f"![{self.title}]({folder}/{picture})\n" for picture in self.pictures]
         return "\n".join(lines)
 
@@ -87,7 +87,7 @@ def _groups(rows: Sequence[Row]) -> list[list[Row]]:
     return groups
 
 
-def _table(rows: Sequence[Row]) -> list[str]:
+def table(rows: Sequence[Row]) -> list[str]:
     """A Markdown table whose source reads as one."""
     columns = list(rows[0])
     cells = [columns, *([_cell(row[c]) for c in columns] for row in rows)]

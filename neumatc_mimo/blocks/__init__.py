@@ -1,4 +1,4 @@
-"""Drop-ins for Sionna's OFDM precoders, equalizers and detectors."""
+"""Drop-ins for Sionna's OFDM precoders, precoded channels, equalizers and detectors."""
 
 from neumatc_mimo.blocks.bd_precoder import BDPrecoder
 from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
@@ -9,6 +9,7 @@ from neumatc_mimo.blocks.slnr_precoder import SLNRPrecoder
 from neumatc_mimo.blocks.svd_beamformer import SVDBeamformer
 from neumatc_mimo.blocks.svd_combiner import SVDCombiner
 from neumatc_mimo.blocks.wmmse_precoder import WMMSEPrecoder
+from neumatc_mimo.blocks.zf_precoded_channel import ZFPrecodedChannel
 from neumatc_mimo.blocks.zf_precoder import ZFPrecoder
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "SVDBeamformer",
     "SVDCombiner",
     "WMMSEPrecoder",
+    "ZFPrecodedChannel",
     "ZFPrecoder",
 ]

@@ -37,6 +37,8 @@ class BDPrecoder(MatrixPrecoder):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is a residual of at most -40 dB
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -44,6 +46,8 @@ class BDPrecoder(MatrixPrecoder):
         `torch.complex`. Channel knowledge based on which the precoding is computed.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.
@@ -74,11 +78,11 @@ class BDPrecoder(MatrixPrecoder):
     """
 
     def call(
-        self, x: Tensor, h: Tensor, links: Tensor | None = None
+        self, x: Tensor, h: Tensor, links: Tensor | None = None, time: float | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, None, links)
+        return self._precode(x, h, None, links, time)
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         return BlockDiagonalization(num_rx_ant)

@@ -39,12 +39,14 @@ class Part(NamedTuple):
     :param keep: gives what the function ``make`` makes of it, as kept under ``name`` if it is
         known from an earlier call
     :param applied: products with the component that the answer leaves out, or None
+    :param channel: gives the matrices that the answer belongs to, [num_items, tile, m, n]
     """
 
     tile: slice
     answer: Any
     keep: Callable[..., Any]
     applied: Applied | None
+    channel: Callable[[], Tensor]
 
 
 class SolverBlock(Block):
@@ -61,6 +63,13 @@ class SolverBlock(Block):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: What matrices are computed from where the caller names links. "estimate" (default)
+        asks for those of the channel that the block is given: links are recognised from it, and of
+        an estimate, which none of them equals, they are computed exactly. "model" takes the word
+        of ``links``, which is needed then, as side information: the matrices are those of the
+        named links' own channels, with their gains and delays, as if these were known perfectly,
+        and what the block is given is not compared with them. Links of -1 are computed exactly
+        from what the block is given.
     """
 
     def __init__(
@@ -74,6 +83,7 @@ class SolverBlock(Block):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(precision=precision, device=device)
         _check_type("resource_grid", resource_grid, ResourceGrid)
@@ -85,12 +95,20 @@ class SolverBlock(Block):
             _check_type("tolerance", tolerance, Tolerance)
         if time_varying not in (None, True, False):
             raise ValueError(f"time_varying is {time_varying!r}, it must be None, True or False.")
+        if trust not in ("estimate", "model"):
+            raise ValueError(f'trust is {trust!r}, it must be "estimate" or "model".')
+        if trust == "model" and not solver.knows_links:
+            raise ValueError(
+                f'trust="model" needs a solver that knows links, a ScenarioModel or Auto of one; '
+                f"{type(solver).__name__} knows none."
+            )
         self._resource_grid = resource_grid
         self._stream_management = stream_management
         self._solver = solver
         self._certify = certify
         self._tolerance = tolerance
         self._time_varying = time_varying
+        self._trust = trust
         self.stats = Counts()
 
         # Plain integers: Sionna's are partly NumPy's, which torch.compile takes for data.
@@ -115,10 +133,48 @@ class SolverBlock(Block):
     def __repr__(self) -> str:
         return (
             f"{type(self).__name__}(solver={self._solver!r}, certify={self._certify!r}, "
-            f"precision={self.precision!r}, device={self.device!r}, stats={self.stats})"
+            f"trust={self._trust!r}, precision={self.precision!r}, device={self.device!r}, "
+            f"stats={self.stats})"
         )
 
-    def _groups(self, h: Tensor, *others: Tensor | None) -> list[Symbols]:
+    def _in_parts(
+        self, call: Callable[..., Any], links: Tensor | None, *inputs: Tensor | None
+    ) -> Any:
+        """What ``call(trusted, links, *inputs)`` returns, a tensor or a tuple of them.
+
+        ``trusted`` holds the transmitters or receivers whose links are taken at their word. They
+        are the same for all items of a call: a batch in which they differ is taken apart.
+
+        :param links: [batch_size, num] or None
+        :param inputs: [batch_size or 1, ...] each, or None
+        """
+        if self._trust == "estimate":
+            return call(frozenset(), links, *inputs)
+        assert links is not None
+        if is_traced() or bool((links >= 0).all()):
+            return call(frozenset(range(links.shape[1])), links, *inputs)
+        patterns, kind = torch.unique(links >= 0, dim=0, return_inverse=True)
+        parts = []
+        for number, named in enumerate(patterns):
+            items = (kind == number).nonzero()[:, 0]
+            some = (t if t is None or t.shape[0] == 1 else t[items] for t in inputs)
+            trusted = frozenset(named.nonzero()[:, 0].tolist())
+            parts.append((items, call(trusted, links[items], *some)))
+        if isinstance(parts[0][1], Tensor):
+            return _put_together(len(links), parts)
+        return tuple(
+            _put_together(len(links), [(items, output[i]) for items, output in parts])
+            for i in range(len(parts[0][1]))
+        )
+
+    def _groups(
+        self,
+        h: Tensor,
+        *others: Tensor | None,
+        trusted: frozenset[int] = frozenset(),
+        dim: int = 1,
+        time: float | None = None,
+    ) -> list[Symbols]:
         """OFDM symbols that share their matrices, in the order of each group's first symbol.
 
         Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols
@@ -127,18 +183,25 @@ class SolverBlock(Block):
         :param h: [..., num_ofdm_symbols, num_subcarriers]
         :param others: What the matrices depend on beside h, all of which is compared, likewise;
             None, or of one symbol, where it is constant
+        :param trusted: Transmitters or receivers, along ``dim`` of h, that do not depend on h
+        :param time: None where their channels are constant
         """
         num = h.shape[-2]
-        if h.stride(-2) == 0:
+        if trusted and time is not None:
+            return each(num)
+        rest = [i for i in range(h.shape[dim]) if i not in trusted]
+        if trusted and rest:
+            h = take(h, dim, rest)
+        if not rest or h.stride(-2) == 0:
             h = h[..., :1, :]
         values = [value for value in others if value is not None and value.shape[-2] > 1]
         if is_traced():
             unknown = h.shape[-2] > 1 if self._time_varying is None else self._time_varying
-            return _each(num) if unknown or values else [(slice(0, num),)]
+            return each(num) if unknown or values else [(slice(0, num),)]
         probes = _probes(h)
         check_finite(probes, probes.sum())
         if h.shape[-2] > 1 and self._time_varying:
-            return _each(num)
+            return each(num)
         if h.shape[-2] > 1 and self._time_varying is None:
             values.append(probes)
         return _alike(values, num)
@@ -153,6 +216,9 @@ class SolverBlock(Block):
         cuts: Sequence[slice],
         *,
         products: bool = False,
+        trusted: bool = False,
+        time: float = 0.0,
+        solver: Solver | None = None,
     ) -> Iterator[Part]:
         """Yield tiles of subcarriers, none across two ``cuts``, with the solver's answer there.
 
@@ -160,22 +226,42 @@ class SolverBlock(Block):
         :param no: [num_items], or [num_items, num_frequencies], which is computed exactly
         :param links: [num_items] or None
         :param products: Whether products with the operation's ``applied`` component will do
+        :param trusted: Whether the links are taken at their word; none is -1 then
+        :param time: Seconds since the burst began
+        :param solver: Another one than the block's
 
-        :raises ValueError: If ``a`` is found to have NaN or infinite entries
+        :raises ValueError: If ``a`` is found to have NaN or infinite entries, or a noise power
+            that differs between subcarriers is asked of trusted links
         """
-        solver = Exact() if no is not None and no.dim() == 2 else self._solver
-        channels = Channels(a, frequencies, no, links, products)
+        if trusted and no is not None and no.dim() == 2:
+            raise ValueError(
+                'trust="model" needs a noise power that is the same on all subcarriers, or links '
+                "of -1."
+            )
+        if no is not None and no.dim() == 2:
+            solver = Exact()
+        solver = solver or self._solver
+        channels = Channels(a, frequencies, no, links, products, trusted, time)
         with _finite(a):
             answers = solver.start(operation, channels, self._certify, self._tolerance)
         for tile in split(tiles(a, answers.entries(a)), cuts):
             with _finite(a):
-                answer = answers.tile(tile)
+                answer = operation.own(answers.tile(tile))
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 check_finite(a, answer[-1].sum())
-            yield Part(tile, answer, partial(answers.keep, subcarriers=tile), answers.applied(tile))
+            keep = partial(answers.keep, subcarriers=tile)
+            channel = partial(answers.channel, tile, a)
+            yield Part(tile, answer, keep, answers.applied(tile), channel)
         answers.finish()
         self._count(answers.counts)
+
+    def _moment(self, time: float | None, symbol: int) -> float:
+        """Seconds from the burst's begin to an OFDM symbol of a slot that starts at ``time``."""
+        if time is None:
+            return 0.0
+        # Sionna makes tensors of numbers.
+        return float(time) + symbol * float(self._resource_grid.ofdm_symbol_duration)
 
     def _count(self, counts: Counts) -> None:
         # A traced counter would be a constant that asks for a new trace at every call.
@@ -185,6 +271,8 @@ class SolverBlock(Block):
     def _check_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
         """Links as [batch_size, num], or None."""
         if links is None:
+            if self._trust == "model":
+                raise ValueError('trust="model" needs links: they tell whose matrices to take.')
             return None
         links = torch.as_tensor(links, device=self.device)
         if links.is_floating_point() or links.is_complex() or links.dtype == torch.bool:
@@ -199,6 +287,14 @@ class SolverBlock(Block):
         return links.to(torch.int64)
 
 
+def _put_together(num_items: int, parts: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """One tensor [num_items, ...] of those of some items each."""
+    whole = parts[0][1].new_empty(num_items, *parts[0][1].shape[1:])
+    for items, part in parts:
+        whole[items] = part
+    return whole
+
+
 def _probes(h: Tensor) -> Tensor:
     """h [..., num_subcarriers] at 16 subcarriers of the whole band, or at all if there are few."""
     num = h.shape[-1]
@@ -208,7 +304,7 @@ def _probes(h: Tensor) -> Tensor:
     return torch.cat([h[..., start : start + _RUN] for start in starts], dim=-1)
 
 
-def _each(num: int) -> list[Symbols]:
+def each(num: int) -> list[Symbols]:
     """OFDM symbols each on its own."""
     return [(slice(i, i + 1),) for i in range(num)]
 
@@ -262,14 +358,19 @@ def check_complex(**tensors: Tensor) -> None:
             raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
 
 
-def check_single_user(stream_management: StreamManagement) -> None:
-    """Refuse more than one transmitter or receiver."""
-    num_rx, num_tx = stream_management.num_rx, stream_management.num_tx
-    if (num_rx, num_tx) != (1, 1):
+def partners(stream_management: StreamManagement) -> tuple[list[int], list[int]]:
+    """The one receiver of each transmitter, and the one transmitter of each receiver.
+
+    :raises ValueError: if a transmitter serves several receivers, or the other way round
+    """
+    association = torch.as_tensor(stream_management.rx_tx_association)
+    num_rx, num_tx = association.shape
+    if num_rx != num_tx or bool((association.sum(0) != 1).any() | (association.sum(1) != 1).any()):
         raise ValueError(
             f"stream_management has {num_tx} transmitters and {num_rx} receivers, SVD "
-            "transmission needs one of each."
+            "transmission needs one receiver for each transmitter."
         )
+    return association.argmax(0).tolist(), association.argmax(1).tolist()
 
 
 def check_noise(

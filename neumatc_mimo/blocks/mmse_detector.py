@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from sionna.phy import Block
 from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
@@ -11,6 +11,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.solvers.base import Counts, Solver
 
@@ -19,7 +20,9 @@ class MMSEDetector(Block):
     r"""Linear MMSE detection for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` with ``equalizer="lmmse"``: a
-    :class:`MMSEEqualizer` followed by Sionna's :class:`~sionna.phy.mapping.Demapper` or
+    :class:`MMSEEqualizer` followed by a demapper. For bits of square QAM that is
+    :class:`~neumatc_mimo.blocks.qam_demapper.QAMDemapper`, whose values are those of Sionna's
+    :class:`~sionna.phy.mapping.Demapper` in a fraction of the time, else Sionna's own or its
     :class:`~sionna.phy.mapping.SymbolDemapper`.
 
     :param output: Type of output, either "bit" or "symbol"
@@ -41,6 +44,7 @@ class MMSEDetector(Block):
     :param certify: See :class:`MMSEEqualizer`
     :param tolerance: See :class:`MMSEEqualizer`
     :param time_varying: See :class:`MMSEEqualizer`
+    :param trust: See :class:`MMSEEqualizer`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -52,6 +56,8 @@ class MMSEDetector(Block):
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
         ``output`` "bit": LLRs or hard decisions, `torch.float`; for "symbol" [batch_size, num_tx,
@@ -97,6 +103,7 @@ class MMSEDetector(Block):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(precision=precision, device=device)
         if output not in ("bit", "symbol"):
@@ -114,22 +121,28 @@ class MMSEDetector(Block):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
-        common = {
-            "constellation": Constellation.check_or_create(
-                constellation_type=constellation_type,
-                num_bits_per_symbol=num_bits_per_symbol,
-                constellation=constellation,
-                precision=precision,
-                device=device,
-            ),
+        constellation = Constellation.check_or_create(
+            constellation_type=constellation_type,
+            num_bits_per_symbol=num_bits_per_symbol,
+            constellation=constellation,
+            precision=precision,
+            device=device,
+        )
+        settings: dict[str, Any] = {
+            "constellation": constellation,
             "hard_out": hard_out,
             "precision": precision,
             "device": device,
         }
-        self._demapper = (
-            Demapper(demapping_method, **common) if output == "bit" else SymbolDemapper(**common)
-        )
+        self._demapper: Block
+        if output == "symbol":
+            self._demapper = SymbolDemapper(**settings)
+        elif QAMDemapper.suits(constellation):
+            self._demapper = QAMDemapper(demapping_method, **settings)
+        else:
+            self._demapper = Demapper(demapping_method, **settings)
 
     @property
     def stats(self) -> Counts:
@@ -147,7 +160,8 @@ class MMSEDetector(Block):
         err_var: float | Tensor,
         no: float | Tensor,
         links: Tensor | None = None,
+        time: float | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
-        z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links))
+        z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links, time))
         return z

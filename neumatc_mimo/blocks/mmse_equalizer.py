@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -24,6 +25,7 @@ from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Counts, Solver, tiles
+from neumatc_mimo.solvers.exact import Exact
 
 
 class MMSEEqualizer(Receiver):
@@ -41,10 +43,19 @@ class MMSEEqualizer(Receiver):
         \sigma^2_{\mathrm{eff},k} = \sigma^2 X_{kk} / d_k .
 
     An error variance that is the same for all antennas and subcarriers adds to the noise power, and
-    the solver serves both. With interference by undesired streams, and with noise or estimation
-    errors that differ between the antennas or subcarriers, the filter is computed exactly whatever
-    the solver, and :attr:`stats` counts it. All of it is done once for OFDM symbols of the same
-    channel and the same variances, see :class:`ZFPrecoder`.
+    the solver serves both.
+
+    Undesired streams, of transmitters that other receivers serve, are rows of :math:`\mathbf{A}`
+    like the desired ones: the joint filter's columns of the desired streams are what whitening the
+    interference gives, because :math:`\mathbf{G}_d\mathbf{G}_d^{\mathsf{H}} +
+    \mathbf{G}_u\mathbf{G}_u^{\mathsf{H}} = \mathbf{G}\mathbf{G}^{\mathsf{H}}`. A model answers
+    where its links have all of a receiver's streams, desired and undesired, in any order; a link of
+    the desired ones alone tells nothing of the interference, and the joint filter is then computed.
+
+    With noise or estimation errors that differ between the antennas or subcarriers, and with more
+    interfering streams than antennas, the filter is computed exactly whatever the solver, and
+    :attr:`stats` counts it. All of it is done once for OFDM symbols of the same channel and the
+    same variances, see :class:`ZFPrecoder`.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -58,6 +69,8 @@ class MMSEEqualizer(Receiver):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -69,6 +82,8 @@ class MMSEEqualizer(Receiver):
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.
         Estimated symbols.
@@ -109,6 +124,7 @@ class MMSEEqualizer(Receiver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(
             resource_grid,
@@ -119,6 +135,7 @@ class MMSEEqualizer(Receiver):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
         del whiten_interference
         self._operation = PseudoInverse()
@@ -135,52 +152,108 @@ class MMSEEqualizer(Receiver):
         err_var: float | Tensor,
         no: float | Tensor,
         links: Tensor | None = None,
+        time: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
         self._check(y, h_hat)
-        variance = self._variance(h_hat, err_var, no)
         links = self._check_links(links, h_hat.shape[0], h_hat.shape[1])
-        groups = self._groups(h_hat, variance)
+        variance = self._variance(h_hat, err_var, no)
+        noise = variance if self._trust == "estimate" else self._variance(h_hat, 0.0, no)
+        result: tuple[Tensor, Tensor] = self._in_parts(
+            partial(self._equalize, time), links, y, h_hat, noise, variance
+        )
+        return result
+
+    def _equalize(
+        self,
+        time: float | None,
+        trusted: frozenset[int],
+        links: Tensor | None,
+        y: Tensor,
+        h_hat: Tensor,
+        noise: Tensor,
+        variance: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """Equalize where the links of some receivers are trusted, whose channels have no error.
+
+        :param noise: Variance of the noise alone, shape as ``variance``
+        :param variance: Of noise and estimation errors, see :meth:`_variance`
+        """
+        errors = None if len(trusted) == self._num_rx else variance
+        groups = self._groups(h_hat, errors, trusted=trusted, time=time)
 
         def combiners(rx: int, symbol: int) -> Iterator[Combiner]:
             # [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
             h = h_hat[:, rx, ..., symbol, :].flatten(2, 3)
             # [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
-            var = variance[:, min(rx, variance.shape[1] - 1)]
-            var = var[:, :, min(symbol, variance.shape[3] - 1)]
-            parts = (
-                self._filters(h, var[:, 0], None if links is None else links[:, rx], rx)
-                if var.shape[1] == 1 and not self._undesired[rx]
-                else self._coloured_filters(h, var, rx)
-            )
+            var = noise if rx in trusted else variance
+            var = var[:, min(rx, var.shape[1] - 1)]
+            var = var[:, :, min(symbol, var.shape[2] - 1)]
+            jointly = var.shape[1] == 1 and h.shape[2] <= h.shape[1]
+            if rx in trusted and not (jointly and self._is_known(rx, h)):
+                raise ValueError(
+                    'trust="model" needs noise that is equal at all antennas and links of all '
+                    "streams, interfering ones included, or links of -1."
+                )
+            if jointly:
+                moment = self._moment(time, symbol)
+                parts = self._filters(h, var[:, 0], links, rx, rx in trusted, moment)
+                own = self._desired[rx]
+            else:
+                parts = self._coloured_filters(h, var, rx)
+                own = list(range(len(self._desired[rx])))
             for tile, filters, applied in parts:
                 loss = filters.loss
                 gain = (1 - loss).reciprocal()
                 matrix = filters.w if applied is None else applied
-                yield Combiner(tile, matrix, filters.scaled(gain).after, loss * gain)
+                after = partial(_streams, filters.scaled(gain).after, own)
+                yield Combiner(tile, matrix, after, take(loss * gain, -1, own))
 
         return self._receive(y, groups, combiners)
 
+    def _is_known(self, rx: int, h: Tensor) -> bool:
+        """Whether the solver may have links of all streams that a receiver gets.
+
+        :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
+        """
+        if not self._undesired[rx]:
+            return True
+        return self._solver.knows(self._operation, h.shape[2], h.shape[1])
+
     def _filters(
-        self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int
+        self, h: Tensor, variance: Tensor, links: Tensor | None, rx: int, trusted: bool, time: float
     ) -> Iterator[tuple[slice, Filter, Applied | None]]:
-        """Yield tiles with their filters, and products with them where they are not evaluated.
+        """Yield tiles with the filters of all streams, and products with them where they are not
+        evaluated.
 
         :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
         :param variance: [batch_size or 1, num_effective_subcarriers or 1]
+        :param links: [batch_size, num_rx] or None
         """
-        a = take(h, 2, self._desired[rx]).permute(0, 3, 2, 1)
+        a = h.permute(0, 3, 2, 1)
         no = variance.expand(a.shape[0], -1)
         no = no[:, 0] if no.shape[1] == 1 else no
-        cuts = [effective for effective, _ in self._runs]
-        frequencies = self._effective_frequencies
-        for part in self._answers(self._operation, a, no, links, frequencies, cuts, products=True):
+        link = None if links is None else links[:, rx]
+        solver = self._solver if self._is_known(rx, h) else Exact()
+        for part in self._answers(
+            self._operation,
+            a,
+            no,
+            link,
+            self._effective_frequencies,
+            [effective for effective, _ in self._runs],
+            products=True,
+            trusted=trusted,
+            time=time,
+            solver=solver,
+        ):
             yield part.tile, part.answer, part.applied
 
     def _coloured_filters(
         self, h: Tensor, variance: Tensor, rx: int
     ) -> Iterator[tuple[slice, Filter, Applied | None]]:
-        """The same in noise that differs between antennas and interference, computed exactly.
+        """The same of the desired streams, in noise that differs between antennas and interference,
+        computed exactly.
 
         :param variance: [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
         """
@@ -198,22 +271,20 @@ class MMSEEqualizer(Receiver):
         self._count(Counts(exact=a.shape[0] * a.shape[1]))
 
     def _jointly(self, a: Tensor, noise: Tensor, num_desired: int) -> Filter:
-        r"""Filter of the first streams in noise and the interference of the others.
+        r"""Filter of the first streams in the interference of the others and noise that differs
+        between antennas.
 
         The filter of all streams at once inverts the same covariance of y, and its columns for the
         desired ones are those wanted: nothing of num_rx_ant x num_rx_ant is factored.
 
         :param a: [batch_size, tile, num_streams, num_rx_ant]
-        :param noise: [batch_size or 1, tile, num_rx_ant or 1]
+        :param noise: [batch_size or 1, tile, num_rx_ant]
         """
-        if noise.shape[2] == 1:
-            filters = self._operation.solve(a, noise[..., 0])
-        else:
-            scale = noise.rsqrt()[:, :, None]
-            filters = self._operation.solve(a * scale, 1.0)
-            filters = filters._replace(w=scale.mT * filters.w)
+        scale = noise.rsqrt()[:, :, None]
+        filters = self._operation.solve(a * scale, 1.0)
         x = filters.x[..., :num_desired]
-        return filters._replace(mixing=x, x=x[..., :num_desired, :])
+        w = scale.mT * filters.w
+        return filters._replace(w=w, mixing=x, x=x[..., :num_desired, :])
 
     def _whitened(self, a: Tensor, noise: Tensor, num_desired: int) -> Filter:
         r"""The same for more streams than antennas, through the covariance S = L L^H of noise and
@@ -287,3 +358,8 @@ def _new(*values: Tensor) -> Tensor | None:
     changes = [(v[:, 1:] != v[:, :-1]).flatten(2).any(-1).any(0) for v in values]
     new = torch.nn.functional.pad(torch.stack(changes).any(0), (1, 0), value=True)
     return None if bool(new.all()) else new
+
+
+def _streams(after: Callable[[Tensor], Tensor], own: list[int], z: Tensor) -> Tensor:
+    """Symbols of a receiver's own streams, of all that a joint filter gives."""
+    return take(after(z), -1, own)

@@ -37,6 +37,8 @@ class SLNRPrecoder(NoisyPrecoder):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is a residual of at most -40 dB
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.

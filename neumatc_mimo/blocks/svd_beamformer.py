@@ -8,7 +8,8 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import check_single_user
+from neumatc_mimo.blocks.common import check_noise, partners
+from neumatc_mimo.blocks.power import allocated_noise, find_allocation
 from neumatc_mimo.blocks.precoder import Precoder
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.svd import SVD, Triplets
@@ -16,23 +17,34 @@ from neumatc_mimo.solvers.base import Solver
 
 
 class SVDBeamformer(Precoder):
-    r"""SVD beamforming for one multi-antenna user.
+    r"""SVD beamforming for multi-antenna users, one of each transmitter.
 
     With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
     a subcarrier the streams are sent along the strongest right singular vectors,
 
     .. math:: \mathbf{x}_{\mathrm{precoded}} = [\mathbf{v}_1, \dots, \mathbf{v}_L]\,\mathbf{x},
 
-    columns of unit norm. Streams follow the singular vectors along frequency: they are the
+    columns of unit norm, or, with ``power="waterfilling"``, along
+    :math:`[\mathbf{v}_1, \dots, \mathbf{v}_L]\,\mathbf{P}^{1/2}` with
+
+    .. math:: p_k = \Bigl(\mu - \frac{\sigma^2}{s_k^2}\Bigr)^+, \qquad \sum_k p_k = L,
+
+    the powers of the largest rate (Telatar, 1999; see
+    :func:`~neumatc_mimo.blocks.power.waterfilling`). They are divided among the streams of each
+    subcarrier: all subcarriers send the power L, as they do with uniform powers and with all other
+    precoders here and in Sionna, so that masks and comparisons hold. (Water-filling over streams
+    and subcarriers together gains little beyond that where noise is low, and its spectrum is not
+    flat.) Streams follow the singular vectors along frequency: they are the
     strongest, in this order, at the centre of the band, and continuous from there. With
     :class:`SVDCombiner` of the same ``solver`` at the receiver the streams don't interfere.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one transmitter and one receiver
+    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
     :param solver: ScenarioModel or any other solver, such as ``Exact()``
     :param return_effective_channel: Indicates if the effective channel after precoding should be
         returned. Defaults to `False`.
-    :param power: Power of the streams; "uniform" is the only choice
+    :param power: Power of the streams: "uniform", one each, or "waterfilling", which needs the
+        noise power; that of the :class:`SVDCombiner` must be the same
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
@@ -41,17 +53,24 @@ class SVDBeamformer(Precoder):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
-    :input x: [batch_size, 1, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
+    :input x: [batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
-    :input h: [batch_size, 1, num_rx_ant, 1, num_tx_ant, num_ofdm_symbols, fft_size],
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Downlink channel.
-    :input links: `None` (default) | [batch_size] | [batch_size, 1], `int`. Indices of the links,
-        -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
+    :input no: `None` (default) | [batch_size, num_rx, num_rx_ant] (or only the first n dims),
+        `float`. Noise power at the receivers, as the combiner gets it; water-filling takes the mean
+        over the antennas of a receiver. Without effect on uniform powers.
 
-    :output x_precoded: [batch_size, 1, num_tx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
-        Precoded resource grids.
-    :output h_eff: [batch_size, 1, num_rx_ant, 1, num_streams, num_ofdm_symbols,
+    :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Precoded resource grids.
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams, num_ofdm_symbols,
         num_effective_subcarriers], `torch.complex`. Only returned if
         ``return_effective_channel=True``. The effective channel after precoding.
 
@@ -82,13 +101,14 @@ class SVDBeamformer(Precoder):
         stream_management: StreamManagement,
         solver: Solver,
         return_effective_channel: bool = False,
-        power: Literal["uniform"] = "uniform",
+        power: Literal["uniform", "waterfilling"] = "uniform",
         precision: str | None = None,
         device: str | None = None,
         *,
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
         time_varying: bool | None = None,
+        trust: str = "estimate",
     ) -> None:
         super().__init__(
             resource_grid,
@@ -100,18 +120,32 @@ class SVDBeamformer(Precoder):
             certify=certify,
             tolerance=tolerance,
             time_varying=time_varying,
+            trust=trust,
         )
-        if power != "uniform":
-            raise ValueError(f'power is {power!r}, it must be "uniform".')
-        check_single_user(stream_management)
+        self._allocate = find_allocation(power)
+        self._receiver_of, _ = partners(stream_management)
         self._operation = SVD(self._num_streams_per_tx, unused=("u",))
 
     def call(
-        self, x: Tensor, h: Tensor, links: Tensor | None = None
+        self,
+        x: Tensor,
+        h: Tensor,
+        links: Tensor | None = None,
+        no: float | Tensor | None = None,
+        time: float | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, None, links)
+        if self._allocate is None:
+            return self._precode(x, h, None, links, time)
+        if no is None:
+            raise ValueError('no is missing, power="waterfilling" needs the noise power.')
+        noise = check_noise(no, h.shape[:3], self.dtype, self.device)
+        return self._precode(x, h, None, links, time, noise)
+
+    def _amplitudes(self, answer: Triplets, noise: Tensor, tx: int) -> Tensor:
+        assert self._allocate is not None
+        return self._allocate(answer.s, allocated_noise(noise, self._receiver_of[tx])).sqrt()
 
     def _factors(self, answer: Triplets, x: Tensor) -> tuple[Any, Tensor]:
         return answer.right, answer.before(x)

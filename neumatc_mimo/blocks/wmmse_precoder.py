@@ -40,6 +40,8 @@ class WMMSEPrecoder(NoisyPrecoder):
     :param tolerance: What a certificate asks for; `None` is a residual of the conditions of a
         maximum of at most -40 dB
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.

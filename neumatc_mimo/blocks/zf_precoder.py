@@ -9,7 +9,19 @@ from neumatc_mimo.blocks.precoder import UserPrecoder
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 
 
-class ZFPrecoder(UserPrecoder):
+class ZeroForcing(UserPrecoder):
+    """Base of blocks that precode with zero forcing, columns of unit norm."""
+
+    _operation = PseudoInverse()
+
+    def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
+        return answer.w, _unit_columns(answer).before(x)
+
+    def _matrix(self, answer: Filter) -> Tensor:
+        return _unit_columns(answer).dense
+
+
+class ZFPrecoder(ZeroForcing):
     r"""Zero-forcing precoding for multi-antenna OFDM transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` with the same outputs: for every
@@ -40,6 +52,8 @@ class ZFPrecoder(UserPrecoder):
         each call) or `None` (pure query, compiles and captures)
     :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
     :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
+        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -50,6 +64,8 @@ class ZFPrecoder(UserPrecoder):
         along the subcarriers, as in Sionna, if it has one entry for each of them.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.
@@ -79,24 +95,17 @@ class ZFPrecoder(UserPrecoder):
         # torch.Size([2, 1, 16, 14, 64])
     """
 
-    _operation = PseudoInverse()
-
     def call(
         self,
         x: Tensor,
         h: Tensor,
         alpha: float | Tensor = 0.0,
         links: Tensor | None = None,
+        time: float | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, self._noise_power("alpha", alpha, h), links)
-
-    def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
-        return answer.w, _unit_columns(answer).before(x)
-
-    def _matrix(self, answer: Filter) -> Tensor:
-        return _unit_columns(answer).dense
+        return self._precode(x, h, self._noise_power("alpha", alpha, h), links, time)
 
 
 def _unit_columns(answer: Filter) -> Filter:

@@ -132,7 +132,7 @@ class Operation(ABC):
 
     def serves(self, asked: Operation) -> bool:
         """Whether its results, of matrices of one shape, are also those of another operation of
-        its name.
+        its name, or have them as a part that :meth:`own` takes.
         """
         del asked
         return True
@@ -144,6 +144,10 @@ class Operation(ABC):
         """
         del num_rows, num_cols
         return False
+
+    def own(self, answer: Any) -> Any:
+        """Its answer from that of an operation which :meth:`serves` it."""
+        return answer
 
     def settings(self) -> dict[str, Any]:
         """Name and constructor arguments, plain values."""

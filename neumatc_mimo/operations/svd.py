@@ -32,7 +32,8 @@ from neumatc_mimo.operations.tracking import (
 class Triplets(NamedTuple):
     """The strongest singular triplets, A v = s u, in factors.
 
-    Symbols in another order and times factors cost less than matrices.
+    Symbols in another order and times factors cost less than matrices. There may be fewer singular
+    values than columns: the weakest columns are then not used.
 
     :param left: [..., m, num_streams] u but for its rows' factors and its columns' order and
         factors, or None where it is not used
@@ -69,8 +70,21 @@ class Triplets(NamedTuple):
         left = self.left if self.rows is None else self.left * self.rows[..., None]
         return left.conj()
 
+    def strongest(self, num_streams: int) -> Triplets:
+        """The first of them only."""
+        return self._replace(s=self.s[..., :num_streams])
+
+    def in_order(self, values: Tensor) -> Tensor:
+        """Values of the columns of ``left`` and ``right`` [..., columns] for each s."""
+        if self.order is not None:
+            values = values.gather(-1, self.order.expand_as(values))
+        return values[..., : self.s.shape[-1]]
+
     def before(self, x: Tensor) -> Tensor:
         """What ``right`` times gives V x, for x [..., num_streams, symbols]."""
+        unused = self.phase.shape[-1] - x.shape[-2]
+        if unused:
+            x = torch.cat([x, x.new_zeros(*x.shape[:-2], unused, x.shape[-1])], dim=-2)
         x = x * self.phase[..., None]
         if self.order is None:
             return x
@@ -78,9 +92,11 @@ class Triplets(NamedTuple):
 
     def after(self, z: Tensor) -> Tensor:
         """y [..., symbols, m] times U* S^{-1}, from z = y times ``receiving``."""
+        num_streams = self.s.shape[-1]
         if self.order is not None:
             z = z.gather(-1, self.order[..., None, :].expand_as(z))
-        return z * (self.phase.conj() / self.s)[..., None, :]
+        factor = self.phase[..., :num_streams].conj() / self.s
+        return z[..., :num_streams] * factor[..., None, :]
 
     def complete(self) -> Triplets:
         """The same triplets with all factors present, be they one."""
@@ -88,14 +104,17 @@ class Triplets(NamedTuple):
         if rows is None and self.left is not None:
             rows = torch.ones_like(self.left[..., 0])
         if order is None:
-            order = torch.arange(self.s.shape[-1], device=self.s.device).expand(self.s.shape)
+            columns = torch.arange(self.phase.shape[-1], device=self.s.device)
+            order = columns.expand(self.phase.shape)
         return self._replace(rows=rows, order=order)
 
     def _columns(self, vectors: Tensor | None) -> Tensor:
         assert vectors is not None
+        num_streams = self.s.shape[-1]
+        phase = self.phase[..., :num_streams]
         if self.order is None:
-            return vectors * self.phase[..., None, :]
-        return turned(vectors, self.order, self.phase)
+            return vectors[..., :num_streams] * phase[..., None, :]
+        return turned(vectors, self.order[..., :num_streams], phase)
 
 
 class SVD(Operation):
@@ -210,6 +229,13 @@ class SVD(Operation):
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "num_streams": self.num_streams, "unused": list(self.unused)}
+
+    def serves(self, asked: Operation) -> bool:
+        """Triplets of which the strongest ``asked`` ones are the first."""
+        return isinstance(asked, SVD) and asked.num_streams <= self.num_streams
+
+    def own(self, answer: Triplets) -> Triplets:
+        return answer.strongest(self.num_streams)
 
     def extended(self, components: Components) -> Components:
         r"""u, s, v and :math:`c^H V` for the chirp c, whose phase :meth:`answer` takes out."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import frobenius, positive
+from neumatc_mimo.operations.base import frobenius, identity, positive
 
 
 def tracked(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -39,8 +39,9 @@ def matched(reference: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def turned(v: Tensor, order: Tensor, phase: Tensor) -> Tensor:
-    """Columns of v [..., n, L] in an order [..., L], times factors [..., L]."""
-    return v.gather(-1, order[..., None, :].expand_as(v)) * phase[..., None, :]
+    """Columns of v [..., n, L] in an order [..., l], l <= L, times factors [..., l]."""
+    index = order[..., None, :].expand(*v.shape[:-1], order.shape[-1])
+    return v.gather(-1, index) * phase[..., None, :]
 
 
 def chirp_overlap(v: Tensor) -> Tensor:
@@ -92,10 +93,19 @@ def normalised(v: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def orthonormal(x: Tensor) -> Tensor:
-    """Orthonormal basis of the columns of x, twice by Cholesky: LAPACK's QR is slow in batches."""
-    for _ in range(2):
+    """Orthonormal basis of the columns of x, by Cholesky: LAPACK's QR is slow in batches.
+
+    The Gram matrix of nearly parallel columns is not definite in rounding, so a first pass shifts
+    it; the two others make its result orthonormal (Fukaya et al., Shifted Cholesky QR for computing
+    the QR factorization of ill-conditioned matrices, SIAM J. Sci. Comput. 42, 2020).
+    """
+    num_rows, num_cols = x.shape[-2:]
+    size = num_rows * num_cols + num_cols * (num_cols + 1)
+    shift = 11 * size * num_cols * torch.finfo(x.dtype).eps / 2
+    for added in (shift, 0.0, 0.0):
         x = x / positive(torch.linalg.norm(x, dim=-2, keepdim=True))
-        factor, _ = torch.linalg.cholesky_ex(x.mH @ x, check_errors=False)
+        gram = x.mH @ x + added * identity(x)
+        factor, _ = torch.linalg.cholesky_ex(gram, check_errors=False)
         x = torch.linalg.solve_triangular(factor, x.mH, upper=False).mH
     return x
 

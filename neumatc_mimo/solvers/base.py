@@ -30,6 +30,7 @@ class Counts:
 
     links_recalled: int = 0
     links_adapted: int = 0
+    links_trusted: int = 0
     links_unknown: int = 0
     queried: int = 0
     corrected: int = 0
@@ -52,6 +53,8 @@ class Channels:
     :param links: [num_items] link index or -1, or None where links are to be recognised
     :param products: whether the caller is content with :meth:`Answers.applied` in the place of the
         component that the operation calls ``applied``
+    :param trusted: whether the named links are taken at their word: answers are those of the links'
+        own channels, and ``a``, an estimate of them, is not looked at
     :param time: seconds since the burst began, where users move
     """
 
@@ -60,6 +63,7 @@ class Channels:
     no: Tensor | None = None
     links: Tensor | None = None
     products: bool = False
+    trusted: bool = False
     time: float = 0.0
 
     def select(self, items: Tensor) -> Channels:
@@ -98,6 +102,10 @@ class Answers(ABC):
         del subcarriers
         return None
 
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        """The matrices that a tile's answer belongs to: those given, unless links are trusted."""
+        return given[:, subcarriers]
+
     def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
         """What a block derives from channel and answer of a tile, under a name of its own.
 
@@ -115,6 +123,19 @@ class Solver(ABC):
 
     # Whether ``start`` does what later tiles only query: exact samples, a training.
     prepares: ClassVar[bool] = False
+
+    @property
+    def knows_links(self) -> bool:
+        """Whether it answers for links that are only named, see ``Channels.trusted``."""
+        return False
+
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        """Whether it has results of an operation on matrices of this shape.
+
+        A block that could ask for one of several matrices asks for what the solver knows.
+        """
+        del operation, num_rows, num_cols
+        return True
 
     @abstractmethod
     def start(

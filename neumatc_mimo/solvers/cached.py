@@ -38,6 +38,13 @@ class Cached(Solver):
         self.num_probes = num_probes
         self._kept = Memo(num_calls)
 
+    @property
+    def knows_links(self) -> bool:
+        return self.solver.knows_links
+
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        return self.solver.knows(operation, num_rows, num_cols)
+
     def start(
         self,
         operation: Operation,
@@ -47,16 +54,21 @@ class Cached(Solver):
     ) -> Answers:
         num = channels.a.shape[1]
         step = 1 if self.num_probes is None else max(num // self.num_probes, 1)
-        # A copy: the caller may fill the same memory anew.
-        probes = channels.a[:, ::step].clone()
+        # A copy: the caller may fill the same memory anew. The answers of named links hold for any.
+        probes = None if channels.trusted else channels.a[:, ::step].clone()
         plain = (operation.settings(), certify, tolerance, channels.a.shape, channels.a.dtype)
         no = None if channels.no is None else channels.no.clone()
         answers = self._kept(
-            (*plain, channels.frequencies, no, channels.links, probes),
+            (*plain, channels.frequencies, no, channels.links, probes, channels.trusted),
             lambda: _Kept(self.solver.start(operation, channels, certify, tolerance)),
         )
         if answers.used:
-            answers.counts = Counts(links_recalled=channels.a.shape[0])
+            num_items = channels.a.shape[0]
+            answers.counts = (
+                Counts(links_trusted=num_items)
+                if channels.trusted
+                else Counts(links_recalled=num_items)
+            )
         answers.used = True
         return answers
 
@@ -91,6 +103,9 @@ class _Kept(Answers):
 
     def entries(self, a: Tensor) -> int:
         return self._answers.entries(a)
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        return self._answers.channel(subcarriers, given)
 
     def applied(self, subcarriers: slice) -> Applied | None:
         return self._answers.applied(subcarriers)

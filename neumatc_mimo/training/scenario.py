@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from neumatc_mimo import certified
 from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import OperationModel, ScenarioModel, pack_model, unpack_model
@@ -223,8 +224,8 @@ def _certified(
 ) -> OperationModel:
     """Certify links over their whole grid, at the ends of the axis and between its nodes.
 
-    Subcarriers that fail at any of these values are marked: corrected, by one step with the
-    channel, where that mends all of them, else patched, exact results take their place.
+    Subcarriers that fail at any of these values are marked: corrected, by as many steps with the
+    channel as mend all of them, else patched, exact results take their place.
     """
     frequencies = links.grid_frequencies()
     values = mapping.axis.checks
@@ -232,9 +233,9 @@ def _certified(
     powers = mapping.axis.powers
     powers = values if len(powers) > 1 else powers
     folded = mapping.at(values.expand(links.num_links, -1))
-    shape = (links.num_links, len(frequencies))
-    plain_failed = torch.zeros(shape, dtype=torch.bool, device=links.device)
-    fixed_failed = plain_failed.clone()
+    shape = (links.num_links, mapping.axis.num_stretches, len(frequencies))
+    corrected = torch.zeros(shape, dtype=torch.int8, device=links.device)
+    patches = torch.zeros(shape, dtype=torch.bool, device=links.device)
     points, _ = settings.points(len(frequencies))
     unseen = torch.ones(len(frequencies), dtype=torch.bool, device=links.device)
     unseen[points] = False
@@ -245,14 +246,19 @@ def _certified(
         table = mapping.trunk.table(mapping.coordinate(frequencies[part]))
         components = mapping.evaluate(table, slice(0, len(part)), folded)
         proof = operation.certificate(a, components, powers, tolerance)
-        failed = ~proof.ok.all(-1)
-        plain_failed[:, part] = failed
         qualities.append(proof.quality[:, unseen[part]].flatten())
-        if bool(failed.any()):
-            at, poor = a[failed], tuple(c[failed] for c in components)
-            fixed = operation.correct(at, poor, powers)
-            mended = operation.certificate(at, fixed, powers, tolerance).ok.all(-1)
-            fixed_failed[:, part] = failed.masked_scatter(failed, ~mended)
+        where = (~proof.ok).nonzero(as_tuple=True)
+        if len(where[0]):
+            whole = proof.ok.shape
+            at, *poor = (t.expand(*whole, *t.shape[3:])[where] for t in (a, *components))
+            noise = powers.expand(whole)[where]
+            _, steps = certified.corrected(operation, at, tuple(poor), noise, tolerance)
+            marks = torch.zeros(whole, dtype=torch.int8, device=links.device)
+            # Beyond any number of steps where none help.
+            marks[where] = torch.where(steps < 0, torch.iinfo(torch.int8).max, steps)
+            worst = mapping.axis.by_stretch(marks).mT
+            patches[..., part] = worst == torch.iinfo(torch.int8).max
+            corrected[..., part] = worst.masked_fill(patches[..., part], 0)
         few = unseen[part].nonzero()[::8, 0]
         exact = operation.exact(a[:, few, 0].to(torch.complex128), powers[0])
         answer = mapping(frequencies[part][few], values[:1].expand(links.num_links))
@@ -260,15 +266,14 @@ def _certified(
             exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True))
         )
         errors.append(_relative(answer[0], exact[0]))
-    corrected, patches = plain_failed & ~fixed_failed, plain_failed & fixed_failed
     # At frequencies that were neither sampled nor collocation points, before any repair; not a
     # number where a grid is so small that there are none.
     quality = torch.cat(qualities)
     report = {
         "error_median": torch.cat(errors, dim=1).median().item(),
         "quality_5_percent_db": quality.quantile(0.05).item() if len(quality) else math.nan,
-        "corrected_share": corrected[:, unseen].double().mean().item(),
-        "patched_share": patches[:, unseen].double().mean().item(),
+        "corrected_share": (corrected[..., unseen] > 0).double().mean().item(),
+        "patched_share": patches[..., unseen].double().mean().item(),
     }
     return OperationModel(operation, mapping, links, corrected, patches, unseen, tolerance, report)
 
