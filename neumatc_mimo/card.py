@@ -145,14 +145,11 @@ def _settings(model: Any) -> str:
     rows = []
     for name, part in model.models.items():
         mapping, report = part.mapping, part.training
-        noise = mapping.noise
         rows.append(
             {
                 "operation": name,
                 "rank": mapping.trunk.rank,
-                "noise powers": f"0 to {noise.highest:g}"
-                if noise.num_nodes > 1
-                else f"{noise.highest:g}",
+                "trained for": str(mapping.axis),
                 "exact samples a link": report.get("exact_samples_per_link"),
                 "seconds a link": report.get("seconds_per_link"),
                 "MB": part.num_bytes / 1e6,

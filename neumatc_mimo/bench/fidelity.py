@@ -96,7 +96,7 @@ def _compared(part: Any, frequencies: Tensor) -> dict[str, float]:
     operation, links = part.operation, part.links
     names = operation.component_names
     index = names.index(operation.applied) if operation.applied in names else 0
-    no = float(part.mapping.noise.nodes[0])
+    no = float(part.mapping.axis.powers[0])
     errors, qualities = [], []
     for link in range(links.num_links):
         h, found = _aligned(part, link, no, frequencies)

@@ -17,6 +17,8 @@ from .schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
 
 # Subcarriers, spread over the grid, on which groups are judged.
 _PROBES = 64
+# Times of a burst at which they are judged, if users move.
+_MOMENTS = 5
 
 # Groups that are tried for each link that is asked for, and how many of them at once.
 _TRIES = 50
@@ -29,7 +31,7 @@ def draw_multi_user(
     r"""Draw links of ``users_per_link`` distinct users each.
 
     A group is skipped if the median of cond(:math:`H H^H`) over the grid is above
-    ``max_condition``, with rows scaled as the scenario says.
+    ``max_condition``, with rows scaled as the scenario says, at any time of a burst.
 
     :return: The links, and the share of the groups tried that was skipped
     :raises ValueError: If too few users have a path, or too few groups keep the limit
@@ -57,7 +59,7 @@ def draw_single_user(
     r"""Draw links of one user with an antenna array each.
 
     A user is skipped if :math:`\sigma_L/\sigma_1`, L streams, falls below ``min_singular_ratio``
-    anywhere on the grid.
+    anywhere on the grid, at any time of a burst.
 
     :return: The links, and the share of the users tried that was skipped
     :raises ValueError: If too few users keep the limit
@@ -140,21 +142,28 @@ def _too_few(
     )
 
 
-def _probe(links: LinkSet) -> Tensor:
-    """Return the channels on a few subcarriers, [num_links, num_probes, K, M], complex128."""
+def _probes(links: LinkSet) -> Iterator[Tensor]:
+    """Yield the channels on a few subcarriers at a few times of a burst, one if users stand still.
+
+    [num_links, num_probes, K, M] each, complex128.
+    """
     index = np.unique(np.linspace(0, links.fft_size - 1, _PROBES).round().astype(np.int64))
-    return links.channel(links.grid_frequencies()[index], dtype=torch.complex128)
+    frequencies = links.grid_frequencies()[index]
+    for time in np.linspace(0.0, links.duration, _MOMENTS if links.duration else 1).tolist():
+        yield links.channel(frequencies, dtype=torch.complex128, time=time)
 
 
 def _median_condition(links: LinkSet) -> Tensor:
-    """Median over the grid of cond(H H^H), [num_links]."""
-    h = _probe(links)
-    eigenvalues = torch.linalg.eigvalsh(h @ h.mH)
-    smallest = eigenvalues[..., 0].clamp(min=torch.finfo(eigenvalues.dtype).tiny)
-    return (eigenvalues[..., -1] / smallest).median(dim=1).values
+    """Median over the grid of cond(H H^H), the largest of all times, [num_links]."""
+    medians = []
+    for h in _probes(links):
+        eigenvalues = torch.linalg.eigvalsh(h @ h.mH)
+        smallest = eigenvalues[..., 0].clamp(min=torch.finfo(eigenvalues.dtype).tiny)
+        medians.append((eigenvalues[..., -1] / smallest).median(dim=1).values)
+    return torch.stack(medians).amax(0)
 
 
 def _least_singular_ratio(links: LinkSet, streams: int) -> Tensor:
     """Smallest ratio of the last stream's to the first singular value, [num_links]."""
-    s = torch.linalg.svdvals(_probe(links))
-    return (s[..., streams - 1] / s[..., 0]).amin(dim=1)
+    values = (torch.linalg.svdvals(h) for h in _probes(links))
+    return torch.stack([(s[..., streams - 1] / s[..., 0]).amin(dim=1) for s in values]).amin(0)
