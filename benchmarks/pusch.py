@@ -58,7 +58,7 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
         yield _times(small, SETTINGS[:1])
         yield _rates(small, 1, POINTS)
         return
-    yield _times(large, SETTINGS[:1])
+    yield _times(large, SETTINGS)
     yield _rates(small, 8, POINTS)
     yield _times(small, SETTINGS)
     # A slot of Sionna's detector and decoder takes most of a minute of a core.

@@ -10,7 +10,7 @@ import neumatc_mimo as nm
 from benchmarks import estimates, pusch
 from neumatc_mimo.pusch import DMRS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.fixture(scope="module")
