@@ -180,7 +180,7 @@ def _figures(results: Mapping[str, Any]) -> str:
                 {"figure": label(name), "value": written(name, value)}
                 for name, value in values.items()
             ]
-            parts.append("\n".join([f"**{label(operation)}**", "", *table(rows)]))
+            parts.append("\n".join([f"**{operation.replace('_', ' ')}**", "", *table(rows)]))
     return "\n\n".join(parts)
 
 

@@ -131,7 +131,7 @@ def test_card_tells_what_the_results_are(
     assert scenario.fingerprint in text
     for operation, figures in results.items():
         if isinstance(figures, dict):
-            part = text.split(f"**{label(operation)}**")[1].split("**")[0]
+            part = text.split(f"**{operation.replace('_', ' ')}**")[1].split("**")[0]
             found = dict(re.findall(r"^\| (.*?) +\| (.*?) +\|$", part, re.MULTILINE))
             for name, value in figures.items():
                 assert found[label(name)] == written(name, value)
