@@ -20,6 +20,7 @@ from neumatc_mimo.model import OperationModel
 from neumatc_mimo.operations import PseudoInverse
 from neumatc_mimo.scenario.scenario import Scenario
 from neumatc_mimo.scenario.schema import MotionConfig
+from neumatc_mimo.solvers import Channels, Counts
 
 RESULTS = Path(__file__).parent / "results" / "walking"
 SCENARIOS = ("munich", "newyork", "losangeles")
@@ -56,23 +57,27 @@ def run(names: Sequence[str], speeds: Sequence[float], num_links: int, num_momen
             model = nm.train(Scenario(changed), progress=False)
             for operation, part in model.models.items():
                 row = {"scenario": name, "km/h": speed, "operation": operation}
-                sheet.rows.append(row | _judged(model, operation, part, num_moments))
+                sheet.rows.append(row | _judged(model, part, num_moments))
                 print(sheet.rows[-1], flush=True)
     sheet.seconds = time.perf_counter() - started
     return sheet
 
 
-def _judged(model: nm.ScenarioModel, operation: str, part: OperationModel, num_moments: int) -> Row:
+def _judged(model: nm.ScenarioModel, part: OperationModel, num_moments: int) -> Row:
     links, frequencies = part.links, part.links.grid_frequencies()
     generator = torch.Generator().manual_seed(0)
     moments = links.duration * torch.rand(num_moments, generator=generator, dtype=torch.float64)
     judge: Callable[[OperationModel, Tensor, tuple[Tensor, ...]], Tensor]
     judge = _sir if isinstance(part.operation, PseudoInverse) else _rate
-    figures = []
+    figures, counts = [], Counts()
     for moment in moments.tolist():
         for link in range(links.num_links):
             h = links.channel(frequencies, [link], dtype=torch.complex128, time=moment)
-            found = model.query(operation, frequencies, [link], time=moment)
+            links_of = torch.tensor([link])
+            given = Channels(h.to(torch.complex64), frequencies, links=links_of, time=moment)
+            answers = model.start(part.operation, given)
+            found = part.operation.results(answers.tile(slice(0, len(frequencies))))
+            counts.add(answers.counts)
             figures.append(judge(part, h, found))
     figure = torch.cat(figures)
     if judge is _sir:
@@ -80,11 +85,12 @@ def _judged(model: nm.ScenarioModel, operation: str, part: OperationModel, num_m
         text = f"{float(low):.1f}, {float(figure.amin()):.1f} dB"
     else:
         text = f"{100 * float(figure.mean()):.3f}, {100 * float(figure.amin()):.3f} %"
+    total = num_moments * links.num_links * links.fft_size
     return {
         "nodes": len(part.mapping.axis.nodes),
         "figure": text,
-        "exact, %": 100 * float(part.patches.double().mean()),
-        "corrected, %": 100 * float((part.corrected > 0).double().mean()),
+        "exact, %": 100 * (counts.exact + counts.patched) / total,
+        "corrected, %": 100 * counts.corrected / total,
         "MB a link": part.num_bytes / links.num_links / 1e6,
         "training, s a link": part.training["seconds_per_link"],
     }

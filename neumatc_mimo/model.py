@@ -102,12 +102,37 @@ class OperationModel:
         a = self.links.channel(frequencies[needed], links, aligned=True, time=time)
         noise = no[:, None].to(a.real.dtype)
         few = tuple(c[:, needed] for c in components)
-        few = certified.repair(
-            self.operation, a, few, noise, corrected[:, needed], patched[:, needed]
-        )
+        few, _ = self.repaired(a, few, noise, corrected[:, needed], patched[:, needed])
         for c, value in zip(components, few, strict=True):
             c[:, needed] = value
         return components
+
+    def repaired(
+        self,
+        a: Tensor,
+        components: Components,
+        no: Tensor | float,
+        corrected: Tensor,
+        exactly: Tensor,
+    ) -> tuple[Components, Counts | None]:
+        """Components [l, F, ...] repaired as marks tell, or, where marks only tell where to look,
+        proven, and then how they came about.
+
+        :param a: aligned channels [l, F, m, n]
+        :param no: noise power, broadcastable to [l, F]
+        :param corrected: correction steps, [l, F]
+        :param exactly: which are computed exactly, [l, F]
+        """
+        operation = self.operation
+        if not self.mapping.axis.margin_db:
+            return certified.repair(operation, a, components, no, corrected, exactly), None
+        where = ((corrected > 0) & ~exactly).nonzero(as_tuple=True)
+        noise = no.expand(exactly.shape)[where] if isinstance(no, Tensor) and no.ndim else no
+        poor, counts = tuple(c[where] for c in components), Counts()
+        proven = certified.certify(operation, a[where], poor, noise, self.tolerance, counts)
+        components = tuple(c.index_put(where, p) for c, p in zip(components, proven, strict=True))
+        none = torch.zeros_like(exactly)
+        return certified.repair(operation, a, components, no, none, exactly), counts
 
     def marks(self, links: Tensor, index: Tensor, time: float) -> tuple[Tensor, Tensor]:
         """Correction steps, and which are patched, of links [l] at grid subcarriers [F] and a time,
@@ -608,17 +633,22 @@ class ModelAnswers(Answers):
             # Of trained subcarriers: the link is the one that was certified, and so are they.
             again = self._few and bool((exactly <= patched).all())
             key = (frequencies, links, self._value, self._order, self._channels.a.dtype)
-            whole = self._kept("repaired", key, repair) if again else repair()
+            whole, counts = self._kept("repaired", key, repair) if again else repair()
+            if counts is not None:
+                self._own.corrected = counts.corrected
+                self._own.queried += counts.queried
+                self._own.exact += counts.exact
             self._repaired = self._part(whole)
             if self._factor is not None:
                 self._repaired_factor = whole[self._factor_index]
 
-    def _repaired_components(self, where: Tensor, corrected: Tensor, exactly: Tensor) -> Components:
-        """Components at the subcarriers ``where``, corrected and exact as the masks tell."""
+    def _repaired_components(
+        self, where: Tensor, corrected: Tensor, exactly: Tensor
+    ) -> tuple[Components, Counts | None]:
+        """Components at the subcarriers ``where``, see :meth:`OperationModel.repaired`."""
         mapping, operation = self._mapping, self._model.operation
         table = mapping.trunk.table(mapping.coordinate(self._frequencies[where]))
-        repaired = certified.repair(
-            operation,
+        repaired, counts = self._model.repaired(
             self._aligned(where),
             self._whole(table, slice(0, len(where)), mapping.at(self._value)),
             self._noise,
@@ -628,7 +658,7 @@ class ModelAnswers(Answers):
         if self._order is not None:
             # Back, as the mapping's own: all of a tile are put in order together.
             repaired = operation.permute(repaired, self._order.argsort(-1))
-        return repaired
+        return repaired, counts
 
     def _put_repaired(self, components: Components, subcarriers: slice) -> None:
         """Write the repaired components of these subcarriers into the evaluated ones."""

@@ -228,7 +228,10 @@ def _certified(
     channel as mend all of them, else patched, exact results take their place.
     """
     frequencies = links.grid_frequencies()
-    values = mapping.axis.checks
+    values, margin = mapping.axis.checks, mapping.axis.margin_db
+    stricter = Tolerance(
+        tolerance.quality_db + margin, tolerance.range_error * 10 ** (-margin / 20)
+    )
     # Noise powers, unless the axis is the time.
     powers = mapping.axis.powers
     powers = values if len(powers) > 1 else powers
@@ -245,14 +248,14 @@ def _certified(
         a = _channels(links, values, chosen, frequencies[part], torch.complex64)
         table = mapping.trunk.table(mapping.coordinate(frequencies[part]))
         components = mapping.evaluate(table, slice(0, len(part)), folded)
-        proof = operation.certificate(a, components, powers, tolerance)
+        proof = operation.certificate(a, components, powers, stricter)
         qualities.append(proof.quality[:, unseen[part]].flatten())
         where = (~proof.ok).nonzero(as_tuple=True)
         if len(where[0]):
             whole = proof.ok.shape
             at, *poor = (t.expand(*whole, *t.shape[3:])[where] for t in (a, *components))
             noise = powers.expand(whole)[where]
-            _, steps = certified.corrected(operation, at, tuple(poor), noise, tolerance)
+            _, steps = certified.corrected(operation, at, tuple(poor), noise, stricter)
             marks = torch.zeros(whole, dtype=torch.int8, device=links.device)
             # Beyond any number of steps where none help.
             marks[where] = torch.where(steps < 0, torch.iinfo(torch.int8).max, steps)
