@@ -185,14 +185,14 @@ class TimeAxis(Axis):
         r"""As many nodes as a Doppler spread needs.
 
         A wave :math:`e^{j 2 \pi \nu t}` of ν T cycles over the burst is interpolated with somewhat
-        more than π ν T Chebyshev nodes; filters turn with products of such waves, three times as
+        more than π ν T Chebyshev nodes; filters turn with products of such waves, a few times as
         many nodes bring most of them to 40 dB (Munich, eight users at 30 km/h).
 
         :param duration: T in seconds
         :param highest: largest Doppler shift ν of a path relative to its row's mean, Hz
         :param power: noise power, linear
         """
-        return cls(duration, 8 + math.ceil(3 * math.pi * highest * duration), power)
+        return cls(duration, 10 + math.ceil(3.5 * math.pi * highest * duration), power)
 
     @property
     def nodes(self) -> Tensor:
