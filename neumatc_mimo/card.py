@@ -75,11 +75,13 @@ def error_rate_rows(rates: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def tier_rows(rates: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The shares of the ways in which answers came about as rows of a table."""
+    """The shares of the ways in which answers came about, a row each, a column a transmission."""
+    by_task = shares_by_task(rates)
+    ways = next(iter(by_task.values()), {})
     return [
-        {"transmission": name}
-        | {key.replace("_", " "): f"{100 * share:.2f} %" for key, share in shares.items()}
-        for name, shares in shares_by_task(rates).items()
+        {"way": way.replace("_", " ")}
+        | {name: f"{100 * shares[way]:.2f} %" for name, shares in by_task.items()}
+        for way in ways
     ]
 
 
