@@ -139,7 +139,12 @@ class OperationModel:
         [l, F] each.
         """
         stretch = self.mapping.axis.stretch(time)
-        return self.corrected[links, stretch][:, index], self.patches[links, stretch][:, index]
+        corrected = self.corrected[links, stretch][:, index]
+        patched = self.patches[links, stretch][:, index]
+        if self.mapping.axis.margin_db:
+            # All are proven anew, and few of those that failed somewhere in the stretch fail again.
+            return corrected.masked_fill(patched, 1), torch.zeros_like(patched)
+        return corrected, patched
 
     def check(self, no: Tensor, time: float) -> None:
         """Refuse noise powers and times that were not trained.
