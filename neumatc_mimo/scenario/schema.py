@@ -143,11 +143,13 @@ class SingleUserConfig(_Section):
 class MotionConfig(_Section):
     """Users that move with ``speed`` [m/s] over bursts of ``num_slots`` slots of 14 OFDM symbols.
 
-    Each has a horizontal direction of its own, drawn with the scenario's seed.
+    Each has a horizontal direction of its own, drawn with the scenario's seed. Models have
+    ``num_nodes`` nodes along the time, as many as the Doppler spread needs unless given.
     """
 
     speed: PositiveFloat
     num_slots: PositiveInt = 20
+    num_nodes: Annotated[int, Field(ge=2)] | None = None
 
 
 class ModelConfig(_Section):

@@ -98,19 +98,22 @@ def _jobs(
     if many is not None:
         settings = _settings(config, many.fft_size, config.rank)
         for operation, axis in _multi_user(scenario, many, config.noise_nodes):
-            yield operation, many, _in_time(many, axis), settings
+            yield operation, many, _in_time(scenario, many, axis), settings
     if one is not None:
         assert one.num_streams is not None
         settings = _settings(config, one.fft_size, config.svd_rank)
-        yield SVD(one.num_streams), one, _in_time(one, NoiseAxis.at(0.0)), settings
+        yield SVD(one.num_streams), one, _in_time(scenario, one, NoiseAxis.at(0.0)), settings
 
 
-def _in_time(links: LinkSet, noise: NoiseAxis) -> Axis:
+def _in_time(scenario: Scenario, links: LinkSet, noise: NoiseAxis) -> Axis:
     """The axis of links whose users move, at the first noise power; of others that of the noise."""
-    if links.doppler is None or links.row_doppler is None:
+    motion, power = scenario.config.motion, float(noise.nodes[0])
+    if motion is None or links.doppler is None or links.row_doppler is None:
         return noise
+    if motion.num_nodes is not None:
+        return TimeAxis(links.duration, motion.num_nodes, power)
     spread = (links.doppler - links.row_doppler[:, : links.doppler.shape[1], None, None]).abs()
-    return TimeAxis.for_doppler(links.duration, float(spread.max()), float(noise.nodes[0]))
+    return TimeAxis.for_doppler(links.duration, float(spread.max()), power)
 
 
 def _multi_user(
