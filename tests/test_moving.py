@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,8 @@ from neumatc_mimo import metrics
 from neumatc_mimo.axes import NoiseAxis, TimeAxis, make_axis
 from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner, ZFPrecoder
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.schema import MotionConfig
+from neumatc_mimo.training.scenario import _jobs
 
 LIGHT = 299_792_458.0
 SPEED = 8.0
@@ -148,6 +151,16 @@ def test_singular_vectors_keep_the_rate(model: nm.ScenarioModel) -> None:
 def test_what_was_not_trained_is_refused(model: nm.ScenarioModel, no: float, time: float) -> None:
     with pytest.raises(ValueError, match="times from 0 to 0.01 s"):
         model.query("pseudo_inverse", torch.zeros(1), no=no, time=time)
+
+
+def test_nodes_along_the_time_follow_the_speed_unless_given(scenario: nm.Scenario) -> None:
+    def nodes(**motion: Any) -> list[int]:
+        changed = scenario.config.model_copy(update={"motion": MotionConfig(**motion)})
+        jobs = _jobs(nm.Scenario(changed), changed.model)
+        return [len(axis.nodes) for _, _, axis, _ in jobs]
+
+    assert nodes(speed=SPEED, num_nodes=9) == [9, 9]
+    assert all(fast > slow for fast, slow in zip(nodes(speed=9.0), nodes(speed=1.0), strict=True))
 
 
 def test_a_time_means_nothing_to_users_that_stand_still() -> None:
