@@ -13,7 +13,7 @@ from neumatc_mimo import certified
 from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
 from neumatc_mimo.memo import Memo
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.operations.base import Components, Operation, Tolerance, select
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.solvers.joined import Joined
@@ -73,14 +73,14 @@ class Adapted(Solver):
         if plan is None or varies or not channels.a.is_complex():
             return Exact().start(operation, channels, certify, tolerance)
         rows = _rows(channels, operation.antennas_per_user)
-        samples, points, promoted, usable = self._points(operation, channels, plan, rows)
+        points, promoted, usable = self._points(operation, channels, plan, rows)
         groups: list[tuple[Answers, Tensor]] = []
         known, unknown = usable.nonzero()[:, 0], (~usable).nonzero()[:, 0]
         if len(known):
             mapping = plan.mapping(operation, tuple(c[known] for c in points))
             settled = torch.zeros_like(channels.frequencies, dtype=torch.bool, device=known.device)
             settled[plan.samples] = True
-            some = tuple(c[known] for c in samples)
+            some = tuple(c[known, ::2] for c in points)
             num_promoted = int(promoted[known].sum())
             counts = Counts(
                 links_adapted=len(known),
@@ -114,35 +114,37 @@ class Adapted(Solver):
 
     def _points(
         self, operation: Operation, channels: Channels, plan: _Plan, rows: Tensor
-    ) -> tuple[Components, Components, Tensor, Tensor]:
+    ) -> tuple[Components, Tensor, Tensor]:
         """What a mapping is fitted to.
 
-        :return: components at the samples and at all points; collocation points that were computed
-            exactly, [num_items, num_samples - 1]; items that the grid is fine enough for
+        :return: components at all points; collocation points that were computed exactly,
+            [num_items, num_samples - 1]; items that the grid is fine enough for
         """
-        a = channels.a[:, plan.points] / rows[:, plan.points, :, None]
+        # In double precision, as in training: in single an inverse of products is as far off as the
+        # square of the condition says, and no step mends that.
+        a = (channels.a[:, plan.points] / rows[:, plan.points, :, None]).to(torch.complex128)
         no = channels.noise()
         between = a[:, 1::2]
         samples = operation.align(operation.exact(a[:, ::2], no))
-        first = plan.first(operation, samples)
-        found = first
-        nowhere = torch.zeros(between.shape[:2], dtype=torch.bool, device=a.device)
+        first = found = plan.first(operation, samples)
         for _ in range(self.steps):
             # Well below the threshold, which counts as a failure at the end only.
             above = ~(operation.residual(between, found, no) <= self.threshold / 10)
-            found = certified.repair(operation, between, found, no, above, nowhere)
+            found = certified.repair(operation, between, found, no, above, torch.zeros_like(above))
+        nowhere = torch.zeros(between.shape[:2], dtype=torch.bool, device=a.device)
         failed = ~(operation.residual(between, found, no) <= self.threshold)
         usable = failed.double().mean(1) <= self.most_failed
         promoted = failed & usable[:, None]
         # In the gauge of the first mapping: what a step has spoilt has none.
         exact = certified.repair(operation, between, first, no, nowhere, promoted)
         points = []
-        for sample, lowered, mended in zip(samples, found, exact, strict=True):
-            where = promoted.reshape(promoted.shape + (1,) * (lowered.ndim - 2))
-            both = sample.new_empty(len(a), len(plan.points), *sample.shape[2:])
-            both[:, ::2], both[:, 1::2] = sample, torch.where(where, mended, lowered)
+        for sample, other in zip(samples, select(promoted, exact, found), strict=True):
+            kind = channels.a.dtype if sample.is_complex() else channels.a.real.dtype
+            shape = (len(a), len(plan.points), *sample.shape[2:])
+            both = torch.empty(shape, dtype=kind, device=a.device)
+            both[:, ::2], both[:, 1::2] = sample, other
             points.append(both)
-        return samples, tuple(points), promoted, usable
+        return tuple(points), promoted, usable
 
 
 def _rows(channels: Channels, antennas_per_user: int) -> Tensor:
@@ -190,7 +192,7 @@ class _Plan:
         low, high = band = units.band(frequencies)
         values = units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
         first = values[1::2] @ _gain(values[::2], units.penalty())
-        return cls(units, band, points, _gain(values, units.penalty()).to(dtype), first.to(dtype))
+        return cls(units, band, points, _gain(values, units.penalty()).to(dtype), first)
 
     @property
     def samples(self) -> Tensor:
