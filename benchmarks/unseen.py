@@ -93,6 +93,8 @@ def run(names: list[str], num_links: int) -> Sheet:
         f"{num_links} links a base station that no training has seen. Ours takes the exact "
         "samples that it asks for, the others are given as many. All are certified and corrected "
         "alike, with at most four steps; what fails is computed exactly and counts as such. "
+        "Ours is given the channels as a block gets them, in single precision and with the users' "
+        "delays, the others in double precision, first arrivals taken out. "
         "Error alone: of the filter before certificates, relative, median over subcarriers and "
         "links. Figure: the smallest SIR of a stream, 5th percentile over subcarriers and links; "
         "or the rate of a link over its exact one, the least. State: latent tensors or samples "
@@ -152,7 +154,7 @@ def _rows(name: str, station: int, subject: Subject) -> list[Row]:
     packed, plain = _numbers(subject.operation, links)
     rows = [("NeuMatC, adapted", ours, width * packed)]
     for title, solver in rivals.items():
-        found, num_samples = _measured(subject, links, solver)
+        found, num_samples = _measured(subject, links, solver, ideal=True)
         rows.append((title, found, round(num_samples) * plain))
     start = {"scenario": f"{name}, {station}", "operation": subject.title}
     return [
@@ -173,12 +175,18 @@ def _numbers(operation: Operation, links: LinkSet) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
-def _measured(subject: Subject, links: LinkSet, solver: Solver) -> tuple[Row, float]:
-    """Figures of a solver, and exact results of a link that it took before any certificate."""
+def _measured(
+    subject: Subject, links: LinkSet, solver: Solver, *, ideal: bool = False
+) -> tuple[Row, float]:
+    """Figures of a solver, and exact results of a link that it took before any certificate.
+
+    :param ideal: aligned channels in double precision, not those that a block gets
+    """
     errors, figures, counts, samples = [], [], [], 0
     for link in range(links.num_links):
         frequencies = links.grid_frequencies()
-        h = links.channel(frequencies, [link])
+        dtype = torch.complex128 if ideal else torch.complex64
+        h = links.channel(frequencies, [link], dtype=dtype, aligned=ideal)
         channels = Channels(h, frequencies)
         alone, before = _matrices(subject, solver, channels, None)
         proven, after = _matrices(subject, solver, channels, "link")
