@@ -500,7 +500,8 @@ class ModelAnswers(Answers):
         if not self._channels.trusted:
             return self._channels.a[:, subcarriers]
         links, frequencies = self._model.links, self._frequencies[subcarriers]
-        return links.channel(frequencies, self._links, dtype=given.dtype)
+        time = self._channels.time
+        return links.channel(frequencies, self._links, dtype=given.dtype, time=time)
 
     def entries(self, a: Tensor) -> int:
         if self._rest is not None:

@@ -202,7 +202,8 @@ def test_precoders_recall_links_that_are_where_the_time_says(
         assert block.stats.links_unknown == 6
 
 
-def test_beamformer_and_combiner_move_along(model: nm.ScenarioModel) -> None:
+@pytest.mark.parametrize("trust", ["estimate", "model"])
+def test_beamformer_and_combiner_move_along(model: nm.ScenarioModel, trust: str) -> None:
     links = model.models["svd"].links
     grid = ResourceGrid(3, 256, 30e3, num_tx=1, num_streams_per_tx=1)
     streams = StreamManagement(np.ones([1, 1]), 1)
@@ -211,9 +212,13 @@ def test_beamformer_and_combiner_move_along(model: nm.ScenarioModel) -> None:
     x = torch.randn(2, 1, 1, 3, 256, dtype=torch.complex64, generator=_generator())
     outputs = []
     for solver in (model, nm.Exact()):
-        sent = SVDBeamformer(grid, streams, solver)(x, h, time=start)
+        options, named = {}, {}
+        if solver is model:
+            options, named = {"trust": trust}, {"links": torch.arange(2)}
+        sent = SVDBeamformer(grid, streams, solver, **options)(x, h, **named, time=start)
         y = torch.einsum("bkmsf,bmsf->bksf", h[:, 0, :, 0], sent[:, 0])[:, None]
-        x_hat, no_eff = SVDCombiner(grid, streams, solver)(y, h, 0.01, time=start)
+        combiner = SVDCombiner(grid, streams, solver, **options)
+        x_hat, no_eff = combiner(y, h, 0.01, **named, time=start)
         outputs.append((x_hat.flatten(), no_eff))
     torch.testing.assert_close(outputs[0][0], x.flatten(), rtol=0.05, atol=0.05)
     torch.testing.assert_close(outputs[0][1], outputs[1][1], rtol=0.05, atol=1e-6)
