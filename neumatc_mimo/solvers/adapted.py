@@ -17,7 +17,7 @@ from neumatc_mimo.operations.base import Components, Operation, Tolerance, selec
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.solvers.joined import Joined
-from neumatc_mimo.solvers.sampled import Estimate, EstimatedAnswers, check_positive
+from neumatc_mimo.solvers.sampled import EstimatedAnswers, check_positive, mapped, with_samples
 from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.units import SplineUnits
 
@@ -93,7 +93,7 @@ class Adapted(Solver):
                 channels.select(known),
                 certify,
                 tolerance,
-                _estimate(mapping, plan, some, channels),
+                with_samples(mapped(mapping, channels), plan.samples, some),
                 settled,
                 counts,
                 rows[known],
@@ -230,26 +230,3 @@ def _layouts(operation: Operation, components: Components) -> tuple[Layout, ...]
         Layout.of(tuple(c.shape[2:]), c, name in operation.hermitian)
         for name, c in zip(operation.component_names, components, strict=True)
     )
-
-
-def _estimate(
-    mapping: CompactMapping, plan: _Plan, samples: Components, channels: Channels
-) -> Estimate:
-    """Components of a tile: the mapping's, and the samples themselves where they are."""
-    frequencies = channels.frequencies.to(channels.a.device)
-    table = mapping.trunk.units.table(mapping.coordinate(frequencies), channels.a.real.dtype)
-    none = torch.zeros(mapping.num_links, dtype=torch.float64, device=frequencies.device)
-    folded = mapping.at(none)
-    places = plan.samples
-
-    def estimate(subcarriers: slice) -> Components:
-        components = mapping.evaluate(table, subcarriers, folded)
-        first, last = torch.searchsorted(
-            places, places.new_tensor([subcarriers.start, subcarriers.stop])
-        )
-        where = places[first:last] - subcarriers.start
-        for c, sample in zip(components, samples, strict=True):
-            c.index_copy_(1, where, sample[:, first:last])
-        return components
-
-    return estimate

@@ -10,9 +10,9 @@ from torch import Tensor
 
 from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.mapping import CompactMapping
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
-from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive
+from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive, mapped
 from neumatc_mimo.solvers.spline import Spline
 from neumatc_mimo.training.fit import FitConfig, Problem, fit
 from neumatc_mimo.units import SplineUnits, Units
@@ -68,16 +68,7 @@ class Learned(Estimating):
         return super().start(operation, channels, certify, tolerance)
 
     def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
-        real = channels.a.real.dtype
-        mapping = self.learn(operation, channels).to(real)
-        x = mapping.coordinate(channels.frequencies.to(channels.a.device))
-        table = mapping.trunk.units.table(x, real)
-        folded = mapping.at(torch.zeros(mapping.num_links, dtype=torch.float64))
-
-        def estimate(subcarriers: slice) -> Components:
-            return mapping.evaluate(table, subcarriers, folded)
-
-        return estimate
+        return mapped(self.learn(operation, channels), channels)
 
     def learn(self, operation: Operation, channels: Channels) -> CompactMapping:
         """The mapping of all items, in single precision."""

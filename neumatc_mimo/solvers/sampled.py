@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo import certified
+from neumatc_mimo.mapping import CompactMapping
 from neumatc_mimo.operations.base import Components, Operation, Tolerance, batched, select
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 
@@ -106,23 +107,11 @@ class Sampled(Solver):
         samples = self._samples(operation, channels, points)
         settled = torch.zeros(channels.a.shape[1], dtype=torch.bool, device=points.device)
         settled[points] = True
-        estimate = self._interpolate(operation, channels, points, samples)
-
-        def with_samples(subcarriers: slice) -> Components:
-            components = estimate(subcarriers)
-            first, last = torch.searchsorted(
-                points, points.new_tensor([subcarriers.start, subcarriers.stop])
-            )
-            where = points[first:last] - subcarriers.start
-            # In place: estimates are new tensors, or hold these very samples after the first time.
-            for c, sample in zip(components, samples, strict=True):
-                c.index_copy_(1, where, sample[:, first:last])
-            return components
-
-        counts = Counts(exact=channels.a.shape[0] * len(points))
-        return EstimatedAnswers(
-            operation, channels, certify, tolerance, with_samples, settled, counts
+        estimate = with_samples(
+            self._interpolate(operation, channels, points, samples), points, samples
         )
+        counts = Counts(exact=channels.a.shape[0] * len(points))
+        return EstimatedAnswers(operation, channels, certify, tolerance, estimate, settled, counts)
 
     def _points(self, frequencies: Tensor) -> Tensor:
         """Ascending indices of the samples on the grid [num_frequencies]."""
@@ -289,6 +278,36 @@ class Marching(Solver):
     @abstractmethod
     def _next(self, path: Path, k: int) -> Components | None:
         """Estimate at point k [num_items, 1, ...] from the points before; None for an exact one."""
+
+
+def with_samples(estimate: Estimate, points: Tensor, samples: Components) -> Estimate:
+    """An estimate, and the samples themselves where they are.
+
+    :param points: [num_samples] ascending grid points of the samples
+    :param samples: [num_items, num_samples, ...] each
+    """
+
+    def estimate_with_samples(subcarriers: slice) -> Components:
+        components = estimate(subcarriers)
+        first, last = torch.searchsorted(
+            points, points.new_tensor([subcarriers.start, subcarriers.stop])
+        )
+        where = points[first:last] - subcarriers.start
+        # In place: estimates are new tensors, or hold these very samples after the first time.
+        for c, sample in zip(components, samples, strict=True):
+            c.index_copy_(1, where, sample[:, first:last])
+        return components
+
+    return estimate_with_samples
+
+
+def mapped(mapping: CompactMapping, channels: Channels) -> Estimate:
+    """The estimate that evaluates a mapping of the items, in the precision of the channels."""
+    real, device = channels.a.real.dtype, channels.a.device
+    mapping = mapping.to(real)
+    table = mapping.trunk.units.table(mapping.coordinate(channels.frequencies.to(device)), real)
+    folded = mapping.at(torch.zeros(mapping.num_links, dtype=torch.float64, device=device))
+    return lambda subcarriers: mapping.evaluate(table, subcarriers, folded)
 
 
 def sliced(components: Components) -> Estimate:
