@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.registry import made
+
 
 @dataclass(frozen=True)
 class Axis(ABC):
@@ -269,8 +271,4 @@ def make_axis(settings: dict[str, Any]) -> Axis:
 
     :raises ValueError: if there is no axis of that kind
     """
-    arguments = dict(settings)
-    kind = arguments.pop("kind", None)
-    if kind not in _KINDS:
-        raise ValueError(f'There is no axis "{kind}", known are {", ".join(_KINDS)}.')
-    return _KINDS[kind](**arguments)
+    return made(_KINDS, settings, "kind", "There is no axis")

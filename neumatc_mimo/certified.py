@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -35,8 +36,7 @@ def certify(
     if not bool(failed.any()):
         return components
     where = failed.nonzero(as_tuple=True)
-    noise = no.expand(failed.shape)[where] if isinstance(no, Tensor) and no.ndim else no
-    poor = tuple(c[where] for c in components)
+    noise, poor = chosen_noise(no, failed, where), tuple(c[where] for c in components)
     fixed, steps = corrected(operation, a[where], poor, noise, tolerance)
     components = tuple(
         c.index_put(where, f.to(c.dtype)) for c, f in zip(components, fixed, strict=True)
@@ -103,15 +103,18 @@ def repair(
     steps = [(corrected > number, operation.correct) for number in range(most)]
     for where, step in (*steps, (exactly, _exact_in(operation))):
         if bool(where.any()):
-            noise: Tensor | float = no
-            if isinstance(no, Tensor) and no.ndim:
-                noise = no.expand(where.shape)[where]
+            noise = chosen_noise(no, where, where)
             fixed = step(a[where], tuple(c[where] for c in components), noise)
             components = tuple(
                 c.index_put((where,), value.to(c.dtype))
                 for c, value in zip(components, fixed, strict=True)
             )
     return components
+
+
+def chosen_noise(no: Tensor | float, like: Tensor, where: Any) -> Tensor | float:
+    """Noise powers at some of the matrices [num_items, num_subcarriers] that ``like`` marks."""
+    return no.expand(like.shape)[where] if isinstance(no, Tensor) and no.ndim else no
 
 
 def _exact_in(operation: Operation) -> Callable[[Tensor, Components, Tensor | float], Components]:

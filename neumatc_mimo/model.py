@@ -127,7 +127,7 @@ class OperationModel:
         if not self.mapping.axis.margin_db:
             return certified.repair(operation, a, components, no, corrected, exactly), None
         where = ((corrected > 0) & ~exactly).nonzero(as_tuple=True)
-        noise = no.expand(exactly.shape)[where] if isinstance(no, Tensor) and no.ndim else no
+        noise = certified.chosen_noise(no, exactly, where)
         poor, counts = tuple(c[where] for c in components), Counts()
         proven = certified.certify(operation, a[where], poor, noise, self.tolerance, counts)
         components = tuple(c.index_put(where, p) for c, p in zip(components, proven, strict=True))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.registry import made
 
 # Points that share a window of a table of local units: of a dense table of more points most would
 # be zero, and products with fewer have too little to do.
@@ -319,11 +320,7 @@ def make_units(settings: dict[str, Any]) -> Units:
 
     :raises ValueError: if there are no units of that kind
     """
-    arguments = dict(settings)
-    kind = arguments.pop("kind", None)
-    if kind not in _KINDS:
-        raise ValueError(f'There are no units "{kind}", known are {", ".join(_KINDS)}.')
-    return _KINDS[kind](**arguments)
+    return made(_KINDS, settings, "kind", "There are no units")
 
 
 # By degree and device. A graph can neither make them nor copy them from the host: units make them

@@ -17,6 +17,7 @@ from neumatc_mimo.operations.qr import QR, QRFactors
 from neumatc_mimo.operations.slnr import SLNR, UserStreams
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.operations.wmmse import WMMSE
+from neumatc_mimo.registry import made
 
 # A new operation is a new file and one entry here.
 _REGISTERED: dict[str, type[Operation]] = {
@@ -44,11 +45,7 @@ def make_operation(settings: dict[str, Any]) -> Operation:
 
     :raises ValueError: if there is no operation of that name
     """
-    arguments = dict(settings)
-    name = arguments.pop("name", None)
-    if name not in _REGISTERED:
-        raise ValueError(f'There is no operation "{name}", known are {", ".join(_REGISTERED)}.')
-    return _REGISTERED[name](**arguments)
+    return made(_REGISTERED, settings, "name", "There is no operation")
 
 
 __all__ = [
