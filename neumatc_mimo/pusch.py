@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +21,7 @@ from torch import Tensor
 from neumatc_mimo import blocks
 from neumatc_mimo.estimated import CSI
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.simulation import propagate, random_generator
+from neumatc_mimo.simulation import Draws, propagate
 
 
 @dataclass(frozen=True)
@@ -138,9 +137,8 @@ class PUSCHUplink:
             )
         self.links = links
         self._device = str(links.device)
-        self._seed = seed
         self._trust = trust
-        self._calls: Counter[float] = Counter()
+        self._draws = Draws(links, seed)
         dmrs = dmrs or DMRS()
         self.transmitter = pusch_transmitter(
             links.num_rows,
@@ -205,11 +203,7 @@ class PUSCHUplink:
         :class:`~sionna.phy.nr.PUSCHReceiver` takes them.
         """
         point = float(ebno_db)
-        call = self._calls[point]
-        self._calls[point] += 1
-        generator = random_generator(self._seed, point, call, self._device)
-        link = (torch.arange(batch_size) + call * batch_size) % self.links.num_links
-        self._link = link.to(self._device)
+        self._link, generator = self._draws(batch_size, point)
         shape = (batch_size, self.links.num_rows, int(self.transmitter._tb_size))
         bits = torch.randint(0, 2, shape, generator=generator, device=self._device).float()
         x = self.transmitter(bits)[:, :, 0]  # [batch_size, K, num_ofdm_symbols, fft_size]

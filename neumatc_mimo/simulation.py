@@ -94,7 +94,7 @@ class Pipeline(ABC):
         self.coded = coded
         self._device = str(links.device)
         self._seed = seed
-        self._calls: Counter[float] = Counter()
+        self._draws = Draws(links, seed)
         self._grid = (num_ofdm_symbols, fft_size)
         self._num_bits_per_symbol = num_bits_per_symbol
         self._coderate = coderate if coded else 1.0
@@ -168,11 +168,7 @@ class Pipeline(ABC):
     @torch.no_grad()
     def __call__(self, batch_size: int, ebno_db: float | Tensor) -> tuple[Tensor, Tensor]:
         point = float(ebno_db)
-        call = self._calls[point]
-        self._calls[point] += 1
-        generator = self._generator(point, call)
-        link = (torch.arange(batch_size) + call * batch_size) % self.links.num_links
-        link = link.to(self._device)
+        link, generator = self._draws(batch_size, point)
 
         num_info = round(self._block_length * self._coderate)
         shape = (batch_size, self.num_streams, self.num_blocks)
@@ -196,9 +192,6 @@ class Pipeline(ABC):
         llr = llr.transpose(-3, -2).flatten(-2)  # [.., num_blocks, block_length]
         bits_hat = self._decoder(llr.contiguous()) if self.coded else (llr > 0).to(bits.dtype)
         return bits, bits_hat
-
-    def _generator(self, ebno_db: float, call: int) -> torch.Generator:
-        return random_generator(self._seed, ebno_db, call, self._device)
 
     def _random_bits(self, shape: Sequence[int], generator: torch.Generator) -> Tensor:
         bits = torch.randint(0, 2, tuple(shape), generator=generator, device=self._device)
@@ -549,11 +542,29 @@ def _crossings(ebno_dbs: Sequence[float], rates: Any, levels: Any) -> Any:
     return np.interp(levels, falling[::-1], np.asarray(ebno_dbs)[::-1])
 
 
-def random_generator(seed: int, ebno_db: float, call: int, device: str) -> torch.Generator:
-    """Random numbers of one call, the same whatever the solver and the calls before."""
-    key = [seed, round((ebno_db + 1e3) * 1e4), call]
-    state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
-    return torch.Generator(device).manual_seed(int(state >> np.uint64(1)))
+class Draws:
+    """Links and random numbers of the calls of a simulation.
+
+    Call c at an Eb/N0 takes link (c batch_size + i) mod num_links for item i, and random numbers
+    that depend on the seed, Eb/N0 and c alone: the same whatever the solver.
+
+    :param links: The links that take turns
+    :param seed: Of the random numbers
+    """
+
+    def __init__(self, links: LinkSet, seed: int) -> None:
+        self._num_links, self._device, self._seed = links.num_links, str(links.device), seed
+        self._calls: Counter[float] = Counter()
+
+    def __call__(self, batch_size: int, ebno_db: float) -> tuple[Tensor, torch.Generator]:
+        """Links [batch_size] and generator of the next call at this Eb/N0 in dB."""
+        call = self._calls[ebno_db]
+        self._calls[ebno_db] += 1
+        link = (torch.arange(batch_size) + call * batch_size) % self._num_links
+        key = [self._seed, round((ebno_db + 1e3) * 1e4), call]
+        state = np.random.SeedSequence(key).generate_state(1, np.uint64)[0]
+        generator = torch.Generator(self._device).manual_seed(int(state >> np.uint64(1)))
+        return link.to(self._device), generator
 
 
 def propagate(h: Tensor, x: Tensor) -> Tensor:
