@@ -64,6 +64,12 @@ class BaseStation:
     has_path: NDArray[np.bool_]
     carrier_frequency: float
 
+    @property
+    def powers(self) -> NDArray[np.float64]:
+        """Power of all paths of each user together, in milliwatts for one sent, [num_users]."""
+        power: NDArray[np.float64] = np.asarray(self.dataset.power, np.float64)
+        return np.nansum(10 ** (power / 10), axis=1)
+
     def paths(self, users: NDArray[np.int64], ue: tuple[int, int]) -> Paths:
         """Return the paths of some users.
 

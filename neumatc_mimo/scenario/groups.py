@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 
 import numpy as np
 import torch
@@ -33,6 +34,11 @@ def draw_multi_user(
     A group is skipped if the median of cond(:math:`H H^H`) over the grid is above
     ``max_condition``, with rows scaled as the scenario says, at any time of a burst.
 
+    With ``joint``, a group has as many users of each base station, of those that receive them
+    better than the others do, and a link with every base station, in their order: link
+    ``group * num_base_stations + b``. Its rows are the users of the first base station, then those
+    of the second one, and so on. A group is skipped where any of its links exceeds the limit.
+
     :return: The links, and the share of the groups tried that was skipped
     :raises ValueError: If too few users have a path, or too few groups keep the limit
     """
@@ -40,16 +46,18 @@ def draw_multi_user(
     if section is None:
         raise ValueError(f"{config.file} has no section [multi_user], add one.")
     limit, size = section.max_condition, section.users_per_link
+
+    def accept(links: LinkSet) -> Tensor:
+        return _median_condition(links) <= limit
+
+    if section.joint:
+        return _draw_joint(config, section, stations, accept)
     for index, station in zip(config.deepmimo.base_station, stations, strict=True):
         if station.has_path.sum() < size:
             raise ValueError(
                 f"{config.file}: users_per_link in [multi_user] is {size}, only "
                 f"{station.has_path.sum()} users have a path from base station {index}."
             )
-
-    def accept(links: LinkSet) -> Tensor:
-        return _median_condition(links) <= limit
-
     return _draw(config, section, stations, size, accept)
 
 
@@ -88,25 +96,90 @@ def _draw(
     kind = link_kind(section)
     for index, station in enumerate(stations):
         wanted = len(range(index, section.num_links, len(stations)))
-        kept: list[Group] = []
         # Each kind and each base station draws for itself, so that none disturbs another.
         rng = np.random.default_rng([config.seed, kind == "single_user", index])
         candidates = _candidates(rng, np.flatnonzero(station.has_path), size, _TRIES * wanted)
-        while len(kept) < wanted:
-            batch: list[Group] = [
-                (index, users) for users, _ in zip(candidates, range(_BATCH), strict=False)
-            ]
-            if not batch:
-                raise ValueError(_too_few(config, section, index, len(kept), wanted))
-            good = accept(build_links(config, section, stations, batch)).tolist()
-            for group, is_good in zip(batch, good, strict=True):
-                if len(kept) < wanted:
-                    tried += 1
-                    kept += [group] if is_good else []
+        links = ([(index, users)] for users in candidates)
+        kept, num_tried = _keep(config, section, stations, links, wanted, accept)
+        if len(kept) < wanted:
+            who = f"base station {config.deepmimo.base_station[index]} has"
+            raise ValueError(_too_few(config, section, who, len(kept), wanted))
         drawn.append(kept)
+        tried += num_tried
     turns = range(math.ceil(section.num_links / len(stations)))
     groups = [kept[turn] for turn in turns for kept in drawn if turn < len(kept)]
     return build_links(config, section, stations, groups), 1 - len(groups) / tried
+
+
+def _draw_joint(
+    config: ScenarioConfig,
+    section: MultiUserConfig,
+    stations: Sequence[BaseStation],
+    accept: Callable[[LinkSet], Tensor],
+) -> tuple[LinkSet, float]:
+    """Draw groups with users of all base stations until there are enough."""
+    num_cells, wanted = len(stations), section.num_links
+    size = section.users_per_link // num_cells
+    served = _served(config, stations, size)
+    # Other numbers than those of one base station's groups and of the users' headings.
+    rng = np.random.default_rng([config.seed, 3])
+    num_groups = _TRIES * wanted // num_cells
+    shares = [_candidates(rng, users, size, num_groups) for users in served]
+    users_of = (np.concatenate(share) for share in zip(*shares, strict=False))
+    links = ([(index, users) for index in range(num_cells)] for users in users_of)
+    groups, tried = _keep(config, section, stations, links, wanted, accept)
+    if len(groups) < wanted:
+        who = f"base stations {list(config.deepmimo.base_station)} have"
+        raise ValueError(_too_few(config, section, who, len(groups), wanted))
+    return build_links(config, section, stations, groups), 1 - len(groups) / tried
+
+
+def _served(
+    config: ScenarioConfig, stations: Sequence[BaseStation], size: int
+) -> list[NDArray[np.int64]]:
+    """Users of each base station: all base stations reach them, this one with most power."""
+    names = config.deepmimo.base_station
+    for index, station in zip(names, stations, strict=True):
+        if not np.array_equal(station.user_positions, stations[0].user_positions):
+            raise ValueError(
+                f"{config.file}: base stations {names[0]} and {index} have other users each, "
+                "joint = true in [multi_user] needs the same."
+            )
+    heard = np.logical_and.reduce([station.has_path for station in stations])
+    best = np.argmax([station.powers for station in stations], axis=0)
+    served = [np.flatnonzero(heard & (best == index)) for index in range(len(stations))]
+    for index, users in zip(names, served, strict=True):
+        if len(users) < size:
+            raise ValueError(
+                f"{config.file}: joint = true in [multi_user] needs {size} users of base station "
+                f"{index} that all of {list(names)} reach, it has {len(users)}."
+            )
+    return served
+
+
+def _keep(
+    config: ScenarioConfig,
+    section: MultiUserConfig | SingleUserConfig,
+    stations: Sequence[BaseStation],
+    candidates: Iterator[list[Group]],
+    wanted: int,
+    accept: Callable[[LinkSet], Tensor],
+) -> tuple[list[Group], int]:
+    """Of candidates, each the groups of one link or more, the first whose links are all good.
+
+    :return: Groups, of ``wanted`` links if there are as many, and the number of those tried
+    """
+    kept: list[Group] = []
+    tried = 0
+    while len(kept) < wanted and (batch := list(islice(candidates, _BATCH))):
+        size = len(batch[0])
+        groups = [group for candidate in batch for group in candidate]
+        good = accept(build_links(config, section, stations, groups)).unflatten(0, (-1, size))
+        for candidate, is_good in zip(batch, good.all(1).tolist(), strict=True):
+            if len(kept) < wanted:
+                tried += size
+                kept += candidate if is_good else []
+    return kept, tried
 
 
 def _candidates(
@@ -127,7 +200,7 @@ def _candidates(
 def _too_few(
     config: ScenarioConfig,
     section: MultiUserConfig | SingleUserConfig,
-    index: int,
+    who: str,
     found: int,
     wanted: int,
 ) -> str:
@@ -137,8 +210,8 @@ def _too_few(
         else f"min_singular_ratio = {section.min_singular_ratio:g}"
     )
     return (
-        f"{config.file}: base station {config.deepmimo.base_station[index]} has only {found} of "
-        f"{wanted} links within {limit} in [{link_kind(section)}], relax it or lower num_links."
+        f"{config.file}: {who} only {found} of {wanted} links within {limit} in "
+        f"[{link_kind(section)}], relax it or lower num_links."
     )
 
 

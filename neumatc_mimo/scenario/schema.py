@@ -94,6 +94,9 @@ class MultiUserConfig(_Section):
     ``wmmse_db``, ``max_min_db`` and ``slnr_db`` are the noise powers of these precoders' models, in
     dB relative to unit mean channel power; without one there is no such model. Nor is there one of
     ``block_diagonalization`` unless it is asked for.
+
+    ``joint`` links have users of all base stations, an equal share of each: filters in the
+    interference of other cells are taken from these.
     """
 
     users_per_link: PositiveInt = 8
@@ -105,6 +108,7 @@ class MultiUserConfig(_Section):
     max_min_db: _Decibels | None = None
     slnr_db: _Decibels | None = None
     block_diagonalization: bool = False
+    joint: bool = False
     row_scaling: _RowScaling = "unit"
 
     @property
@@ -117,6 +121,18 @@ class MultiUserConfig(_Section):
         low, high = self.noise_db
         if low >= high:
             raise ValueError(f"has noise_db = [{low}, {high}], the first must be the lower one")
+        return self
+
+    @model_validator(mode="after")
+    def _no_precoders_of_joint_links(self) -> MultiUserConfig:
+        for key in ("wmmse_db", "max_min_db", "slnr_db", "block_diagonalization"):
+            # Zero decibels ask for a precoder, too.
+            absent = getattr(self, key) is None or getattr(self, key) is False
+            if self.joint and not absent:
+                raise ValueError(
+                    f"has {key} beside joint = true, precoders serve the users of one base "
+                    "station: leave one of the two out"
+                )
         return self
 
 
@@ -157,14 +173,15 @@ class ModelConfig(_Section):
 
     ``rank`` and ``svd_rank`` are the ranks of the two trunks; without them a trunk keeps all of its
     units and needs no readout. Splines are ``width`` at least, so many that their knots lie on
-    subcarriers.
+    subcarriers. Models have ``noise_nodes`` nodes along the noise power, 14 unless given, or 22 of
+    joint links, whose rows differ in power.
     """
 
     trunk: Literal["spline", "sine"] = "spline"
     rank: PositiveInt | None = None
     svd_rank: PositiveInt | None = None
     width: PositiveInt = 800
-    noise_nodes: Annotated[int, Field(ge=2)] = 14
+    noise_nodes: Annotated[int, Field(ge=2)] | None = None
     samples: PositiveInt = 256
     collocation: PositiveInt = 819
     rounds: PositiveInt = 6
@@ -205,6 +222,24 @@ class ScenarioConfig(_Section):
                 f"has num_streams = {self.single_user.num_streams} in [single_user], "
                 f"bs = {list(self.array.bs)} in [array] sends at most {antennas}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _cells_share(self) -> ScenarioConfig:
+        if self.multi_user is None or not self.multi_user.joint:
+            return self
+        stations = list(self.deepmimo.base_station)
+        if len(stations) < 2:
+            raise ValueError(
+                f"has joint = true in [multi_user], but base_station = {stations} in [deepmimo], "
+                "name all base stations that hear the users"
+            )
+        for key in ("users_per_link", "num_links"):
+            if (number := getattr(self.multi_user, key)) % len(stations):
+                raise ValueError(
+                    f"has {key} = {number} in [multi_user], with joint = true it must be a "
+                    f"multiple of the {len(stations)} base stations in [deepmimo]"
+                )
         return self
 
     @property

@@ -97,7 +97,7 @@ def _jobs(
     many, one = scenario.multi_user, scenario.single_user
     if many is not None:
         settings = _settings(config, many.fft_size, config.rank)
-        for operation, axis in _multi_user(scenario, many, config.noise_nodes):
+        for operation, axis in _multi_user(scenario, many):
             yield operation, many, _in_time(scenario, many, axis), settings
     if one is not None:
         assert one.num_streams is not None
@@ -116,14 +116,14 @@ def _in_time(scenario: Scenario, links: LinkSet, noise: NoiseAxis) -> Axis:
     return TimeAxis.for_doppler(links.duration, float(spread.max()), power)
 
 
-def _multi_user(
-    scenario: Scenario, links: LinkSet, noise_nodes: int
-) -> Iterator[tuple[Operation, NoiseAxis]]:
+def _multi_user(scenario: Scenario, links: LinkSet) -> Iterator[tuple[Operation, NoiseAxis]]:
     """The operations on links of several users, each with its noise powers."""
     section = scenario.config.multi_user
     assert section is not None and links.noise_db is not None
     low, high = map(_power, links.noise_db)
-    yield PseudoInverse(), NoiseAxis(low, high, noise_nodes)
+    # Squared singular values of joint links lie amid the noise powers, where s / (s² + no) bends.
+    nodes = scenario.config.model.noise_nodes or (22 if section.joint else 14)
+    yield PseudoInverse(), NoiseAxis(low, high, nodes)
     antennas = links.antennas_per_user
     designs: tuple[tuple[float | None, Callable[[float], Operation]], ...] = (
         (section.wmmse_db, WMMSE),
