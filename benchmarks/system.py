@@ -19,6 +19,8 @@ from neumatc_mimo.system import SystemDownlink, SystemSlots
 
 SIONNA = "Sionna, every symbol"
 WALKING = 3 / 3.6
+# Little, so that SINRs spread over all modulation and coding schemes.
+POWER_DBM = 5.0
 
 
 @dataclass
@@ -58,7 +60,7 @@ def compared(links: LinkSet, model: ScenarioModel, num_slots: int) -> Sheet:
     reference: tuple[SystemSlots, float] | None = None
     for name, options in ways.items():
         say(name)
-        downlink = SystemDownlink(links, **options)
+        downlink = SystemDownlink(links, **options, bs_power_dbm=POWER_DBM)
         downlink.channel = timed = Timed(downlink.channel)
         slots = downlink(num_slots)
         # A first call allocates and plans.
@@ -84,8 +86,8 @@ def compared(links: LinkSet, model: ScenarioModel, num_slots: int) -> Sheet:
         "A cell in Sionna's system-level module",
         f"Munich, {links.num_links} groups of {links.num_users} users on {links.num_cols} antennas "
         f"compete for {links.fft_size // 12} resource blocks in {num_slots} slots, walking at 3 "
-        "km/h; a base station of 20 dBm, noise figure 7 dB. Fair power control, "
-        "zero forcing, post-equalization SINR, proportional fairness, outer-loop link adaptation "
+        f"km/h; {POWER_DBM:g} dBm of the base station, noise figure 7 dB. Fair power control, zero "
+        "forcing, post-equalization SINR, proportional fairness, outer-loop link adaptation "
         f"and PHY abstraction are Sionna's: {served} transport blocks, {lost} of them lost. "
         "Milliseconds of the precoded channel of a group and slot, median and quartiles; one "
         "symbol: Sionna is told that the channel is constant over the slot, which the others find "
