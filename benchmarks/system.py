@@ -41,7 +41,7 @@ class Timed:
 
 def sheets(settings: Settings) -> Iterator[Sheet]:
     """All ways through the same slots."""
-    num_users, num_groups, num_slots = (4, 2, 3) if settings.quick else (8, 4, 12)
+    num_users, num_groups, num_slots = (4, 2, 3) if settings.quick else (8, 4, 8)
     scenario, model = munich(num_users, num_groups, WALKING)
     assert scenario.multi_user is not None
     yield compared(scenario.multi_user, model, num_slots)
