@@ -20,6 +20,8 @@ from neumatc_mimo.operations import (
     PseudoInverse,
     Tolerance,
 )
+from neumatc_mimo.progress import Event
+from neumatc_mimo.progress_bar import ProgressBar
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
 from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
 from neumatc_mimo.training.scenario import train
@@ -35,6 +37,7 @@ __all__ = [
     "Cached",
     "Cholesky",
     "Eigen",
+    "Event",
     "Exact",
     "HermitianEigen",
     "Inverse",
@@ -43,6 +46,7 @@ __all__ = [
     "MatrixExponential",
     "MaxMin",
     "Operation",
+    "ProgressBar",
     "PseudoInverse",
     "Scenario",
     "ScenarioModel",

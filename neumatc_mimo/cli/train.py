@@ -46,7 +46,7 @@ def train_and_save(scenario: Any, folder: Path | None, device: str, seed: int) -
     begin = time.perf_counter()
     # Finished links are kept beside the model: an interrupted training resumes from there.
     checkpoint = path.with_name(f".{path.name}-training")
-    model = nm.train(scenario, seed=seed, device=device, progress=True, checkpoint=checkpoint)
+    model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint)
     seconds = time.perf_counter() - begin
     model.save(path)
     return model, path, seconds
