@@ -24,6 +24,7 @@ from neumatc_mimo.progress import Event
 from neumatc_mimo.progress_bar import ProgressBar
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
 from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
+from neumatc_mimo.tensorboard import TensorBoard
 from neumatc_mimo.training.scenario import train
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "ScenarioModel",
     "Solver",
     "Spline",
+    "TensorBoard",
     "Tolerance",
     "load_scenario",
     "train",
