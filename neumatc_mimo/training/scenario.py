@@ -9,13 +9,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -34,6 +33,7 @@ from neumatc_mimo.operations import (
     PseudoInverse,
     Tolerance,
 )
+from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
@@ -46,8 +46,10 @@ from neumatc_mimo.units import SineUnits, SplineUnits, Units
 # holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
 
-Callback = Callable[[dict[str, float]], None]
 _log = logging.getLogger(__name__)
+
+# Of the training report what the certificate found.
+_CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
 
 def train(
@@ -57,29 +59,31 @@ def train(
     progress: bool = True,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
-    callback: Callback | None = None,
+    callback: Callbacks = None,
 ) -> ScenarioModel:
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
     :param seed: recorded with the models; the closed-form steps draw nothing at random
     :param device: where to train; None is the CPU
-    :param progress: show a progress bar on standard error, if that is a terminal
+    :param progress: show a progress bar, in a terminal or a notebook
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
         it is removed at the end
-    :param callback: called with the figures of every round
+    :param callback: told of every round of training, with its loss and residual, and of links
+        that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
     """
     config = scenario.config.model
     models = {}
-    for operation, links, axis, settings in _jobs(scenario, config):
-        links = links.to(device or "cpu")
-        together = _links_together(operation, links, axis, settings)
-        store = _Checkpoint(checkpoint, operation, links, config, together)
-        models[operation.name] = _train_links(
-            operation, links, axis, settings, config, store, together, progress, callback
-        )
+    with reported(callback, progress) as tell:
+        for operation, links, axis, settings in _jobs(scenario, config):
+            links = links.to(device or "cpu")
+            together = _links_together(operation, links, axis, settings)
+            store = _Checkpoint(checkpoint, operation, links, config, together)
+            models[operation.name] = _train_links(
+                operation, links, axis, settings, config, store, together, tell
+            )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     origin = {
@@ -158,8 +162,7 @@ def _train_links(
     config: ModelConfig,
     store: _Checkpoint,
     together: int,
-    progress: bool,
-    callback: Callback | None,
+    tell: Callback,
 ) -> OperationModel:
     def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
         return _channels(links, axis.nodes, chosen, frequencies, torch.complex128)
@@ -170,26 +173,31 @@ def _train_links(
     batches = torch.arange(links.num_links, device=links.device).split(together)
     parts: list[OperationModel] = []
     started = time.perf_counter()
-    with _bar(f"{operation.name}", links.num_links, progress) as show:
-        for number, batch in enumerate(batches):
-            part = store.read(number)
-            if part is None:
-
-                def on_round(figures: dict[str, float], first: int = int(batch[0])) -> None:
-                    show(0, figures)
-                    if callback is not None:
-                        callback({"link": first, **figures})
-
-                mapping, report = fit(problem, settings, batch, on_round)
-                part = _certified(operation, mapping, links.select(batch), tolerance, settings)
-                part.training.update(report.as_dict())
-                store.write(number, part)
-            parts.append(part)
-            show(len(batch), {})
+    done = Event(operation.name, 0, links.num_links, "links")
+    tell(done)
+    for number, batch in enumerate(batches):
+        part = store.read(number)
+        if part is None:
+            on_round = partial(_tell_round, tell, done)
+            mapping, report = fit(problem, settings, batch, on_round)
+            part = _certified(operation, mapping, links.select(batch), tolerance, settings)
+            part.training.update(report.as_dict())
+            store.write(number, part)
+        parts.append(part)
+        done = replace(
+            done,
+            done=done.done + len(batch),
+            metrics={name: part.training[name] for name in _CERTIFIED},
+        )
+        tell(done)
     whole = _joined(parts, links, time.perf_counter() - started)
     # What training gains, told by the first link.
     whole.training["untrained_error"] = _untrained(problem, settings, batches[0][:1])
     return whole
+
+
+def _tell_round(tell: Callback, done: Event, figures: dict[str, float]) -> None:
+    tell(replace(done, metrics=figures))
 
 
 def _channels(
@@ -400,27 +408,3 @@ class _Checkpoint:
 
     def _file(self, number: int) -> Path | None:
         return self._folder and self._folder / f"{self._operation}-{number:04}.safetensors"
-
-
-@contextmanager
-def _bar(name: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("links  {task.fields[figures]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not shown or not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(name, total=total, figures="")
-
-        def show(done: int, figures: dict[str, float]) -> None:
-            if figures:
-                text = f"loss {figures['loss']:.1e}  residual {figures['residual']:.1e}"
-                bar.update(task, figures=text)
-            bar.advance(task, done)
-
-        yield show
