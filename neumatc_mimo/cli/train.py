@@ -1,0 +1,56 @@
+"""``neumatc-mimo train``: train the models of a scenario and save them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from neumatc_mimo.cli.inputs import load_scenario, probe_folder
+from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
+from neumatc_mimo.cli.terminal import out, print_json
+
+
+def train(
+    scenario: ScenarioName = "munich",
+    model: ModelFolder = None,
+    device: Device = "cpu",
+    rank: Annotated[
+        int | None,
+        typer.Option(min=1, help="Rank of the pseudo-inverse's trunk; the scenario's by default."),
+    ] = None,
+    scenario_seed: ScenarioSeed = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the models of a scenario and save them.
+
+    Example: [cyan]neumatc-mimo train munich --model models/munich[/cyan]
+    """
+    loaded = load_scenario(scenario, scenario_seed, rank)
+    trained, folder, seconds = train_and_save(loaded, model, device, seed)
+    summary = model_summary(trained) | {"folder": str(folder), "seconds": seconds}
+    if as_json:
+        print_json(summary)
+    else:
+        out.print(f"Trained in {seconds:.0f} s, {summary['mega_bytes']:.1f} MB, saved to {folder}")
+
+
+def train_and_save(scenario: Any, folder: Path | None, device: str, seed: int) -> Any:
+    import neumatc_mimo as nm
+
+    path = folder or Path("models") / scenario.name
+    probe_folder(path)
+    begin = time.perf_counter()
+    # Finished links are kept beside the model: an interrupted training resumes from there.
+    checkpoint = path.with_name(f".{path.name}-training")
+    model = nm.train(scenario, seed=seed, device=device, progress=True, checkpoint=checkpoint)
+    seconds = time.perf_counter() - begin
+    model.save(path)
+    return model, path, seconds
+
+
+def model_summary(model: Any) -> dict[str, Any]:
+    return {"mega_bytes": model.num_bytes / 1e6, "training": model.training}
