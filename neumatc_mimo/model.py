@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from neumatc_mimo import certified, fused
 from neumatc_mimo.axes import make_axis
 from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.files import write_text
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
@@ -36,6 +36,7 @@ from neumatc_mimo.recognition import (
     spots_of_link,
 )
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.shards import read_tensors
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -330,6 +331,9 @@ class ScenarioModel(Solver):
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write safetensors and a JSON card to a folder, complete or not at all.
 
+        Each operation's tensors go to one file; a training on several machines leaves more of them
+        (:mod:`neumatc_mimo.shards`), which :meth:`load` reads alike.
+
         :raises OSError: if the folder cannot be written
         """
         target = Path(folder)
@@ -337,17 +341,11 @@ class ScenarioModel(Solver):
         try:
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir(parents=True)
-            card: dict[str, Any] = {
-                "format": FORMAT_VERSION,
-                "name": self.name,
-                "scenario": self.scenario,
-                "operations": {},
-            }
+            operations = {}
             for name, model in self.models.items():
-                tensors, metadata = pack_model(model)
+                tensors, operations[name] = pack_model(model)
                 save_file(tensors, partial / f"{name}.safetensors")
-                card["operations"][name] = metadata
-            (partial / "model.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
+            write_card(partial, self.name, self.scenario, operations)
             old = target.with_name(target.name + ".old")
             shutil.rmtree(old, ignore_errors=True)
             if target.exists():
@@ -381,11 +379,11 @@ class ScenarioModel(Solver):
             )
         models = {}
         for name, metadata in card["operations"].items():
-            file = source / f"{name}.safetensors"
+            tensors = read_tensors(source, name, device)
             try:
-                models[name] = unpack_model(load_file(file, device=device), metadata)
-            except (SafetensorError, FileNotFoundError, KeyError) as error:
-                raise ValueError(f"{file} is truncated or damaged: {error}.") from None
+                models[name] = unpack_model(tensors, metadata)
+            except KeyError as error:
+                raise ValueError(f"The model of {name} in {source} lacks {error}.") from None
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:
@@ -804,6 +802,30 @@ def _warn(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
         warnings.warn(message, stacklevel=4)
+
+
+def write_card(
+    folder: Path, name: str, scenario: Mapping[str, Any], operations: Mapping[str, dict[str, Any]]
+) -> Path:
+    """Write the card that makes a folder of tensors a model.
+
+    :param name: of the scenario
+    :param scenario: what the models were trained on, plain values
+    :param operations: values of each operation's model, as :func:`pack_model` returns them
+
+    :raises OSError: if it cannot be written
+    """
+    card = {
+        "format": FORMAT_VERSION,
+        "name": name,
+        "scenario": scenario,
+        "operations": operations,
+    }
+    return write_text(folder / "model.json", json.dumps(card, indent=2))
+
+
+# Tensors of a packed model that are the same for all links; the others have a row for each.
+SHARED = frozenset({"unseen", "links.base_station_positions"})
 
 
 def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
