@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import shutil
 import warnings
@@ -37,6 +38,7 @@ from neumatc_mimo.recognition import (
 )
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.shards import read_tensors
+from neumatc_mimo.shown import Facts, Shown
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -53,8 +55,8 @@ _ADAPTED = Adapted()
 _KEPT_BYTES = 2**28
 
 
-@dataclass(frozen=True)
-class OperationModel:
+@dataclass(frozen=True, repr=False)
+class OperationModel(Shown):
     """One operation's mappings over a link set, with what certifies them.
 
     :param operation: the operation
@@ -170,6 +172,26 @@ class OperationModel:
         """Bytes of the mappings."""
         return self.mapping.num_bytes
 
+    def facts(self) -> Facts:
+        return Facts(self.operation.name, self.figures())
+
+    def figures(self) -> dict[str, str]:
+        """Sizes, what is proven, and what training found, in words."""
+        links, report = self.links, self.training
+        values = {
+            "links": f"{links.num_links} of {links.num_rows} x {links.num_cols}",
+            "rank": str(self.mapping.trunk.rank),
+            "asked for": f"{self.tolerance.quality_db:g} dB",
+        }
+        # Of the mapping alone, where it was not trained; not a number if that is nowhere.
+        if report.get("error_median", 0.0) > 0:
+            values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
+            values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
+        for name, marks in (("corrected", self.corrected), ("patched", self.patches)):
+            values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"
+        values["size"] = f"{self.num_bytes / 1e6:.3g} MB on {links.device}"
+        return values
+
     def to(self, device: torch.device | str) -> OperationModel:
         """The model on another device."""
         return OperationModel(
@@ -184,8 +206,8 @@ class OperationModel:
         )
 
 
-@dataclass(eq=False)
-class ScenarioModel(Solver):
+@dataclass(eq=False, repr=False)
+class ScenarioModel(Shown, Solver):
     """The trained models of a scenario, usable as the solver of any block.
 
     :param name: name of the scenario
@@ -319,14 +341,9 @@ class ScenarioModel(Solver):
         """Bytes of all mappings."""
         return sum(model.num_bytes for model in self.models.values())
 
-    def __repr__(self) -> str:
-        parts = ", ".join(
-            f"{name}: {m.links.num_links} links of {m.links.num_rows} x {m.links.num_cols}, rank "
-            f"{m.mapping.trunk.rank}, {m.num_bytes / 1e6:.0f} MB, "
-            f"{100 * m.patches.double().mean().item():.2f} % patched"
-            for name, m in self.models.items()
-        )
-        return f"ScenarioModel({self.name}: {parts})"
+    def facts(self) -> Facts:
+        size = {"size": f"{self.num_bytes / 1e6:.3g} MB"}
+        return Facts(self.name, size | {k: model.figures() for k, model in self.models.items()})
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write safetensors and a JSON card to a folder, complete or not at all.
