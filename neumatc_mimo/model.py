@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,6 +20,7 @@ from torch import Tensor
 from neumatc_mimo import certified, fused
 from neumatc_mimo.axes import make_axis
 from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.files import Location, fetched, local_path, replaced_folder
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
@@ -42,6 +42,9 @@ from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
 
 FORMAT_VERSION = 4
+
+# The file that tells what the others of a model folder are.
+_CARD = "model.json"
 
 T = TypeVar("T")
 
@@ -327,65 +330,67 @@ class ScenarioModel(Solver):
         )
         return f"ScenarioModel({self.name}: {parts})"
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: Location) -> Path | str:
         """Write safetensors and a JSON card to a folder, complete or not at all.
 
+        :param folder: a path, or a URL of any file system that fsspec knows, "s3://bucket/model"
+
+        :return: the path, or the URL as it was given
         :raises OSError: if the folder cannot be written
         """
-        target = Path(folder)
-        partial = target.with_name(target.name + ".saving")
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            card: dict[str, Any] = {
-                "format": FORMAT_VERSION,
-                "name": self.name,
-                "scenario": self.scenario,
-                "operations": {},
-            }
-            for name, model in self.models.items():
-                tensors, metadata = pack_model(model)
-                save_file(tensors, partial / f"{name}.safetensors")
-                card["operations"][name] = metadata
-            (partial / "model.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
-            old = target.with_name(target.name + ".old")
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                target.rename(old)
-            partial.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise OSError(f"The model cannot be written to {target}: {error}.") from error
-        return target
+        replaced_folder(folder, self._write, last=_CARD)
+        return local_path(folder) or os.fspath(folder)
+
+    def _write(self, folder: Path) -> None:
+        """Write the files of a model into an empty folder of this machine."""
+        card: dict[str, Any] = {
+            "format": FORMAT_VERSION,
+            "name": self.name,
+            "scenario": self.scenario,
+            "operations": {},
+        }
+        for name, model in self.models.items():
+            tensors, metadata = pack_model(model)
+            save_file(tensors, folder / f"{name}.safetensors")
+            card["operations"][name] = metadata
+        (folder / _CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> ScenarioModel:
+    def load(cls, folder: Location, device: str = "cpu") -> ScenarioModel:
         """Read a model folder; nothing in it is executed.
+
+        :param folder: a path, or a URL as for :meth:`save`; its files are copied to this machine
+            while they are read
 
         :raises FileNotFoundError: if there is no model in the folder
         :raises ValueError: if it is damaged or of a newer format
+        :raises OSError: if it cannot be read
         """
-        source = Path(folder)
+        with fetched(folder) as source:
+            return cls._read(source, os.fspath(folder), device)
+
+    @classmethod
+    def _read(cls, source: Path, name: str, device: str) -> ScenarioModel:
+        """Read the files of a model; errors call the folder by name."""
         try:
-            card = json.loads((source / "model.json").read_text(encoding="utf-8"))
+            card = json.loads((source / _CARD).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise FileNotFoundError(f"{source} holds no model: model.json is missing.") from None
+            raise FileNotFoundError(f"{name} holds no model: {_CARD} is missing.") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{source / 'model.json'} is damaged: {error}.") from None
+            raise ValueError(f"{name}/{_CARD} is damaged: {error}.") from None
         if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION:
             version = card.get("format") if isinstance(card, dict) else None
             raise ValueError(
-                f"{source} has the model format {version}, this version of the package reads "
+                f"{name} has the model format {version}, this version of the package reads "
                 f"{FORMAT_VERSION}; update the package or train again."
             )
         models = {}
-        for name, metadata in card["operations"].items():
-            file = source / f"{name}.safetensors"
+        for operation, metadata in card["operations"].items():
+            file = f"{operation}.safetensors"
             try:
-                models[name] = unpack_model(load_file(file, device=device), metadata)
+                models[operation] = unpack_model(load_file(source / file, device=device), metadata)
             except (SafetensorError, FileNotFoundError, KeyError) as error:
-                raise ValueError(f"{file} is truncated or damaged: {error}.") from None
+                raise ValueError(f"{name}/{file} is truncated or damaged: {error}.") from None
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:

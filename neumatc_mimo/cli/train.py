@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from neumatc_mimo.cli.inputs import load_scenario, probe_folder
+from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.files import Location, check_writable, local_path
 
 
 def train(
@@ -38,18 +39,20 @@ def train(
         out.print(f"Trained in {seconds:.0f} s, {summary['mega_bytes']:.1f} MB, saved to {folder}")
 
 
-def train_and_save(scenario: Any, folder: Path | None, device: str, seed: int) -> Any:
+def train_and_save(scenario: Any, folder: Location | None, device: str, seed: int) -> Any:
     import neumatc_mimo as nm
 
-    path = folder or Path("models") / scenario.name
-    probe_folder(path)
+    location = model_folder(scenario, folder)
+    check_writable(location)
     begin = time.perf_counter()
-    # Finished links are kept beside the model: an interrupted training resumes from there.
+    # Finished links are kept beside the model, or where it would be by default if that is on
+    # another machine: an interrupted training resumes from there.
+    path = local_path(location) or Path("models") / scenario.name
     checkpoint = path.with_name(f".{path.name}-training")
     model = nm.train(scenario, seed=seed, device=device, progress=True, checkpoint=checkpoint)
     seconds = time.perf_counter() - begin
-    model.save(path)
-    return model, path, seconds
+    model.save(location)
+    return model, location, seconds
 
 
 def model_summary(model: Any) -> dict[str, Any]:
