@@ -6,7 +6,6 @@ import functools
 import json
 import math
 import os
-import shutil
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +20,7 @@ from torch import Tensor
 from neumatc_mimo import certified, fused
 from neumatc_mimo.axes import make_axis
 from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.files import write_text
+from neumatc_mimo.files import Location, fetched, local_path, replaced_folder, write_text
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
@@ -45,6 +44,9 @@ from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
 
 FORMAT_VERSION = 4
+
+# The file that tells what the others of a model folder are.
+CARD = "model.json"
 
 T = TypeVar("T")
 
@@ -345,62 +347,63 @@ class ScenarioModel(Shown, Solver):
         size = {"size": f"{self.num_bytes / 1e6:.3g} MB"}
         return Facts(self.name, size | {k: model.figures() for k, model in self.models.items()})
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: Location) -> Path | str:
         """Write safetensors and a JSON card to a folder, complete or not at all.
 
         Each operation's tensors go to one file; a training on several machines leaves more of them
         (:mod:`neumatc_mimo.shards`), which :meth:`load` reads alike.
 
+        :param folder: a path, or a URL of any file system that fsspec knows, "s3://bucket/model"
+
+        :return: the path, or the URL as it was given
         :raises OSError: if the folder cannot be written
         """
-        target = Path(folder)
-        partial = target.with_name(target.name + ".saving")
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            operations = {}
-            for name, model in self.models.items():
-                tensors, operations[name] = pack_model(model)
-                save_file(tensors, partial / f"{name}.safetensors")
-            write_card(partial, self.name, self.scenario, operations)
-            old = target.with_name(target.name + ".old")
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                target.rename(old)
-            partial.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise OSError(f"The model cannot be written to {target}: {error}.") from error
-        return target
+        replaced_folder(folder, self._write, last=CARD)
+        return local_path(folder) or os.fspath(folder)
+
+    def _write(self, folder: Path) -> None:
+        """Write the files of a model into an empty folder of this machine."""
+        operations = {}
+        for name, model in self.models.items():
+            tensors, operations[name] = pack_model(model)
+            save_file(tensors, folder / f"{name}.safetensors")
+        write_card(folder, self.name, self.scenario, operations)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> ScenarioModel:
+    def load(cls, folder: Location, device: str = "cpu") -> ScenarioModel:
         """Read a model folder; nothing in it is executed.
+
+        :param folder: a path, or a URL as for :meth:`save`; its files are copied to this machine
+            while they are read
 
         :raises FileNotFoundError: if there is no model in the folder
         :raises ValueError: if it is damaged or of a newer format
+        :raises OSError: if it cannot be read
         """
-        source = Path(folder)
+        with fetched(folder) as source:
+            return cls._read(source, os.fspath(folder), device)
+
+    @classmethod
+    def _read(cls, source: Path, name: str, device: str) -> ScenarioModel:
+        """Read the files of a model; errors call the folder by name."""
         try:
-            card = json.loads((source / "model.json").read_text(encoding="utf-8"))
+            card = json.loads((source / CARD).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise FileNotFoundError(f"{source} holds no model: model.json is missing.") from None
+            raise FileNotFoundError(f"{name} holds no model: {CARD} is missing.") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{source / 'model.json'} is damaged: {error}.") from None
+            raise ValueError(f"{name}/{CARD} is damaged: {error}.") from None
         if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION:
             version = card.get("format") if isinstance(card, dict) else None
             raise ValueError(
-                f"{source} has the model format {version}, this version of the package reads "
+                f"{name} has the model format {version}, this version of the package reads "
                 f"{FORMAT_VERSION}; update the package or train again."
             )
         models = {}
-        for name, metadata in card["operations"].items():
-            tensors = read_tensors(source, name, device)
+        for operation, metadata in card["operations"].items():
             try:
-                models[name] = unpack_model(tensors, metadata)
+                models[operation] = unpack_model(read_tensors(source, operation, device), metadata)
             except KeyError as error:
-                raise ValueError(f"The model of {name} in {source} lacks {error}.") from None
+                raise ValueError(f"The model of {operation} in {name} lacks {error}.") from None
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:
@@ -838,7 +841,7 @@ def write_card(
         "scenario": scenario,
         "operations": operations,
     }
-    return write_text(folder / "model.json", json.dumps(card, indent=2))
+    return write_text(folder / CARD, json.dumps(card, indent=2))
 
 
 # Tensors of a packed model that are the same for all links; the others have a row for each.
