@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +40,16 @@ from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
 from neumatc_mimo.training.fit import FitConfig, Problem, fit
 from neumatc_mimo.training.projection import Design, project
+from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
 # leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
 # holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
+
+# Subcarriers times values of the axis that are certified at once, for each link.
+_CERTIFIED = 2**16
 
 Callback = Callable[[dict[str, float]], None]
 _log = logging.getLogger(__name__)
@@ -73,13 +78,17 @@ def train(
     """
     config = scenario.config.model
     models = {}
-    for operation, links, axis, settings in _jobs(scenario, config):
-        links = links.to(device or "cpu")
+    for job in _jobs(scenario, config, device or "cpu"):
+        operation, links, axis, settings = job.operation, job.links, job.axis, job.settings
         together = _links_together(operation, links, axis, settings)
-        store = _Checkpoint(checkpoint, operation, links, config, together)
+        store = _Checkpoint(checkpoint, operation, links, axis, config, together)
         models[operation.name] = _train_links(
             operation, links, axis, settings, config, store, together, progress, callback
         )
+        if job.search is not None:
+            training = models[operation.name].training
+            training["time_nodes"] = job.search.as_dict()
+            training["seconds_per_link"] += job.search.seconds / links.num_links
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     origin = {
@@ -91,29 +100,61 @@ def train(
     return ScenarioModel(scenario.name, models, origin)
 
 
-def _jobs(
-    scenario: Scenario, config: ModelConfig
-) -> Iterator[tuple[Operation, LinkSet, Axis, FitConfig]]:
+@dataclass(frozen=True)
+class _Job:
+    """An operation to train, with the search that gave its axis the number of its nodes."""
+
+    operation: Operation
+    links: LinkSet
+    axis: Axis
+    settings: FitConfig
+    search: NodeSearch | None
+
+
+def _jobs(scenario: Scenario, config: ModelConfig, device: str) -> Iterator[_Job]:
     many, one = scenario.multi_user, scenario.single_user
     if many is not None:
+        many = many.to(device)
         settings = _settings(config, many.fft_size, config.rank)
-        for operation, axis in _multi_user(scenario, many, config.noise_nodes):
-            yield operation, many, _in_time(scenario, many, axis), settings
+        for operation, noise in _multi_user(scenario, many, config.noise_nodes):
+            axis, search = _in_time(scenario, operation, many, noise)
+            yield _Job(operation, many, axis, settings, search)
     if one is not None:
+        one = one.to(device)
         assert one.num_streams is not None
-        settings = _settings(config, one.fft_size, config.svd_rank)
-        yield SVD(one.num_streams), one, _in_time(scenario, one, NoiseAxis.at(0.0)), settings
+        settings, svd = _settings(config, one.fft_size, config.svd_rank), SVD(one.num_streams)
+        axis, search = _in_time(scenario, svd, one, NoiseAxis.at(0.0))
+        yield _Job(svd, one, axis, settings, search)
 
 
-def _in_time(scenario: Scenario, links: LinkSet, noise: NoiseAxis) -> Axis:
+def _in_time(
+    scenario: Scenario, operation: Operation, links: LinkSet, noise: NoiseAxis
+) -> tuple[Axis, NodeSearch | None]:
     """The axis of links whose users move, at the first noise power; of others that of the noise."""
     motion, power = scenario.config.motion, float(noise.nodes[0])
     if motion is None or links.doppler is None or links.row_doppler is None:
-        return noise
+        return noise, None
     if motion.num_nodes is not None:
-        return TimeAxis(links.duration, motion.num_nodes, power)
+        return TimeAxis(links.duration, motion.num_nodes, power), None
     spread = (links.doppler - links.row_doppler[:, : links.doppler.shape[1], None, None]).abs()
-    return TimeAxis.for_doppler(links.duration, float(spread.max()), power)
+    start = TimeAxis.for_doppler(links.duration, float(spread.max()), power)
+
+    def channels(chosen: Tensor, frequencies: Tensor, values: Tensor) -> Tensor:
+        return _channels(links, values, chosen, frequencies, torch.complex128)
+
+    every = torch.arange(links.num_links, device=links.device)
+    tolerance = _stricter(_tolerance(scenario.config.model), start)
+    return enough_nodes(operation, channels, every, links.grid_frequencies(), start, tolerance)
+
+
+def _tolerance(config: ModelConfig) -> Tolerance:
+    return Tolerance(config.tolerance_db, config.tolerance_range)
+
+
+def _stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
+    """With the margin by which a certificate at an axis' checks vouches for what lies between."""
+    range_error = tolerance.range_error * 10 ** (-axis.margin_db / 20)
+    return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
 
 
 def _multi_user(
@@ -166,7 +207,7 @@ def _train_links(
 
     frequencies = links.grid_frequencies()
     problem = Problem(operation, matrices, links.num_links, frequencies, axis)
-    tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
+    tolerance = _tolerance(config)
     batches = torch.arange(links.num_links, device=links.device).split(together)
     parts: list[OperationModel] = []
     started = time.perf_counter()
@@ -231,10 +272,7 @@ def _certified(
     channel as mend all of them, else patched, exact results take their place.
     """
     frequencies = links.grid_frequencies()
-    values, margin = mapping.axis.checks, mapping.axis.margin_db
-    stricter = Tolerance(
-        tolerance.quality_db + margin, tolerance.range_error * 10 ** (-margin / 20)
-    )
+    values, stricter = mapping.axis.checks, _stricter(tolerance, mapping.axis)
     # Noise powers, unless the axis is the time.
     powers = mapping.axis.powers
     powers = values if len(powers) > 1 else powers
@@ -247,24 +285,19 @@ def _certified(
     unseen[points] = False
     errors, qualities = [], []
     chosen = torch.arange(links.num_links, device=links.device)
-    for part in torch.arange(len(frequencies), device=links.device).split(512):
+    # Channels at many times take much memory.
+    step = min(512, max(_CERTIFIED // len(values), 1))
+    for part in torch.arange(len(frequencies), device=links.device).split(step):
         a = _channels(links, values, chosen, frequencies[part], torch.complex64)
         table = mapping.trunk.table(mapping.coordinate(frequencies[part]))
         components = mapping.evaluate(table, slice(0, len(part)), folded)
-        proof = operation.certificate(a, components, powers, stricter)
+        proof, steps = certified.steps_to_prove(operation, a, components, powers, stricter)
         qualities.append(proof.quality[:, unseen[part]].flatten())
-        where = (~proof.ok).nonzero(as_tuple=True)
-        if len(where[0]):
-            whole = proof.ok.shape
-            at, *poor = (t.expand(*whole, *t.shape[3:])[where] for t in (a, *components))
-            noise = powers.expand(whole)[where]
-            _, steps = certified.corrected(operation, at, tuple(poor), noise, stricter)
-            marks = torch.zeros(whole, dtype=torch.int8, device=links.device)
-            # Beyond any number of steps where none help.
-            marks[where] = torch.where(steps < 0, torch.iinfo(torch.int8).max, steps)
-            worst = mapping.axis.by_stretch(marks).mT
-            patches[..., part] = worst == torch.iinfo(torch.int8).max
-            corrected[..., part] = worst.masked_fill(patches[..., part], 0)
+        # Beyond any number of steps where none help.
+        steps = steps.masked_fill(steps < 0, torch.iinfo(torch.int8).max)
+        worst = mapping.axis.by_stretch(steps).mT
+        patches[..., part] = worst == torch.iinfo(torch.int8).max
+        corrected[..., part] = worst.masked_fill(patches[..., part], 0)
         few = unseen[part].nonzero()[::8, 0]
         exact = operation.exact(a[:, few, 0].to(torch.complex128), powers[0])
         answer = mapping(frequencies[part][few], values[:1].expand(links.num_links))
@@ -365,12 +398,13 @@ class _Checkpoint:
         folder: str | os.PathLike[str] | None,
         operation: Operation,
         links: LinkSet,
+        axis: Axis,
         config: ModelConfig,
         together: int,
     ) -> None:
         self._folder = None if folder is None else Path(folder)
         self._operation = operation.name
-        self._key = f"{links.fingerprint()} {config.model_dump_json()} {together}"
+        self._key = f"{links.fingerprint()} {axis.settings()} {config.model_dump_json()} {together}"
         self._device = links.device
 
     def read(self, number: int) -> OperationModel | None:
