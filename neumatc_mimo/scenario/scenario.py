@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +33,13 @@ class Scenario:
     """The links of a scenario; data are read and links drawn when they are first asked for.
 
     :param config: The checked configuration, from :func:`load_scenario`
+    :param dataset: What ``deepmimo.load`` returned, in the place of the data that the configuration
+        names; for data sets that were changed, such as by velocities of each user
     """
 
-    def __init__(self, config: ScenarioConfig) -> None:
+    def __init__(self, config: ScenarioConfig, dataset: Any = None) -> None:
         self.config = config
+        self._dataset = dataset
 
     @property
     def name(self) -> str:
@@ -102,7 +105,7 @@ class Scenario:
 
     @cached_property
     def _stations(self) -> list[BaseStation]:
-        return load_base_stations(self.config)
+        return load_base_stations(self.config, self._dataset)
 
     @cached_property
     def _multi_user(self) -> tuple[LinkSet, float] | None:
