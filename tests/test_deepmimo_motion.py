@@ -254,6 +254,21 @@ def test_velocities_of_each_user(write_scenario: Writer, data: Any) -> None:
     check_over_the_burst(Scenario(load_scenario(file).config, data), data)
 
 
+def test_several_base_stations_in_dynamic_scenes(write_scenario: Writer, dynamic: Path) -> None:
+    """Which DeepMIMO 4.0.5 itself cannot give timestamps."""
+    every = np.arange(750)
+    pairs = [deepmimo.MacroDataset([scene, scene.trim(idxs=every)]) for scene in loaded(dynamic)]
+    file = write_scenario(
+        deepmimo={"base_station": [0, 1], "scene": 2},
+        grid=GRID,
+        motion={"source": "deepmimo", "timestamps": INTERVAL},
+    )
+    scenario = Scenario(load_scenario(file).config, deepmimo.DynamicDataset(pairs, "twice"))
+    for links in link_sets(scenario):
+        assert links.doppler is not None and set(links.base_station.tolist()) == {0, 1}
+        assert (links.doppler.abs().flatten(1).amax(1) > 1).all()
+
+
 def test_a_model_of_a_dynamic_scene_keeps_what_it_proves(
     write_scenario: Writer, dynamic: Path, tmp_path: Path
 ) -> None:
