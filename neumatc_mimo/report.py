@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from neumatc_mimo import metrics, plots
 from neumatc_mimo.files import replaced, write_text
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 
@@ -27,6 +28,9 @@ def write_report(
     summary: Mapping[str, Any],
     scenario: Scenario,
     model: Any | None = None,
+    *,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[Path]:
     """Write ``summary.json`` and the pictures that the summary and the model allow.
 
@@ -34,6 +38,8 @@ def write_report(
     :param summary: Plain values; error curves are read from ``summary["simulations"]``
     :param scenario: The scenario
     :param model: A ScenarioModel; without one the pictures of queried results are left out
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of the pictures that are drawn
 
     :return: The files written
     :raises OSError: If the folder cannot be written
@@ -54,10 +60,13 @@ def write_report(
         pictures["query_vs_exact.png"] = lambda: _query_vs_exact(links, model)
     if model is not None:
         pictures["residual.png"] = lambda: _residual(scenario, model)
-    written = []
-    for name, draw in pictures.items():
-        save = partial(draw().savefig, format="png", dpi=120)
-        written.append(replaced(target / name, save))
+    written: list[Path] = []
+    with reported(callback, progress) as tell:
+        for name, draw in pictures.items():
+            tell(Event("drawing", len(written), len(pictures), "pictures"))
+            save = partial(draw().savefig, format="png", dpi=120)
+            written.append(replaced(target / name, save))
+        tell(Event("drawing", len(written), len(pictures), "pictures"))
     text = json.dumps(finite(summary), indent=2, allow_nan=False) + "\n"
     written.append(write_text(target / "summary.json", text))
     return written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import tomllib
@@ -32,12 +33,14 @@ def _from_list(value: Any) -> Any:
 
 
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, int) else _from_list(value)
+    return (value,) if isinstance(value, int | float) else _from_list(value)
 
 
 _Shape = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_from_list)]
 _Range = Annotated[tuple[float, float], BeforeValidator(_from_list)]
 _Angles = Annotated[tuple[float, float, float], BeforeValidator(_from_list)]
+_Velocity = _Angles
+_Times = Annotated[tuple[float, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _Indices = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _Decibels = Annotated[float, Field(ge=-100.0, le=100.0)]
 _RowScaling = Literal["unit", "none"]
@@ -51,12 +54,14 @@ class _Section(BaseModel):
 class DeepMIMOConfig(_Section):
     """Where the paths come from: a DeepMIMO v4 folder or a scenario of the DeepMIMO database.
 
-    ``base_station`` counts the transmitter-receiver pairs in the order of ``deepmimo.load``.
+    ``base_station`` counts the transmitter-receiver pairs in the order of ``deepmimo.load``,
+    ``scene`` the snapshots of a dynamic data set.
     """
 
     path: str | None = None
     scenario: str | None = None
     base_station: _Indices = (0,)
+    scene: NonNegativeInt = 0
     max_paths: PositiveInt = 25
 
     @model_validator(mode="after")
@@ -141,15 +146,46 @@ class SingleUserConfig(_Section):
 
 
 class MotionConfig(_Section):
-    """Users that move with ``speed`` [m/s] over bursts of ``num_slots`` slots of 14 OFDM symbols.
+    """Users that move over bursts of ``num_slots`` slots of 14 OFDM symbols.
 
-    Each has a horizontal direction of its own, drawn with the scenario's seed. Models have
-    ``num_nodes`` nodes along the time, as many as the Doppler spread needs unless given.
+    From the source "drawn" each goes with ``speed`` [m/s] in a horizontal direction of its own,
+    drawn with the scenario's seed. From "deepmimo" paths have the Doppler shifts of DeepMIMO's
+    velocities: those that follow from the positions in the scenes of a dynamic data set at their
+    ``timestamps`` [s], one a scene or the time between two, or ``rx_vel`` and ``tx_vel`` [m/s] of
+    all users and of base stations.
+
+    Models have ``num_nodes`` nodes along the time, as many as the channels need unless given.
     """
 
-    speed: PositiveFloat
+    source: Literal["drawn", "deepmimo"] = "drawn"
+    speed: PositiveFloat | None = None
+    timestamps: _Times | None = None
+    rx_vel: _Velocity | None = None
+    tx_vel: _Velocity | None = None
     num_slots: PositiveInt = 20
     num_nodes: Annotated[int, Field(ge=2)] | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MotionConfig:
+        keys = {
+            name: getattr(self, name) is not None
+            for name in ("speed", "timestamps", "rx_vel", "tx_vel")
+        }
+        if self.source == "drawn":
+            if not keys.pop("speed"):
+                raise ValueError("lacks a speed, give one in m/s")
+            if any(keys.values()):
+                name = next(name for name, given in keys.items() if given)
+                raise ValueError(f'has {name}, which needs source = "deepmimo"')
+        elif keys["speed"]:
+            raise ValueError('has a speed, which source = "deepmimo" does not take')
+        elif keys["timestamps"] and (keys["rx_vel"] or keys["tx_vel"]):
+            raise ValueError("has timestamps beside rx_vel or tx_vel, give one or the other")
+        times = self.timestamps or ()
+        rising = all(early < late for early, late in itertools.pairwise(times))
+        if times and not (rising and (len(times) > 1 or times[0] > 0)):
+            raise ValueError(f"has timestamps = {list(times)}, they must rise")
+        return self
 
 
 class ModelConfig(_Section):
