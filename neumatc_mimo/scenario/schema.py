@@ -171,14 +171,14 @@ class SingleUserConfig(_Section):
 
 
 class MotionConfig(_Section):
-    """Users that move over bursts of slots: in directions that the seed draws, or as DeepMIMO says."""
+    """Users that move over a burst: in directions that the seed draws, or as DeepMIMO says."""
 
     source: Literal["drawn", "deepmimo"] = "drawn"
     """Horizontal directions drawn with the seed, or the Doppler shifts of DeepMIMO's velocities."""
     speed: PositiveFloat | None = None
     """Speed of all users in m/s, where directions are drawn."""
     timestamps: _Times | None = None
-    """Of the scenes of a dynamic data set in s, whose positions tell velocities; one is a spacing."""
+    """Times of the scenes of a dynamic data set in s, or the one between two of them."""
     rx_vel: _Velocity | None = None
     """Velocity of all users in m/s, [x, y, z]."""
     tx_vel: _Velocity | None = None
