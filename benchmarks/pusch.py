@@ -20,6 +20,7 @@ from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.bench.timing import Spread
 from neumatc_mimo.blocks import MMSEDetector
 from neumatc_mimo.estimated import CSI
+from neumatc_mimo.progress import Event
 from neumatc_mimo.pusch import DMRS, PUSCHUplink
 from neumatc_mimo.simulation import error_curves
 
@@ -215,7 +216,8 @@ def _rates(uplinks: Uplinks, num_slots: int, points: Mapping[CSI, Sequence[float
             batch_size=1,
             target_block_errors=10**6,
             max_calls=num_slots,
-            progress=partial(_tell, f"{uplinks.num_resource_blocks} resource blocks, {csi}"),
+            progress=False,
+            callback=partial(_tell, f"{uplinks.num_resource_blocks} resource blocks, {csi}"),
         )
         rows += [
             {
@@ -257,7 +259,7 @@ def _paired(uplinks: Uplinks, num_slots: int, ebno_dbs: Sequence[float]) -> Shee
             ebno_db,
             num_slots * uplinks.links.num_rows,
             batch_size=1,
-            progress=partial(_tell_blocks, ebno_db),
+            callback=partial(_tell_blocks, ebno_db),
         )
         rows.append(
             {
@@ -290,12 +292,14 @@ def _interval(bounds: tuple[float, float]) -> str:
     return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
 
 
-def _tell_blocks(ebno_db: float, done: int) -> None:
-    say(f"{ebno_db} dB: {done} blocks")
+def _tell_blocks(ebno_db: float, event: Event) -> None:
+    say(f"{ebno_db} dB: {event.done} blocks")
 
 
-def _tell(what: str, way: str, point: int, errors: int) -> None:
-    say(f"{what}, {way}, point {point}: {errors} in error")
+def _tell(what: str, event: Event) -> None:
+    if event.metrics:
+        errors = event.metrics["block_errors"]
+        say(f"{what}, {event.step}, point {event.done}: {errors} in error")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 
 from .assembly import Group, build_links, link_kind
 from .deepmimo_data import BaseStation
@@ -27,7 +30,7 @@ _BATCH = 32
 
 
 def draw_multi_user(
-    config: ScenarioConfig, stations: Sequence[BaseStation]
+    config: ScenarioConfig, stations: Sequence[BaseStation], callback: Callbacks = None
 ) -> tuple[LinkSet, float]:
     r"""Draw links of ``users_per_link`` distinct users each.
 
@@ -38,6 +41,8 @@ def draw_multi_user(
     better than the others do, and a link with every base station, in their order: link
     ``group * num_base_stations + b``. Its rows are the users of the first base station, then those
     of the second one, and so on. A group is skipped where any of its links exceeds the limit.
+
+    :param callback: Told of the links that are drawn
 
     :return: The links, and the share of the groups tried that was skipped
     :raises ValueError: If too few users have a path, or too few groups keep the limit
@@ -51,23 +56,25 @@ def draw_multi_user(
         return _median_condition(links) <= limit
 
     if section.joint:
-        return _draw_joint(config, section, stations, accept)
+        return _draw_joint(config, section, stations, accept, callback)
     for index, station in zip(config.deepmimo.base_station, stations, strict=True):
         if station.has_path.sum() < size:
             raise ValueError(
                 f"{config.file}: users_per_link in [multi_user] is {size}, only "
                 f"{station.has_path.sum()} users have a path from base station {index}."
             )
-    return _draw(config, section, stations, size, accept)
+    return _draw(config, section, stations, size, accept, callback)
 
 
 def draw_single_user(
-    config: ScenarioConfig, stations: Sequence[BaseStation]
+    config: ScenarioConfig, stations: Sequence[BaseStation], callback: Callbacks = None
 ) -> tuple[LinkSet, float]:
     r"""Draw links of one user with an antenna array each.
 
     A user is skipped if :math:`\sigma_L/\sigma_1`, L streams, falls below ``min_singular_ratio``
     anywhere on the grid, at any time of a burst.
+
+    :param callback: Told of the links that are drawn
 
     :return: The links, and the share of the users tried that was skipped
     :raises ValueError: If too few users keep the limit
@@ -80,7 +87,7 @@ def draw_single_user(
     def accept(links: LinkSet) -> Tensor:
         return _least_singular_ratio(links, streams) >= limit
 
-    return _draw(config, section, stations, 1, accept)
+    return _draw(config, section, stations, 1, accept, callback)
 
 
 def _draw(
@@ -89,23 +96,28 @@ def _draw(
     stations: Sequence[BaseStation],
     size: int,
     accept: Callable[[LinkSet], Tensor],
+    callback: Callbacks,
 ) -> tuple[LinkSet, float]:
     """Draw groups until there are enough, the base stations taking turns."""
-    tried = 0
+    tried = done = 0
     drawn: list[list[Group]] = []
     kind = link_kind(section)
-    for index, station in enumerate(stations):
-        wanted = len(range(index, section.num_links, len(stations)))
-        # Each kind and each base station draws for itself, so that none disturbs another.
-        rng = np.random.default_rng([config.seed, kind == "single_user", index])
-        candidates = _candidates(rng, np.flatnonzero(station.has_path), size, _TRIES * wanted)
-        links = ([(index, users)] for users in candidates)
-        kept, num_tried = _keep(config, section, stations, links, wanted, accept)
-        if len(kept) < wanted:
-            who = f"base station {config.deepmimo.base_station[index]} has"
-            raise ValueError(_too_few(config, section, who, len(kept), wanted))
-        drawn.append(kept)
-        tried += num_tried
+    with reported(callback) as tell:
+        for index, station in enumerate(stations):
+            wanted = len(range(index, section.num_links, len(stations)))
+            # Each kind and each base station draws for itself, so that none disturbs another.
+            rng = np.random.default_rng([config.seed, kind == "single_user", index])
+            candidates = _candidates(rng, np.flatnonzero(station.has_path), size, _TRIES * wanted)
+            links = ([(index, users)] for users in candidates)
+            progress = partial(_tell_drawn, tell, section, done)
+            kept, num_tried = _keep(config, section, stations, links, wanted, accept, progress)
+            if len(kept) < wanted:
+                who = f"base station {config.deepmimo.base_station[index]} has"
+                raise ValueError(_too_few(config, section, who, len(kept), wanted))
+            drawn.append(kept)
+            done += len(kept)
+            tried += num_tried
+        _tell_drawn(tell, section, done, 0)
     turns = range(math.ceil(section.num_links / len(stations)))
     groups = [kept[turn] for turn in turns for kept in drawn if turn < len(kept)]
     return build_links(config, section, stations, groups), 1 - len(groups) / tried
@@ -116,6 +128,7 @@ def _draw_joint(
     section: MultiUserConfig,
     stations: Sequence[BaseStation],
     accept: Callable[[LinkSet], Tensor],
+    callback: Callbacks,
 ) -> tuple[LinkSet, float]:
     """Draw groups with users of all base stations until there are enough."""
     num_cells, wanted = len(stations), section.num_links
@@ -127,7 +140,10 @@ def _draw_joint(
     shares = [_candidates(rng, users, size, num_groups) for users in served]
     users_of = (np.concatenate(share) for share in zip(*shares, strict=False))
     links = ([(index, users) for index in range(num_cells)] for users in users_of)
-    groups, tried = _keep(config, section, stations, links, wanted, accept)
+    with reported(callback) as tell:
+        progress = partial(_tell_drawn, tell, section, 0)
+        groups, tried = _keep(config, section, stations, links, wanted, accept, progress)
+        progress(len(groups))
     if len(groups) < wanted:
         who = f"base stations {list(config.deepmimo.base_station)} have"
         raise ValueError(_too_few(config, section, who, len(groups), wanted))
@@ -164,14 +180,18 @@ def _keep(
     candidates: Iterator[list[Group]],
     wanted: int,
     accept: Callable[[LinkSet], Tensor],
+    progress: Callable[[int], None],
 ) -> tuple[list[Group], int]:
     """Of candidates, each the groups of one link or more, the first whose links are all good.
+
+    :param progress: Called with the number of links so far
 
     :return: Groups, of ``wanted`` links if there are as many, and the number of those tried
     """
     kept: list[Group] = []
     tried = 0
     while len(kept) < wanted and (batch := list(islice(candidates, _BATCH))):
+        progress(len(kept))
         size = len(batch[0])
         groups = [group for candidate in batch for group in candidate]
         good = accept(build_links(config, section, stations, groups)).unflatten(0, (-1, size))
@@ -195,6 +215,13 @@ def _candidates(
         if (key := frozenset(group.tolist())) not in seen:
             seen.add(key)
             yield group
+
+
+def _tell_drawn(
+    tell: Callback, section: MultiUserConfig | SingleUserConfig, before: int, found: int
+) -> None:
+    """Tell how many links are drawn, after those before."""
+    tell(Event(f"drawing {link_kind(section)} links", before + found, section.num_links, "links"))
 
 
 def _too_few(
