@@ -40,6 +40,7 @@ from neumatc_mimo.scenario.schema import ModelConfig
 from neumatc_mimo.training.fit import FitConfig, Problem, fit
 from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
+from neumatc_mimo.warned import warn
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
 # leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
@@ -47,6 +48,9 @@ from neumatc_mimo.units import SineUnits, SplineUnits, Units
 _BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
 
 _log = logging.getLogger(__name__)
+
+# Share of patched subcarriers above which training warns.
+_PATCHED = 0.1
 
 # Of the training report what the certificate found.
 _CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
@@ -86,6 +90,8 @@ def train(
             )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
+    for name, model in models.items():
+        _warn_of_patches(name, model)
     origin = {
         "fingerprint": scenario.fingerprint,
         "seed": seed,
@@ -93,6 +99,17 @@ def train(
         "config": json.loads(scenario.config.model_dump_json()),
     }
     return ScenarioModel(scenario.name, models, origin)
+
+
+def _warn_of_patches(name: str, model: OperationModel) -> None:
+    share = model.patches.double().mean().item()
+    if share > _PATCHED:
+        warn(
+            f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
+            f"reach {model.tolerance.quality_db:g} dB there: queries compute them exactly. To have "
+            "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
+            "tolerance_db and tolerance_range."
+        )
 
 
 def _jobs(
