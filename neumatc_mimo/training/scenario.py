@@ -68,7 +68,8 @@ def train(
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
-    :param seed: recorded with the models; the closed-form steps draw nothing at random
+    :param seed: of the untrained trunk that the report compares with, and recorded; the models
+        themselves draw nothing at random, so that they are the same whatever it is
     :param device: where to train; None is the CPU
     :param progress: show a progress bar, in a terminal or a notebook
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
@@ -86,7 +87,7 @@ def train(
             together = _links_together(operation, links, axis, settings)
             store = _Checkpoint(checkpoint, operation, links, config, together)
             models[operation.name] = _train_links(
-                operation, links, axis, settings, config, store, together, tell
+                operation, links, axis, settings, config, store, together, seed, tell
             )
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -179,6 +180,7 @@ def _train_links(
     config: ModelConfig,
     store: _Checkpoint,
     together: int,
+    seed: int,
     tell: Callback,
 ) -> OperationModel:
     def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
@@ -209,7 +211,7 @@ def _train_links(
         tell(done)
     whole = _joined(parts, links, time.perf_counter() - started)
     # What training gains, told by the first link.
-    whole.training["untrained_error"] = _untrained(problem, settings, batches[0][:1])
+    whole.training["untrained_error"] = _untrained(problem, settings, batches[0][:1], seed)
     return whole
 
 
@@ -315,7 +317,7 @@ def _relative(answer: Tensor, exact: Tensor) -> Tensor:
     return torch.linalg.norm(difference, dim=-1) / torch.linalg.norm(exact.flatten(2), dim=-1)
 
 
-def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
+def _untrained(problem: Problem, config: FitConfig, links: Tensor, seed: int) -> float:
     """Error of a random trunk of the same rank whose latent tensors alone are fitted.
 
     Its delays are drawn with the spread that our prior gives the units, its phases uniformly; the
@@ -323,7 +325,7 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
     together at the first node, and the error is that of the first one in the gauge of the fit.
     """
     lowest = problem.axis.powers[0]
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
     omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
     phase = 2 * math.pi * draws[1]
