@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from neumatc_mimo import plots
 from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.operations import (
     QR,
@@ -58,5 +59,6 @@ __all__ = [
     "TensorBoard",
     "Tolerance",
     "load_scenario",
+    "plots",
     "train",
 ]

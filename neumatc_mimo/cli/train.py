@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from neumatc_mimo.cli.inputs import load_scenario, probe_folder
+from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.files import Location, check_writable, local_path
 from neumatc_mimo.progress import Callbacks
 
 
@@ -47,20 +48,22 @@ def train(
 
 
 def train_and_save(
-    scenario: Any, folder: Path | None, device: str, seed: int, callback: Callbacks = None
-) -> tuple[Any, Path, float]:
+    scenario: Any, folder: Location | None, device: str, seed: int, callback: Callbacks = None
+) -> tuple[Any, Location, float]:
     """Train the models of a scenario and save them; the model, its folder, and seconds."""
     import neumatc_mimo as nm
 
-    path = folder or Path("models") / scenario.name
-    probe_folder(path)
+    location = model_folder(scenario, folder)
+    check_writable(location)
     begin = time.perf_counter()
-    # Finished links are kept beside the model: an interrupted training resumes from there.
+    # Finished links are kept beside the model, or where it would be by default if that is on
+    # another machine: an interrupted training resumes from there.
+    path = local_path(location) or Path("models") / scenario.name
     checkpoint = path.with_name(f".{path.name}-training")
     model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint, callback=callback)
     seconds = time.perf_counter() - begin
-    model.save(path)
-    return model, path, seconds
+    model.save(location)
+    return model, location, seconds
 
 
 def model_summary(model: Any) -> dict[str, Any]:
