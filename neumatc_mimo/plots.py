@@ -29,6 +29,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 _LINES = ("-", "--", ":", "-.")
 _MARKERS = ("o", "s", "^", "D", "v", "x", "+")
 _GRID: dict[str, Any] = {"visible": True, "which": "both", "alpha": 0.3}
+_LOWEST = 1e-7  # of singular values
 _FREQUENCY = "frequency relative to the carrier [MHz]"
 
 
@@ -61,7 +62,8 @@ def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
     x, y, _ = positions.base_stations.T
     ax.scatter(x, y, s=120, marker="^", c="k", label="base station", zorder=4)
     ax.set(title=f"{scenario.name}: links", xlabel="x [m]", ylabel="y [m]", aspect="equal")
-    ax.legend(fontsize="small")
+    # Beside the map, which has users everywhere.
+    ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1))
     return ax
 
 
@@ -83,9 +85,12 @@ def singular_values(
     ax = _axes(ax)
     for style, (label, decay) in zip(_styles(), decays.items(), strict=False):
         ax.semilogy(np.arange(1, len(decay) + 1), decay, label=label, **style)
+    # Below lies the rounding of single precision.
+    shown = max(int((decay > _LOWEST).sum()) for decay in decays.values())
     if rank is not None:
         ax.axvline(rank, color="0.4", lw=0.8, label=f"rank {rank}")
-    ax.set(xlabel="index", ylabel="singular value relative to the largest", ylim=(1e-7, 2))
+    ax.set(xlabel="index", ylabel="singular value relative to the largest", ylim=(_LOWEST, 2))
+    ax.set_xlim(0, 1.05 * shown)
     return _finished(ax)
 
 
@@ -303,7 +308,8 @@ def times(milliseconds: Mapping[str, Mapping[str, float]], *, ax: Axes | None = 
             hatch=hatches[number % len(hatches)],
             edgecolor="white",
         )
-        ax.bar_label(bars, fmt="%.3g", padding=2, fontsize="small")
+        labels = [f"{value:.0f}" if value >= 100 else f"{value:.3g}" for value in values]
+        ax.bar_label(bars, labels, padding=2, fontsize="small")
     ax.set_yticks(range(len(milliseconds)), list(milliseconds))
     ax.invert_yaxis()
     ax.set(xscale="log", xlabel="time [ms]")

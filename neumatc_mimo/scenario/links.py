@@ -38,7 +38,8 @@ class LinkSet(Shown):
     .. math::
         a_p(t) = a_p e^{j 2\pi \nu_p t}, \qquad \tau_p(t) = \tau_p - t \nu_p / f_c,
 
-    as long as waves are plane over the way that they go, some centimetres.
+    as long as waves are plane over the way that they go, some centimetres. DeepMIMO and Sionna RT
+    turn paths alike and keep their delays; so do links whose Doppler shifts come from there.
 
     :param kind: "multi_user" or "single_user"
     :param coefficients: a, [num_links, K, M, P], complex128, row scaling applied
@@ -62,6 +63,7 @@ class LinkSet(Shown):
         where users stand still
     :param row_doppler: Mean of each row's Doppler shifts by power in Hz, [num_links, K], float64
     :param duration: Of a burst, seconds; zero where users stand still
+    :param delays_drift: Whether delays drift with the Doppler shifts
 
     :raises ValueError: If shapes do not fit, or an entry is NaN or infinite
     """
@@ -84,6 +86,7 @@ class LinkSet(Shown):
     doppler: Tensor | None = None
     row_doppler: Tensor | None = None
     duration: float = 0.0
+    delays_drift: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in ("multi_user", "single_user"):
@@ -269,7 +272,7 @@ class LinkSet(Shown):
             if aligned:
                 doppler = doppler - self._row(self.row_doppler, links, doppler)
             coefficients = coefficients * _turned(doppler * time)
-            delays = delays - self.doppler[links] * (time / self.carrier_frequency)
+            delays = delays - self.doppler[links] * self._drift(time)
         if aligned:
             delays = delays - self._row(self._delays_at(time), links, delays)
         coefficients = coefficients.to(dtype)
@@ -316,7 +319,11 @@ class LinkSet(Shown):
         """Row delays at a time, [num_links, K]."""
         if self.row_doppler is None:
             return self.row_delays
-        return self.row_delays - self.row_doppler * (time / self.carrier_frequency)
+        return self.row_delays - self.row_doppler * self._drift(time)
+
+    def _drift(self, time: float) -> float:
+        """By how much delays shrink until a time, in seconds for each Hz of Doppler shift."""
+        return time / self.carrier_frequency if self.delays_drift else 0.0
 
     @staticmethod
     def _row(values: Tensor | None, links: Tensor, like: Tensor) -> Tensor:
@@ -368,6 +375,8 @@ class LinkSet(Shown):
         }
         if self.noise_db is not None:
             metadata["noise_db"] = list(self.noise_db)
+        if self.doppler is None:
+            del metadata["delays_drift"]
         return tensors, metadata
 
     @classmethod
@@ -377,7 +386,7 @@ class LinkSet(Shown):
         :raises ValueError: If a tensor or a value is missing or unknown
         """
         given, known = set(tensors) | set(metadata), {field.name for field in fields(cls)}
-        known -= {"doppler", "row_doppler"} - given
+        known -= {"doppler", "row_doppler", "delays_drift"} - given
         if given != known:
             raise ValueError(
                 f"The link set lacks {sorted(known - given)} and has the unknown "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +36,22 @@ class Scenario(Shown):
     """The links of a scenario; data are read and links drawn when they are first asked for.
 
     :param config: The checked configuration, from :func:`load_scenario`
+    :param dataset: What ``deepmimo.load`` returned, in the place of the data that the configuration
+        names; for data sets that were changed, such as by velocities of each user
     :param progress: Show a progress bar meanwhile, in a terminal or a notebook
     :param callback: Told of links that are drawn meanwhile
     """
 
     def __init__(
-        self, config: ScenarioConfig, *, progress: bool = True, callback: Callbacks = None
+        self,
+        config: ScenarioConfig,
+        dataset: Any = None,
+        *,
+        progress: bool = True,
+        callback: Callbacks = None,
     ) -> None:
         self.config = config
+        self._dataset = dataset
         self._progress, self._callback = progress, callback
 
     @property
@@ -119,7 +127,7 @@ class Scenario(Shown):
     def _stations(self) -> list[BaseStation]:
         with reported(self._callback, self._progress) as tell:
             tell(Event(f"reading the data of {self.name}"))
-            return load_base_stations(self.config)
+            return load_base_stations(self.config, self._dataset)
 
     @cached_property
     def _multi_user(self) -> tuple[LinkSet, float] | None:
