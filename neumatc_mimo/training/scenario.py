@@ -19,6 +19,7 @@ from torch import Tensor
 
 from neumatc_mimo import certified
 from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.device import check_device
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import FORMAT_VERSION, OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
@@ -79,10 +80,11 @@ def train(
         that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
+    :raises ValueError: if there is no such device, or the data do not allow such links
     """
     models = {}
     with reported(callback, progress) as tell:
-        for job in jobs(scenario, device or "cpu"):
+        for job in jobs(scenario, check_device(device)):
             store = None
             if checkpoint is not None:
                 store = Store(Path(checkpoint), job.operation.name, job.key)
