@@ -20,7 +20,7 @@ from neumatc_mimo.axes import NoiseAxis, TimeAxis, make_axis
 from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner, ZFPrecodedChannel, ZFPrecoder
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import MotionConfig
-from neumatc_mimo.training.scenario import _jobs
+from neumatc_mimo.training.scenario import jobs
 
 LIGHT = 299_792_458.0
 SPEED = 8.0
@@ -156,8 +156,7 @@ def test_what_was_not_trained_is_refused(model: nm.ScenarioModel, no: float, tim
 def test_nodes_along_the_time_follow_the_speed_unless_given(scenario: nm.Scenario) -> None:
     def nodes(**motion: Any) -> list[int]:
         changed = scenario.config.model_copy(update={"motion": MotionConfig(**motion)})
-        jobs = _jobs(nm.Scenario(changed), changed.model)
-        return [len(axis.nodes) for _, _, axis, _ in jobs]
+        return [len(job.axis.nodes) for job in jobs(nm.Scenario(changed))]
 
     assert nodes(speed=SPEED, num_nodes=9) == [9, 9]
     assert all(fast > slow for fast, slow in zip(nodes(speed=9.0), nodes(speed=1.0), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import tomllib
@@ -32,12 +33,14 @@ def _from_list(value: Any) -> Any:
 
 
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, int) else _from_list(value)
+    return (value,) if isinstance(value, int | float) else _from_list(value)
 
 
 _Shape = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_from_list)]
 _Range = Annotated[tuple[float, float], BeforeValidator(_from_list)]
 _Angles = Annotated[tuple[float, float, float], BeforeValidator(_from_list)]
+_Velocity = _Angles
+_Times = Annotated[tuple[float, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _Indices = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _Decibels = Annotated[float, Field(ge=-100.0, le=100.0)]
 _RowScaling = Literal["unit", "none"]
@@ -64,6 +67,8 @@ class DeepMIMOConfig(_Section):
     """Instead of `path`: name in DeepMIMO's database, downloaded on first use."""
     base_station: _Indices = (0,)
     """Transmitter-receiver pairs in the order of `deepmimo.load`, one or a list."""
+    scene: NonNegativeInt = 0
+    """Snapshot of a dynamic data set."""
     max_paths: PositiveInt = 25
     """The strongest paths of a user that are kept."""
 
@@ -166,14 +171,44 @@ class SingleUserConfig(_Section):
 
 
 class MotionConfig(_Section):
-    """Users that move, each in a horizontal direction of its own that the seed draws."""
+    """Users that move over a burst: in directions that the seed draws, or as DeepMIMO says."""
 
-    speed: PositiveFloat
-    """Speed of all users in m/s."""
+    source: Literal["drawn", "deepmimo"] = "drawn"
+    """Horizontal directions drawn with the seed, or the Doppler shifts of DeepMIMO's velocities."""
+    speed: PositiveFloat | None = None
+    """Speed of all users in m/s, where directions are drawn."""
+    timestamps: _Times | None = None
+    """Times of the scenes of a dynamic data set in s, or the one between two of them."""
+    rx_vel: _Velocity | None = None
+    """Velocity of all users in m/s, [x, y, z]."""
+    tx_vel: _Velocity | None = None
+    """Velocity of the base stations in m/s, [x, y, z]."""
     num_slots: PositiveInt = 20
     """Slots of a burst, of 14 OFDM symbols each."""
     num_nodes: Annotated[int, Field(ge=2)] | None = None
-    """Nodes of the models along the time; as many as the Doppler spread needs unless given."""
+    """Nodes of the models along the time; as many as the channels need unless given."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MotionConfig:
+        keys = {
+            name: getattr(self, name) is not None
+            for name in ("speed", "timestamps", "rx_vel", "tx_vel")
+        }
+        if self.source == "drawn":
+            if not keys.pop("speed"):
+                raise ValueError("lacks a speed, give one in m/s")
+            if any(keys.values()):
+                name = next(name for name, given in keys.items() if given)
+                raise ValueError(f'has {name}, which needs source = "deepmimo"')
+        elif keys["speed"]:
+            raise ValueError('has a speed, which source = "deepmimo" does not take')
+        elif keys["timestamps"] and (keys["rx_vel"] or keys["tx_vel"]):
+            raise ValueError("has timestamps beside rx_vel or tx_vel, give one or the other")
+        times = self.timestamps or ()
+        rising = all(early < late for early, late in itertools.pairwise(times))
+        if times and not (rising and (len(times) > 1 or times[0] > 0)):
+            raise ValueError(f"has timestamps = {list(times)}, they must rise")
+        return self
 
 
 class ModelConfig(_Section):
