@@ -10,6 +10,7 @@ from neumatc_mimo import __version__
 from neumatc_mimo.cli.bench import bench
 from neumatc_mimo.cli.demo import demo
 from neumatc_mimo.cli.evaluate import evaluate
+from neumatc_mimo.cli.export import export
 from neumatc_mimo.cli.info import info
 from neumatc_mimo.cli.plan import plan
 from neumatc_mimo.cli.report import report
@@ -31,7 +32,20 @@ app = typer.Typer(
 
 # Modules of commands import what the work needs inside of it: --help and bad input answer at once,
 # torch and Sionna take seconds to load.
-for command in (scenarios, trace, plan, train, evaluate, simulate, bench, demo, report, info):
+_COMMANDS = (
+    scenarios,
+    trace,
+    plan,
+    train,
+    evaluate,
+    simulate,
+    export,
+    bench,
+    demo,
+    report,
+    info,
+)
+for command in _COMMANDS:
     app.command()(command)
 
 
