@@ -123,12 +123,13 @@ def fit(
     )
     penalty = config.units.penalty()
 
-    # [l, P, q, m, n]: every node sees the same frequencies.
-    a = problem.matrices(links, frequencies[points])
-    coarse = a.to(_single(a.dtype))
+    # [l, P, q, m, n]: every node sees the same frequencies. At all points single precision is
+    # enough; with many nodes, tensors of this size are what training needs its memory for.
+    coarse = problem.matrices(links, frequencies[points])
+    coarse = coarse.to(_single(coarse.dtype))
     no = powers.expand(1, 1, -1)
-    exact = aligned(operation, _exact(operation, a, powers, supervised), sampled_points)
-    shapes = operation.component_shapes(*a.shape[-2:])
+    exact = aligned(operation, _exact(problem, links, points, supervised), sampled_points)
+    shapes = operation.component_shapes(*coarse.shape[-2:])
     layouts = tuple(
         Layout.of(shape, c, name in operation.hermitian)
         for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
@@ -143,7 +144,9 @@ def fit(
     number, settled = 0, False
     while True:
         stacked = torch.cat([r.pack(c) for r, c in zip(rows, targets, strict=True)], dim=-1)
+        del targets
         readout, latent = project(design, stacked, usable.double(), config.rank, penalty)
+        del stacked
         coefficients = latent if readout is None else readout @ latent
         fitted = _split(design.fitted(coefficients), rows)
         loss = _relative_loss(fitted, exact, sampled_points)
@@ -156,7 +159,6 @@ def fit(
         for _ in range(config.refinements):
             refined = operation.correct(coarse, refined, no)
         residual = operation.residual(coarse, refined, no).amax(-1)
-        refined = tuple(c.to(f.dtype) for c, f in zip(refined, fitted, strict=True))
         residual = torch.nan_to_num(residual, nan=math.inf)
         failed = (residual > config.threshold) & ~supervised
         entry = {
@@ -172,12 +174,14 @@ def fit(
         settled = number >= min(2, config.rounds) and not bool(failed.any())
         promote = _worst(residual, failed, config.promoted)
         if number <= config.promotions and bool(promote.any()):
-            update = operation.align_to(_exact(operation, a, powers, promote), fitted)
+            update = operation.align_to(_exact(problem, links, points, promote), fitted)
             exact = select(promote, update, exact)
             supervised = supervised | promote
-        targets = select(supervised, exact, refined)
-        targets = tuple(torch.where(_like(supervised | ~failed, c), c, 0) for c in targets)
         usable = supervised | ~failed
+        targets = select(supervised, exact, refined)
+        for c in targets:
+            c[~usable] = 0
+        del fitted, refined
     report.exact_samples_per_link = supervised.double().sum(-1).mean().item()
     report.history.append({"round": float(number), "loss": loss})
     latents = tuple(
@@ -204,11 +208,13 @@ def _spread(total: int, count: int) -> Tensor:
     return torch.linspace(0, total - 1, min(count, total)).round().long().unique()
 
 
-def _exact(operation: Operation, a: Tensor, powers: Tensor, where: Tensor) -> Components:
+def _exact(problem: Problem, links: Tensor, points: Tensor, where: Tensor) -> Components:
     """Exact components [l, P, q, *shape] at the marked points [l, P], zero elsewhere."""
+    used = where.any(0)
+    a = problem.matrices(links, problem.frequencies[points[used]])
     parts: list[Components] = []
     for matrices, marked in zip(a, where, strict=True):
-        chosen = operation.exact(matrices[marked], powers[None])
+        chosen = problem.operation.exact(matrices[marked[used]], problem.axis.powers[None])
         full = []
         for c in chosen:
             rows = torch.zeros(len(marked), *c.shape[1:], dtype=c.dtype, device=c.device)
