@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from neumatc_mimo import plots
 from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.operations import (
     QR,
@@ -20,9 +21,13 @@ from neumatc_mimo.operations import (
     PseudoInverse,
     Tolerance,
 )
+from neumatc_mimo.progress import Event
+from neumatc_mimo.progress_bar import ProgressBar
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
 from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
+from neumatc_mimo.tensorboard import TensorBoard
 from neumatc_mimo.training.scenario import train
+from neumatc_mimo.warned import NeuMatCWarning
 
 __all__ = [
     "QR",
@@ -35,6 +40,7 @@ __all__ = [
     "Cached",
     "Cholesky",
     "Eigen",
+    "Event",
     "Exact",
     "HermitianEigen",
     "Inverse",
@@ -42,13 +48,17 @@ __all__ = [
     "LinkSet",
     "MatrixExponential",
     "MaxMin",
+    "NeuMatCWarning",
     "Operation",
+    "ProgressBar",
     "PseudoInverse",
     "Scenario",
     "ScenarioModel",
     "Solver",
     "Spline",
+    "TensorBoard",
     "Tolerance",
     "load_scenario",
+    "plots",
     "train",
 ]

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from neumatc_mimo.shown import Facts, Shown
+
 LinkKind = Literal["multi_user", "single_user"]
 
 # Entries that a step of `channel` computes at once; 2^21 complex64 entries are 16 MiB.
@@ -18,7 +20,7 @@ _STEP = 2**21
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LinkSet:
+class LinkSet(Shown):
     r"""The links of one kind in a scenario, batched.
 
     Link :math:`l` is the channel family
@@ -414,19 +416,21 @@ class LinkSet:
                 digest.update(tensors[name].cpu().numpy().tobytes())
         return digest.hexdigest()
 
-    def __repr__(self) -> str:
-        purpose = (
-            f"noise {self.noise_db[0]:g} to {self.noise_db[1]:g} dB"
-            if self.noise_db is not None
-            else f"{self.num_streams} streams"
-        )
-        motion = f"bursts of {self.duration * 1e3:g} ms, " if self.doppler is not None else ""
-        return (
-            f"LinkSet({self.kind}: {self.num_links} links of {self.num_rows} x {self.num_cols}, "
-            f"up to {self.num_paths} paths, {purpose}, {self.fft_size} subcarriers of "
-            f"{self.subcarrier_spacing / 1e3:g} kHz at {self.carrier_frequency / 1e9:g} GHz, "
-            f"{len(self.base_station.unique())} base station(s), {motion}on {self.device})"
-        )
+    def facts(self) -> Facts:
+        tensors, _ = self.to_tensors()
+        values = {"links": f"{self.num_links} of {self.num_rows} x {self.num_cols}"}
+        values["paths"] = f"up to {self.num_paths}"
+        if self.noise_db is not None:
+            values["noise"] = f"{self.noise_db[0]:g} to {self.noise_db[1]:g} dB"
+        if self.num_streams is not None:
+            values["streams"] = str(self.num_streams)
+        values["carrier"] = f"{self.carrier_frequency / 1e9:g} GHz"
+        values["grid"] = f"{self.fft_size} subcarriers of {self.subcarrier_spacing / 1e3:g} kHz"
+        values["base stations"] = str(len(self.base_station.unique()))
+        if self.doppler is not None:
+            values["motion"] = f"bursts of {self.duration * 1e3:g} ms"
+        values["size"] = f"{sum(t.nbytes for t in tensors.values()) / 1e6:.3g} MB on {self.device}"
+        return Facts(self.kind, values)
 
 
 def _turned(turns: Tensor) -> Tensor:

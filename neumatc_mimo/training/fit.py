@@ -107,7 +107,8 @@ def fit(
     (``Operation.correct``, for the inverse Newton-Schulz), which need the matrix but no exact
     result; (3) where the residual still exceeds the threshold, promotes the worst points to
     exact samples, as long as the budget lasts. Points whose residual the steps brought below the
-    threshold enter the next projection; failed ones stay out.
+    threshold enter the next projection; failed ones stay out. A link none of whose points fails is
+    done, so that no result depends on which links are learned together.
 
     :return: the mappings and a report
     """
@@ -141,16 +142,16 @@ def fit(
     ]
     targets, usable = exact, supervised
     report = FitReport()
-    number, settled = 0, False
+    number = 0
+    going = torch.ones(len(links), 1, dtype=torch.bool, device=supervised.device)
     while True:
         stacked = torch.cat([r.pack(c) for r, c in zip(rows, targets, strict=True)], dim=-1)
-        del targets
         readout, latent = project(design, stacked, usable.double(), config.rank, penalty)
         del stacked
         coefficients = latent if readout is None else readout @ latent
         fitted = _split(design.fitted(coefficients), rows)
         loss = _relative_loss(fitted, exact, sampled_points)
-        if settled or number == config.rounds:
+        if number == config.rounds or not bool(going.any()):
             break
         # Single precision is enough here: what these points add is far below their residual.
         refined = tuple(c.to(_single(c.dtype)) for c in fitted)
@@ -160,7 +161,7 @@ def fit(
             refined = operation.correct(coarse, refined, no)
         residual = operation.residual(coarse, refined, no).amax(-1)
         residual = torch.nan_to_num(residual, nan=math.inf)
-        failed = (residual > config.threshold) & ~supervised
+        failed = (residual > config.threshold) & ~supervised & going
         entry = {
             "round": float(number),
             "loss": loss,
@@ -171,17 +172,20 @@ def fit(
         if on_round is not None:
             on_round(entry)
         number += 1
-        settled = number >= min(2, config.rounds) and not bool(failed.any())
         promote = _worst(residual, failed, config.promoted)
         if number <= config.promotions and bool(promote.any()):
             update = operation.align_to(_exact(problem, links, points, promote), fitted)
             exact = select(promote, update, exact)
             supervised = supervised | promote
-        usable = supervised | ~failed
-        targets = select(supervised, exact, refined)
-        for c in targets:
-            c[~usable] = 0
+        usable = torch.where(going, supervised | ~failed, usable)
+        renewed = select(supervised, exact, refined)
         del fitted, refined
+        for c in renewed:
+            c[~usable] = 0
+        targets = renewed if bool(going.all()) else select(going, renewed, targets)
+        del renewed
+        if number >= min(2, config.rounds):
+            going = going & failed.any(1, keepdim=True)
     report.exact_samples_per_link = supervised.double().sum(-1).mean().item()
     report.history.append({"round": float(number), "loss": loss})
     latents = tuple(
