@@ -40,7 +40,7 @@ stream_management = StreamManagement(np.ones([8, 1]), 8)
 # %%
 scenario = nm.load_scenario("munich")
 links = scenario.multi_user
-model = nm.train(scenario, progress=False)
+model = nm.train(scenario)
 precoder = ZFPrecoder(resource_grid, stream_management, model)
 
 # %% [markdown]

@@ -153,7 +153,7 @@ from_users = StreamManagement(np.ones([1, USERS]), 1)
 # asked for, and needs no training.
 
 # %%
-model = nm.train(scenario, progress=False)
+model = nm.train(scenario)
 options = {"return_effective_channel": True}
 precoders = {
     "Sionna": RZFPrecoder(down, to_users, **options),
