@@ -51,8 +51,8 @@ def execute(script: Path) -> Path:
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(FOLDER)}},
-        # It warns of the ports that it shares with this process.
-        extra_arguments=["--log-level=ERROR"],
+        # It tells of the ports that it shares with this process, and that it is asked to stop.
+        extra_arguments=["--log-level=CRITICAL"],
     )
     client.execute()
     return write_text(script.with_suffix(".ipynb"), _text(notebook))
