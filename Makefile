@@ -4,10 +4,11 @@ ifeq ($(origin PYTHON), undefined)
 PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.installed
 EXTRA := $(VENV)/.benchmarks
+NOTEBOOKS := $(VENV)/.notebooks
 endif
 ARGS ?=
 
-.PHONY: demo test bench paper paper-setup lint types clean
+.PHONY: demo test bench paper paper-setup notebooks lint types clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -22,6 +23,9 @@ paper: $(EXTRA)  ## the tables and figures of the paper; ARGS=--quick for ten mi
 	$(PYTHON) -m benchmarks.paper $(ARGS)
 
 paper-setup: $(EXTRA)  ## what the paper's rivals need beyond the package
+
+notebooks: $(NOTEBOOKS)  ## execute all notebooks and write them with their pictures; ARGS=NAME for one
+	$(PYTHON) -m notebooks $(ARGS)
 
 lint: $(SETUP)
 	$(PYTHON) -m ruff check .
@@ -40,6 +44,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 $(VENV)/.benchmarks: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,benchmarks]'
+	touch $@
+
+$(VENV)/.notebooks: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,notebooks]'
 	touch $@
 
 clean:

@@ -57,7 +57,17 @@ def resolve(session: nox.Session, resolution: str) -> None:
     """Whether there are versions for every Python that suit each other; nothing is installed."""
     for python in PYTHONS:
         session.run(
-            *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--quiet", "--extra", "export"),
+            *(
+                sys.executable,
+                "-m",
+                "uv",
+                "pip",
+                "compile",
+                "pyproject.toml",
+                "--quiet",
+                "--extra",
+                "export",
+            ),
             *("--resolution", resolution, "--python-version", python),
             *("--output-file", f"{session.create_tmp()}/{resolution}-{python}.txt"),
             external=True,

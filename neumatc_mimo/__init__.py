@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from neumatc_mimo import plots
 from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.operations import (
     QR,
@@ -20,8 +21,11 @@ from neumatc_mimo.operations import (
     PseudoInverse,
     Tolerance,
 )
+from neumatc_mimo.progress import Event
+from neumatc_mimo.progress_bar import ProgressBar
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
 from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
+from neumatc_mimo.tensorboard import TensorBoard
 from neumatc_mimo.training.scenario import train
 
 __all__ = [
@@ -35,6 +39,7 @@ __all__ = [
     "Cached",
     "Cholesky",
     "Eigen",
+    "Event",
     "Exact",
     "HermitianEigen",
     "Inverse",
@@ -43,12 +48,15 @@ __all__ = [
     "MatrixExponential",
     "MaxMin",
     "Operation",
+    "ProgressBar",
     "PseudoInverse",
     "Scenario",
     "ScenarioModel",
     "Solver",
     "Spline",
+    "TensorBoard",
     "Tolerance",
     "load_scenario",
+    "plots",
     "train",
 ]

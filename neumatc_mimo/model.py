@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
 import warnings
 from collections import defaultdict
@@ -13,14 +14,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from neumatc_mimo import certified, fused
 from neumatc_mimo.axes import make_axis
 from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.files import Location, fetched, local_path, replaced_folder
+from neumatc_mimo.files import Location, fetched, local_path, replaced_folder, write_text
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
@@ -36,6 +36,8 @@ from neumatc_mimo.recognition import (
     spots_of_link,
 )
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.shards import read_tensors
+from neumatc_mimo.shown import Facts, Shown
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -44,7 +46,7 @@ from neumatc_mimo.units import Table, make_units
 FORMAT_VERSION = 4
 
 # The file that tells what the others of a model folder are.
-_CARD = "model.json"
+CARD = "model.json"
 
 T = TypeVar("T")
 
@@ -55,8 +57,8 @@ _ADAPTED = Adapted()
 _KEPT_BYTES = 2**28
 
 
-@dataclass(frozen=True)
-class OperationModel:
+@dataclass(frozen=True, repr=False)
+class OperationModel(Shown):
     """One operation's mappings over a link set, with what certifies them.
 
     :param operation: the operation
@@ -172,6 +174,26 @@ class OperationModel:
         """Bytes of the mappings."""
         return self.mapping.num_bytes
 
+    def facts(self) -> Facts:
+        return Facts(self.operation.name, self.figures())
+
+    def figures(self) -> dict[str, str]:
+        """Sizes, what is proven, and what training found, in words."""
+        links, report = self.links, self.training
+        values = {
+            "links": f"{links.num_links} of {links.num_rows} x {links.num_cols}",
+            "rank": str(self.mapping.trunk.rank),
+            "asked for": f"{self.tolerance.quality_db:g} dB",
+        }
+        # Of the mapping alone, where it was not trained; not a number if that is nowhere.
+        if report.get("error_median", 0.0) > 0:
+            values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
+            values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
+        for name, marks in (("corrected", self.corrected), ("patched", self.patches)):
+            values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"
+        values["size"] = f"{self.num_bytes / 1e6:.3g} MB on {links.device}"
+        return values
+
     def to(self, device: torch.device | str) -> OperationModel:
         """The model on another device."""
         return OperationModel(
@@ -186,8 +208,8 @@ class OperationModel:
         )
 
 
-@dataclass(eq=False)
-class ScenarioModel(Solver):
+@dataclass(eq=False, repr=False)
+class ScenarioModel(Shown, Solver):
     """The trained models of a scenario, usable as the solver of any block.
 
     :param name: name of the scenario
@@ -321,39 +343,31 @@ class ScenarioModel(Solver):
         """Bytes of all mappings."""
         return sum(model.num_bytes for model in self.models.values())
 
-    def __repr__(self) -> str:
-        parts = ", ".join(
-            f"{name}: {m.links.num_links} links of {m.links.num_rows} x {m.links.num_cols}, rank "
-            f"{m.mapping.trunk.rank}, {m.num_bytes / 1e6:.0f} MB, "
-            f"{100 * m.patches.double().mean().item():.2f} % patched"
-            for name, m in self.models.items()
-        )
-        return f"ScenarioModel({self.name}: {parts})"
+    def facts(self) -> Facts:
+        size = {"size": f"{self.num_bytes / 1e6:.3g} MB"}
+        return Facts(self.name, size | {k: model.figures() for k, model in self.models.items()})
 
     def save(self, folder: Location) -> Path | str:
         """Write safetensors and a JSON card to a folder, complete or not at all.
+
+        Each operation's tensors go to one file; a training on several machines leaves more of them
+        (:mod:`neumatc_mimo.shards`), which :meth:`load` reads alike.
 
         :param folder: a path, or a URL of any file system that fsspec knows, "s3://bucket/model"
 
         :return: the path, or the URL as it was given
         :raises OSError: if the folder cannot be written
         """
-        replaced_folder(folder, self._write, last=_CARD)
+        replaced_folder(folder, self._write, last=CARD)
         return local_path(folder) or os.fspath(folder)
 
     def _write(self, folder: Path) -> None:
         """Write the files of a model into an empty folder of this machine."""
-        card: dict[str, Any] = {
-            "format": FORMAT_VERSION,
-            "name": self.name,
-            "scenario": self.scenario,
-            "operations": {},
-        }
+        operations = {}
         for name, model in self.models.items():
-            tensors, metadata = pack_model(model)
+            tensors, operations[name] = pack_model(model)
             save_file(tensors, folder / f"{name}.safetensors")
-            card["operations"][name] = metadata
-        (folder / _CARD).write_text(json.dumps(card, indent=2), encoding="utf-8")
+        write_card(folder, self.name, self.scenario, operations)
 
     @classmethod
     def load(cls, folder: Location, device: str = "cpu") -> ScenarioModel:
@@ -373,11 +387,11 @@ class ScenarioModel(Solver):
     def _read(cls, source: Path, name: str, device: str) -> ScenarioModel:
         """Read the files of a model; errors call the folder by name."""
         try:
-            card = json.loads((source / _CARD).read_text(encoding="utf-8"))
+            card = json.loads((source / CARD).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise FileNotFoundError(f"{name} holds no model: {_CARD} is missing.") from None
+            raise FileNotFoundError(f"{name} holds no model: {CARD} is missing.") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{name}/{_CARD} is damaged: {error}.") from None
+            raise ValueError(f"{name}/{CARD} is damaged: {error}.") from None
         if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION:
             version = card.get("format") if isinstance(card, dict) else None
             raise ValueError(
@@ -386,11 +400,10 @@ class ScenarioModel(Solver):
             )
         models = {}
         for operation, metadata in card["operations"].items():
-            file = f"{operation}.safetensors"
             try:
-                models[operation] = unpack_model(load_file(source / file, device=device), metadata)
-            except (SafetensorError, FileNotFoundError, KeyError) as error:
-                raise ValueError(f"{name}/{file} is truncated or damaged: {error}.") from None
+                models[operation] = unpack_model(read_tensors(source, operation, device), metadata)
+            except KeyError as error:
+                raise ValueError(f"The model of {operation} in {name} lacks {error}.") from None
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:
@@ -809,6 +822,30 @@ def _warn(message: str) -> None:
     if message not in _warned:
         _warned.add(message)
         warnings.warn(message, stacklevel=4)
+
+
+def write_card(
+    folder: Path, name: str, scenario: Mapping[str, Any], operations: Mapping[str, dict[str, Any]]
+) -> Path:
+    """Write the card that makes a folder of tensors a model.
+
+    :param name: of the scenario
+    :param scenario: what the models were trained on, plain values
+    :param operations: values of each operation's model, as :func:`pack_model` returns them
+
+    :raises OSError: if it cannot be written
+    """
+    card = {
+        "format": FORMAT_VERSION,
+        "name": name,
+        "scenario": scenario,
+        "operations": operations,
+    }
+    return write_text(folder / CARD, json.dumps(card, indent=2))
+
+
+# Tensors of a packed model that are the same for all links; the others have a row for each.
+SHARED = frozenset({"unseen", "links.base_station_positions"})
 
 
 def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -90,7 +90,7 @@ def test_precoder_is_that_of_the_true_channel(
     close(found, recognised(x_down(), h, alpha, LINKS), SAME)
     assert block.stats.links_trusted == 2
     assert block.stats.links_recalled == block.stats.links_unknown == 0
-    assert "trust='model'" in repr(block)
+    assert "trust: model" in repr(block)
 
 
 @pytest.mark.parametrize("certify", ["link", "call", None])

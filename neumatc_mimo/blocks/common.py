@@ -16,6 +16,7 @@ from torch import Tensor
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.shown import Facts, Shown, brief
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
 
@@ -49,7 +50,7 @@ class Part(NamedTuple):
     channel: Callable[[], Tensor]
 
 
-class SolverBlock(Block):
+class SolverBlock(Shown, Block):
     """Base of the blocks: a Sionna block whose matrices come from a solver.
 
     :param resource_grid: ResourceGrid to be used
@@ -130,12 +131,21 @@ class SolverBlock(Block):
         self.register_buffer("_effective_frequencies", self._frequencies[self._effective_ind])
         self._runs = _runs(effective.tolist())
 
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(solver={self._solver!r}, certify={self._certify!r}, "
-            f"trust={self._trust!r}, precision={self.precision!r}, device={self.device!r}, "
-            f"stats={self.stats})"
-        )
+    def facts(self) -> Facts:
+        grid = self._resource_grid
+        values: dict[str, Any] = {
+            "solver": brief(self._solver),
+            "grid": f"{self._num_symbols} symbols, {self._fft_size} subcarriers of "
+            f"{float(grid.subcarrier_spacing) / 1e3:g} kHz",
+            "transmitters": f"{self._num_tx} of {self._num_streams_per_tx} streams",
+            "receivers": f"{self._num_rx} of {self._num_streams_per_rx} streams",
+            "certify": str(self._certify),
+            "trust": self._trust,
+            "precision": f"{self.precision} on {self.device}",
+        }
+        if self._tolerance is not None:
+            values["tolerance"] = f"{self._tolerance.quality_db:g} dB"
+        return Facts("", values | self.stats.shown())
 
     def _in_parts(
         self, call: Callable[..., Any], links: Tensor | None, *inputs: Tensor | None

@@ -10,7 +10,7 @@ import typer
 from neumatc_mimo.cli.demo import demo_table
 from neumatc_mimo.cli.inputs import load_model, load_scenario, model_folder
 from neumatc_mimo.cli.options import Json, ModelFolder
-from neumatc_mimo.cli.terminal import out, print_json, status_line
+from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.files import is_folder
 
 
@@ -32,8 +32,7 @@ def report(
     location = model_folder(loaded, model)
     # Pictures of queried results need the model; those of an exact-only run do not.
     trained = load_model(loaded, location, "cpu") if is_folder(location) else None
-    with status_line("Drawing"):
-        written = write_report(folder, summary, loaded, trained)
+    written = write_report(folder, summary, loaded, trained)
     if as_json:
         print_json([str(file) for file in written])
     else:

@@ -8,23 +8,23 @@ from typing import Annotated
 import typer
 
 from neumatc_mimo.cli.options import Json, Seed
-from neumatc_mimo.cli.terminal import out, print_json, progress_bar
+from neumatc_mimo.cli.terminal import out, print_json
 
 
 def trace(
     scene: Annotated[str, typer.Argument(help="Built-in scene of Sionna RT, or a scene XML.")],
     folder: Annotated[Path, typer.Argument(help="DeepMIMO scenario folder to write.")],
-    frequency: Annotated[float, typer.Option(help="Carrier frequency [Hz].")] = 3.5e9,
-    base_station: Annotated[tuple[float, float, float], typer.Option(help="Position [m].")] = (
+    frequency: Annotated[float, typer.Option(help="Carrier frequency in Hz.")] = 3.5e9,
+    base_station: Annotated[tuple[float, float, float], typer.Option(help="Position in m.")] = (
         8.5,
         21.0,
         27.0,
     ),
-    x: Annotated[tuple[float, float], typer.Option(help="First and last x of users [m].")] = (
+    x: Annotated[tuple[float, float], typer.Option(help="First and last x of users in m.")] = (
         -60.0,
         120.0,
     ),
-    y: Annotated[tuple[float, float], typer.Option(help="First and last y of users [m].")] = (
+    y: Annotated[tuple[float, float], typer.Option(help="First and last y of users in m.")] = (
         20.0,
         160.0,
     ),
@@ -41,20 +41,17 @@ def trace(
     """
     from neumatc_mimo.scenario.tracing import trace as run
 
-    with progress_bar() as progress:
-        bar = progress.add_task("Tracing users", total=None)
-        path = run(
-            scene,
-            folder,
-            frequency=frequency,
-            base_station=base_station,
-            x=x,
-            y=y,
-            users=users,
-            max_depth=max_depth,
-            num_samples=num_samples,
-            seed=seed,
-            overwrite=overwrite,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    path = run(
+        scene,
+        folder,
+        frequency=frequency,
+        base_station=base_station,
+        x=x,
+        y=y,
+        users=users,
+        max_depth=max_depth,
+        num_samples=num_samples,
+        seed=seed,
+        overwrite=overwrite,
+    )
     print_json({"folder": str(path)}) if as_json else out.print(f"Wrote {path}")

@@ -12,6 +12,7 @@ from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.files import Location, check_writable, local_path
+from neumatc_mimo.progress import Callbacks
 
 
 def train(
@@ -22,6 +23,10 @@ def train(
         int | None,
         typer.Option(min=1, help="Rank of the pseudo-inverse's trunk; the scenario's by default."),
     ] = None,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a TensorBoard log of the training to write."),
+    ] = None,
     scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -30,8 +35,11 @@ def train(
 
     Example: [cyan]neumatc-mimo train munich --model models/munich[/cyan]
     """
+    import neumatc_mimo as nm
+
     loaded = load_scenario(scenario, scenario_seed, rank)
-    trained, folder, seconds = train_and_save(loaded, model, device, seed)
+    callback = None if tensorboard is None else nm.TensorBoard(tensorboard)
+    trained, folder, seconds = train_and_save(loaded, model, device, seed, callback)
     summary = model_summary(trained) | {"folder": str(folder), "seconds": seconds}
     if as_json:
         print_json(summary)
@@ -39,7 +47,10 @@ def train(
         out.print(f"Trained in {seconds:.0f} s, {summary['mega_bytes']:.1f} MB, saved to {folder}")
 
 
-def train_and_save(scenario: Any, folder: Location | None, device: str, seed: int) -> Any:
+def train_and_save(
+    scenario: Any, folder: Location | None, device: str, seed: int, callback: Callbacks = None
+) -> tuple[Any, Location, float]:
+    """Train the models of a scenario and save them; the model, its folder, and seconds."""
     import neumatc_mimo as nm
 
     location = model_folder(scenario, folder)
@@ -49,7 +60,7 @@ def train_and_save(scenario: Any, folder: Location | None, device: str, seed: in
     # another machine: an interrupted training resumes from there.
     path = local_path(location) or Path("models") / scenario.name
     checkpoint = path.with_name(f".{path.name}-training")
-    model = nm.train(scenario, seed=seed, device=device, progress=True, checkpoint=checkpoint)
+    model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint, callback=callback)
     seconds = time.perf_counter() - begin
     model.save(location)
     return model, location, seconds
