@@ -8,7 +8,7 @@ NOTEBOOKS := $(VENV)/.notebooks
 endif
 ARGS ?=
 
-.PHONY: demo test bench paper paper-setup notebooks lint types clean
+.PHONY: demo test bench paper paper-setup notebooks lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -33,6 +33,9 @@ lint: $(SETUP)
 
 types: $(SETUP)
 	$(PYTHON) -m mypy
+
+compatibility: $(SETUP)  ## tests at the lowest and the newest versions of all dependencies
+	$(PYTHON) -m nox $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)

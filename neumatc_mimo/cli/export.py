@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from neumatc_mimo.cli.options import Json
-from neumatc_mimo.cli.terminal import out, print_json, status_line
+from neumatc_mimo.cli.terminal import out, print_json
 
 
 def export(
@@ -33,8 +33,10 @@ def export(
     chosen = _links(links)
     import neumatc_mimo as nm
     from neumatc_mimo.export import QueryModule, write_query
+    from neumatc_mimo.progress import Event, reported
 
-    with status_line("Writing"):
+    with reported(progress=True) as tell:
+        tell(Event("writing the query"))
         query = QueryModule(nm.ScenarioModel.load(model), operation, chosen)
         write_query(query, output)
     metadata = query.metadata
