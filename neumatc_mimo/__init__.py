@@ -20,8 +20,11 @@ from neumatc_mimo.operations import (
     PseudoInverse,
     Tolerance,
 )
+from neumatc_mimo.progress import Event
+from neumatc_mimo.progress_bar import ProgressBar
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
 from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
+from neumatc_mimo.tensorboard import TensorBoard
 from neumatc_mimo.training.scenario import train
 
 __all__ = [
@@ -35,6 +38,7 @@ __all__ = [
     "Cached",
     "Cholesky",
     "Eigen",
+    "Event",
     "Exact",
     "HermitianEigen",
     "Inverse",
@@ -43,11 +47,13 @@ __all__ = [
     "MatrixExponential",
     "MaxMin",
     "Operation",
+    "ProgressBar",
     "PseudoInverse",
     "Scenario",
     "ScenarioModel",
     "Solver",
     "Spline",
+    "TensorBoard",
     "Tolerance",
     "load_scenario",
     "train",

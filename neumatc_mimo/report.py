@@ -20,6 +20,7 @@ from matplotlib import pyplot as plt
 from neumatc_mimo import metrics
 from neumatc_mimo.files import replaced, write_text
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 
@@ -32,6 +33,9 @@ def write_report(
     summary: Mapping[str, Any],
     scenario: Scenario,
     model: Any | None = None,
+    *,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[Path]:
     """Write ``summary.json`` and the pictures that the summary and the model allow.
 
@@ -39,6 +43,8 @@ def write_report(
     :param summary: Plain values; error curves are read from ``summary["simulations"]``
     :param scenario: The scenario
     :param model: A ScenarioModel; without one the pictures of queried results are left out
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of the pictures that are drawn
 
     :return: The files written
     :raises OSError: If the folder cannot be written
@@ -59,13 +65,16 @@ def write_report(
         pictures["query_vs_exact.png"] = lambda: _query_vs_exact(links, model)
     if model is not None:
         pictures["residual.png"] = lambda: _residual(scenario, model)
-    written = []
-    for name, draw in pictures.items():
-        figure = draw()
-        figure.tight_layout()
-        save = partial(figure.savefig, format="png", dpi=120)
-        written.append(replaced(target / name, save))
-        plt.close(figure)
+    written: list[Path] = []
+    with reported(callback, progress) as tell:
+        for name, draw in pictures.items():
+            tell(Event("drawing", len(written), len(pictures), "pictures"))
+            figure = draw()
+            figure.tight_layout()
+            save = partial(figure.savefig, format="png", dpi=120)
+            written.append(replaced(target / name, save))
+            plt.close(figure)
+        tell(Event("drawing", len(written), len(pictures), "pictures"))
     text = json.dumps(finite(summary), indent=2, allow_nan=False) + "\n"
     written.append(write_text(target / "summary.json", text))
     return written

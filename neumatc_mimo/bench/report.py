@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from neumatc_mimo.bench.scaling import growth, hindsight
 from neumatc_mimo.bench.sheet import Sheet, origin
 from neumatc_mimo.bench.tasks import TASKS, Detection
 from neumatc_mimo.files import replaced
+from neumatc_mimo.progress import Callbacks, Event, reported, within
 from neumatc_mimo.report import finite
 from neumatc_mimo.scenario import Scenario
 
@@ -64,7 +65,8 @@ def run_and_write(
     only: Sequence[str] | None = None,
     theirs: bool = True,
     device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[Sheet]:
     """Run the benchmark and write its sheets ``bench`` and ``scaling``, and pictures, to a folder.
 
@@ -73,7 +75,8 @@ def run_and_write(
         the detector, which is the equalizer and Sionna's demapper
     :param only: the axes to run; None for all
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
-    :param progress: called with what comes next
+    :param progress: show a progress bar, in a terminal or a notebook
+    :param callback: told of the points that are done, and of what runs at the one under way
 
     :raises ValueError: if there is no such axis
     """
@@ -81,24 +84,27 @@ def run_and_write(
     source = origin(device=device) | {"quick": quick}
     started = time.perf_counter()
     rows: dict[Point, list[Row]] = {}
-    for point in dict.fromkeys(point for points in chosen.values() for point in points):
-        if progress is not None:
-            progress(f"{point.label}: training")
-        scenario, model = learned(base, point, device)
-        found = at_point(
-            scenario,
-            point,
-            model,
-            tasks=[task for task in TASKS if not quick or task is not Detection],
-            device=device,
-            seconds=0.3 if quick else 1.5,
-            theirs=theirs,
-            spline_samples=SPLINE_SAMPLES[-1:] if quick else SPLINE_SAMPLES,
-            progress=progress,
-        )
-        rows[point] = list(found)
-        # After every point, so that a run that ends early leaves what it has.
-        sheets = _written(base, folder, chosen, rows, source, time.perf_counter() - started)
+    points = list(dict.fromkeys(point for points in chosen.values() for point in points))
+    with reported(callback, progress) as tell:
+        for number, point in enumerate(points):
+            tell(Event("benchmark", number, len(points), "points"))
+            training = within(f"{point.label}: training", tell)
+            scenario, model = learned(base, point, device, training)
+            found = at_point(
+                scenario,
+                point,
+                model,
+                tasks=[task for task in TASKS if not quick or task is not Detection],
+                device=device,
+                seconds=0.3 if quick else 1.5,
+                theirs=theirs,
+                spline_samples=SPLINE_SAMPLES[-1:] if quick else SPLINE_SAMPLES,
+                callback=tell,
+            )
+            rows[point] = list(found)
+            # After every point, so that a run that ends early leaves what it has.
+            sheets = _written(base, folder, chosen, rows, source, time.perf_counter() - started)
+        tell(Event("benchmark", len(points), len(points), "points"))
     return sheets
 
 

@@ -10,7 +10,7 @@ import typer
 
 from neumatc_mimo.cli.inputs import load_scenario, probe_folder
 from neumatc_mimo.cli.options import Device, Json, ScenarioName, ScenarioSeed
-from neumatc_mimo.cli.terminal import print_json, status_line
+from neumatc_mimo.cli.terminal import print_json
 
 
 def bench(
@@ -37,16 +37,7 @@ def bench(
     probe_folder(folder)
     from neumatc_mimo.bench.report import run_and_write
 
-    with status_line("Preparing") as status:
-        sheets = run_and_write(
-            loaded,
-            folder,
-            quick=quick,
-            only=axis,
-            theirs=sionna,
-            device=device,
-            progress=lambda text: status.update(text),
-        )
+    sheets = run_and_write(loaded, folder, quick=quick, only=axis, theirs=sionna, device=device)
     if as_json:
         print_json({sheet.name: sheet.rows for sheet in sheets})
     else:

@@ -12,8 +12,9 @@ from rich.table import Table
 from neumatc_mimo.cli.inputs import load_scenario, probe_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.simulate import Task, simulate_task, tasks_of
-from neumatc_mimo.cli.terminal import out, print_json, status_line
+from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.cli.train import model_summary, train_and_save
+from neumatc_mimo.progress import reported
 
 # What of the fidelity the demo's table shows; `evaluate` and the report's summary have all of it.
 _HEADLINES = (
@@ -59,8 +60,7 @@ def demo(
         summary["model"] = model_summary(trained) | {"folder": str(path), "seconds": seconds}
         from neumatc_mimo.bench.fidelity import fidelity
 
-        with status_line("Comparing queried with exact results"):
-            summary["fidelity"] = fidelity(trained, loaded, num_frequencies=512, num_receivers=8)
+        summary["fidelity"] = fidelity(trained, loaded, num_frequencies=512, num_receivers=8)
     summary["simulations"] = {}
     for name in tasks_of(loaded, Task.ALL):
         for coded in (True, False):
@@ -84,19 +84,13 @@ def demo(
 
         links = loaded.multi_user
         point = Point(links.num_rows, links.num_cols, links.fft_size)
-        with status_line("Timing blocks") as status:
+        with reported(progress=True) as tell:
             rows = at_point(
-                loaded,
-                point,
-                trained,
-                tasks=(ZeroForcing, MMSE),
-                device=device,
-                progress=lambda text: status.update(f"Timing {text}"),
+                loaded, point, trained, tasks=(ZeroForcing, MMSE), device=device, callback=tell
             )
             summary["block_times"] = [row.to_json() for row in rows]
     summary["seconds"] = time.perf_counter() - begin
-    with status_line("Drawing"):
-        written = write_report(folder, summary, loaded, trained)
+    written = write_report(folder, summary, loaded, trained)
     if as_json:
         print_json(summary)
         return

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_model, load_scenario, probe_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
-from neumatc_mimo.cli.terminal import out, print_json, progress_bar
+from neumatc_mimo.cli.terminal import out, print_json
 
 
 def evaluate(
@@ -54,21 +54,16 @@ def evaluate(
     from neumatc_mimo.card import error_rate_rows, tier_rows, write_card
     from neumatc_mimo.evaluation import evaluate as run
 
-    with progress_bar() as progress:
-        bar = progress.add_task("Comparing queried with exact results", total=None)
-        results = run(
-            trained,
-            loaded,
-            num_blocks=blocks,
-            bits=orders,
-            level=level,
-            num_frequencies=num_frequencies,
-            num_receivers=num_receivers,
-            seed=seed,
-            progress=lambda text, done, total: progress.update(
-                bar, description=text, completed=done, total=total
-            ),
-        )
+    results = run(
+        trained,
+        loaded,
+        num_blocks=blocks,
+        bits=orders,
+        level=level,
+        num_frequencies=num_frequencies,
+        num_receivers=num_receivers,
+        seed=seed,
+    )
     write_card(file, loaded, trained, results)
     if as_json:
         print_json(results)

@@ -8,7 +8,7 @@ from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario
 from neumatc_mimo.cli.options import Device, Json, ScenarioName, ScenarioSeed
-from neumatc_mimo.cli.terminal import out, print_json, status_line
+from neumatc_mimo.cli.terminal import out, print_json
 
 
 def plan(
@@ -26,8 +26,7 @@ def plan(
     loaded = load_scenario(scenario, scenario_seed)
     from neumatc_mimo.bench.plan import plan as make
 
-    with status_line("Preparing") as status:
-        entries = make(loaded, device=device, progress=lambda text: status.update(text))
+    entries = make(loaded, device=device)
     if as_json:
         print_json(entries)
         return

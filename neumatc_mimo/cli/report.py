@@ -10,7 +10,7 @@ import typer
 from neumatc_mimo.cli.demo import demo_table
 from neumatc_mimo.cli.inputs import load_model, load_scenario
 from neumatc_mimo.cli.options import Json, ModelFolder
-from neumatc_mimo.cli.terminal import out, print_json, status_line
+from neumatc_mimo.cli.terminal import out, print_json
 
 
 def report(
@@ -31,8 +31,7 @@ def report(
     path = model or Path("models") / loaded.name
     # Pictures of queried results need the model; those of an exact-only run do not.
     trained = load_model(loaded, path, "cpu") if path.is_dir() else None
-    with status_line("Drawing"):
-        written = write_report(folder, summary, loaded, trained)
+    written = write_report(folder, summary, loaded, trained)
     if as_json:
         print_json([str(file) for file in written])
     else:

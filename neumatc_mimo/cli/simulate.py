@@ -11,7 +11,8 @@ from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_model, load_scenario
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
-from neumatc_mimo.cli.terminal import out, print_json, progress_bar
+from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.progress import reported, within
 
 
 class Task(StrEnum):
@@ -106,17 +107,10 @@ def simulate_task(
     def factory(solver: Any) -> Any:
         return kind(links, solver, coded=coded, stride=stride, seed=seed)
 
-    with progress_bar() as progress:
-        label = f"{kind.title}, {'coded' if coded else 'uncoded'}"
-        bar = progress.add_task(f"{label}: finding Eb/N0", total=num_points * len(solvers))
-        done = {solver: 0 for solver in solvers}
-
-        def show(solver: str, point: int, errors: int) -> None:
-            done[solver] = point
-            text = f"{label}: {solver}, point {point + 1}, {errors} block errors"
-            progress.update(bar, description=text, completed=sum(done.values()))
-
-        ebno_dbs = waterfall(factory(Exact()), num_points=num_points, batch_size=batch_size)
+    label = f"{kind.title}, {'coded' if coded else 'uncoded'}"
+    with reported(progress=True) as tell:
+        told: dict[str, Any] = {"progress": False, "callback": within(label, tell)}
+        ebno_dbs = waterfall(factory(Exact()), num_points=num_points, batch_size=batch_size, **told)
         curves = error_curves(
             factory,
             solvers,
@@ -124,9 +118,8 @@ def simulate_task(
             batch_size=batch_size,
             target_block_errors=block_errors,
             max_calls=max_calls,
-            progress=show,
+            **told,
         )
-        progress.update(bar, completed=num_points * len(solvers))
     result: dict[str, Any] = {
         "title": label,
         "coded": coded,

@@ -1,23 +1,13 @@
-"""What commands print: results on standard output, the rest on standard error."""
+"""What commands print: results on standard output, errors on standard error."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 # Tables in a file or a pipe get the width that they need.
 out = Console() if sys.stdout.isatty() else Console(width=100)
@@ -36,22 +26,3 @@ def print_json(value: Any) -> None:
     from neumatc_mimo.report import finite
 
     sys.stdout.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")
-
-
-@contextmanager
-def progress_bar() -> Iterator[Progress]:
-    """Bar on standard error while the block lasts."""
-    columns = (
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=err, transient=True) as progress:
-        yield progress
-
-
-def status_line(text: str) -> Any:
-    """Text with a spinner on standard error while the block lasts."""
-    return err.status(text)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from neumatc_mimo.cli.options import Json, Seed
-from neumatc_mimo.cli.terminal import out, print_json, progress_bar
+from neumatc_mimo.cli.terminal import out, print_json
 
 
 def trace(
@@ -41,20 +41,17 @@ def trace(
     """
     from neumatc_mimo.scenario.tracing import trace as run
 
-    with progress_bar() as progress:
-        bar = progress.add_task("Tracing users", total=None)
-        path = run(
-            scene,
-            folder,
-            frequency=frequency,
-            base_station=base_station,
-            x=x,
-            y=y,
-            users=users,
-            max_depth=max_depth,
-            num_samples=num_samples,
-            seed=seed,
-            overwrite=overwrite,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    path = run(
+        scene,
+        folder,
+        frequency=frequency,
+        base_station=base_station,
+        x=x,
+        y=y,
+        users=users,
+        max_depth=max_depth,
+        num_samples=num_samples,
+        seed=seed,
+        overwrite=overwrite,
+    )
     print_json({"folder": str(path)}) if as_json else out.print(f"Wrote {path}")

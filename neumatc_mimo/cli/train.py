@@ -14,6 +14,7 @@ from rich.table import Table
 from neumatc_mimo.cli.inputs import load_scenario, probe_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.progress import Callback, Callbacks, within
 
 
 def train(
@@ -47,6 +48,10 @@ def train(
         typer.Option(min=0.0, help="With --ray: what a task, which is tried again, is to take."),
     ] = 60.0,
     device: Device = "cpu",
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(help="Folder of a TensorBoard log of the training to write."),
+    ] = None,
     scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -57,6 +62,7 @@ def train(
 
     A grid on a cluster: [cyan]neumatc-mimo train a.toml b.toml --set rank=64,128 --ray auto[/cyan]
     """
+    import neumatc_mimo as nm
     from neumatc_mimo.training.grid import grid
 
     if ray is not None and device != "cpu":
@@ -75,10 +81,16 @@ def train(
     folders = {name: models / name for name in variants}
     if model is not None:
         folders = dict.fromkeys(variants, model)
-    if ray is None:
-        rows = [_here(variants[name], folders[name], device, seed) for name in variants]
+    callback: Callback | None = None if tensorboard is None else nm.TensorBoard(tensorboard)
+    if ray is not None:
+        rows = _on_cluster(variants, folders, ray, task_seconds, seed, callback)
     else:
-        rows = _on_cluster(variants, folders, ray, task_seconds, seed)
+        rows = []
+        for name, variant in variants.items():
+            told = callback
+            if callback is not None and len(variants) > 1:
+                told = within(name, callback)
+            rows.append(_here(variant, folders[name], device, seed, told))
     if as_json:
         print_json(rows)
     elif len(rows) == 1:
@@ -91,7 +103,10 @@ def train(
         out.print(_table(rows))
 
 
-def train_and_save(scenario: Any, folder: Path | None, device: str, seed: int) -> Any:
+def train_and_save(
+    scenario: Any, folder: Path | None, device: str, seed: int, callback: Callbacks = None
+) -> tuple[Any, Path, float]:
+    """Train the models of a scenario and save them; the model, its folder, and seconds."""
     import neumatc_mimo as nm
 
     path = folder or Path("models") / scenario.name
@@ -99,7 +114,7 @@ def train_and_save(scenario: Any, folder: Path | None, device: str, seed: int) -
     begin = time.perf_counter()
     # Finished links are kept beside the model: an interrupted training resumes from there.
     checkpoint = path.with_name(f".{path.name}-training")
-    model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint)
+    model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint, callback=callback)
     seconds = time.perf_counter() - begin
     model.save(path)
     return model, path, seconds
@@ -109,13 +124,20 @@ def model_summary(model: Any) -> dict[str, Any]:
     return {"mega_bytes": model.num_bytes / 1e6, "training": model.training}
 
 
-def _here(scenario: Any, folder: Path, device: str, seed: int) -> dict[str, Any]:
-    model, path, seconds = train_and_save(scenario, folder, device, seed)
+def _here(
+    scenario: Any, folder: Path, device: str, seed: int, callback: Callbacks
+) -> dict[str, Any]:
+    model, path, seconds = train_and_save(scenario, folder, device, seed, callback)
     return model_summary(model) | {"folder": str(path), "seconds": seconds}
 
 
 def _on_cluster(
-    variants: dict[str, Any], folders: dict[str, Path], address: str, task_seconds: float, seed: int
+    variants: dict[str, Any],
+    folders: dict[str, Path],
+    address: str,
+    task_seconds: float,
+    seed: int,
+    callback: Callbacks,
 ) -> list[dict[str, Any]]:
     from neumatc_mimo import cluster
 
@@ -125,6 +147,7 @@ def _on_cluster(
         address=address,
         seed=seed,
         task_seconds=task_seconds,
+        callback=callback,
     )
     seconds = time.perf_counter() - begin
     return [

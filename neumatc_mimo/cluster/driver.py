@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import socket
@@ -15,14 +16,12 @@ import neumatc_mimo
 from neumatc_mimo.cluster.folder import Part
 from neumatc_mimo.cluster.sizes import Cost, links_per_task, split
 from neumatc_mimo.progress import Callback, Event
+from neumatc_mimo.training.scenario import CERTIFIED
 
 # Links of an operation that are trained first.
 _FEW = 2
 # Times that a shard is tried again because its worker or its machine is gone.
 _RETRIES = 3
-
-# Of a training report what a progress bar shows.
-_FIGURES = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
 
 @contextmanager
@@ -46,7 +45,7 @@ def connected(address: str) -> Iterator[Any]:
     settings: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
     try:
         _knock(address)
-        ray.init(address=address, log_to_driver=False, logging_level="ERROR", **settings)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
     except (OSError, ValueError, RuntimeError) as error:
         raise ConnectionError(
             f"No Ray cluster answers at {address}; start one with `ray start --head`, or give the "
@@ -83,16 +82,20 @@ def train_missing(ray: Any, parts: Sequence[Part], task_seconds: float, tell: Ca
     # A few links of each part first; what they take tells how many the tasks after them get.
     waiting = deque((part, part.missing[0][:_FEW]) for part in parts)
     measured: set[str] = set()
-    while waiting or driver.running:
-        # More than there are cores, so that no worker waits for the next one, and a cluster that
-        # grows with its load sees some.
-        while waiting and len(driver.running) < 2 * driver.cores:
-            driver.submit(*waiting.popleft())
-        for part, cost in driver.finished():
-            tell(_progress_of(part))
-            if part.step not in measured:
-                measured.add(part.step)
-                waiting.extend((part, links) for links in driver.tasks(part, cost, task_seconds))
+    try:
+        while waiting or driver.running:
+            # More than there are cores, so that no worker waits for the next one, and a cluster
+            # that grows with its load sees some.
+            while waiting and len(driver.running) < 2 * driver.cores:
+                driver.submit(*waiting.popleft())
+            for part, cost in driver.finished():
+                tell(_progress_of(part))
+                if part.step not in measured:
+                    measured.add(part.step)
+                    tasks = driver.tasks(part, cost, task_seconds)
+                    waiting.extend((part, links) for links in tasks)
+    finally:
+        driver.cancel()
 
 
 class _Driver:
@@ -158,6 +161,11 @@ class _Driver:
             self._tell(Event(_name(part, links), len(links), len(links), "links"))
             yield part, cost
 
+    def cancel(self) -> None:
+        """Call off what has not finished; this process may stay connected."""
+        for reference in self.running:
+            self._ray.cancel(reference)
+
     def _result(self, reference: Any, name: str) -> Any:
         errors = self._ray.exceptions
         try:
@@ -190,4 +198,4 @@ def _progress_of(part: Part) -> Event:
     if not part.finished:
         return event
     last = part.finished[next(reversed(part.finished))]["training"]
-    return replace(event, metrics={name: last[name] for name in _FIGURES})
+    return replace(event, metrics={name: last[name] for name in CERTIFIED})

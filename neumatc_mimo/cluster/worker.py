@@ -47,7 +47,7 @@ def train_shard(
             f"{host} does not see {store.folder}; give a folder on storage that all machines share."
         )
     torch.set_num_threads(1)
-    done = Event(step, 0, len(links), f"links on {host}", {"pid": os.getpid()})
+    done = Event(step, 0, len(links), f"links on {host}, process {os.getpid()}")
     parts = []
     for batch in torch.arange(len(links)).split(job.together):
         _tell(events, done)

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neumatc_mimo.progress import Callbacks, Event, reported
+
 from .deepmimo_data import BaseStation, load_base_stations
 from .groups import draw_multi_user, draw_single_user
 from .links import LinkSet
@@ -34,10 +36,15 @@ class Scenario:
     """The links of a scenario; data are read and links drawn when they are first asked for.
 
     :param config: The checked configuration, from :func:`load_scenario`
+    :param progress: Show a progress bar meanwhile, in a terminal or a notebook
+    :param callback: Told of links that are drawn meanwhile
     """
 
-    def __init__(self, config: ScenarioConfig) -> None:
+    def __init__(
+        self, config: ScenarioConfig, *, progress: bool = True, callback: Callbacks = None
+    ) -> None:
         self.config = config
+        self._progress, self._callback = progress, callback
 
     @property
     def name(self) -> str:
@@ -114,22 +121,34 @@ class Scenario:
 
     @cached_property
     def _stations(self) -> list[BaseStation]:
-        return load_base_stations(self.config)
+        with reported(self._callback, self._progress) as tell:
+            tell(Event(f"reading the data of {self.name}"))
+            return load_base_stations(self.config)
 
     @cached_property
     def _multi_user(self) -> tuple[LinkSet, float] | None:
         if self.config.multi_user is None:
             return None
-        return draw_multi_user(self.config, self._stations)
+        stations = self._stations
+        with reported(self._callback, self._progress) as tell:
+            return draw_multi_user(self.config, stations, tell)
 
     @cached_property
     def _single_user(self) -> tuple[LinkSet, float] | None:
         if self.config.single_user is None:
             return None
-        return draw_single_user(self.config, self._stations)
+        stations = self._stations
+        with reported(self._callback, self._progress) as tell:
+            return draw_single_user(self.config, stations, tell)
 
 
-def load_scenario(source: str | os.PathLike[str], seed: int | None = None) -> Scenario:
+def load_scenario(
+    source: str | os.PathLike[str],
+    seed: int | None = None,
+    *,
+    progress: bool = True,
+    callback: Callbacks = None,
+) -> Scenario:
     """Load a scenario.
 
     The file is read and checked now; ray-traced data are read when links or positions are first
@@ -137,6 +156,9 @@ def load_scenario(source: str | os.PathLike[str], seed: int | None = None) -> Sc
 
     :param source: Name of a bundled scenario, or path of a scenario TOML
     :param seed: Draws other user groups than the file's own seed
+    :param progress: Show a progress bar while data are read and links drawn, in a terminal or a
+        notebook
+    :param callback: Told of links that are drawn
 
     :return: The scenario
     :raises FileNotFoundError: If there is no such file or bundled scenario
@@ -147,4 +169,4 @@ def load_scenario(source: str | os.PathLike[str], seed: int | None = None) -> Sc
         if seed < 0:
             raise ValueError(f"seed is {seed}, it must not be negative.")
         config = config.model_copy(update={"seed": seed})
-    return Scenario(config)
+    return Scenario(config, progress=progress, callback=callback)

@@ -9,14 +9,12 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from neumatc_mimo import certified
@@ -33,6 +31,7 @@ from neumatc_mimo.operations import (
     PseudoInverse,
     Tolerance,
 )
+from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
@@ -46,7 +45,8 @@ from neumatc_mimo.units import SineUnits, SplineUnits, Units
 # holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
 
-Callback = Callable[[dict[str, float]], None]
+# Of the training report what the certificate found.
+CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
 
 def train(
@@ -56,27 +56,29 @@ def train(
     progress: bool = True,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
-    callback: Callback | None = None,
+    callback: Callbacks = None,
 ) -> ScenarioModel:
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
     :param seed: recorded with the models; the closed-form steps draw nothing at random
     :param device: where to train; None is the CPU
-    :param progress: show a progress bar on standard error, if that is a terminal
+    :param progress: show a progress bar, in a terminal or a notebook
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
         it is removed at the end
-    :param callback: called with the figures of every round
+    :param callback: told of every round of training, with its loss and residual, and of links
+        that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
     """
     models = {}
-    for job in jobs(scenario):
-        job = replace(job, links=job.links.to(device or "cpu"))
-        store = None
-        if checkpoint is not None:
-            store = Store(Path(checkpoint), job.operation.name, job.key)
-        models[job.operation.name] = _train_links(job, store, progress, callback)
+    with reported(callback, progress) as tell:
+        for job in jobs(scenario):
+            job = replace(job, links=job.links.to(device or "cpu"))
+            store = None
+            if checkpoint is not None:
+                store = Store(Path(checkpoint), job.operation.name, job.key)
+            models[job.operation.name] = _train_links(job, store, tell)
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))
@@ -249,30 +251,29 @@ def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConf
     return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
 
 
-def _train_links(
-    job: Job, store: Store | None, progress: bool, callback: Callback | None
-) -> OperationModel:
+def _train_links(job: Job, store: Store | None, tell: Callback) -> OperationModel:
     links = job.links
     parts: list[OperationModel] = []
-    with _bar(f"{job.operation.name}", links.num_links, progress) as show:
-        for batch in torch.arange(links.num_links, device=links.device).split(job.together):
-            span = range(int(batch[0]), int(batch[-1]) + 1)
-            part = None if store is None else store.read(span, str(links.device))
-            if part is None:
-
-                def on_round(figures: dict[str, float], first: int = span.start) -> None:
-                    show(0, figures)
-                    if callback is not None:
-                        callback({"link": first, **figures})
-
-                part = train_batch(job, batch, on_round)
-                if store is not None:
-                    store.write(span, part)
-            parts.append(part)
-            show(len(batch), {})
+    done = Event(job.operation.name, 0, links.num_links, "links")
+    tell(done)
+    for batch in torch.arange(links.num_links, device=links.device).split(job.together):
+        span = range(done.done, done.done + len(batch))
+        part = None if store is None else store.read(span, str(links.device))
+        if part is None:
+            part = train_batch(job, batch, partial(_tell_round, tell, done))
+            if store is not None:
+                store.write(span, part)
+        parts.append(part)
+        figures = {name: part.training[name] for name in CERTIFIED}
+        done = replace(done, done=span.stop, metrics=figures)
+        tell(done)
     whole = joined(parts, links)
     whole.training["untrained_error"] = untrained_error(job)
     return whole
+
+
+def _tell_round(tell: Callback, done: Event, figures: dict[str, float]) -> None:
+    tell(replace(done, metrics=figures))
 
 
 def _channels(
@@ -403,27 +404,3 @@ def untrained_error(job: Job) -> float:
 
     # The best of these on the test points themselves: the row is not to be beaten by its ridge.
     return min(error(ridge) for ridge in (1e-9, 1e-6, 1e-4, 1e-2))
-
-
-@contextmanager
-def _bar(name: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("links  {task.fields[figures]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not shown or not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(name, total=total, figures="")
-
-        def show(done: int, figures: dict[str, float]) -> None:
-            if figures:
-                text = f"loss {figures['loss']:.1e}  residual {figures['residual']:.1e}"
-                bar.update(task, figures=text)
-            bar.advance(task, done)
-
-        yield show
