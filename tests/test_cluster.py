@@ -264,7 +264,10 @@ def test_a_grid_on_the_command_line(
 
 def test_nobody_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(ConnectionError, match="No Ray cluster answers"), connected("127.0.0.1:1"):
+    with (
+        pytest.raises(ConnectionError, match="No Ray cluster takes us in at 127"),
+        connected("127.0.0.1:1"),
+    ):
         pass
 
 

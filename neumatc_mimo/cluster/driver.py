@@ -46,10 +46,11 @@ def connected(address: str) -> Iterator[Any]:
     try:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConnectionError(
-            f"No Ray cluster answers at {address}; start one with `ray start --head`, or give the "
-            "address local."
+            f"No Ray cluster takes us in at {address} ({reason}); start one with `ray start "
+            "--head`, or give the address local."
         ) from error
     try:
         yield ray
@@ -171,7 +172,8 @@ class _Driver:
         try:
             return self._ray.get(reference)
         except errors.RayTaskError as error:
-            raise RuntimeError(f"Training of {name} failed: {error.cause}") from error
+            reason = str(error.cause).splitlines()[0]
+            raise RuntimeError(f"Training of {name} failed: {reason}") from error
         except errors.RayError as error:
             raise RuntimeError(
                 f"The workers that trained {name} died {_RETRIES + 1} times "
