@@ -2,6 +2,7 @@
 
 __version__ = "0.1.0"
 
+from neumatc_mimo import plots
 from neumatc_mimo.model import ScenarioModel
 from neumatc_mimo.operations import (
     QR,
@@ -26,6 +27,7 @@ from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
 from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
 from neumatc_mimo.tensorboard import TensorBoard
 from neumatc_mimo.training.scenario import train
+from neumatc_mimo.warned import NeuMatCWarning
 
 __all__ = [
     "QR",
@@ -46,6 +48,7 @@ __all__ = [
     "LinkSet",
     "MatrixExponential",
     "MaxMin",
+    "NeuMatCWarning",
     "Operation",
     "ProgressBar",
     "PseudoInverse",
@@ -56,5 +59,6 @@ __all__ = [
     "TensorBoard",
     "Tolerance",
     "load_scenario",
+    "plots",
     "train",
 ]

@@ -277,7 +277,7 @@ def test_two_versions_of_the_package_do_not_mix(scenario: nm.Scenario, tmp_path:
     job = next(iter(jobs(scenario)))
     store = Store(tmp_path, job.operation.name, job.key)
     with pytest.raises(RuntimeError, match="install one version on all machines"):
-        train_shard(job, range(2), store, "shard", "0.0", None)
+        train_shard(job, range(2), store, 0, "shard", "0.0", None)
 
 
 @given(

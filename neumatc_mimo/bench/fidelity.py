@@ -350,6 +350,12 @@ def _sum_rate(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, floa
 
 def _unseen(part: Any, num_frequencies: int | None) -> Tensor:
     frequencies: Tensor = part.links.grid_frequencies()[part.unseen]
+    if not len(frequencies):
+        raise ValueError(
+            f"All {part.links.fft_size} subcarriers were samples or collocation points of the "
+            "training, none is left to compare on; lower collocation and samples in [model], and "
+            "train again."
+        )
     if num_frequencies is None or num_frequencies >= len(frequencies):
         return frequencies
     index = torch.linspace(0, len(frequencies) - 1, num_frequencies).round().long()

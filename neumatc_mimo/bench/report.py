@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-
+from neumatc_mimo import plots
 from neumatc_mimo.bench.blocks import (
     BASE,
     SPLINE_SAMPLES,
@@ -48,13 +46,7 @@ _SCALING = (
     "flatten the small sizes. Alone: the solver's answers, without what the block does with them. "
     "Below, nm.Auto against the faster of exact and queried at the same point, known in hindsight."
 )
-_STYLES = {
-    "Sionna": "k-^",
-    "exact": "C0-o",
-    "exact, cached": "C1:x",
-    "queried": "C3-s",
-    "limit": "k--",
-}
+_DRAWN = ("Sionna", "exact", "exact, cached", "queried", "limit")
 
 
 def run_and_write(
@@ -131,7 +123,6 @@ def _written(
         if points:
             figure = _picture(axis, points, rows)
             replaced(folder / name, partial(figure.savefig, format="png", dpi=120))
-            plt.close(figure)
             sheet.pictures.append(name)
     sheet.write(folder, source | {"measured": finite([row.to_json() for row in every])})
     fitted = [
@@ -169,28 +160,24 @@ def _caption(source: dict[str, Any]) -> str:
     )
 
 
-def _picture(axis: str, points: Sequence[Point], rows: dict[Point, list[Row]]) -> Any:
+def _picture(axis: str, points: Sequence[Point], rows: dict[Point, list[Row]]) -> Figure:
     blocks = list(dict.fromkeys(row.block for point in points for row in rows[point]))
     columns = 3
     lines = -(-len(blocks) // columns)
-    figure, panels = plt.subplots(
-        lines, columns, figsize=(4.2 * columns, 3.3 * lines), squeeze=False, layout="constrained"
-    )
-    for panel in panels.flat[len(blocks) :]:
-        panel.axis("off")
-    for panel, block in zip(panels.flat, blocks, strict=False):
-        for way, style in _STYLES.items():
-            found = [
-                (along(axis, point), row.milliseconds.median)
-                for point in points
-                for row in rows[point]
-                if row.block == block and row.way == way
-            ]
-            if found:
-                panel.loglog(*zip(*found, strict=True), style, label=way, ms=4)
-        panel.set(title=block, xlabel=axis, ylabel="ms a slot")
-        panel.grid(True, which="both", alpha=0.3)
-    panels.flat[0].legend(fontsize=8)
+    figure = Figure(figsize=(4.2 * columns, 3.3 * lines), layout="constrained")
+    sizes = [along(axis, point) for point in points]
+    for number, block in enumerate(blocks, 1):
+        found = [
+            {row.way: row.milliseconds.median for row in rows[point] if row.block == block}
+            for point in points
+        ]
+        times = {
+            way: [one.get(way, math.nan) for one in found]
+            for way in _DRAWN
+            if any(way in one for one in found)
+        }
+        ax = figure.add_subplot(lines, columns, number)
+        plots.times_along(axis, sizes, times, ax=ax).set_title(block)
     return figure
 
 

@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from neumatc_mimo.cli.inputs import load_scenario, probe_folder
+from neumatc_mimo.cli.inputs import load_scenario
 from neumatc_mimo.cli.options import Device, Json, ScenarioName, ScenarioSeed
 from neumatc_mimo.cli.terminal import print_json
+from neumatc_mimo.files import check_writable
 
 
 def bench(
@@ -34,7 +35,7 @@ def bench(
     Example: [cyan]neumatc-mimo bench munich --quick[/cyan]
     """
     loaded = load_scenario(scenario, scenario_seed)
-    probe_folder(folder)
+    check_writable(folder)
     from neumatc_mimo.bench.report import run_and_write
 
     sheets = run_and_write(loaded, folder, quick=quick, only=axis, theirs=sionna, device=device)

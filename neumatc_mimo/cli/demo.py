@@ -9,11 +9,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from neumatc_mimo.cli.inputs import load_scenario, probe_folder
+from neumatc_mimo.cli.inputs import load_scenario
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.simulate import Task, simulate_task, tasks_of
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.cli.train import model_summary, train_and_save
+from neumatc_mimo.files import check_writable
 from neumatc_mimo.progress import reported
 
 # What of the fidelity the demo's table shows; `evaluate` and the report's summary have all of it.
@@ -51,7 +52,7 @@ def demo(
     """
     begin = time.perf_counter()
     loaded = load_scenario(scenario, scenario_seed)
-    probe_folder(folder)
+    check_writable(folder)
     trained, summary = None, _scenario_summary(loaded, scenario)
     from neumatc_mimo.report import write_report
 

@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from neumatc_mimo.cli.inputs import load_model, load_scenario, probe_folder
+from neumatc_mimo.cli.inputs import load_model, load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.files import check_writable, joined
 
 
 def evaluate(
@@ -47,10 +48,10 @@ def evaluate(
     """
     orders = _orders(bits)
     loaded = load_scenario(scenario, scenario_seed)
-    folder = model or Path("models") / loaded.name
+    folder = model_folder(loaded, model)
     trained = load_model(loaded, folder, device)
-    file = card or folder / "README.md"
-    probe_folder(file.parent)
+    file = card or joined(folder, "README.md")
+    check_writable(card.parent if card else folder)
     from neumatc_mimo.card import error_rate_rows, tier_rows, write_card
     from neumatc_mimo.evaluation import evaluate as run
 

@@ -1,9 +1,11 @@
-"""What commands read, and the folders that they will write, checked before minutes of work."""
+"""What commands read."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+
+from neumatc_mimo.files import Location, is_folder
 
 
 def load_scenario(source: str, seed: int | None = None) -> Any:
@@ -13,26 +15,20 @@ def load_scenario(source: str, seed: int | None = None) -> Any:
     return nm.load_scenario(source, seed)
 
 
-def load_model(scenario: Any, folder: Path | None, device: str) -> Any:
-    """Trained model of a scenario, from a folder or from models/SCENARIO."""
+def model_folder(scenario: Any, folder: Location | None) -> Location:
+    """The folder or URL that was given, or models/SCENARIO."""
+    return folder or Path("models") / scenario.name
+
+
+def load_model(scenario: Any, folder: Location | None, device: str) -> Any:
+    """Trained model of a scenario, from a folder, a URL or models/SCENARIO."""
     import neumatc_mimo as nm
 
-    path = folder or Path("models") / scenario.name
-    if not path.is_dir():
+    location = model_folder(scenario, folder)
+    if not is_folder(location):
         raise FileNotFoundError(
-            f"There is no model folder {path}, run `neumatc-mimo train {scenario.name}` first."
+            f"There is no model folder {location}, run `neumatc-mimo train {scenario.name}` first."
         )
-    model = nm.ScenarioModel.load(path, device=device)
+    model = nm.ScenarioModel.load(location, device=device)
     model.check(scenario.fingerprint)
     return model
-
-
-def probe_folder(folder: Path) -> None:
-    """Find out before minutes of work that a folder cannot be written."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(f"{folder} cannot be written ({error.strerror}).") from error

@@ -9,6 +9,8 @@ import typer
 from neumatc_mimo.cli.bench import bench
 from neumatc_mimo.cli.demo import demo
 from neumatc_mimo.cli.evaluate import evaluate
+from neumatc_mimo.cli.export import export
+from neumatc_mimo.cli.info import info
 from neumatc_mimo.cli.plan import plan
 from neumatc_mimo.cli.report import report
 from neumatc_mimo.cli.scenarios import scenarios
@@ -27,7 +29,20 @@ app = typer.Typer(
 
 # Modules of commands import what the work needs inside of it: --help and bad input answer at once,
 # torch and Sionna take seconds to load.
-for command in (scenarios, trace, train, evaluate, simulate, report, demo, bench, plan):
+_COMMANDS = (
+    info,
+    scenarios,
+    trace,
+    train,
+    evaluate,
+    simulate,
+    export,
+    report,
+    demo,
+    bench,
+    plan,
+)
+for command in _COMMANDS:
     app.command()(command)
 
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,5 +15,6 @@ ScenarioSeed = Annotated[
 Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random here.")]
 ScenarioName = Annotated[str, typer.Argument(help="Bundled name, or path of a scenario TOML.")]
 ModelFolder = Annotated[
-    Path | None, typer.Option("--model", help="Model folder; models/SCENARIO by default.")
+    str | None,
+    typer.Option("--model", help="Model folder, or its URL; models/SCENARIO by default."),
 ]

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from neumatc_mimo.cli.demo import demo_table
-from neumatc_mimo.cli.inputs import load_model, load_scenario
+from neumatc_mimo.cli.inputs import load_model, load_scenario, model_folder
 from neumatc_mimo.cli.options import Json, ModelFolder
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.files import is_folder
 
 
 def report(
@@ -28,9 +29,9 @@ def report(
 
     summary = read_summary(folder)
     loaded = load_scenario(summary.get("scenario", {}).get("file", "munich"))
-    path = model or Path("models") / loaded.name
+    location = model_folder(loaded, model)
     # Pictures of queried results need the model; those of an exact-only run do not.
-    trained = load_model(loaded, path, "cpu") if path.is_dir() else None
+    trained = load_model(loaded, location, "cpu") if is_folder(location) else None
     written = write_report(folder, summary, loaded, trained)
     if as_json:
         print_json([str(file) for file in written])

@@ -14,17 +14,17 @@ from neumatc_mimo.cli.terminal import out, print_json
 def trace(
     scene: Annotated[str, typer.Argument(help="Built-in scene of Sionna RT, or a scene XML.")],
     folder: Annotated[Path, typer.Argument(help="DeepMIMO scenario folder to write.")],
-    frequency: Annotated[float, typer.Option(help="Carrier frequency [Hz].")] = 3.5e9,
-    base_station: Annotated[tuple[float, float, float], typer.Option(help="Position [m].")] = (
+    frequency: Annotated[float, typer.Option(help="Carrier frequency in Hz.")] = 3.5e9,
+    base_station: Annotated[tuple[float, float, float], typer.Option(help="Position in m.")] = (
         8.5,
         21.0,
         27.0,
     ),
-    x: Annotated[tuple[float, float], typer.Option(help="First and last x of users [m].")] = (
+    x: Annotated[tuple[float, float], typer.Option(help="First and last x of users in m.")] = (
         -60.0,
         120.0,
     ),
-    y: Annotated[tuple[float, float], typer.Option(help="First and last y of users [m].")] = (
+    y: Annotated[tuple[float, float], typer.Option(help="First and last y of users in m.")] = (
         20.0,
         160.0,
     ),

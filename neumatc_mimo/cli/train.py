@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from neumatc_mimo.cli.inputs import load_scenario, probe_folder
+from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.files import Location, check_writable, local_path
 from neumatc_mimo.progress import Callback, Callbacks, within
 
 
@@ -78,7 +79,7 @@ def train(
         raise ValueError(
             f"--model is the folder of one model, there are {len(variants)}; give --models."
         )
-    folders = {name: models / name for name in variants}
+    folders: dict[str, Location] = {name: models / name for name in variants}
     if model is not None:
         folders = dict.fromkeys(variants, model)
     callback: Callback | None = None if tensorboard is None else nm.TensorBoard(tensorboard)
@@ -104,20 +105,22 @@ def train(
 
 
 def train_and_save(
-    scenario: Any, folder: Path | None, device: str, seed: int, callback: Callbacks = None
-) -> tuple[Any, Path, float]:
+    scenario: Any, folder: Location | None, device: str, seed: int, callback: Callbacks = None
+) -> tuple[Any, Location, float]:
     """Train the models of a scenario and save them; the model, its folder, and seconds."""
     import neumatc_mimo as nm
 
-    path = folder or Path("models") / scenario.name
-    probe_folder(path)
+    location = model_folder(scenario, folder)
+    check_writable(location)
     begin = time.perf_counter()
-    # Finished links are kept beside the model: an interrupted training resumes from there.
+    # Finished links are kept beside the model, or where it would be by default if that is on
+    # another machine: an interrupted training resumes from there.
+    path = local_path(location) or Path("models") / scenario.name
     checkpoint = path.with_name(f".{path.name}-training")
     model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint, callback=callback)
     seconds = time.perf_counter() - begin
-    model.save(path)
-    return model, path, seconds
+    model.save(location)
+    return model, location, seconds
 
 
 def model_summary(model: Any) -> dict[str, Any]:
@@ -125,7 +128,7 @@ def model_summary(model: Any) -> dict[str, Any]:
 
 
 def _here(
-    scenario: Any, folder: Path, device: str, seed: int, callback: Callbacks
+    scenario: Any, folder: Location, device: str, seed: int, callback: Callbacks
 ) -> dict[str, Any]:
     model, path, seconds = train_and_save(scenario, folder, device, seed, callback)
     return model_summary(model) | {"folder": str(path), "seconds": seconds}
@@ -133,7 +136,7 @@ def _here(
 
 def _on_cluster(
     variants: dict[str, Any],
-    folders: dict[str, Path],
+    folders: dict[str, Location],
     address: str,
     task_seconds: float,
     seed: int,
@@ -141,6 +144,12 @@ def _on_cluster(
 ) -> list[dict[str, Any]]:
     from neumatc_mimo import cluster
 
+    for folder in folders.values():
+        if local_path(folder) is None:
+            raise ValueError(
+                f"{folder} is no folder of this machine, which --ray needs; train into one that "
+                "all machines share and copy it afterwards."
+            )
     begin = time.perf_counter()
     trained = cluster.train(
         {str(folders[name]): variant for name, variant in variants.items()},

@@ -146,6 +146,7 @@ class _Driver:
             part.job_of(links),
             links,
             part.store,
+            part.seed,
             _name(part, links),
             neumatc_mimo.__version__,
             self._events,

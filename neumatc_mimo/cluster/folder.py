@@ -12,7 +12,14 @@ from neumatc_mimo.files import write_text
 from neumatc_mimo.model import FORMAT_VERSION, write_card
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.shards import write_index
-from neumatc_mimo.training.scenario import Job, jobs, joined_report, origin
+from neumatc_mimo.training.scenario import (
+    Job,
+    add_search,
+    jobs,
+    joined_report,
+    origin,
+    warn_of_patches,
+)
 from neumatc_mimo.training.store import Store
 
 _RUN = "run.json"
@@ -39,12 +46,14 @@ class Part:
     :param step: its name in events
     :param job: what is trained
     :param store: where its shards lie
+    :param seed: of all that is random
     :param finished: links of each shard → values of their model
     """
 
     step: str
     job: Job
     store: Store
+    seed: int
     finished: dict[range, dict[str, Any]]
 
     @property
@@ -73,6 +82,8 @@ class Part:
         training = joined_report(
             [(len(links), self.finished[links]["training"]) for links in self.shards]
         )
+        add_search(self.job, training)
+        warn_of_patches(self.store.name, training["patched_share"], self.job.tolerance)
         _, links = self.job.links.to_tensors()
         return self.finished[self.shards[0]] | {"links": links, "training": training}
 
@@ -104,7 +115,7 @@ class ModelInParts:
         parts = []
         for job in jobs(scenario):
             store = Store(path, job.operation.name, job.key)
-            parts.append(Part(f"{folder}: {store.name}", job, store, store.finished()))
+            parts.append(Part(f"{folder}: {store.name}", job, store, seed, store.finished()))
         return cls(folder, scenario, seed, parts)
 
     def finish(self) -> TrainedModel:

@@ -37,7 +37,7 @@ def train(
     :param address: of the cluster, such as "10.0.0.1:6379"; "auto" is the one that this machine
         belongs to, "local" starts one of this machine alone. A process that is connected to Ray
         already stays so
-    :param seed: recorded with the models; the closed-form steps draw nothing at random
+    :param seed: recorded with the models; the links' mappings draw nothing at random
     :param task_seconds: what a task is to take, and so what a worker that dies costs at most
     :param progress: show a progress bar for each operation and each task, in a terminal or a
         notebook

@@ -21,12 +21,13 @@ from neumatc_mimo.training.store import Store
 
 
 def train_shard(
-    job: Job, links: range, store: Store, step: str, version: str, events: Any
+    job: Job, links: range, store: Store, seed: int, step: str, version: str, events: Any
 ) -> tuple[Cost, dict[str, Any]]:
     """Train some links on one core, and write them to the store.
 
     :param job: of these links alone
     :param links: which of all links they are
+    :param seed: of all that is random
     :param step: name of the shard in events
     :param version: of the package on the machine that asks
     :param events: Ray's queue that takes events
@@ -55,7 +56,7 @@ def train_shard(
         done = replace(done, done=done.done + len(batch))
     part = joined(parts, job.links)
     if links.start == 0:
-        part.training["untrained_error"] = untrained_error(job)
+        part.training["untrained_error"] = untrained_error(job, seed)
     file = store.write(links, part)
     cost = Cost(
         seconds_per_link=part.training["seconds_per_link"],

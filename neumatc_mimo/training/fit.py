@@ -128,7 +128,7 @@ def fit(
     a = problem.matrices(links, frequencies[points])
     coarse = a.to(_single(a.dtype))
     no = powers.expand(1, 1, -1)
-    exact = _aligned(operation, _exact(operation, a, powers, supervised), sampled_points)
+    exact = aligned(operation, _exact(operation, a, powers, supervised), sampled_points)
     shapes = operation.component_shapes(*a.shape[-2:])
     layouts = tuple(
         Layout.of(shape, c, name in operation.hermitian)
@@ -221,7 +221,7 @@ def _exact(operation: Operation, a: Tensor, powers: Tensor, where: Tensor) -> Co
     return tuple(torch.stack(c) for c in zip(*parts, strict=True))
 
 
-def _aligned(operation: Operation, components: Components, points: Tensor) -> Components:
+def aligned(operation: Operation, components: Components, points: Tensor) -> Components:
     """Components [l, P, q, *shape] made continuous along the marked points, and along the nodes."""
     # Those that one node stands for go with any node.
     num_nodes = max(c.shape[2] for c in components)

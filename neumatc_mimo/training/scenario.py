@@ -38,12 +38,20 @@ from neumatc_mimo.scenario.schema import ModelConfig
 from neumatc_mimo.training.fit import FitConfig, OnRound, Problem, fit
 from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.training.store import Store
+from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
+from neumatc_mimo.warned import warn
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
 # leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
 # holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
+
+# Share of patched subcarriers above which training warns.
+_PATCHED = 0.1
+
+# Subcarriers times values of the axis that are certified at once, for each link.
+_AT_ONCE = 2**16
 
 # Of the training report what the certificate found.
 CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
@@ -61,7 +69,8 @@ def train(
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
-    :param seed: recorded with the models; the closed-form steps draw nothing at random
+    :param seed: of the untrained trunk that the report compares with, and recorded; the models
+        themselves draw nothing at random, so that they are the same whatever it is
     :param device: where to train; None is the CPU
     :param progress: show a progress bar, in a terminal or a notebook
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
@@ -73,15 +82,27 @@ def train(
     """
     models = {}
     with reported(callback, progress) as tell:
-        for job in jobs(scenario):
-            job = replace(job, links=job.links.to(device or "cpu"))
+        for job in jobs(scenario, device or "cpu"):
             store = None
             if checkpoint is not None:
                 store = Store(Path(checkpoint), job.operation.name, job.key)
-            models[job.operation.name] = _train_links(job, store, tell)
+            models[job.operation.name] = _train_links(job, store, seed, tell)
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
+    for name, model in models.items():
+        warn_of_patches(name, model.patches.double().mean().item(), model.tolerance)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))
+
+
+def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
+    """Warn where a large share of the subcarriers of an operation's model is patched."""
+    if share > _PATCHED:
+        warn(
+            f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
+            f"reach {tolerance.quality_db:g} dB there: queries compute them exactly. To have "
+            "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
+            "tolerance_db and tolerance_range."
+        )
 
 
 def origin(scenario: Scenario, seed: int) -> dict[str, Any]:
@@ -104,6 +125,7 @@ class Job:
     :param axis: noise powers or times
     :param settings: how it is learned
     :param tolerance: what the certificate asks for
+    :param search: what gave an axis of the time the number of its nodes; None if it was given
     """
 
     operation: Operation
@@ -111,6 +133,7 @@ class Job:
     axis: Axis
     settings: FitConfig
     tolerance: Tolerance
+    search: NodeSearch | None = None
 
     @property
     def key(self) -> str:
@@ -148,20 +171,23 @@ class Job:
         return Problem(self.operation, matrices, self.links.num_links, frequencies, self.axis)
 
 
-def jobs(scenario: Scenario) -> Iterator[Job]:
-    """All that is trained for a scenario."""
+def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
+    """All that is trained for a scenario, with links on a device."""
     config = scenario.config.model
     tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
     many, one = scenario.multi_user, scenario.single_user
     if many is not None:
+        many = many.to(device)
         settings = _settings(config, many.fft_size, config.rank)
-        for operation, axis in _multi_user(scenario, many, config.noise_nodes):
-            yield Job(operation, many, _in_time(scenario, many, axis), settings, tolerance)
+        for operation, noise in _multi_user(scenario, many, config.noise_nodes):
+            axis, search = _in_time(scenario, operation, many, noise, tolerance)
+            yield Job(operation, many, axis, settings, tolerance, search)
     if one is not None:
+        one = one.to(device)
         assert one.num_streams is not None
-        settings = _settings(config, one.fft_size, config.svd_rank)
-        in_time = _in_time(scenario, one, NoiseAxis.at(0.0))
-        yield Job(SVD(one.num_streams), one, in_time, settings, tolerance)
+        settings, svd = _settings(config, one.fft_size, config.svd_rank), SVD(one.num_streams)
+        axis, search = _in_time(scenario, svd, one, NoiseAxis.at(0.0), tolerance)
+        yield Job(svd, one, axis, settings, tolerance, search)
 
 
 def train_batch(job: Job, batch: Tensor, on_round: OnRound | None = None) -> OperationModel:
@@ -206,15 +232,41 @@ def joined_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]
     return report
 
 
-def _in_time(scenario: Scenario, links: LinkSet, noise: NoiseAxis) -> Axis:
+def add_search(job: Job, report: dict[str, Any]) -> None:
+    """Add to a training report how the number of nodes of the time was found, if it was."""
+    if job.search is not None:
+        report["time_nodes"] = job.search.as_dict()
+        report["seconds_per_link"] += job.search.seconds / job.links.num_links
+
+
+def _in_time(
+    scenario: Scenario,
+    operation: Operation,
+    links: LinkSet,
+    noise: NoiseAxis,
+    tolerance: Tolerance,
+) -> tuple[Axis, NodeSearch | None]:
     """The axis of links whose users move, at the first noise power; of others that of the noise."""
     motion, power = scenario.config.motion, float(noise.nodes[0])
     if motion is None or links.doppler is None or links.row_doppler is None:
-        return noise
+        return noise, None
     if motion.num_nodes is not None:
-        return TimeAxis(links.duration, motion.num_nodes, power)
+        return TimeAxis(links.duration, motion.num_nodes, power), None
     spread = (links.doppler - links.row_doppler[:, : links.doppler.shape[1], None, None]).abs()
-    return TimeAxis.for_doppler(links.duration, float(spread.max()), power)
+    start = TimeAxis.for_doppler(links.duration, float(spread.max()), power)
+
+    def channels(chosen: Tensor, frequencies: Tensor, values: Tensor) -> Tensor:
+        return _channels(links, values, chosen, frequencies, torch.complex128)
+
+    every = torch.arange(links.num_links, device=links.device)
+    asked = _stricter(tolerance, start)
+    return enough_nodes(operation, channels, every, links.grid_frequencies(), start, asked)
+
+
+def _stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
+    """With the margin by which a certificate at an axis' checks vouches for what lies between."""
+    range_error = tolerance.range_error * 10 ** (-axis.margin_db / 20)
+    return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
 
 
 def _multi_user(
@@ -251,7 +303,7 @@ def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConf
     return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
 
 
-def _train_links(job: Job, store: Store | None, tell: Callback) -> OperationModel:
+def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:
     links = job.links
     parts: list[OperationModel] = []
     done = Event(job.operation.name, 0, links.num_links, "links")
@@ -268,7 +320,8 @@ def _train_links(job: Job, store: Store | None, tell: Callback) -> OperationMode
         done = replace(done, done=span.stop, metrics=figures)
         tell(done)
     whole = joined(parts, links)
-    whole.training["untrained_error"] = untrained_error(job)
+    whole.training["untrained_error"] = untrained_error(job, seed)
+    add_search(job, whole.training)
     return whole
 
 
@@ -299,10 +352,7 @@ def _certified(job: Job, mapping: CompactMapping, links: LinkSet) -> OperationMo
     """
     operation, tolerance = job.operation, job.tolerance
     frequencies = links.grid_frequencies()
-    values, margin = mapping.axis.checks, mapping.axis.margin_db
-    stricter = Tolerance(
-        tolerance.quality_db + margin, tolerance.range_error * 10 ** (-margin / 20)
-    )
+    values, stricter = mapping.axis.checks, _stricter(tolerance, mapping.axis)
     # Noise powers, unless the axis is the time.
     powers = mapping.axis.powers
     powers = values if len(powers) > 1 else powers
@@ -315,24 +365,19 @@ def _certified(job: Job, mapping: CompactMapping, links: LinkSet) -> OperationMo
     unseen[points] = False
     errors, qualities = [], []
     chosen = torch.arange(links.num_links, device=links.device)
-    for part in torch.arange(len(frequencies), device=links.device).split(512):
+    # Channels at many times take much memory.
+    step = min(512, max(_AT_ONCE // len(values), 1))
+    for part in torch.arange(len(frequencies), device=links.device).split(step):
         a = _channels(links, values, chosen, frequencies[part], torch.complex64)
         table = mapping.trunk.table(mapping.coordinate(frequencies[part]))
         components = mapping.evaluate(table, slice(0, len(part)), folded)
-        proof = operation.certificate(a, components, powers, stricter)
+        proof, steps = certified.steps_to_prove(operation, a, components, powers, stricter)
         qualities.append(proof.quality[:, unseen[part]].flatten())
-        where = (~proof.ok).nonzero(as_tuple=True)
-        if len(where[0]):
-            whole = proof.ok.shape
-            at, *poor = (t.expand(*whole, *t.shape[3:])[where] for t in (a, *components))
-            noise = powers.expand(whole)[where]
-            _, steps = certified.corrected(operation, at, tuple(poor), noise, stricter)
-            marks = torch.zeros(whole, dtype=torch.int8, device=links.device)
-            # Beyond any number of steps where none help.
-            marks[where] = torch.where(steps < 0, torch.iinfo(torch.int8).max, steps)
-            worst = mapping.axis.by_stretch(marks).mT
-            patches[..., part] = worst == torch.iinfo(torch.int8).max
-            corrected[..., part] = worst.masked_fill(patches[..., part], 0)
+        # Beyond any number of steps where none help.
+        steps = steps.masked_fill(steps < 0, torch.iinfo(torch.int8).max)
+        worst = mapping.axis.by_stretch(steps).mT
+        patches[..., part] = worst == torch.iinfo(torch.int8).max
+        corrected[..., part] = worst.masked_fill(patches[..., part], 0)
         few = unseen[part].nonzero()[::8, 0]
         exact = operation.exact(a[:, few, 0].to(torch.complex128), powers[0])
         answer = mapping(frequencies[part][few], values[:1].expand(links.num_links))
@@ -358,7 +403,7 @@ def _relative(answer: Tensor, exact: Tensor) -> Tensor:
     return torch.linalg.norm(difference, dim=-1) / torch.linalg.norm(exact.flatten(2), dim=-1)
 
 
-def untrained_error(job: Job) -> float:
+def untrained_error(job: Job, seed: int = 0) -> float:
     """Error on the first link of a random trunk of the same rank whose latent tensors alone are
     fitted: what training gains.
 
@@ -369,7 +414,7 @@ def untrained_error(job: Job) -> float:
     problem, config = job.problem, job.settings
     links = torch.zeros(1, dtype=torch.int64, device=job.links.device)
     lowest = problem.axis.powers[0]
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
     omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
     phase = 2 * math.pi * draws[1]
