@@ -5,10 +5,11 @@ PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.installed
 EXTRA := $(VENV)/.benchmarks
 NOTEBOOKS := $(VENV)/.notebooks
+SITE := $(VENV)/.docs
 endif
 ARGS ?=
 
-.PHONY: demo test bench paper paper-setup notebooks lint types clean
+.PHONY: demo test bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -27,12 +28,20 @@ paper-setup: $(EXTRA)  ## what the paper's rivals need beyond the package
 notebooks: $(NOTEBOOKS)  ## execute all notebooks and write them with their pictures; ARGS=NAME for one
 	$(PYTHON) -m notebooks $(ARGS)
 
+docs: $(SITE)  ## the documentation as a site, in site/; a broken link is an error
+	$(PYTHON) -m mkdocs build --strict
+
+docs-setup: $(SITE)  ## what the site needs beyond the package
+
 lint: $(SETUP)
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
 types: $(SETUP)
 	$(PYTHON) -m mypy
+
+compatibility: $(SETUP)  ## tests at the lowest and the newest versions of all dependencies
+	$(PYTHON) -m nox $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
@@ -50,5 +59,9 @@ $(VENV)/.notebooks: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,notebooks]'
 	touch $@
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) report models dist build
+	rm -rf $(VENV) report models dist build site .cache

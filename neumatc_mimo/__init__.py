@@ -27,6 +27,7 @@ from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
 from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
 from neumatc_mimo.tensorboard import TensorBoard
 from neumatc_mimo.training.scenario import train
+from neumatc_mimo.warned import NeuMatCWarning
 
 __all__ = [
     "QR",
@@ -47,6 +48,7 @@ __all__ = [
     "LinkSet",
     "MatrixExponential",
     "MaxMin",
+    "NeuMatCWarning",
     "Operation",
     "ProgressBar",
     "PseudoInverse",

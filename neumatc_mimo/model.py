@@ -6,7 +6,6 @@ import functools
 import json
 import math
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,6 +41,7 @@ from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
+from neumatc_mimo.warned import Warned
 
 FORMAT_VERSION = 4
 
@@ -70,6 +70,7 @@ class OperationModel(Shown):
     :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
+    :param warned: the warnings that were given
     :param memo: what the next call of a block would compute again, by its kind: trunk values on a
         grid, latent tensors at a noise power, channels at the probes
     """
@@ -87,8 +88,8 @@ class OperationModel(Shown):
         default_factory=lambda: defaultdict(lambda: Memo(2)),
         init=False,
         compare=False,
-        repr=False,
     )
+    warned: Warned = field(default_factory=Warned, init=False, compare=False)
 
     def components(
         self, frequencies: Tensor, links: Tensor, no: Tensor, time: float = 0.0
@@ -743,7 +744,7 @@ class ModelAnswers(Answers):
             power = channels.no.to(found.gain.real) / found.gain.abs()[:, 0].square()
         inside = model.mapping.axis.covers(power, channels.time)
         if not bool((inside | (found.links < 0)).all()):
-            _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+            _warn_of_noise(model, power, channels.time)
         return replace(found, links=torch.where(inside, found.links, -1))
 
     def _factors(self, found: Recognised, items: Tensor) -> Tensor:
@@ -793,7 +794,7 @@ def _named_channels(model: OperationModel, channels: Channels, certify: str | No
         model.mapping.axis.covers(channels.no.double(), channels.time).all()
     ):
         return channels
-    _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+    _warn_of_noise(model, channels.no, channels.time)
     own = known.channel(channels.frequencies, links, dtype=channels.a.dtype, time=channels.time)
     return replace(channels, a=own, trusted=False)
 
@@ -808,20 +809,27 @@ def _repairs(
     low, high = model.links.band
     margin = model.links.subcarrier_spacing / 2
     if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
-        _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
+        model.warned.once(
+            "band",
+            f"Some subcarriers lie outside the band from {low / 1e6:.4g} to {high / 1e6:.4g} MHz "
+            f"that the model of {model.operation.name} was trained for: they are computed exactly. "
+            "To have them queried, widen [grid] in the scenario and train again.",
+        )
     corrected, patched = model.marks(links, index, time)
     patched, corrected = patched & on_grid, corrected * on_grid
     exactly = patched | ~on_grid
     return corrected, patched, exactly, (exactly | (corrected > 0)).any(0).nonzero()[:, 0]
 
 
-_warned: set[str] = set()
-
-
-def _warn(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(message, stacklevel=4)
+def _warn_of_noise(model: OperationModel, no: Tensor, time: float) -> None:
+    """Say that noise powers or a time lie outside what was trained."""
+    model.warned.once(
+        "noise",
+        f"Noise powers of {no.min().item():g} to {no.max().item():g} at {time:g} s are not all "
+        f"among {model.mapping.axis}, which the model of {model.operation.name} was trained for: "
+        "the others are computed exactly. To have them queried, widen noise_db or the bursts in "
+        "the scenario and train again.",
+    )
 
 
 def write_card(

@@ -331,8 +331,9 @@ def test_noise_outside_the_range_is_exact_with_a_warning(
     links = scenario.multi_user
     assert links is not None
     h = links.channel(links.grid_frequencies(), [0])
-    with pytest.warns(UserWarning, match="noise powers"):
-        answer, counts = _start(model, h, torch.tensor([50.0]))
+    anew = replace(model, models={name: replace(part) for name, part in model.models.items()})
+    with pytest.warns(nm.NeuMatCWarning, match="widen noise_db"):
+        answer, counts = _start(anew, h, torch.tensor([50.0]))
     assert counts.queried == counts.corrected == 0
     assert torch.equal(answer.dense, PseudoInverse().solve(h, torch.tensor([[50.0]])).dense)
 

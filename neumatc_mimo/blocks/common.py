@@ -19,6 +19,7 @@ from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.shown import Facts, Shown, brief
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.warned import Warned
 
 # Runs of neighbouring subcarriers, and their length, at which a channel is checked to be finite and
 # constant over the OFDM symbols: a line of the cache holds eight of them.
@@ -27,6 +28,8 @@ _NUM_RUNS, _RUN = 2, 8
 # symbols; a fifth faster than 1008, and no power of two.
 _PIECE = 336
 
+# Share of the links that a model does not know above which a block warns.
+_UNKNOWN = 0.5
 
 # OFDM symbols that share their matrices, in runs of neighbours.
 Symbols = tuple[slice, ...]
@@ -111,6 +114,7 @@ class SolverBlock(Shown, Block):
         self._time_varying = time_varying
         self._trust = trust
         self.stats = Counts()
+        self._warned = Warned()
 
         # Plain integers: Sionna's are partly NumPy's, which torch.compile takes for data.
         self._num_tx = int(stream_management.num_tx)
@@ -275,8 +279,20 @@ class SolverBlock(Shown, Block):
 
     def _count(self, counts: Counts) -> None:
         # A traced counter would be a constant that asks for a new trace at every call.
-        if not is_traced():
-            self.stats.add(counts)
+        if is_traced():
+            return
+        self.stats.add(counts)
+        unknown = self.stats.links_unknown
+        links = unknown + self.stats.links_recalled + self.stats.links_adapted
+        # Who trusts a model has named the links that it does not know.
+        if self._trust == "estimate" and unknown > _UNKNOWN * links:
+            self._warned.once(
+                "unknown links",
+                f"{type(self).__name__} computed {unknown} of {links} links exactly, as they are "
+                f"none that its model knows. A model knows the channels that it was trained on, "
+                'not estimates of them: for these name the links and set trust="model"; for other '
+                "users train a model of theirs, or use nm.Exact(). print(block) shows all counts.",
+            )
 
     def _check_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
         """Links as [batch_size, num], or None."""

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from neumatc_mimo import certified
 from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.device import check_device
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import FORMAT_VERSION, OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
@@ -40,17 +41,21 @@ from neumatc_mimo.training.projection import Design, project
 from neumatc_mimo.training.store import Store
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
+from neumatc_mimo.warned import warn
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
 # leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
 # holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
 
+# Share of patched subcarriers above which training warns.
+_PATCHED = 0.1
+
 # Subcarriers times values of the axis that are certified at once, for each link.
 _AT_ONCE = 2**16
 
 # Of the training report what the certificate found.
-_CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
+CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
 
 def train(
@@ -65,7 +70,8 @@ def train(
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
-    :param seed: recorded with the models; the closed-form steps draw nothing at random
+    :param seed: of the untrained trunk that the report compares with, and recorded; the models
+        themselves draw nothing at random, so that they are the same whatever it is
     :param device: where to train; None is the CPU
     :param progress: show a progress bar, in a terminal or a notebook
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
@@ -74,17 +80,31 @@ def train(
         that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
+    :raises ValueError: if there is no such device, or the data do not allow such links
     """
     models = {}
     with reported(callback, progress) as tell:
-        for job in jobs(scenario, device or "cpu"):
+        for job in jobs(scenario, check_device(device)):
             store = None
             if checkpoint is not None:
                 store = Store(Path(checkpoint), job.operation.name, job.key)
-            models[job.operation.name] = _train_links(job, store, tell)
+            models[job.operation.name] = _train_links(job, store, seed, tell)
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
+    for name, model in models.items():
+        warn_of_patches(name, model.patches.double().mean().item(), model.tolerance)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))
+
+
+def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
+    """Warn where a large share of the subcarriers of an operation's model is patched."""
+    if share > _PATCHED:
+        warn(
+            f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
+            f"reach {tolerance.quality_db:g} dB there: queries compute them exactly. To have "
+            "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
+            "tolerance_db and tolerance_range."
+        )
 
 
 def origin(scenario: Scenario, seed: int) -> dict[str, Any]:
@@ -214,6 +234,13 @@ def joined_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]
     return report
 
 
+def add_search(job: Job, report: dict[str, Any]) -> None:
+    """Add to a training report how the number of nodes of the time was found, if it was."""
+    if job.search is not None:
+        report["time_nodes"] = job.search.as_dict()
+        report["seconds_per_link"] += job.search.seconds / job.links.num_links
+
+
 def _in_time(
     scenario: Scenario,
     operation: Operation,
@@ -278,30 +305,25 @@ def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConf
     return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
 
 
-def _train_links(job: Job, store: Store | None, tell: Callback) -> OperationModel:
+def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:
     links = job.links
     parts: list[OperationModel] = []
     done = Event(job.operation.name, 0, links.num_links, "links")
     tell(done)
     for batch in torch.arange(links.num_links, device=links.device).split(job.together):
-        span = range(int(batch[0]), int(batch[-1]) + 1)
+        span = range(done.done, done.done + len(batch))
         part = None if store is None else store.read(span, str(links.device))
         if part is None:
             part = train_batch(job, batch, partial(_tell_round, tell, done))
             if store is not None:
                 store.write(span, part)
         parts.append(part)
-        done = replace(
-            done,
-            done=done.done + len(batch),
-            metrics={name: part.training[name] for name in _CERTIFIED},
-        )
+        figures = {name: part.training[name] for name in CERTIFIED}
+        done = replace(done, done=span.stop, metrics=figures)
         tell(done)
     whole = joined(parts, links)
-    whole.training["untrained_error"] = untrained_error(job)
-    if job.search is not None:
-        whole.training["time_nodes"] = job.search.as_dict()
-        whole.training["seconds_per_link"] += job.search.seconds / links.num_links
+    whole.training["untrained_error"] = untrained_error(job, seed)
+    add_search(job, whole.training)
     return whole
 
 
@@ -383,7 +405,7 @@ def _relative(answer: Tensor, exact: Tensor) -> Tensor:
     return torch.linalg.norm(difference, dim=-1) / torch.linalg.norm(exact.flatten(2), dim=-1)
 
 
-def untrained_error(job: Job) -> float:
+def untrained_error(job: Job, seed: int = 0) -> float:
     """Error on the first link of a random trunk of the same rank whose latent tensors alone are
     fitted: what training gains.
 
@@ -394,7 +416,7 @@ def untrained_error(job: Job) -> float:
     problem, config = job.problem, job.settings
     links = torch.zeros(1, dtype=torch.int64, device=job.links.device)
     lowest = problem.axis.powers[0]
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
     omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
     phase = 2 * math.pi * draws[1]
