@@ -2,27 +2,31 @@
 
 __version__ = "0.1.0"
 
-from neumatc_mimo.model import ScenarioModel
-from neumatc_mimo.operations import (
-    QR,
-    SLNR,
-    SVD,
-    WMMSE,
-    BlockDiagonalization,
-    Cholesky,
-    Eigen,
-    HermitianEigen,
-    Inverse,
-    LinearSolve,
-    MatrixExponential,
-    MaxMin,
-    Operation,
-    PseudoInverse,
-    Tolerance,
-)
-from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
-from neumatc_mimo.training.scenario import train
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neumatc_mimo.model import ScenarioModel
+    from neumatc_mimo.operations import (
+        QR,
+        SLNR,
+        SVD,
+        WMMSE,
+        BlockDiagonalization,
+        Cholesky,
+        Eigen,
+        HermitianEigen,
+        Inverse,
+        LinearSolve,
+        MatrixExponential,
+        MaxMin,
+        Operation,
+        PseudoInverse,
+        Tolerance,
+    )
+    from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
+    from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
+    from neumatc_mimo.training.scenario import train
 
 __all__ = [
     "QR",
@@ -52,3 +56,20 @@ __all__ = [
     "load_scenario",
     "train",
 ]
+
+# Where the names above are found. They are imported when they are first used, so that
+# `neumatc_mimo.tensorflow` does without PyTorch.
+_HOMES = ("model", "operations", "scenario", "solvers", "training.scenario")
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

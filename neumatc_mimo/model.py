@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -35,13 +34,13 @@ from neumatc_mimo.recognition import (
     spots,
     spots_of_link,
 )
+from neumatc_mimo.saved import FORMAT_VERSION as FORMAT_VERSION
+from neumatc_mimo.saved import read_model
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
-
-FORMAT_VERSION = 4
 
 T = TypeVar("T")
 
@@ -366,26 +365,7 @@ class ScenarioModel(Solver):
         :raises FileNotFoundError: if there is no model in the folder
         :raises ValueError: if it is damaged or of a newer format
         """
-        source = Path(folder)
-        try:
-            card = json.loads((source / "model.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{source} holds no model: model.json is missing.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{source / 'model.json'} is damaged: {error}.") from None
-        if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION:
-            version = card.get("format") if isinstance(card, dict) else None
-            raise ValueError(
-                f"{source} has the model format {version}, this version of the package reads "
-                f"{FORMAT_VERSION}; update the package or train again."
-            )
-        models = {}
-        for name, metadata in card["operations"].items():
-            file = source / f"{name}.safetensors"
-            try:
-                models[name] = unpack_model(load_file(file, device=device), metadata)
-            except (SafetensorError, FileNotFoundError, KeyError) as error:
-                raise ValueError(f"{file} is truncated or damaged: {error}.") from None
+        card, models = read_model(folder, functools.partial(load_file, device=device), unpack_model)
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:
