@@ -4,12 +4,14 @@ ifeq ($(origin PYTHON), undefined)
 PYTHON := $(VENV)/bin/python
 SETUP := $(VENV)/.installed
 EXTRA := $(VENV)/.benchmarks
+NOTEBOOKS := $(VENV)/.notebooks
+SITE := $(VENV)/.docs
 endif
 ARGS ?=
 # Sionna 1.2 has an environment of its own: both versions are called sionna.
 TENSORFLOW := .venv-tensorflow
 
-.PHONY: demo test test-tensorflow bench paper paper-setup lint types clean
+.PHONY: demo test test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -28,6 +30,14 @@ paper: $(EXTRA)  ## the tables and figures of the paper; ARGS=--quick for ten mi
 	$(PYTHON) -m benchmarks.paper $(ARGS)
 
 paper-setup: $(EXTRA)  ## what the paper's rivals need beyond the package
+
+notebooks: $(NOTEBOOKS)  ## execute all notebooks and write them with their pictures; ARGS=NAME for one
+	$(PYTHON) -m notebooks $(ARGS)
+
+docs: $(SITE)  ## the documentation as a site, in site/; a broken link is an error
+	$(PYTHON) -m mkdocs build --strict
+
+docs-setup: $(SITE)  ## what the site needs beyond the package
 
 lint: $(SETUP)
 	$(PYTHON) -m ruff check .
@@ -48,6 +58,14 @@ $(VENV)/.benchmarks: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,benchmarks]'
 	touch $@
 
+$(VENV)/.notebooks: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,notebooks]'
+	touch $@
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
+	touch $@
+
 $(TENSORFLOW)/.installed: pyproject.toml constraints-tensorflow.txt
 	python3.11 -m venv $(TENSORFLOW) || python3 -m venv $(TENSORFLOW)
 	$(TENSORFLOW)/bin/python -m pip install --quiet --upgrade pip
@@ -56,4 +74,4 @@ $(TENSORFLOW)/.installed: pyproject.toml constraints-tensorflow.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TENSORFLOW) report models dist build
+	rm -rf $(VENV) $(TENSORFLOW) report models dist build site .cache

@@ -17,6 +17,7 @@ from benchmarks.paper.pictures import panels, save
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Exact, LinkSet, ScenarioModel
 from neumatc_mimo.estimated import CSI, Estimated, EstimatedDownlink, EstimatedUplink
+from neumatc_mimo.progress import Event
 from neumatc_mimo.simulation import ErrorCurve, error_curves, snr_offset_db, waterfall
 
 _PIPELINES: dict[str, Callable[..., Estimated]] = {
@@ -106,8 +107,10 @@ def simulate(
         # Where estimates leave a floor, the end is not the fall's.
         points = np.linspace(first, min(last, first + _MOST_DB), num_points).round(2).tolist()
 
-    def told(case: str, index: int, errors: int) -> None:
-        say(f"{name}, {case}, {points[index]:g} dB: {errors} block errors")
+    def told(event: Event) -> None:
+        if event.metrics:
+            ebno_db, errors = event.metrics["ebno_db"], event.metrics["block_errors"]
+            say(f"{name}, {event.step}, {ebno_db:g} dB: {errors} block errors")
 
     return error_curves(
         lambda case: kind(case.solver, csi=case.csi, trust=case.trust),
@@ -116,7 +119,8 @@ def simulate(
         batch_size=2,
         target_block_errors=300,
         max_calls=num_calls,
-        progress=told,
+        progress=False,
+        callback=told,
     )
 
 

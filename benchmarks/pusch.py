@@ -19,6 +19,7 @@ from neumatc_mimo import Exact, LinkSet, ScenarioModel
 from neumatc_mimo.bench.timing import Spread
 from neumatc_mimo.blocks import MMSEDetector
 from neumatc_mimo.estimated import CSI
+from neumatc_mimo.progress import Event
 from neumatc_mimo.pusch import DMRS, PUSCHUplink
 from neumatc_mimo.simulation import error_curves
 
@@ -202,7 +203,8 @@ def _rates(uplinks: Uplinks, num_slots: int, points: Mapping[CSI, Sequence[float
             batch_size=1,
             target_block_errors=10**6,
             max_calls=num_slots,
-            progress=partial(_tell, f"{uplinks.num_resource_blocks} resource blocks, {csi}"),
+            progress=False,
+            callback=partial(_tell, f"{uplinks.num_resource_blocks} resource blocks, {csi}"),
         )
         rows += [
             {
@@ -226,8 +228,10 @@ def _rates(uplinks: Uplinks, num_slots: int, points: Mapping[CSI, Sequence[float
     )
 
 
-def _tell(what: str, way: str, point: int, errors: int) -> None:
-    say(f"{what}, {way}, point {point}: {errors} in error")
+def _tell(what: str, event: Event) -> None:
+    if event.metrics:
+        errors = event.metrics["block_errors"]
+        say(f"{what}, {event.step}, point {event.done}: {errors} in error")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ def run(names: Sequence[str], speeds: Sequence[float], num_links: int, num_momen
         "Walking users: zero forcing (8 × 64) and SVD (4 × 64, two streams) over a burst of 10 ms",
         f"{num_links} links a row, all 3276 subcarriers at {num_moments} random moments of the "
         "burst, none of them a node. A user has one heading; waves are plane over the way that it "
-        "goes. Nodes: of the time. Corrected: subcarriers and moments that take one to four steps "
+        "goes. Nodes: of the time, as many as training found to be enough; its search counts as "
+        "training. Corrected: subcarriers and moments that take one to four steps "
         "with the channel; exact: those that no steps prove. Figure: the smallest SIR of a stream, "
         "1st percentile and least; or the rate over the exact one, of all and of the worst link "
         "and moment. Training on the machine below, other programs beside it.",

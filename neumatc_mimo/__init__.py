@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from neumatc_mimo import plots
     from neumatc_mimo.model import ScenarioModel
     from neumatc_mimo.operations import (
         QR,
@@ -24,9 +25,13 @@ if TYPE_CHECKING:
         PseudoInverse,
         Tolerance,
     )
+    from neumatc_mimo.progress import Event
+    from neumatc_mimo.progress_bar import ProgressBar
     from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
     from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
+    from neumatc_mimo.tensorboard import TensorBoard
     from neumatc_mimo.training.scenario import train
+    from neumatc_mimo.warned import NeuMatCWarning
 
 __all__ = [
     "QR",
@@ -39,6 +44,7 @@ __all__ = [
     "Cached",
     "Cholesky",
     "Eigen",
+    "Event",
     "Exact",
     "HermitianEigen",
     "Inverse",
@@ -46,23 +52,39 @@ __all__ = [
     "LinkSet",
     "MatrixExponential",
     "MaxMin",
+    "NeuMatCWarning",
     "Operation",
+    "ProgressBar",
     "PseudoInverse",
     "Scenario",
     "ScenarioModel",
     "Solver",
     "Spline",
+    "TensorBoard",
     "Tolerance",
     "load_scenario",
+    "plots",
     "train",
 ]
 
 # Where the names above are found. They are imported when they are first used, so that
 # `neumatc_mimo.tensorflow` does without PyTorch.
-_HOMES = ("model", "operations", "scenario", "solvers", "training.scenario")
+_HOMES = (
+    "model",
+    "operations",
+    "progress",
+    "progress_bar",
+    "scenario",
+    "solvers",
+    "tensorboard",
+    "training.scenario",
+    "warned",
+)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return importlib.import_module(f"{__name__}.plots")
     if name in __all__:
         for home in _HOMES:
             module = importlib.import_module(f"{__name__}.{home}")

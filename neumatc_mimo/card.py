@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,21 +9,20 @@ from typing import Any
 from neumatc_mimo.bench.figures import label, written
 from neumatc_mimo.bench.sheet import Row, table
 from neumatc_mimo.evaluation import shares_by_task
-from neumatc_mimo.files import write_text
+from neumatc_mimo.files import Location, write_text
 
 
-def write_card(
-    file: str | os.PathLike[str], scenario: Any, model: Any, results: Mapping[str, Any]
-) -> Path:
+def write_card(file: Location, scenario: Any, model: Any, results: Mapping[str, Any]) -> Location:
     """Write the card of a model, whole or not at all.
 
+    :param file: A path, or a URL of any file system that fsspec knows
     :param scenario: The scenario that the model was trained for
     :param model: A ScenarioModel
     :param results: As :func:`~neumatc_mimo.evaluation.evaluate` returns them
 
     :raises OSError: If the file cannot be written
     """
-    return write_text(Path(file), model_card(scenario, model, results))
+    return write_text(file, model_card(scenario, model, results))
 
 
 def model_card(scenario: Any, model: Any, results: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Counts
 
 # Correction steps that a result may take. Newton-Schulz squares its error: what four steps don't
@@ -84,6 +84,32 @@ def corrected(
         if not len(a):
             break
     return found, numbers
+
+
+def steps_to_prove(
+    operation: Operation,
+    a: Tensor,
+    components: Components,
+    no: Tensor,
+    tolerance: Tolerance,
+) -> tuple[Certificate, Tensor]:
+    """The proof of components as they are, and how many correction steps a proof takes elsewhere.
+
+    :param a: channels, of the shape of the proof followed by [m, n], or broadcastable to it
+    :param components: likewise
+    :param no: noise powers, broadcastable to the shape of the proof
+
+    :return: the proof, and steps of its shape, int8: 0 where components are proven, -1 where no
+        number of steps proves them
+    """
+    proof = operation.certificate(a, components, no, tolerance)
+    steps = torch.zeros(proof.ok.shape, dtype=torch.int8, device=a.device)
+    where = (~proof.ok).nonzero(as_tuple=True)
+    if len(where[0]):
+        whole = proof.ok.shape
+        at, *poor = (t.expand(*whole, *t.shape[len(whole) :])[where] for t in (a, *components))
+        _, steps[where] = corrected(operation, at, tuple(poor), no.expand(whole)[where], tolerance)
+    return proof, steps
 
 
 def repair(

@@ -30,3 +30,12 @@ class Counts:
     def add(self, other: Counts) -> None:
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
+
+    def shown(self) -> dict[str, dict[str, str]]:
+        """The counts in words, those of links and those of subcarriers."""
+        words = {name: f"{value:,}" for name, value in vars(self).items()}
+        links = {name: text for name, text in words.items() if name.startswith("links_")}
+        return {
+            "links": {name.removeprefix("links_"): text for name, text in links.items()},
+            "subcarriers": {name: text for name, text in words.items() if name not in links},
+        }

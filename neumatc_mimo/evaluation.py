@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.bench.paired import PairedErrors, paired_errors
+from neumatc_mimo.progress import Callback, Callbacks, Event, reported, within
 from neumatc_mimo.scenario import Scenario
+from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.simulation import PIPELINES, Pipeline, fall
 from neumatc_mimo.solvers.base import Counts
 from neumatc_mimo.solvers.exact import Exact
@@ -26,8 +28,6 @@ _CALL = 512
 # are always near the edge between lost and received, where a small difference would show.
 _FALL = 0.1
 
-Progress = Callable[[str, int, int], None]
-
 
 def evaluate(
     model: Any,
@@ -39,7 +39,8 @@ def evaluate(
     num_frequencies: int | None = None,
     num_receivers: int | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> dict[str, Any]:
     """Compare a model with exact results: figures of each operation, and paired error rates.
 
@@ -51,7 +52,8 @@ def evaluate(
     :param num_frequencies: See :func:`~neumatc_mimo.bench.fidelity.fidelity`
     :param num_receivers: See :func:`~neumatc_mimo.bench.fidelity.fidelity`
     :param seed: Seed of bits, noise and received symbols
-    :param progress: Called with what is done, the blocks done and those to do
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of every figure's links, and of the blocks that were sent
 
     :return: Plain values, ready for JSON: those of ``fidelity`` by operation, and
         ``error_rates``, a list as :func:`error_rates` returns it
@@ -59,25 +61,29 @@ def evaluate(
         QAM of so many bits
     """
     _check(num_blocks, bits, level)
-    results: dict[str, Any] = dict(
-        fidelity(
-            model,
-            scenario,
-            num_frequencies=num_frequencies,
-            num_receivers=num_receivers,
-            seed=seed,
+    with reported(callback, progress) as tell:
+        results: dict[str, Any] = dict(
+            fidelity(
+                model,
+                scenario,
+                num_frequencies=num_frequencies,
+                num_receivers=num_receivers,
+                seed=seed,
+                progress=False,
+                callback=tell,
+            )
         )
-    )
-    if num_blocks:
-        results["error_rates"] = error_rates(
-            model,
-            scenario,
-            num_blocks=num_blocks,
-            bits=bits,
-            level=level,
-            seed=seed,
-            progress=progress,
-        )
+        if num_blocks:
+            results["error_rates"] = error_rates(
+                model,
+                scenario,
+                num_blocks=num_blocks,
+                bits=bits,
+                level=level,
+                seed=seed,
+                progress=False,
+                callback=tell,
+            )
     return results
 
 
@@ -90,7 +96,8 @@ def error_rates(
     tasks: Sequence[str] = tuple(PIPELINES),
     level: float = 0.99,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[dict[str, Any]]:
     """Coded block error rates of exact and of a model's results, on the same blocks.
 
@@ -99,6 +106,8 @@ def error_rates(
     comes first.
 
     :param tasks: Transmissions, of the names in :data:`~neumatc_mimo.simulation.PIPELINES`
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of the blocks that were sent, and of those lost so far
 
     :return: A row for each, plain values: the setting, counts, rates with their intervals, the
         difference with its interval, the p-value of
@@ -108,48 +117,63 @@ def error_rates(
     _check(num_blocks, bits, level)
     device = next(iter(model.models.values())).links.device
     rows = []
-    for task in tasks:
-        kind = PIPELINES[task]
-        links = getattr(scenario, kind.kind)
-        if links is None:
-            continue
-        links = links.to(device)
-        for order in bits:
-            label = f"{kind.title}, {_modulation(order)}"
-            if progress is not None:
-                progress(f"{label}: finding Eb/N0", 0, num_blocks)
-            settings = _settings(kind, links.fft_size, order) | {"seed": seed}
-            exact, queried = (kind(links, solver, **settings) for solver in (Exact(), model))
-            together = min(_CALL, num_blocks)
-            batch_size = max(1, together // (exact.num_streams * exact.num_blocks))
-            ebno_db = fall(
-                kind(links, Exact(), **settings),
-                bler=_FALL,
-                batch_size=batch_size,
-                num_blocks=min(1000, num_blocks),
-            )
-
-            def show(done: int, label: str = label) -> None:
-                if progress is not None:
-                    progress(label, done, num_blocks)
-
-            pairs = paired_errors(
-                exact, queried, ebno_db, num_blocks, batch_size=batch_size, progress=show
-            )
-            rows.append(
-                {
-                    "task": task,
-                    "transmission": kind.title,
-                    "modulation": _modulation(order),
-                    "bits_per_symbol": order,
-                    "coderate": kind.modulation[1],
-                    "block_length": settings["block_length"],
-                    "ebno_db": ebno_db,
-                }
-                | _paired(pairs, level)
-                | {"tiers": tiers(queried.stats)}
-            )
+    with reported(callback, progress) as tell:
+        for task in tasks:
+            links = getattr(scenario, PIPELINES[task].kind)
+            for order in bits if links is not None else ():
+                label = f"{PIPELINES[task].title}, {_modulation(order)}"
+                rows.append(
+                    _error_rate(
+                        model,
+                        task,
+                        links.to(device),
+                        order,
+                        num_blocks,
+                        level,
+                        seed,
+                        within(label, tell),
+                    )
+                )
     return rows
+
+
+def _error_rate(
+    model: Any,
+    task: str,
+    links: LinkSet,
+    order: int,
+    num_blocks: int,
+    level: float,
+    seed: int,
+    tell: Callback,
+) -> dict[str, Any]:
+    """The row of one transmission with one modulation."""
+    kind = PIPELINES[task]
+    settings = _settings(kind, links.fft_size, order) | {"seed": seed}
+    exact, queried = (kind(links, solver, **settings) for solver in (Exact(), model))
+    together = min(_CALL, num_blocks)
+    batch_size = max(1, together // (exact.num_streams * exact.num_blocks))
+    tell(Event("finding Eb/N0"))
+    ebno_db = fall(
+        kind(links, Exact(), **settings),
+        bler=_FALL,
+        batch_size=batch_size,
+        num_blocks=min(1000, num_blocks),
+    )
+    pairs = paired_errors(exact, queried, ebno_db, num_blocks, batch_size=batch_size, callback=tell)
+    return (
+        {
+            "task": task,
+            "transmission": kind.title,
+            "modulation": _modulation(order),
+            "bits_per_symbol": order,
+            "coderate": kind.modulation[1],
+            "block_length": settings["block_length"],
+            "ebno_db": ebno_db,
+        }
+        | _paired(pairs, level)
+        | {"tiers": tiers(queried.stats)}
+    )
 
 
 def tiers(counts: Counts) -> dict[str, float]:

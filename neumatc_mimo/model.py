@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
-import shutil
-import warnings
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,12 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from neumatc_mimo import certified, fused
 from neumatc_mimo.axes import make_axis
 from neumatc_mimo.compiled import is_traced
+from neumatc_mimo.files import Location, local_path, replaced_folder, write_text
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
@@ -34,13 +34,17 @@ from neumatc_mimo.recognition import (
     spots,
     spots_of_link,
 )
+from neumatc_mimo.saved import CARD as CARD
 from neumatc_mimo.saved import FORMAT_VERSION as FORMAT_VERSION
 from neumatc_mimo.saved import read_model
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.shards import read_tensors
+from neumatc_mimo.shown import Facts, Shown
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
+from neumatc_mimo.warned import Warned
 
 T = TypeVar("T")
 
@@ -51,8 +55,8 @@ _ADAPTED = Adapted()
 _KEPT_BYTES = 2**28
 
 
-@dataclass(frozen=True)
-class OperationModel:
+@dataclass(frozen=True, repr=False)
+class OperationModel(Shown):
     """One operation's mappings over a link set, with what certifies them.
 
     :param operation: the operation
@@ -64,6 +68,7 @@ class OperationModel:
     :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
+    :param warned: the warnings that were given
     :param memo: what the next call of a block would compute again, by its kind: trunk values on a
         grid, latent tensors at a noise power, channels at the probes
     """
@@ -81,8 +86,8 @@ class OperationModel:
         default_factory=lambda: defaultdict(lambda: Memo(2)),
         init=False,
         compare=False,
-        repr=False,
     )
+    warned: Warned = field(default_factory=Warned, init=False, compare=False)
 
     def components(
         self, frequencies: Tensor, links: Tensor, no: Tensor, time: float = 0.0
@@ -168,6 +173,26 @@ class OperationModel:
         """Bytes of the mappings."""
         return self.mapping.num_bytes
 
+    def facts(self) -> Facts:
+        return Facts(self.operation.name, self.figures())
+
+    def figures(self) -> dict[str, str]:
+        """Sizes, what is proven, and what training found, in words."""
+        links, report = self.links, self.training
+        values = {
+            "links": f"{links.num_links} of {links.num_rows} x {links.num_cols}",
+            "rank": str(self.mapping.trunk.rank),
+            "asked for": f"{self.tolerance.quality_db:g} dB",
+        }
+        # Of the mapping alone, where it was not trained; not a number if that is nowhere.
+        if report.get("error_median", 0.0) > 0:
+            values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
+            values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
+        for name, marks in (("corrected", self.corrected), ("patched", self.patches)):
+            values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"
+        values["size"] = f"{self.num_bytes / 1e6:.3g} MB on {links.device}"
+        return values
+
     def to(self, device: torch.device | str) -> OperationModel:
         """The model on another device."""
         return OperationModel(
@@ -182,8 +207,8 @@ class OperationModel:
         )
 
 
-@dataclass(eq=False)
-class ScenarioModel(Solver):
+@dataclass(eq=False, repr=False)
+class ScenarioModel(Shown, Solver):
     """The trained models of a scenario, usable as the solver of any block.
 
     :param name: name of the scenario
@@ -317,55 +342,48 @@ class ScenarioModel(Solver):
         """Bytes of all mappings."""
         return sum(model.num_bytes for model in self.models.values())
 
-    def __repr__(self) -> str:
-        parts = ", ".join(
-            f"{name}: {m.links.num_links} links of {m.links.num_rows} x {m.links.num_cols}, rank "
-            f"{m.mapping.trunk.rank}, {m.num_bytes / 1e6:.0f} MB, "
-            f"{100 * m.patches.double().mean().item():.2f} % patched"
-            for name, m in self.models.items()
-        )
-        return f"ScenarioModel({self.name}: {parts})"
+    def facts(self) -> Facts:
+        size = {"size": f"{self.num_bytes / 1e6:.3g} MB"}
+        return Facts(self.name, size | {k: model.figures() for k, model in self.models.items()})
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: Location) -> Path | str:
         """Write safetensors and a JSON card to a folder, complete or not at all.
 
+        Each operation's tensors go to one file; a training on several machines leaves more of them
+        (:mod:`neumatc_mimo.shards`), which :meth:`load` reads alike.
+
+        :param folder: a path, or a URL of any file system that fsspec knows, "s3://bucket/model"
+
+        :return: the path, or the URL as it was given
         :raises OSError: if the folder cannot be written
         """
-        target = Path(folder)
-        partial = target.with_name(target.name + ".saving")
-        try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-            card: dict[str, Any] = {
-                "format": FORMAT_VERSION,
-                "name": self.name,
-                "scenario": self.scenario,
-                "operations": {},
-            }
-            for name, model in self.models.items():
-                tensors, metadata = pack_model(model)
-                save_file(tensors, partial / f"{name}.safetensors")
-                card["operations"][name] = metadata
-            (partial / "model.json").write_text(json.dumps(card, indent=2), encoding="utf-8")
-            old = target.with_name(target.name + ".old")
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                target.rename(old)
-            partial.rename(target)
-            shutil.rmtree(old, ignore_errors=True)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise OSError(f"The model cannot be written to {target}: {error}.") from error
-        return target
+        replaced_folder(folder, self._write, last=CARD)
+        return local_path(folder) or os.fspath(folder)
+
+    def _write(self, folder: Path) -> None:
+        """Write the files of a model into an empty folder of this machine."""
+        operations = {}
+        for name, model in self.models.items():
+            tensors, operations[name] = pack_model(model)
+            save_file(tensors, folder / f"{name}.safetensors")
+        write_card(folder, self.name, self.scenario, operations)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], device: str = "cpu") -> ScenarioModel:
+    def load(cls, folder: Location, device: str = "cpu") -> ScenarioModel:
         """Read a model folder; nothing in it is executed.
+
+        :param folder: a path, or a URL as for :meth:`save`; its files are copied to this machine
+            while they are read
 
         :raises FileNotFoundError: if there is no model in the folder
         :raises ValueError: if it is damaged or of a newer format
+        :raises OSError: if it cannot be read
         """
-        card, models = read_model(folder, functools.partial(load_file, device=device), unpack_model)
+        card, models = read_model(
+            folder,
+            lambda source, operation: read_tensors(source, operation, device),
+            unpack_model,
+        )
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:
@@ -705,7 +723,7 @@ class ModelAnswers(Answers):
             power = channels.no.to(found.gain.real) / found.gain.abs()[:, 0].square()
         inside = model.mapping.axis.covers(power, channels.time)
         if not bool((inside | (found.links < 0)).all()):
-            _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+            _warn_of_noise(model, power, channels.time)
         return replace(found, links=torch.where(inside, found.links, -1))
 
     def _factors(self, found: Recognised, items: Tensor) -> Tensor:
@@ -755,7 +773,7 @@ def _named_channels(model: OperationModel, channels: Channels, certify: str | No
         model.mapping.axis.covers(channels.no.double(), channels.time).all()
     ):
         return channels
-    _warn("Some noise powers lie outside the trained range, they are computed exactly.")
+    _warn_of_noise(model, channels.no, channels.time)
     own = known.channel(channels.frequencies, links, dtype=channels.a.dtype, time=channels.time)
     return replace(channels, a=own, trusted=False)
 
@@ -770,20 +788,51 @@ def _repairs(
     low, high = model.links.band
     margin = model.links.subcarrier_spacing / 2
     if bool(((frequencies < low - margin) | (frequencies > high + margin)).any()):
-        _warn("Some subcarriers lie outside the trained band, they are computed exactly.")
+        model.warned.once(
+            "band",
+            f"Some subcarriers lie outside the band from {low / 1e6:.4g} to {high / 1e6:.4g} MHz "
+            f"that the model of {model.operation.name} was trained for: they are computed exactly. "
+            "To have them queried, widen [grid] in the scenario and train again.",
+        )
     corrected, patched = model.marks(links, index, time)
     patched, corrected = patched & on_grid, corrected * on_grid
     exactly = patched | ~on_grid
     return corrected, patched, exactly, (exactly | (corrected > 0)).any(0).nonzero()[:, 0]
 
 
-_warned: set[str] = set()
+def _warn_of_noise(model: OperationModel, no: Tensor, time: float) -> None:
+    """Say that noise powers or a time lie outside what was trained."""
+    model.warned.once(
+        "noise",
+        f"Noise powers of {no.min().item():g} to {no.max().item():g} at {time:g} s are not all "
+        f"among {model.mapping.axis}, which the model of {model.operation.name} was trained for: "
+        "the others are computed exactly. To have them queried, widen noise_db or the bursts in "
+        "the scenario and train again.",
+    )
 
 
-def _warn(message: str) -> None:
-    if message not in _warned:
-        _warned.add(message)
-        warnings.warn(message, stacklevel=4)
+def write_card(
+    folder: Path, name: str, scenario: Mapping[str, Any], operations: Mapping[str, dict[str, Any]]
+) -> Path:
+    """Write the card that makes a folder of tensors a model.
+
+    :param name: of the scenario
+    :param scenario: what the models were trained on, plain values
+    :param operations: values of each operation's model, as :func:`pack_model` returns them
+
+    :raises OSError: if it cannot be written
+    """
+    card = {
+        "format": FORMAT_VERSION,
+        "name": name,
+        "scenario": scenario,
+        "operations": operations,
+    }
+    return write_text(folder / CARD, json.dumps(card, indent=2))
+
+
+# Tensors of a packed model that are the same for all links; the others have a row for each.
+SHARED = frozenset({"unseen", "links.base_station_positions"})
 
 
 def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,21 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 import torch
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 
-from neumatc_mimo import metrics
+from neumatc_mimo import metrics, plots
 from neumatc_mimo.files import replaced, write_text
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 
 _NUM_SAMPLES = 512
-_STYLES = ("-o", "--x", ":s", "-.d")
 
 
 def write_report(
@@ -32,6 +28,9 @@ def write_report(
     summary: Mapping[str, Any],
     scenario: Scenario,
     model: Any | None = None,
+    *,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[Path]:
     """Write ``summary.json`` and the pictures that the summary and the model allow.
 
@@ -39,6 +38,8 @@ def write_report(
     :param summary: Plain values; error curves are read from ``summary["simulations"]``
     :param scenario: The scenario
     :param model: A ScenarioModel; without one the pictures of queried results are left out
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of the pictures that are drawn
 
     :return: The files written
     :raises OSError: If the folder cannot be written
@@ -48,7 +49,7 @@ def write_report(
         target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"{target} cannot be written ({error.strerror}).") from error
-    pictures: dict[str, Callable[[], Any]] = {
+    pictures: dict[str, Callable[[], Figure]] = {
         "singular_values.png": lambda: _singular_values(scenario),
         "map.png": lambda: _map(scenario),
     }
@@ -59,13 +60,13 @@ def write_report(
         pictures["query_vs_exact.png"] = lambda: _query_vs_exact(links, model)
     if model is not None:
         pictures["residual.png"] = lambda: _residual(scenario, model)
-    written = []
-    for name, draw in pictures.items():
-        figure = draw()
-        figure.tight_layout()
-        save = partial(figure.savefig, format="png", dpi=120)
-        written.append(replaced(target / name, save))
-        plt.close(figure)
+    written: list[Path] = []
+    with reported(callback, progress) as tell:
+        for name, draw in pictures.items():
+            tell(Event("drawing", len(written), len(pictures), "pictures"))
+            save = partial(draw().savefig, format="png", dpi=120)
+            written.append(replaced(target / name, save))
+        tell(Event("drawing", len(written), len(pictures), "pictures"))
     text = json.dumps(finite(summary), indent=2, allow_nan=False) + "\n"
     written.append(write_text(target / "summary.json", text))
     return written
@@ -99,111 +100,82 @@ def finite(value: Any) -> Any:
     return value
 
 
-def _error_curves(simulations: Mapping[str, Any]) -> Any:
+def _error_curves(simulations: Mapping[str, Any]) -> Figure:
     columns = min(2, len(simulations))
     rows = -(-len(simulations) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4.6 * columns, 3.4 * rows), squeeze=False)
-    # A last panel without a curve stays empty.
-    for axis, (name, run) in zip(axes.flat, simulations.items(), strict=False):
+    figure = _figure(4.6 * columns, 3.4 * rows)
+    for number, (name, run) in enumerate(simulations.items(), 1):
         rate = "bler" if run["coded"] else "ber"
-        for style, (solver, curve) in zip(_STYLES, run["curves"].items(), strict=False):
-            rates = [value or math.nan for value in curve[rate]]
-            axis.semilogy(curve["ebno_dbs"], rates, style, label=solver)
-        axis.set(title=name, xlabel="Eb/N0 [dB]", ylabel=rate.upper())
-        axis.grid(True, which="both", alpha=0.3)
-        axis.legend()
+        curves = run["curves"]
+        # An error rate of zero is null in an earlier run's summary, as is what is not finite.
+        rates = {way: [value or math.nan for value in curves[way][rate]] for way in curves}
+        (ebno_dbs,) = {tuple(curve["ebno_dbs"]) for curve in curves.values()}
+        ax = figure.add_subplot(rows, columns, number)
+        plots.error_curves(ebno_dbs, rates, rate=rate.upper(), ax=ax).set_title(name)
     return figure
 
 
-def _singular_values(scenario: Scenario) -> Any:
-    figure, axis = plt.subplots(figsize=(6, 4))
+def _singular_values(scenario: Scenario) -> Figure:
+    figure = _figure(6, 4)
+    samples = {}
     for links in _link_sets(scenario):
+        size = f"{links.num_rows} × {links.num_cols}"
         h = links.channel(_frequencies(links), [0], aligned=True, dtype=torch.complex128)[0]
-        families = {"channel": h}
+        samples[f"channel, {size}"] = h
         if links.kind == "multi_user":
-            families["zero-forcing filter"] = PseudoInverse().exact(h)[0][..., : links.num_cols, :]
-        for name, samples in families.items():
-            label = f"{name}, {links.num_rows} × {links.num_cols}"
-            axis.semilogy(metrics.singular_decay(samples), label=label)
-    axis.set(
-        title="Singular values along frequency (link 0, delay aligned)",
-        xlabel="index",
-        ylabel="relative to the largest",
-        ylim=(1e-6, 2),
-    )
-    axis.grid(True, alpha=0.3)
-    axis.legend()
+            w = PseudoInverse().exact(h)[0][..., : links.num_cols, :]
+            samples[f"zero-forcing filter, {size}"] = w
+    ax = plots.singular_values(samples, ax=figure.add_subplot())
+    ax.set_title("Singular values along frequency (link 0, delay aligned)")
     return figure
 
 
-def _query_vs_exact(links: LinkSet, model: Any) -> Any:
+def _query_vs_exact(links: LinkSet, model: Any) -> Figure:
     frequencies = _frequencies(links)
     h = links.channel(frequencies, [0], dtype=torch.complex128)[0]
     exact = PseudoInverse().exact(h)[0][:, 0, 0]
     (w,) = model.query("pseudo_inverse", frequencies, links=torch.tensor([0]))
     # The first arrival's delay turns the phase hundreds of times over the band: take it out.
     turn = torch.exp(-2j * torch.pi * frequencies * links.row_delays[0, 0])
-    exact, queried = exact * turn, w[0, :, 0, 0].to(exact) * turn
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(7, 5), sharex=True)
-    mhz = frequencies / 1e6
-    for part, color in (("real", "C0"), ("imag", "C1")):
-        top.plot(mhz, getattr(exact, part), color, alpha=0.5, lw=3, label=f"exact, {part}")
-        top.plot(mhz, getattr(queried, part), "k--", lw=0.8, label=f"queried, {part}")
-    top.set(title="Entry (0, 0) of the zero-forcing filter, link 0, delay aligned", ylabel="value")
-    top.legend(ncol=2, fontsize=8)
-    bottom.semilogy(mhz, (queried - exact).abs().clamp_min(1e-12), lw=0.8)
-    bottom.set(xlabel="frequency relative to the carrier [MHz]", ylabel="absolute error")
-    bottom.grid(True, alpha=0.3)
+    pair = (exact * turn, w[0, :, 0, 0].to(exact) * turn)
+    figure = _figure(7, 5)
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    plots.entry(frequencies, *pair, ax=top)
+    top.set(title="Entry (0, 0) of the zero-forcing filter, link 0, delay aligned", xlabel="")
+    plots.entry_error(frequencies, *pair, ax=bottom)
     return figure
 
 
-def _residual(scenario: Scenario, model: Any) -> Any:
-    figure, axis = plt.subplots(figsize=(7, 4))
+def _residual(scenario: Scenario, model: Any) -> Figure:
+    figure = _figure(7, 4)
+    ax = figure.add_subplot()
+    residuals = {}
     for links in _link_sets(scenario):
         frequencies, chosen = _frequencies(links), torch.arange(min(8, links.num_links))
         h = links.channel(frequencies, chosen)
         if links.kind == "multi_user":
             (w,) = model.query("pseudo_inverse", frequencies, links=chosen)
-            residual, label = metrics.inverse_residual(h, w.to(h)), "zero forcing, |I − HW|/√K"
+            residuals["zero forcing, |I − HW|/√K"] = metrics.inverse_residual(h, w.to(h))
         else:
             u, s, v = model.query("svd", frequencies, links=chosen)
-            residual = metrics.svd_residual(h, u.to(h), s.to(h.real), v.to(h))
-            label = "SVD, |HV − UΣ| + |HᴴU − VΣ|"
-        mhz, middle = frequencies / 1e6, residual.median(0).values
-        line = axis.semilogy(mhz, middle, lw=1, label=f"{label}: median, range of links")[0]
-        low, high = residual.amin(0), residual.amax(0)
-        axis.fill_between(mhz, low, high, color=line.get_color(), alpha=0.2)
-    axis.set(
-        title=f"Residual of queried results ({scenario.name})",
-        xlabel="frequency relative to the carrier [MHz]",
-        ylabel="relative residual",
-    )
-    axis.grid(True, alpha=0.3)
-    axis.legend(fontsize=8)
+            residuals["SVD, |HV − UΣ| + |HᴴU − VΣ|"] = metrics.svd_residual(
+                h, u.to(h), s.to(h.real), v.to(h)
+            )
+    # Both kinds of links share the scenario's grid.
+    plots.residual(frequencies, residuals, ax=ax)
+    ax.set_title(f"Residual of queried results ({scenario.name})")
     return figure
 
 
-def _map(scenario: Scenario) -> Any:
-    positions = scenario.positions
-    figure, axis = plt.subplots(figsize=(7, 5.5))
-    users, found = positions.users, positions.has_path
-    axis.scatter(*users[~found, :2].T, s=6, c="0.85", label="users without a path")
-    axis.scatter(*users[found, :2].T, s=6, c="0.6", label="users with a path")
-    for links in _link_sets(scenario):
-        for link in range(links.num_links if links.kind == "multi_user" else 0):
-            station = links.base_station_positions[links.base_station[link]]
-            for user in links.user_positions[link]:
-                axis.plot(*zip(station[:2], user[:2], strict=True), c=f"C{link % 10}", lw=0.3)
-        spots = links.user_positions.flatten(0, 1)[:, :2].T
-        multi = links.kind == "multi_user"
-        label = f"{links.num_links} {'groups of users' if multi else 'single users'}"
-        axis.scatter(*spots, s=14, marker="o" if multi else "x", label=label, zorder=3)
-    axis.scatter(
-        *positions.base_stations[:, :2].T, s=120, marker="^", c="k", label="base station", zorder=4
-    )
-    axis.set(title=f"{scenario.name}: links", xlabel="x [m]", ylabel="y [m]", aspect="equal")
-    axis.legend(fontsize=8)
+def _map(scenario: Scenario) -> Figure:
+    figure = _figure(7, 5.5)
+    plots.scenario_map(scenario, ax=figure.add_subplot())
     return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    """A figure in inches that no display knows of."""
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _link_sets(scenario: Scenario) -> list[LinkSet]:

@@ -20,6 +20,7 @@ from sionna.phy.utils import ebnodb2no, sim_ber
 from torch import Tensor
 
 from neumatc_mimo import blocks
+from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 from neumatc_mimo.solvers.base import Counts
 
@@ -370,7 +371,8 @@ def error_curves(
     batch_size: int = 32,
     target_block_errors: int = 100,
     max_calls: int = 1000,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> dict[str, ErrorCurve]:
     """Simulate the same slots with each solver.
 
@@ -383,24 +385,28 @@ def error_curves(
     :param batch_size: Slots of a call
     :param target_block_errors: Block errors at which the reference ends a point
     :param max_calls: Most calls at a point
-    :param progress: Called with the solver's name, the index of the point, and the block errors
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of every batch: points that are done, Eb/N0 and block errors of the one
+        under way; the step is the solver's name
 
     :return: A curve for each solver
     """
     points = [float(ebno) for ebno in ebno_dbs]
     curves: dict[str, ErrorCurve] = {}
     calls: list[int] | None = None
-    for name, solver in solvers.items():
-        curve = _simulate(
-            pipeline_factory(solver),
-            points,
-            batch_size,
-            target_block_errors if calls is None else None,
-            [max_calls] * len(points) if calls is None else calls,
-            None if progress is None else partial(progress, name),
-        )
-        calls = calls or curve.num_calls
-        curves[name] = curve
+    with reported(callback, progress) as tell:
+        for name, solver in solvers.items():
+            curve = _simulate(
+                pipeline_factory(solver),
+                points,
+                batch_size,
+                target_block_errors if calls is None else None,
+                [max_calls] * len(points) if calls is None else calls,
+                partial(_tell_point, tell, name, points),
+            )
+            calls = calls or curve.num_calls
+            curves[name] = curve
+            tell(Event(name, len(points), len(points), "points"))
     return curves
 
 
@@ -412,31 +418,45 @@ def waterfall(
     high: float = 0.9,
     low: float = 8e-3,
     step_db: float = 4.0,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[float]:
     """Eb/N0 in dB over which the BLER falls from ``high`` to ``low``, by a few calls a step.
 
     Where the pipeline's ``ebno_range`` ends first, so does the result.
 
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of every Eb/N0 that is tried, with its block error rate
+
     :raises ValueError: If no block gets through anywhere in ``ebno_range``
     """
     lowest, highest = pipeline.ebno_range
-    ebno_dbs, blers = [], []
-    for ebno_db in [*np.arange(lowest, highest, step_db).tolist(), highest]:
-        ebno_dbs.append(ebno_db)
-        blers.append(_block_error_rate(pipeline, batch_size, ebno_db))
-        if blers[-1] < low:
-            break
-    if min(blers) >= high:
-        raise ValueError(
-            f"The block error rate stays above {high} from {lowest:g} to {highest:g} dB, use "
-            "fewer bits a symbol."
-        )
-    # The low end lies between two steps, and the curve is no straight line there.
-    for _ in range(2):
-        (stop,) = _crossings(ebno_dbs, np.array(blers), np.log10([low]))
-        at = int(np.searchsorted(ebno_dbs, stop))
-        ebno_dbs.insert(at, float(stop))
-        blers.insert(at, _block_error_rate(pipeline, batch_size, float(stop)))
+    ebno_dbs: list[float] = []
+    blers: list[float] = []
+    with reported(callback, progress) as tell:
+
+        def rate(ebno_db: float) -> float:
+            bler = _block_error_rate(pipeline, batch_size, ebno_db)
+            tried = len(ebno_dbs) + 1
+            tell(Event("finding Eb/N0", tried, metrics={"ebno_db": ebno_db, "bler": bler}))
+            return bler
+
+        for ebno_db in [*np.arange(lowest, highest, step_db).tolist(), highest]:
+            blers.append(rate(ebno_db))
+            ebno_dbs.append(ebno_db)
+            if blers[-1] < low:
+                break
+        if min(blers) >= high:
+            raise ValueError(
+                f"The block error rate stays above {high} from {lowest:g} to {highest:g} dB, use "
+                "fewer bits a symbol."
+            )
+        # The low end lies between two steps, and the curve is no straight line there.
+        for _ in range(2):
+            (stop,) = _crossings(ebno_dbs, np.array(blers), np.log10([low]))
+            at = int(np.searchsorted(ebno_dbs, stop))
+            blers.insert(at, rate(float(stop)))
+            ebno_dbs.insert(at, float(stop))
     start, stop = _crossings(ebno_dbs, np.array(blers), np.log10([high, low]))
     return [round(point, 2) for point in np.linspace(start, stop, num_points).tolist()]
 
@@ -500,7 +520,7 @@ def _simulate(
     batch_size: int,
     target_block_errors: int | None,
     max_calls: list[int],
-    progress: Callable[[int, int], None] | None,
+    tell: Callable[[int, int], None],
 ) -> ErrorCurve:
     errors, blocks, calls = ([0] * len(ebno_dbs) for _ in range(3))
 
@@ -516,8 +536,7 @@ def _simulate(
         errors[snr_idx] = int(block_errors[snr_idx])
         blocks[snr_idx] = int(nb_blocks[snr_idx])
         calls[snr_idx] = mc_iter + 1
-        if progress is not None:
-            progress(snr_idx, errors[snr_idx])
+        tell(snr_idx, errors[snr_idx])
         done = mc_iter + 1 >= max_calls[snr_idx]
         return sim_ber.CALLBACK_NEXT_SNR if done else sim_ber.CALLBACK_CONTINUE
 
@@ -534,6 +553,13 @@ def _simulate(
         device="cpu",
     )
     return ErrorCurve(ebno_dbs, ber.tolist(), bler.tolist(), errors, blocks, calls)
+
+
+def _tell_point(
+    tell: Callback, name: str, ebno_dbs: Sequence[float], index: int, errors: int
+) -> None:
+    metrics = {"ebno_db": ebno_dbs[index], "block_errors": errors}
+    tell(Event(name, index, len(ebno_dbs), "points", metrics))
 
 
 def _crossings(ebno_dbs: Sequence[float], rates: Any, levels: Any) -> Any:

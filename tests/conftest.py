@@ -82,12 +82,6 @@ def city(request: pytest.FixtureRequest) -> Path:
     return Path(root) / request.param
 
 
-@pytest.fixture(autouse=True)
-def warnings_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model gives each warning once a process: every test is its first."""
-    monkeypatch.setattr("neumatc_mimo.model._warned", set())
-
-
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """PyTorch on one thread: in small problems threads only wait for each other."""

@@ -90,7 +90,7 @@ def test_precoder_is_that_of_the_true_channel(
     close(found, recognised(x_down(), h, alpha, LINKS), SAME)
     assert block.stats.links_trusted == 2
     assert block.stats.links_recalled == block.stats.links_unknown == 0
-    assert "trust='model'" in repr(block)
+    assert "trust: model" in repr(block)
 
 
 @pytest.mark.parametrize("certify", ["link", "call", None])
@@ -169,12 +169,8 @@ def test_an_estimate_is_computed_exactly_by_default(model: nm.ScenarioModel) -> 
         assert block.stats == Counts(links_unknown=2 * SYMBOLS, exact=2 * SYMBOLS * FFT_SIZE)
 
 
-@pytest.mark.filterwarnings("ignore:Some noise powers")
-def test_noise_that_the_model_does_not_know(
-    model: nm.ScenarioModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The warning comes once in a process: another test may wait for it.
-    monkeypatch.setattr("neumatc_mimo.model._warned", set())
+@pytest.mark.filterwarnings("ignore::neumatc_mimo.warned.NeuMatCWarning")
+def test_noise_that_the_model_does_not_know(model: nm.ScenarioModel) -> None:
     h = uplink(channel(model, "pseudo_inverse"))
     block = MMSEEqualizer(grid(USERS, 1), UP, model, trust="model")
     no = torch.tensor([NO, 100.0])

@@ -16,7 +16,7 @@ from neumatc_mimo.cli import app, main
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-_COMMANDS = ["scenarios", "trace", "train", "evaluate", "simulate", "report", "demo"]
+_COMMANDS = ["scenarios", "trace", "train", "evaluate", "simulate", "report", "demo", "info"]
 _RUNNER = CliRunner()
 
 

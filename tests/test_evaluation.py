@@ -255,3 +255,9 @@ def test_benchmark_resumes_where_it_was_interrupted(
     assert set(model.models) < set(results["figures"])
     benchmark.run(scenario, model, tmp_path, 20)
     assert len(computed) == 7  # nothing is computed again
+
+
+def test_a_training_that_leaves_no_subcarrier_is_not_evaluated(write_scenario: Any) -> None:
+    scenario = nm.load_scenario(write_scenario(single_user=None))
+    with pytest.raises(ValueError, match="none is left to compare on"):
+        evaluate(nm.train(scenario, progress=False), scenario, num_blocks=0)

@@ -16,6 +16,7 @@ from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
 from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
+from neumatc_mimo.progress import Event
 from neumatc_mimo.recognition import Reference, probe_subcarriers, recognise
 from neumatc_mimo.scenario.resources import scenarios_folder
 from neumatc_mimo.solvers import Channels, Counts
@@ -187,23 +188,16 @@ def test_interrupted_training_resumes(
     scenario: nm.Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_BATCH_BYTES, "cpu", 1)  # link by link
-    seen: list[float] = []
 
-    def stop(figures: dict[str, float]) -> None:
-        seen.append(figures["link"])
-        if figures["link"] == 2:
+    def stop(event: Event) -> None:
+        if event.done == 2 and "round" in event.metrics:
             raise _InterruptedError
 
     with pytest.raises(_InterruptedError):
         nm.train(scenario, progress=False, checkpoint=tmp_path / "c", callback=stop)
-    resumed: list[float] = []
-    again = nm.train(
-        scenario,
-        progress=False,
-        checkpoint=tmp_path / "c",
-        callback=lambda figures: resumed.append(figures["link"]),
-    )
-    assert resumed[0] == 2.0
+    resumed: list[Event] = []
+    again = nm.train(scenario, progress=False, checkpoint=tmp_path / "c", callback=resumed.append)
+    assert next(event.done for event in resumed if "round" in event.metrics) == 2
     assert not (tmp_path / "c").exists()
     whole = nm.train(scenario, progress=False)
     for name, part in whole.models.items():
@@ -337,8 +331,9 @@ def test_noise_outside_the_range_is_exact_with_a_warning(
     links = scenario.multi_user
     assert links is not None
     h = links.channel(links.grid_frequencies(), [0])
-    with pytest.warns(UserWarning, match="noise powers"):
-        answer, counts = _start(model, h, torch.tensor([50.0]))
+    anew = replace(model, models={name: replace(part) for name, part in model.models.items()})
+    with pytest.warns(nm.NeuMatCWarning, match="widen noise_db"):
+        answer, counts = _start(anew, h, torch.tensor([50.0]))
     assert counts.queried == counts.corrected == 0
     assert torch.equal(answer.dense, PseudoInverse().solve(h, torch.tensor([[50.0]])).dense)
 

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 import torch
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
+from sionna.phy.ofdm import ResourceGrid, RZFPrecodedChannel
 from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.axes import NoiseAxis, TimeAxis, make_axis
-from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner, ZFPrecoder
+from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner, ZFPrecodedChannel, ZFPrecoder
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import MotionConfig
-from neumatc_mimo.training.scenario import _jobs
+from neumatc_mimo.training.scenario import jobs
 
 LIGHT = 299_792_458.0
 SPEED = 8.0
@@ -156,8 +156,7 @@ def test_what_was_not_trained_is_refused(model: nm.ScenarioModel, no: float, tim
 def test_nodes_along_the_time_follow_the_speed_unless_given(scenario: nm.Scenario) -> None:
     def nodes(**motion: Any) -> list[int]:
         changed = scenario.config.model_copy(update={"motion": MotionConfig(**motion)})
-        jobs = _jobs(nm.Scenario(changed), changed.model)
-        return [len(axis.nodes) for _, _, axis, _ in jobs]
+        return [len(job.axis.nodes) for job in jobs(nm.Scenario(changed))]
 
     assert nodes(speed=SPEED, num_nodes=9) == [9, 9]
     assert all(fast > slow for fast, slow in zip(nodes(speed=9.0), nodes(speed=1.0), strict=True))
@@ -200,6 +199,35 @@ def test_precoders_recall_links_that_are_where_the_time_says(
         block = ZFPrecoder(grid, streams, model, certify=certify)
         torch.testing.assert_close(block(x, h, time=elsewhere), exact)
         assert block.stats.links_unknown == 6
+
+
+@pytest.mark.parametrize("trust", ["estimate", "model"])
+@pytest.mark.parametrize("power", [1.0, 0.25])
+def test_precoded_channels_move_along(
+    model: nm.ScenarioModel, links: LinkSet, trust: str, power: float
+) -> None:
+    """Precoders are those of each symbol's own time, or of what was known of the channel then."""
+    grid = ResourceGrid(3, 256, 30e3, num_tx=1, num_streams_per_tx=3)
+    streams = StreamManagement(np.ones([3, 1]), 3)
+    start = 4.2e-3
+    duration = float(grid.ofdm_symbol_duration)
+    known = _slot(links, start, duration)[:, :, None, None]
+    # What the precoders meet half a millisecond later.
+    h = _slot(links, start + 0.5e-3, duration)[:, :, None, None]
+    tx_power = torch.full((2, 1, 3), power)
+    expected = RZFPrecodedChannel(grid, streams)(h, tx_power, known)
+    block = ZFPrecodedChannel(grid, streams, model, trust=trust)
+    found = block(h, tx_power, known, links=torch.arange(2), time=start)
+    assert (found - expected).norm() < 1e-2 * expected.norm()
+    counts = block.stats
+    assert (counts.links_recalled, counts.links_trusted) == {"estimate": (6, 0), "model": (0, 6)}[
+        trust
+    ]
+    # At another time they are other links; who trusts the model gets the precoders of that time.
+    block = ZFPrecodedChannel(grid, streams, model, trust=trust)
+    found = block(h, tx_power, known, links=torch.arange(2), time=start + 2e-3)
+    assert ((found - expected).norm() < 1e-2 * expected.norm()) == (trust == "estimate")
+    assert block.stats.links_unknown == {"estimate": 6, "model": 0}[trust]
 
 
 @pytest.mark.parametrize("trust", ["estimate", "model"])

@@ -10,6 +10,7 @@ import torch
 from scipy import stats
 
 from neumatc_mimo.bench.paired import PairedErrors, paired_errors
+from neumatc_mimo.progress import Event
 
 
 @pytest.mark.parametrize("only_first", range(7))
@@ -82,10 +83,11 @@ class Script:
 def test_blocks_are_counted_pairwise_and_no_more_than_asked_for() -> None:
     first: Any = Script([True, True, False, False, True, False, True, True])
     second: Any = Script([True, False, True, False, False, False, True, True])
-    seen: list[int] = []
-    pairs = paired_errors(first, second, 0.0, 7, batch_size=2, progress=seen.append)
+    events: list[Event] = []
+    pairs = paired_errors(first, second, 0.0, 7, batch_size=2, callback=events.append)
     assert pairs == PairedErrors(7, both=2, only_first=2, only_second=1)
-    assert seen == [2, 4, 6, 7]
+    assert [event.done for event in events] == [2, 4, 6, 7]
+    assert events[-1].metrics == {"lost_by_first": 4, "lost_by_second": 3}
 
 
 def test_what_is_refused() -> None:

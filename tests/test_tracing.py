@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from neumatc_mimo.progress import Event
 from neumatc_mimo.scenario import tracing
 from neumatc_mimo.scenario.tracing import trace
 
@@ -299,16 +300,16 @@ def test_run_is_quiet_and_leaves_only_the_folder(
 
     monkeypatch.setattr(builtins, "input", ask)
     monkeypatch.chdir(tmp_path)
-    steps: list[tuple[int, int]] = []
-    written = run_small(Path("canyon"), progress=lambda *step: steps.append(step))
+    events: list[Event] = []
+    written = run_small(Path("canyon"), callback=events.append)
     assert capfd.readouterr().out == ""
     assert written == tmp_path / "canyon"
     assert list(tmp_path.iterdir()) == [written]
     assert {file.suffix for file in written.iterdir()} == {".json", ".npz"}
-    done = [step[0] for step in steps]
+    done = [event.done for event in events]
     assert done == sorted(set(done))
     assert done[-1] == 30
-    assert {step[1] for step in steps} == {30}
+    assert {(event.total, event.unit) for event in events} == {(30, "users")}
 
 
 @pytest.mark.slow

@@ -118,7 +118,10 @@ def test_models(folder: Path, tmp_path: Path) -> None:
         ScenarioModel.load(copy)
     (copy / "model.json").write_text((folder / "model.json").read_text())
     (copy / "svd.safetensors").write_bytes(b"half a file")
-    with pytest.raises(ValueError, match="is truncated or damaged"):
+    with pytest.raises(ValueError, match="is missing, truncated or damaged"):
+        ScenarioModel.load(copy)
+    (copy / "svd.safetensors.index.json").write_text("{}")
+    with pytest.raises(ValueError, match="svd lies in shards"):
         ScenarioModel.load(copy)
     one = ScenarioModel.load(folder)
     del one.models["svd"]

@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def _trained() -> nm.ScenarioModel:
-    return nm.train(nm.load_scenario("munich"), progress=sys.stderr.isatty())
+    return nm.train(nm.load_scenario("munich"))
 
 
 def _timed(make: Callable[..., Sheet], *arguments: Any) -> Sheet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -12,12 +12,11 @@ import torch
 from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, Task
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
 from neumatc_mimo.model import ScenarioModel
+from neumatc_mimo.progress import Callback, Callbacks, reported, within
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.solvers import Auto, Cached, Exact, Spline
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.training.scenario import train
-
-Progress = Callable[[str], None]
 
 LIMIT = "limit"
 _ALONE = ", alone"
@@ -208,7 +207,7 @@ def at_point(
     seconds: float = 1.5,
     theirs: bool = True,
     spline_samples: Sequence[int] = SPLINE_SAMPLES,
-    progress: Progress | None = None,
+    callback: Callbacks = None,
 ) -> Iterator[Row]:
     """Run all blocks at one point, each in all ways, on the same inputs.
 
@@ -221,24 +220,27 @@ def at_point(
     :param theirs: whether to time Sionna's way, where it fits into memory
     :param spline_samples: of which a spline may take the number that makes it fastest; none of it
         without any
-    :param progress: called with what comes next
+    :param callback: told of each way to run each block
     """
-    tell = progress or (lambda text: None)
-    for kind in filter(point.suits, tasks):
-        links = getattr(scenario, kind.kind)
-        if links is not None:
-            task = kind(links.to(device), point.slot)
-            splines = [n for n in spline_samples if n <= point.fft_size // 2]
-            if spline_samples and not splines:
-                splines = [max(point.fft_size // 4, 4)]
-            yield from _compared(task, point, model, seconds, theirs, splines, tell)
+    with reported(callback) as tell:
+        for kind in filter(point.suits, tasks):
+            links = getattr(scenario, kind.kind)
+            if links is not None:
+                task = kind(links.to(device), point.slot)
+                splines = [n for n in spline_samples if n <= point.fft_size // 2]
+                if spline_samples and not splines:
+                    splines = [max(point.fft_size // 4, 4)]
+                told = within(f"{point.label}: {task.title}", tell)
+                yield from _compared(task, point, model, seconds, theirs, splines, told)
 
 
-def learned(base: Scenario, point: Point, device: str = "cpu") -> tuple[Scenario, ScenarioModel]:
+def learned(
+    base: Scenario, point: Point, device: str = "cpu", callback: Callbacks = None
+) -> tuple[Scenario, ScenarioModel]:
     """A scenario of a point's sizes, and its model; a few links, as many as a batch needs."""
     num_links = point.num_links or min(MOST_LINKS, max(point.slot.batch_size, 1))
     scenario = point.scenario(base, num_links)
-    return scenario, train(scenario, device=device, progress=False)
+    return scenario, train(scenario, device=device, progress=False, callback=callback)
 
 
 def _compared(
@@ -248,7 +250,7 @@ def _compared(
     seconds: float,
     theirs: bool,
     splines: Sequence[int],
-    tell: Progress,
+    tell: Callback,
 ) -> list[Row]:
     """All ways to run one block."""
     solvers: dict[str, tuple[Solver, str | None]] = {
@@ -281,12 +283,7 @@ def _compared(
     outputs: dict[str, Any] = {}
     if other is not None:
         calls[task.theirs_title] = _keeping(outputs, task.theirs_title, other)
-    times = side_by_side(
-        calls,
-        seconds=seconds,
-        device=task.device,
-        progress=lambda way: tell(f"{point.label}: {task.title}, {way}"),
-    )
+    times = side_by_side(calls, seconds=seconds, device=task.device, callback=tell)
     interpolated = [way for way in times if way.startswith("spline")]
     kept = min(interpolated, key=lambda way: times[way].median, default=None)
     reference = task.reference()

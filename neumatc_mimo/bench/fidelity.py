@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from statistics import median
 from typing import Any
 
@@ -19,6 +21,7 @@ from neumatc_mimo.operations.base import Components
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.operations.tracking import normalised
+from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 
@@ -35,6 +38,8 @@ def fidelity(
     num_frequencies: int | None = None,
     num_receivers: int | None = None,
     seed: int = 0,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> dict[str, dict[str, float]]:
     """Compare a model's queries with exact results in double precision.
 
@@ -49,34 +54,64 @@ def fidelity(
     :param num_frequencies: Evenly spread ones of these subcarriers to use; None is all of them
     :param num_receivers: Links whose MMSE block is compared with Sionna's; None is all of them
     :param seed: Seed of the received symbols
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of the comparisons that are done
 
     :return: Plain values by operation, ready for JSON
     """
     results: dict[str, dict[str, float]] = {}
+    comparisons = list(_comparisons(model, scenario, num_frequencies, num_receivers, seed))
+    with reported(callback, progress) as tell:
+        for number, (name, compare) in enumerate(comparisons):
+            done = Event("comparing with exact results", number, len(comparisons), "figures")
+            tell(done)
+            results[name] = compare() | results.get(name, {})
+        tell(replace(done, done=len(comparisons)))
+    return results
+
+
+def _comparisons(
+    model: Any,
+    scenario: Scenario,
+    num_frequencies: int | None,
+    num_receivers: int | None,
+    seed: int,
+) -> Iterator[tuple[str, Callable[[], dict[str, float]]]]:
+    """Names and functions of the comparisons; figures of the same name stand together."""
     if scenario.multi_user is not None:
         links = scenario.multi_user
         assert links.noise_db is not None
         part = model.models["pseudo_inverse"]
         frequencies = _unseen(part, num_frequencies)
-        results["zero_forcing"] = _inverse(model, links, 0.0, frequencies)
+        yield "zero_forcing", partial(_inverse, model, links, 0.0, frequencies)
         low, high = links.noise_db
+        chosen = range(links.num_links)[:num_receivers]
         for noise_db in (low, (low + high) / 2, high):
             no = 10 ** (noise_db / 10)
-            results[f"mmse_{noise_db:g}_db"] = _inverse(model, links, no, frequencies) | _receiver(
-                model, links, no, range(links.num_links)[:num_receivers], seed
+            yield (
+                f"mmse_{noise_db:g}_db",
+                partial(_mmse, model, links, no, frequencies, chosen, seed),
             )
         if "wmmse" in model.models:
-            part = model.models["wmmse"]
-            frequencies = _unseen(part, num_frequencies)
-            results["wmmse"] = _sum_rate(model, links, frequencies)
+            frequencies = _unseen(model.models["wmmse"], num_frequencies)
+            yield "wmmse", partial(_sum_rate, model, links, frequencies)
     if scenario.single_user is not None:
-        part = model.models["svd"]
-        frequencies = _unseen(part, num_frequencies)
-        results["svd"] = _svd(model, scenario.single_user, frequencies)
+        frequencies = _unseen(model.models["svd"], num_frequencies)
+        yield "svd", partial(_svd, model, scenario.single_user, frequencies)
     for name, part in model.models.items():
-        figures = _compared(part, _unseen(part, num_frequencies))
-        results[name] = _shares(part) | figures | results.get(name, {})
-    return results
+        yield name, partial(_compared, part, _unseen(part, num_frequencies))
+
+
+def _mmse(
+    model: Any,
+    links: LinkSet,
+    no: float,
+    frequencies: Tensor,
+    chosen: Sequence[int],
+    seed: int,
+) -> dict[str, float]:
+    """The filter and the receiver at a noise power."""
+    return _inverse(model, links, no, frequencies) | _receiver(model, links, no, chosen, seed)
 
 
 def _shares(part: Any) -> dict[str, float]:
@@ -88,7 +123,8 @@ def _shares(part: Any) -> dict[str, float]:
 
 
 def _compared(part: Any, frequencies: Tensor) -> dict[str, float]:
-    """The components' errors, in the gauge of the exact ones, and what their certificate proves.
+    """Shares of what was repaired, the components' errors in the gauge of the exact ones, and what
+    their certificate proves.
 
     At the lowest noise power that the mapping knows; the error is that of the component that a
     block applies, or else of the first one.
@@ -106,10 +142,14 @@ def _compared(part: Any, frequencies: Tensor) -> dict[str, float]:
         errors.append(torch.linalg.vector_norm(difference, dim=-1) / size)
         qualities.append(operation.certificate(h, found, no, part.tolerance).quality)
     error = torch.cat(errors)
-    return {
-        "error_median_db": _db(error.median()),
-        "error_max_db": _db(error.max()),
-    } | _worst("certificate", torch.cat(qualities))
+    return (
+        _shares(part)
+        | {
+            "error_median_db": _db(error.median()),
+            "error_max_db": _db(error.max()),
+        }
+        | _worst("certificate", torch.cat(qualities))
+    )
 
 
 def _aligned(part: Any, link: int, no: float, frequencies: Tensor) -> tuple[Tensor, Components]:
@@ -310,6 +350,12 @@ def _sum_rate(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, floa
 
 def _unseen(part: Any, num_frequencies: int | None) -> Tensor:
     frequencies: Tensor = part.links.grid_frequencies()[part.unseen]
+    if not len(frequencies):
+        raise ValueError(
+            f"All {part.links.fft_size} subcarriers were samples or collocation points of the "
+            "training, none is left to compare on; lower collocation and samples in [model], and "
+            "train again."
+        )
     if num_frequencies is None or num_frequencies >= len(frequencies):
         return frequencies
     index = torch.linspace(0, len(frequencies) - 1, num_frequencies).round().long()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from scipy import stats
 from torch import Tensor
 
+from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.simulation import Pipeline
 
 
@@ -91,35 +91,37 @@ def paired_errors(
     num_blocks: int,
     *,
     batch_size: int = 32,
-    progress: Callable[[int], None] | None = None,
+    callback: Callbacks = None,
 ) -> PairedErrors:
     """Transmit the same blocks with two pipelines that differ in their solvers.
 
     :param ebno_db: Eb/N0 in dB
     :param num_blocks: blocks to transmit
     :param batch_size: slots of a call
-    :param progress: called with the number of blocks done
+    :param callback: told of the blocks done, and how many of them either pipeline lost
 
     :raises ValueError: if ``num_blocks`` is none, or the pipelines draw different bits
     """
     if num_blocks < 1:
         raise ValueError(f"num_blocks is {num_blocks}, at least one is needed.")
     done = both = only_first = only_second = 0
-    while done < num_blocks:
-        bits, bits_hat = first(batch_size, ebno_db)
-        others, others_hat = second(batch_size, ebno_db)
-        if not torch.equal(bits, others):
-            raise ValueError(
-                "The two pipelines draw different bits, their seeds and settings must be the same."
-            )
-        left = num_blocks - done
-        a, b = (_lost(bits, hat)[:left] for hat in (bits_hat, others_hat))
-        both += int((a & b).sum())
-        only_first += int((a & ~b).sum())
-        only_second += int((b & ~a).sum())
-        done += len(a)
-        if progress is not None:
-            progress(done)
+    with reported(callback) as tell:
+        while done < num_blocks:
+            bits, bits_hat = first(batch_size, ebno_db)
+            others, others_hat = second(batch_size, ebno_db)
+            if not torch.equal(bits, others):
+                raise ValueError(
+                    "The two pipelines draw different bits, their seeds and settings must be the "
+                    "same."
+                )
+            left = num_blocks - done
+            a, b = (_lost(bits, hat)[:left] for hat in (bits_hat, others_hat))
+            both += int((a & b).sum())
+            only_first += int((a & ~b).sum())
+            only_second += int((b & ~a).sum())
+            done += len(a)
+            lost = {"lost_by_first": both + only_first, "lost_by_second": both + only_second}
+            tell(Event("paired blocks", done, num_blocks, "blocks", lost))
     return PairedErrors(done, both, only_first, only_second)
 
 

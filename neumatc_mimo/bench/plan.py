@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 from neumatc_mimo.bench.blocks import LIMIT, Point, Row, at_point
 from neumatc_mimo.bench.tasks import TASKS, Detection
+from neumatc_mimo.progress import Callbacks, reported, within
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.training.scenario import train
 
 
 def plan(
-    scenario: Scenario, *, device: str = "cpu", progress: Callable[[str], None] | None = None
+    scenario: Scenario,
+    *,
+    device: str = "cpu",
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[dict[str, Any]]:
     """Train one link of each kind, time the blocks on it, and compare.
 
@@ -22,31 +26,33 @@ def plan(
 
     :param scenario: whose links, antennas and grid are planned for
     :param device: where everything runs
-    :param progress: called with what comes next
+    :param progress: show a progress bar, in a terminal or a notebook
+    :param callback: told of the training, and of each way to run each block
 
     :return: one entry a block: milliseconds, seconds of training, bytes and the cheapest way
     """
-    tell = progress or (lambda text: None)
     one = _with_links(scenario, 1)
-    tell("Training one link of each kind")
-    model = train(one, device=device, progress=False)
     entries = []
-    for task in (task for task in TASKS if task is not Detection):
-        links = getattr(one, task.kind)
-        if links is None or task.operation not in model.models:
-            continue
-        point = Point(links.num_rows, links.num_cols, links.fft_size, links.num_streams)
-        rows = at_point(
-            one,
-            point,
-            model,
-            tasks=(task,),
-            device=device,
-            theirs=False,
-            spline_samples=(),
-            progress=progress,
-        )
-        entries.append(_entry(task.title, {row.way: row for row in rows}, scenario, model, task))
+    with reported(callback, progress) as tell:
+        training = within("training", tell)
+        model = train(one, device=device, progress=False, callback=training)
+        for task in (task for task in TASKS if task is not Detection):
+            links = getattr(one, task.kind)
+            if links is None or task.operation not in model.models:
+                continue
+            point = Point(links.num_rows, links.num_cols, links.fft_size, links.num_streams)
+            rows = at_point(
+                one,
+                point,
+                model,
+                tasks=(task,),
+                device=device,
+                theirs=False,
+                spline_samples=(),
+                callback=tell,
+            )
+            by_way = {row.way: row for row in rows}
+            entries.append(_entry(task.title, by_way, scenario, model, task))
     return entries
 
 

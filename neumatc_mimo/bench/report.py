@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg")
-
-from matplotlib import pyplot as plt
-
+from neumatc_mimo import plots
 from neumatc_mimo.bench.blocks import (
     BASE,
     SPLINE_SAMPLES,
@@ -28,6 +26,7 @@ from neumatc_mimo.bench.scaling import growth, hindsight
 from neumatc_mimo.bench.sheet import Sheet, origin
 from neumatc_mimo.bench.tasks import TASKS, Detection
 from neumatc_mimo.files import replaced
+from neumatc_mimo.progress import Callbacks, Event, reported, within
 from neumatc_mimo.report import finite
 from neumatc_mimo.scenario import Scenario
 
@@ -47,13 +46,7 @@ _SCALING = (
     "flatten the small sizes. Alone: the solver's answers, without what the block does with them. "
     "Below, nm.Auto against the faster of exact and queried at the same point, known in hindsight."
 )
-_STYLES = {
-    "Sionna": "k-^",
-    "exact": "C0-o",
-    "exact, cached": "C1:x",
-    "queried": "C3-s",
-    "limit": "k--",
-}
+_DRAWN = ("Sionna", "exact", "exact, cached", "queried", "limit")
 
 
 def run_and_write(
@@ -64,7 +57,8 @@ def run_and_write(
     only: Sequence[str] | None = None,
     theirs: bool = True,
     device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> list[Sheet]:
     """Run the benchmark and write its sheets ``bench`` and ``scaling``, and pictures, to a folder.
 
@@ -73,7 +67,8 @@ def run_and_write(
         the detector, which is the equalizer and Sionna's demapper
     :param only: the axes to run; None for all
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
-    :param progress: called with what comes next
+    :param progress: show a progress bar, in a terminal or a notebook
+    :param callback: told of the points that are done, and of what runs at the one under way
 
     :raises ValueError: if there is no such axis
     """
@@ -81,24 +76,27 @@ def run_and_write(
     source = origin(device=device) | {"quick": quick}
     started = time.perf_counter()
     rows: dict[Point, list[Row]] = {}
-    for point in dict.fromkeys(point for points in chosen.values() for point in points):
-        if progress is not None:
-            progress(f"{point.label}: training")
-        scenario, model = learned(base, point, device)
-        found = at_point(
-            scenario,
-            point,
-            model,
-            tasks=[task for task in TASKS if not quick or task is not Detection],
-            device=device,
-            seconds=0.3 if quick else 1.5,
-            theirs=theirs,
-            spline_samples=SPLINE_SAMPLES[-1:] if quick else SPLINE_SAMPLES,
-            progress=progress,
-        )
-        rows[point] = list(found)
-        # After every point, so that a run that ends early leaves what it has.
-        sheets = _written(base, folder, chosen, rows, source, time.perf_counter() - started)
+    points = list(dict.fromkeys(point for points in chosen.values() for point in points))
+    with reported(callback, progress) as tell:
+        for number, point in enumerate(points):
+            tell(Event("benchmark", number, len(points), "points"))
+            training = within(f"{point.label}: training", tell)
+            scenario, model = learned(base, point, device, training)
+            found = at_point(
+                scenario,
+                point,
+                model,
+                tasks=[task for task in TASKS if not quick or task is not Detection],
+                device=device,
+                seconds=0.3 if quick else 1.5,
+                theirs=theirs,
+                spline_samples=SPLINE_SAMPLES[-1:] if quick else SPLINE_SAMPLES,
+                callback=tell,
+            )
+            rows[point] = list(found)
+            # After every point, so that a run that ends early leaves what it has.
+            sheets = _written(base, folder, chosen, rows, source, time.perf_counter() - started)
+        tell(Event("benchmark", len(points), len(points), "points"))
     return sheets
 
 
@@ -125,7 +123,6 @@ def _written(
         if points:
             figure = _picture(axis, points, rows)
             replaced(folder / name, partial(figure.savefig, format="png", dpi=120))
-            plt.close(figure)
             sheet.pictures.append(name)
     sheet.write(folder, source | {"measured": finite([row.to_json() for row in every])})
     fitted = [
@@ -163,28 +160,24 @@ def _caption(source: dict[str, Any]) -> str:
     )
 
 
-def _picture(axis: str, points: Sequence[Point], rows: dict[Point, list[Row]]) -> Any:
+def _picture(axis: str, points: Sequence[Point], rows: dict[Point, list[Row]]) -> Figure:
     blocks = list(dict.fromkeys(row.block for point in points for row in rows[point]))
     columns = 3
     lines = -(-len(blocks) // columns)
-    figure, panels = plt.subplots(
-        lines, columns, figsize=(4.2 * columns, 3.3 * lines), squeeze=False, layout="constrained"
-    )
-    for panel in panels.flat[len(blocks) :]:
-        panel.axis("off")
-    for panel, block in zip(panels.flat, blocks, strict=False):
-        for way, style in _STYLES.items():
-            found = [
-                (along(axis, point), row.milliseconds.median)
-                for point in points
-                for row in rows[point]
-                if row.block == block and row.way == way
-            ]
-            if found:
-                panel.loglog(*zip(*found, strict=True), style, label=way, ms=4)
-        panel.set(title=block, xlabel=axis, ylabel="ms a slot")
-        panel.grid(True, which="both", alpha=0.3)
-    panels.flat[0].legend(fontsize=8)
+    figure = Figure(figsize=(4.2 * columns, 3.3 * lines), layout="constrained")
+    sizes = [along(axis, point) for point in points]
+    for number, block in enumerate(blocks, 1):
+        found = [
+            {row.way: row.milliseconds.median for row in rows[point] if row.block == block}
+            for point in points
+        ]
+        times = {
+            way: [one.get(way, math.nan) for one in found]
+            for way in _DRAWN
+            if any(way in one for one in found)
+        }
+        ax = figure.add_subplot(lines, columns, number)
+        plots.times_along(axis, sizes, times, ax=ax).set_title(block)
     return figure
 
 

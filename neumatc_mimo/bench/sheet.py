@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from neumatc_mimo.files import write_text
+from neumatc_mimo.info import processor
 
 _FOLDER = Path(__file__).parent
 
@@ -65,7 +66,7 @@ def origin(*sources: str, device: str = "cpu") -> dict[str, Any]:
     :param device: what was run on
     """
     return {
-        "processor": _processor(),
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": "CPU" if device == "cpu" else torch.cuda.get_device_name(device),
@@ -121,15 +122,6 @@ def origin_line(source: dict[str, Any]) -> str:
         f"{source['processor']}, {source['cores']} cores, {source['threads']} threads, "
         f"{source['device']}; Python {source['python']}, {versions}; commit {source['commit']}."
     )
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        for line in info.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _commit(*sources: str) -> str:

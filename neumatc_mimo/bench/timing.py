@@ -15,6 +15,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.benchmark import Timer
 
+from neumatc_mimo.progress import Callbacks, Event, reported
+
 Call = Callable[[], Any]
 
 # A call that takes longer is not repeated more often than asked for at least.
@@ -50,7 +52,7 @@ def side_by_side(
     least: int = 3,
     most: int = 50,
     device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
+    callback: Callbacks = None,
 ) -> dict[str, Spread]:
     """Time calls by turns, so that a change of the machine's load meets all of them.
 
@@ -63,24 +65,25 @@ def side_by_side(
     :param least: runs of a call at least, or one where it takes over two seconds
     :param most: runs of a call at most
     :param device: on a GPU CUDA events tell the time
-    :param progress: called with the name of each call at its first run
+    :param callback: told of each call at its first run, under its name, and of the rounds
     """
     clock = _events if torch.device(device).type == "cuda" else _timer
     wanted = {}
     runs: dict[str, list[float]] = {}
-    for name, call in calls.items():
-        if progress is not None:
-            progress(name)
-        if clock is _events:
-            call()
-        once = clock(call)
-        runs[name] = [once]
-        wanted[name] = min(most, max(1 if once > _LONG else least, int(seconds / once)))
-    rounds = max(wanted.values())
-    for number in range(rounds):
+    with reported(callback) as tell:
         for name, call in calls.items():
-            if math.floor((number + 1) * wanted[name] / rounds) > len(runs[name]):
-                runs[name].append(clock(call))
+            tell(Event(name))
+            if clock is _events:
+                call()
+            once = clock(call)
+            runs[name] = [once]
+            wanted[name] = min(most, max(1 if once > _LONG else least, int(seconds / once)))
+        rounds = max(wanted.values())
+        for number in range(rounds):
+            for name, call in calls.items():
+                if math.floor((number + 1) * wanted[name] / rounds) > len(runs[name]):
+                    runs[name].append(clock(call))
+            tell(Event("timing by turns", number + 1, rounds, "rounds"))
     return {name: Spread.of(values) for name, values in runs.items()}
 
 

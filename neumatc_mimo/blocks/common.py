@@ -16,8 +16,10 @@ from torch import Tensor
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.shown import Facts, Shown, brief
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.warned import Warned
 
 # Runs of neighbouring subcarriers, and their length, at which a channel is checked to be finite and
 # constant over the OFDM symbols: a line of the cache holds eight of them.
@@ -26,6 +28,8 @@ _NUM_RUNS, _RUN = 2, 8
 # symbols; a fifth faster than 1008, and no power of two.
 _PIECE = 336
 
+# Share of the links that a model does not know above which a block warns.
+_UNKNOWN = 0.5
 
 # OFDM symbols that share their matrices, in runs of neighbours.
 Symbols = tuple[slice, ...]
@@ -49,7 +53,7 @@ class Part(NamedTuple):
     channel: Callable[[], Tensor]
 
 
-class SolverBlock(Block):
+class SolverBlock(Shown, Block):
     """Base of the blocks: a Sionna block whose matrices come from a solver.
 
     :param resource_grid: ResourceGrid to be used
@@ -110,6 +114,7 @@ class SolverBlock(Block):
         self._time_varying = time_varying
         self._trust = trust
         self.stats = Counts()
+        self._warned = Warned()
 
         # Plain integers: Sionna's are partly NumPy's, which torch.compile takes for data.
         self._num_tx = int(stream_management.num_tx)
@@ -130,12 +135,21 @@ class SolverBlock(Block):
         self.register_buffer("_effective_frequencies", self._frequencies[self._effective_ind])
         self._runs = _runs(effective.tolist())
 
-    def __repr__(self) -> str:
-        return (
-            f"{type(self).__name__}(solver={self._solver!r}, certify={self._certify!r}, "
-            f"trust={self._trust!r}, precision={self.precision!r}, device={self.device!r}, "
-            f"stats={self.stats})"
-        )
+    def facts(self) -> Facts:
+        grid = self._resource_grid
+        values: dict[str, Any] = {
+            "solver": brief(self._solver),
+            "grid": f"{self._num_symbols} symbols, {self._fft_size} subcarriers of "
+            f"{float(grid.subcarrier_spacing) / 1e3:g} kHz",
+            "transmitters": f"{self._num_tx} of {self._num_streams_per_tx} streams",
+            "receivers": f"{self._num_rx} of {self._num_streams_per_rx} streams",
+            "certify": str(self._certify),
+            "trust": self._trust,
+            "precision": f"{self.precision} on {self.device}",
+        }
+        if self._tolerance is not None:
+            values["tolerance"] = f"{self._tolerance.quality_db:g} dB"
+        return Facts("", values | self.stats.shown())
 
     def _in_parts(
         self, call: Callable[..., Any], links: Tensor | None, *inputs: Tensor | None
@@ -265,8 +279,20 @@ class SolverBlock(Block):
 
     def _count(self, counts: Counts) -> None:
         # A traced counter would be a constant that asks for a new trace at every call.
-        if not is_traced():
-            self.stats.add(counts)
+        if is_traced():
+            return
+        self.stats.add(counts)
+        unknown = self.stats.links_unknown
+        links = unknown + self.stats.links_recalled + self.stats.links_adapted
+        # Who trusts a model has named the links that it does not know.
+        if self._trust == "estimate" and unknown > _UNKNOWN * links:
+            self._warned.once(
+                "unknown links",
+                f"{type(self).__name__} computed {unknown} of {links} links exactly, as they are "
+                f"none that its model knows. A model knows the channels that it was trained on, "
+                'not estimates of them: for these name the links and set trust="model"; for other '
+                "users train a model of theirs, or use nm.Exact(). print(block) shows all counts.",
+            )
 
     def _check_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
         """Links as [batch_size, num], or None."""

@@ -13,10 +13,11 @@ from torch import Tensor
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.shown import Facts, Shown
 from neumatc_mimo.solvers.base import Counts, Solver
 
 
-class MMSEDetector(Block):
+class MMSEDetector(Shown, Block):
     r"""Linear MMSE detection for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` with ``equalizer="lmmse"``: a
@@ -150,8 +151,9 @@ class MMSEDetector(Block):
         stats: Counts = self._equalizer.stats
         return stats
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._equalizer!r})"
+    def facts(self) -> Facts:
+        facts = self._equalizer.facts()
+        return Facts("", {"demapper": type(self._demapper).__name__, **facts.values})
 
     def call(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,6 +48,8 @@ class ZFPrecodedChannel(ZeroForcing):
         first n dims), `float`. Regularization parameter, a noise power.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from the channel knowledge.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
 
     :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
         num_effective_subcarriers], `torch.complex`. The effective channel after precoding, without
@@ -94,6 +97,7 @@ class ZFPrecodedChannel(ZeroForcing):
         h_hat: Tensor | None = None,
         alpha: float | Tensor = 0.0,
         links: Tensor | None = None,
+        time: float | None = None,
     ) -> Tensor:
         """Effective channel; inputs and outputs as in the class's description."""
         h_hat = h if h_hat is None else h_hat
@@ -104,11 +108,14 @@ class ZFPrecodedChannel(ZeroForcing):
         alpha = alpha if isinstance(alpha, float | int) else _leading(alpha, 4)
         noise = self._noise_power("alpha", alpha, h)
         links = self._check_links(links, h.shape[0], self._num_tx)
-        h_eff: Tensor = self._in_parts(self._effective_channel, links, h, h_hat, noise)
+        h_eff: Tensor = self._in_parts(
+            partial(self._effective_channel, time), links, h, h_hat, noise
+        )
         return h_eff * power.sqrt()
 
     def _effective_channel(
         self,
+        time: float | None,
         trusted: frozenset[int],
         links: Tensor | None,
         h: Tensor,
@@ -120,7 +127,7 @@ class ZFPrecodedChannel(ZeroForcing):
         :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1] or None
         """
         batch_size, num_rx, num_rx_ant, num_tx, _, num_symbols, fft_size = h.shape
-        groups = self._groups(h_hat, no, trusted=trusted, dim=3)
+        groups = self._groups(h_hat, no, trusted=trusted, dim=3, time=time)
         all_alike = len(groups) == 1 and len(self._groups(h)) == 1
         h_eff = h.new_empty(
             batch_size,
@@ -135,7 +142,14 @@ class ZFPrecodedChannel(ZeroForcing):
                 first = runs[0].start
                 symbols = [symbol for run in runs for symbol in range(run.start, run.stop)]
                 known = h_hat[:, :, :, tx, :, first]
-                for part in self._parts(known, tx, noise_of(no, tx, first), links, trusted):
+                for part in self._parts(
+                    known,
+                    tx,
+                    noise_of(no, tx, first),
+                    links,
+                    trusted,
+                    self._moment(time, first),
+                ):
                     matrix = self._matrix(part.answer)
                     for symbol in [0] if all_alike else symbols:
                         rows = h[:, :, :, tx, :, symbol, part.tile]

@@ -83,6 +83,7 @@ def build_links(
         doppler=None if doppler is None else torch.from_numpy(doppler),
         row_doppler=None if row_doppler is None else torch.from_numpy(row_doppler),
         duration=config.burst_duration,
+        delays_drift=config.motion is None or config.motion.source == "drawn",
     )
 
 
@@ -93,10 +94,11 @@ def _doppler(
 
     A user with velocity v sees a path that arrives from the direction r shifted by
     :math:`\nu = v^{\mathsf{T}} r \, f_c / c`. A user's heading depends on the scenario's seed and
-    its index alone, so that it is the same in every link.
+    its index alone, so that it is the same in every link. Shifts of DeepMIMO's velocities come with
+    the paths.
     """
-    if config.motion is None:
-        return None
+    if config.motion is None or config.motion.speed is None:
+        return paths.doppler
     known = {
         user: np.random.default_rng([config.seed, 2, user]).uniform(0, 2 * np.pi)
         for user in np.unique(users).tolist()
@@ -134,6 +136,7 @@ def _gather(
     delays = np.zeros((*users.shape, num_paths))
     steering = None if parts[indices[0]].steering is None else np.zeros(coefficients.shape)
     arrivals = np.zeros((*users.shape, num_paths, 3))
+    doppler = None if parts[indices[0]].doppler is None else np.zeros(delays.shape)
     for index, part in parts.items():
         links = served == index
         which = np.searchsorted(distinct[index], users[links])
@@ -145,7 +148,9 @@ def _gather(
         arrivals[links, :, :filled] = part.arrivals[which]
         if steering is not None and part.steering is not None:
             steering[links, ..., :filled] = part.steering[which]
-    return Paths(coefficients, delays, steering, arrivals)
+        if doppler is not None and part.doppler is not None:
+            doppler[links, :, :filled] = part.doppler[which]
+    return Paths(coefficients, delays, steering, arrivals, doppler)
 
 
 def _source(

@@ -15,13 +15,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .deepmimo_motion import directions, path_doppler, scenes_of, set_velocities, update_digest
 from .schema import ArrayConfig, DeepMIMOConfig, ScenarioConfig
 
 _LOGGER = logging.getLogger(__name__)
 
-# What channels need; the interactions, the bulk of a large folder, stay on disk.
+# What channels need; the interactions, the bulk of a large folder, stay on disk unless Doppler
+# shifts of moving objects need them.
 _PATH_ARRAYS = ("power", "phase", "delay", "aoa_az", "aoa_el", "aod_az", "aod_el")
 _POSITIONS = ("rx_pos", "tx_pos")
+_INTERACTIONS = ("inter", "inter_pos")
 
 # A name that deepmimo keeps as it is: it lower-cases names and refuses some characters.
 _PLAIN_NAME = "scenario"
@@ -37,12 +40,15 @@ class Paths(NamedTuple):
         [num_users, ue antennas, bs antennas, P], float64; None without beam squint
     :param arrivals: Unit vectors from a user to where paths come from, [num_users, P, 3], float64;
         zero where a path is missing
+    :param doppler: Doppler shifts of DeepMIMO's velocities in Hz, [num_users, P], float64; zero
+        where a path is missing, None unless the scenario asks for them
     """
 
     coefficients: NDArray[np.complex128]
     delays: NDArray[np.float64]
     steering: NDArray[np.float64] | None
     arrivals: NDArray[np.float64]
+    doppler: NDArray[np.float64] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +61,7 @@ class BaseStation:
     :param user_positions: Metres, [num_users, 3]
     :param has_path: Whether any path reaches a user, [num_users]
     :param carrier_frequency: Hz
+    :param moving: Whether paths have the Doppler shifts of the data set's velocities
     """
 
     dataset: Any
@@ -63,6 +70,7 @@ class BaseStation:
     user_positions: NDArray[np.float64]
     has_path: NDArray[np.bool_]
     carrier_frequency: float
+    moving: bool
 
     def paths(self, users: NDArray[np.int64], ue: tuple[int, int]) -> Paths:
         """Return the paths of some users.
@@ -72,6 +80,8 @@ class BaseStation:
         """
         subset = self.dataset.trim(idxs=users)
         with _quiet():
+            # They mean nothing at time zero, and deepmimo would compute those of moving objects.
+            subset.set_doppler(0.0)
             coefficients = subset.compute_channels(
                 bs_antenna={
                     "shape": list(self.array.bs),
@@ -98,12 +108,14 @@ class BaseStation:
         coefficients = np.where(found[:, None, None, :], coefficients[..., :num_paths], 0.0).astype(
             np.complex128
         )
-        angles = [
-            np.take_along_axis(np.deg2rad(np.asarray(subset[name], np.float64)), order, axis=1)
-            for name in ("aoa_el", "aoa_az")
-        ]
-        arrivals = np.where(found[..., None], _unit_vectors(*angles), 0.0)
-        return Paths(coefficients, np.where(found, delays, first), steering, arrivals)
+        arrivals = np.take_along_axis(directions(subset, "aoa"), order[..., None], axis=1)
+        arrivals = np.where(found[..., None], arrivals, 0.0)
+        doppler = None
+        if self.moving:
+            with _quiet():
+                shifts = path_doppler(self.dataset, users)
+            doppler = np.where(found, np.take_along_axis(shifts, order, axis=1), 0.0)
+        return Paths(coefficients, np.where(found, delays, first), steering, arrivals, doppler)
 
     def update_digest(self, digest: Any, users: NDArray[np.int64]) -> None:
         """Add the files' own numbers on some users to a hash; they are the same everywhere."""
@@ -112,6 +124,8 @@ class BaseStation:
         for name in _PATH_ARRAYS:
             values = np.ascontiguousarray(np.asarray(self.dataset[name])[users])
             digest.update(f"{name} {values.dtype} {values.shape}".encode() + values.tobytes())
+        if self.moving:
+            update_digest(digest, self.dataset, users)
 
     def _steering(self, subset: Any, ue: tuple[int, int]) -> NDArray[np.float64]:
         """Phases of the array responses; deepmimo only has them wrapped, as exponentials."""
@@ -132,57 +146,67 @@ class BaseStation:
         return ends[0][:, :, None, :] + ends[1][:, None, :, :]
 
 
-def _unit_vectors(
-    inclination: NDArray[np.float64], azimuth: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Unit vectors [..., 3] of directions in radians, inclinations counted from the zenith."""
-    across = np.sin(inclination)
-    return np.stack(
-        [across * np.cos(azimuth), across * np.sin(azimuth), np.cos(inclination)], axis=-1
-    )
-
-
-def load_base_stations(config: ScenarioConfig) -> list[BaseStation]:
+def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[BaseStation]:
     """Load the base stations that a scenario names, in its order.
 
     A scenario of the database that is not on disk is downloaded, after a log message; it lies in
     DeepMIMO's own folder, ``deepmimo.config.get("scenarios_folder")``, from then on.
 
+    :param dataset: DeepMIMO's data set, in the place of the one that the scenario names
+
     :raises FileNotFoundError: If the scenario folder does not exist
     :raises ConnectionError: If a scenario cannot be downloaded
-    :raises ValueError: If the folder is damaged, or lacks a base station or users with a path
+    :raises ValueError: If the folder is damaged, or lacks a scene, a base station, users with a
+        path, or anything that moves where the scenario asks for its motion
     """
-    folder = config.data_folder() or _database_folder(config.deepmimo)
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{config.file}: there is no scenario folder {folder}, correct path in [deepmimo]."
-        )
+    folder = None
+    moving = config.motion is not None and config.motion.source == "deepmimo"
+    if dataset is None:
+        folder = config.data_folder() or _database_folder(config.deepmimo)
+        if not folder.is_dir():
+            raise FileNotFoundError(
+                f"{config.file}: there is no scenario folder {folder}, correct path in [deepmimo]."
+            )
     try:
-        _refuse_pickles(folder)
-        loaded = _load(folder, config.deepmimo.max_paths)
-        stations = [_base_station(dataset, config.array) for dataset in loaded]
+        if folder is not None:
+            _refuse_pickles(folder)
+            dataset = _load(folder, config.deepmimo.max_paths, moving)
+        scenes = scenes_of(dataset)
+        # The others are known by their positions alone.
+        scene = scenes[min(config.deepmimo.scene, len(scenes) - 1)]
+        stations = [_base_station(pair, config.array, moving) for pair in scene]
     except Exception as error:  # deepmimo fails in as many ways as files can be damaged
+        what = "data set" if folder is None else f"scenario folder {folder}"
         raise ValueError(
-            f"The scenario folder {folder} is damaged or not in DeepMIMO v4 format "
+            f"The {what} is damaged or not in DeepMIMO v4 format "
             f"({type(error).__name__}: {_one_line(error)}), convert or copy it again."
         ) from error
+    source = folder or "the data set"
+    if config.deepmimo.scene >= len(scenes):
+        raise ValueError(
+            f"{config.file}: scene in [deepmimo] is {config.deepmimo.scene}, {source} has scenes 0 "
+            f"to {len(scenes) - 1}."
+        )
+    if moving and config.motion is not None:
+        with _quiet():
+            set_velocities(scenes, config.deepmimo.scene, config.motion, str(config.file))
     chosen = []
     for index in config.deepmimo.base_station:
         if index >= len(stations):
             raise ValueError(
-                f"{config.file}: base_station in [deepmimo] is {index}, {folder} has base "
+                f"{config.file}: base_station in [deepmimo] is {index}, {source} has base "
                 f"stations 0 to {len(stations) - 1}."
             )
         if not stations[index].has_path.any():
             raise ValueError(
-                f"{config.file}: no user of {folder} has a path from base station {index}, "
+                f"{config.file}: no user of {source} has a path from base station {index}, "
                 "choose another."
             )
         chosen.append(stations[index])
     return chosen
 
 
-def _base_station(dataset: Any, array: ArrayConfig) -> BaseStation:
+def _base_station(dataset: Any, array: ArrayConfig, moving: bool) -> BaseStation:
     values = {name: np.asarray(dataset[name]) for name in (*_PATH_ARRAYS, *_POSITIONS)}
     num_users = len(values["rx_pos"])
     for name in _PATH_ARRAYS:
@@ -198,16 +222,15 @@ def _base_station(dataset: Any, array: ArrayConfig) -> BaseStation:
         user_positions=values["rx_pos"].astype(np.float64).reshape(num_users, 3),
         has_path=found.any(axis=1),
         carrier_frequency=float(dataset.rt_params["frequency"]),
+        moving=moving,
     )
 
 
-def _load(folder: Path, max_paths: int) -> list[Any]:
-    """Return DeepMIMO's data sets in a folder, one for each pair of transmitter and receivers."""
+def _load(folder: Path, max_paths: int, moving: bool) -> Any:
+    """Return what DeepMIMO makes of a folder; with interactions where Doppler shifts need them."""
+    matrices = [*_PATH_ARRAYS, *_POSITIONS, *(_INTERACTIONS if moving else ())]
     with _quiet(), _scenarios_in(folder) as (deepmimo, name):
-        loaded = deepmimo.load(name, max_paths=max_paths, matrices=[*_PATH_ARRAYS, *_POSITIONS])
-        if isinstance(loaded, deepmimo.DynamicDataset):
-            raise ValueError("it has several snapshots in time, one is supported")
-        return list(loaded.datasets) if isinstance(loaded, deepmimo.MacroDataset) else [loaded]
+        return deepmimo.load(name, max_paths=max_paths, matrices=matrices)
 
 
 @contextmanager

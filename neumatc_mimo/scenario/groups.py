@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from neumatc_mimo.progress import Callbacks, Event, reported
+
 from .assembly import Group, build_links, link_kind
 from .deepmimo_data import BaseStation
 from .links import LinkSet
@@ -26,12 +28,14 @@ _BATCH = 32
 
 
 def draw_multi_user(
-    config: ScenarioConfig, stations: Sequence[BaseStation]
+    config: ScenarioConfig, stations: Sequence[BaseStation], callback: Callbacks = None
 ) -> tuple[LinkSet, float]:
     r"""Draw links of ``users_per_link`` distinct users each.
 
     A group is skipped if the median of cond(:math:`H H^H`) over the grid is above
     ``max_condition``, with rows scaled as the scenario says, at any time of a burst.
+
+    :param callback: Told of the links that are drawn
 
     :return: The links, and the share of the groups tried that was skipped
     :raises ValueError: If too few users have a path, or too few groups keep the limit
@@ -50,16 +54,18 @@ def draw_multi_user(
     def accept(links: LinkSet) -> Tensor:
         return _median_condition(links) <= limit
 
-    return _draw(config, section, stations, size, accept)
+    return _draw(config, section, stations, size, accept, callback)
 
 
 def draw_single_user(
-    config: ScenarioConfig, stations: Sequence[BaseStation]
+    config: ScenarioConfig, stations: Sequence[BaseStation], callback: Callbacks = None
 ) -> tuple[LinkSet, float]:
     r"""Draw links of one user with an antenna array each.
 
     A user is skipped if :math:`\sigma_L/\sigma_1`, L streams, falls below ``min_singular_ratio``
     anywhere on the grid, at any time of a burst.
+
+    :param callback: Told of the links that are drawn
 
     :return: The links, and the share of the users tried that was skipped
     :raises ValueError: If too few users keep the limit
@@ -72,7 +78,7 @@ def draw_single_user(
     def accept(links: LinkSet) -> Tensor:
         return _least_singular_ratio(links, streams) >= limit
 
-    return _draw(config, section, stations, 1, accept)
+    return _draw(config, section, stations, 1, accept, callback)
 
 
 def _draw(
@@ -81,29 +87,34 @@ def _draw(
     stations: Sequence[BaseStation],
     size: int,
     accept: Callable[[LinkSet], Tensor],
+    callback: Callbacks,
 ) -> tuple[LinkSet, float]:
     """Draw groups until there are enough, the base stations taking turns."""
-    tried = 0
+    tried = done = 0
     drawn: list[list[Group]] = []
     kind = link_kind(section)
-    for index, station in enumerate(stations):
-        wanted = len(range(index, section.num_links, len(stations)))
-        kept: list[Group] = []
-        # Each kind and each base station draws for itself, so that none disturbs another.
-        rng = np.random.default_rng([config.seed, kind == "single_user", index])
-        candidates = _candidates(rng, np.flatnonzero(station.has_path), size, _TRIES * wanted)
-        while len(kept) < wanted:
-            batch: list[Group] = [
-                (index, users) for users, _ in zip(candidates, range(_BATCH), strict=False)
-            ]
-            if not batch:
-                raise ValueError(_too_few(config, section, index, len(kept), wanted))
-            good = accept(build_links(config, section, stations, batch)).tolist()
-            for group, is_good in zip(batch, good, strict=True):
-                if len(kept) < wanted:
-                    tried += 1
-                    kept += [group] if is_good else []
-        drawn.append(kept)
+    with reported(callback) as tell:
+        for index, station in enumerate(stations):
+            wanted = len(range(index, section.num_links, len(stations)))
+            kept: list[Group] = []
+            # Each kind and each base station draws for itself, so that none disturbs another.
+            rng = np.random.default_rng([config.seed, kind == "single_user", index])
+            candidates = _candidates(rng, np.flatnonzero(station.has_path), size, _TRIES * wanted)
+            while len(kept) < wanted:
+                batch: list[Group] = [
+                    (index, users) for users, _ in zip(candidates, range(_BATCH), strict=False)
+                ]
+                if not batch:
+                    raise ValueError(_too_few(config, section, index, len(kept), wanted))
+                tell(Event(f"drawing {kind} links", done + len(kept), section.num_links, "links"))
+                good = accept(build_links(config, section, stations, batch)).tolist()
+                for group, is_good in zip(batch, good, strict=True):
+                    if len(kept) < wanted:
+                        tried += 1
+                        kept += [group] if is_good else []
+            drawn.append(kept)
+            done += len(kept)
+        tell(Event(f"drawing {kind} links", done, section.num_links, "links"))
     turns = range(math.ceil(section.num_links / len(stations)))
     groups = [kept[turn] for turn in turns for kept in drawn if turn < len(kept)]
     return build_links(config, section, stations, groups), 1 - len(groups) / tried

@@ -11,6 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from neumatc_mimo.shown import Facts, Shown
+
 LinkKind = Literal["multi_user", "single_user"]
 
 # Entries that a step of `channel` computes at once; 2^21 complex64 entries are 16 MiB.
@@ -18,7 +20,7 @@ _STEP = 2**21
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LinkSet:
+class LinkSet(Shown):
     r"""The links of one kind in a scenario, batched.
 
     Link :math:`l` is the channel family
@@ -36,7 +38,8 @@ class LinkSet:
     .. math::
         a_p(t) = a_p e^{j 2\pi \nu_p t}, \qquad \tau_p(t) = \tau_p - t \nu_p / f_c,
 
-    as long as waves are plane over the way that they go, some centimetres.
+    as long as waves are plane over the way that they go, some centimetres. DeepMIMO and Sionna RT
+    turn paths alike and keep their delays; so do links whose Doppler shifts come from there.
 
     :param kind: "multi_user" or "single_user"
     :param coefficients: a, [num_links, K, M, P], complex128, row scaling applied
@@ -60,6 +63,7 @@ class LinkSet:
         where users stand still
     :param row_doppler: Mean of each row's Doppler shifts by power in Hz, [num_links, K], float64
     :param duration: Of a burst, seconds; zero where users stand still
+    :param delays_drift: Whether delays drift with the Doppler shifts
 
     :raises ValueError: If shapes do not fit, or an entry is NaN or infinite
     """
@@ -82,6 +86,7 @@ class LinkSet:
     doppler: Tensor | None = None
     row_doppler: Tensor | None = None
     duration: float = 0.0
+    delays_drift: bool = True
 
     def __post_init__(self) -> None:
         if self.kind not in ("multi_user", "single_user"):
@@ -267,7 +272,7 @@ class LinkSet:
             if aligned:
                 doppler = doppler - self._row(self.row_doppler, links, doppler)
             coefficients = coefficients * _turned(doppler * time)
-            delays = delays - self.doppler[links] * (time / self.carrier_frequency)
+            delays = delays - self.doppler[links] * self._drift(time)
         if aligned:
             delays = delays - self._row(self._delays_at(time), links, delays)
         coefficients = coefficients.to(dtype)
@@ -314,7 +319,11 @@ class LinkSet:
         """Row delays at a time, [num_links, K]."""
         if self.row_doppler is None:
             return self.row_delays
-        return self.row_delays - self.row_doppler * (time / self.carrier_frequency)
+        return self.row_delays - self.row_doppler * self._drift(time)
+
+    def _drift(self, time: float) -> float:
+        """By how much delays shrink until a time, in seconds for each Hz of Doppler shift."""
+        return time / self.carrier_frequency if self.delays_drift else 0.0
 
     @staticmethod
     def _row(values: Tensor | None, links: Tensor, like: Tensor) -> Tensor:
@@ -366,6 +375,8 @@ class LinkSet:
         }
         if self.noise_db is not None:
             metadata["noise_db"] = list(self.noise_db)
+        if self.doppler is None:
+            del metadata["delays_drift"]
         return tensors, metadata
 
     @classmethod
@@ -375,7 +386,7 @@ class LinkSet:
         :raises ValueError: If a tensor or a value is missing or unknown
         """
         given, known = set(tensors) | set(metadata), {field.name for field in fields(cls)}
-        known -= {"doppler", "row_doppler"} - given
+        known -= {"doppler", "row_doppler", "delays_drift"} - given
         if given != known:
             raise ValueError(
                 f"The link set lacks {sorted(known - given)} and has the unknown "
@@ -405,19 +416,21 @@ class LinkSet:
                 digest.update(tensors[name].cpu().numpy().tobytes())
         return digest.hexdigest()
 
-    def __repr__(self) -> str:
-        purpose = (
-            f"noise {self.noise_db[0]:g} to {self.noise_db[1]:g} dB"
-            if self.noise_db is not None
-            else f"{self.num_streams} streams"
-        )
-        motion = f"bursts of {self.duration * 1e3:g} ms, " if self.doppler is not None else ""
-        return (
-            f"LinkSet({self.kind}: {self.num_links} links of {self.num_rows} x {self.num_cols}, "
-            f"up to {self.num_paths} paths, {purpose}, {self.fft_size} subcarriers of "
-            f"{self.subcarrier_spacing / 1e3:g} kHz at {self.carrier_frequency / 1e9:g} GHz, "
-            f"{len(self.base_station.unique())} base station(s), {motion}on {self.device})"
-        )
+    def facts(self) -> Facts:
+        tensors, _ = self.to_tensors()
+        values = {"links": f"{self.num_links} of {self.num_rows} x {self.num_cols}"}
+        values["paths"] = f"up to {self.num_paths}"
+        if self.noise_db is not None:
+            values["noise"] = f"{self.noise_db[0]:g} to {self.noise_db[1]:g} dB"
+        if self.num_streams is not None:
+            values["streams"] = str(self.num_streams)
+        values["carrier"] = f"{self.carrier_frequency / 1e9:g} GHz"
+        values["grid"] = f"{self.fft_size} subcarriers of {self.subcarrier_spacing / 1e3:g} kHz"
+        values["base stations"] = str(len(self.base_station.unique()))
+        if self.doppler is not None:
+            values["motion"] = f"bursts of {self.duration * 1e3:g} ms"
+        values["size"] = f"{sum(t.nbytes for t in tensors.values()) / 1e6:.3g} MB on {self.device}"
+        return Facts(self.kind, values)
 
 
 def _turned(turns: Tensor) -> Tensor:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from neumatc_mimo.progress import Callbacks, Event, reported
+from neumatc_mimo.shown import Facts, Shown
 
 from .deepmimo_data import BaseStation, load_base_stations
 from .groups import draw_multi_user, draw_single_user
@@ -29,14 +32,27 @@ class Positions(NamedTuple):
     base_stations: NDArray[np.float64]
 
 
-class Scenario:
+class Scenario(Shown):
     """The links of a scenario; data are read and links drawn when they are first asked for.
 
     :param config: The checked configuration, from :func:`load_scenario`
+    :param dataset: What ``deepmimo.load`` returned, in the place of the data that the configuration
+        names; for data sets that were changed, such as by velocities of each user
+    :param progress: Show a progress bar meanwhile, in a terminal or a notebook
+    :param callback: Told of links that are drawn meanwhile
     """
 
-    def __init__(self, config: ScenarioConfig) -> None:
+    def __init__(
+        self,
+        config: ScenarioConfig,
+        dataset: Any = None,
+        *,
+        progress: bool = True,
+        callback: Callbacks = None,
+    ) -> None:
         self.config = config
+        self._dataset = dataset
+        self._progress, self._callback = progress, callback
 
     @property
     def name(self) -> str:
@@ -79,45 +95,64 @@ class Scenario:
             digest.update((links.fingerprint() if links is not None else "none").encode())
         return digest.hexdigest()
 
-    def __repr__(self) -> str:
+    def facts(self) -> Facts:
         config = self.config
-        array, grid = config.array, config.grid
-        kinds = []
-        if config.multi_user is not None:
-            section = config.multi_user
-            text = f"{section.num_links} links of {section.users_per_link} users"
-            if section.ue != (1, 1):
-                text += f" with {section.ue[0]} x {section.ue[1]} antennas"
-            kinds.append(text)
-        if config.single_user is not None:
-            user = config.single_user
-            kinds.append(
-                f"{user.num_links} links of one user with {user.ue[0]} x {user.ue[1]} antennas"
-            )
-        return (
-            f"Scenario({self.name}: {' and '.join(kinds)}, base station array {array.bs[0]} x "
-            f"{array.bs[1]}, {grid.fft_size} subcarriers of {grid.subcarrier_spacing / 1e3:g} kHz, "
-            f"seed {config.seed})"
+        array, grid, many, one = config.array, config.grid, config.multi_user, config.single_user
+        band = grid.fft_size * grid.subcarrier_spacing
+        values = {"data": config.deepmimo.path or str(config.deepmimo.scenario)}
+        # Data are not read to be shown.
+        if "_stations" in self.__dict__:
+            values["carrier"] = f"{self._stations[0].carrier_frequency / 1e9:g} GHz"
+        values["base stations"] = ", ".join(map(str, config.deepmimo.base_station))
+        values["array"] = f"{array.bs[0]} x {array.bs[1]}"
+        values["grid"] = (
+            f"{grid.fft_size} subcarriers of {grid.subcarrier_spacing / 1e3:g} kHz, "
+            f"{band / 1e6:.4g} MHz"
         )
+        if many is not None:
+            antennas = "" if many.ue == (1, 1) else f" with {many.ue[0]} x {many.ue[1]} antennas"
+            values["multi user"] = (
+                f"{many.num_links} links of {many.users_per_link} users{antennas}"
+            )
+        if one is not None:
+            values["single user"] = (
+                f"{one.num_links} links of one user with {one.ue[0]} x {one.ue[1]} antennas, "
+                f"{one.num_streams} streams"
+            )
+        if config.motion is not None:
+            values["motion"] = f"bursts of {config.motion.num_slots} slots"
+        return Facts(self.name, values | {"seed": str(config.seed)})
 
     @cached_property
     def _stations(self) -> list[BaseStation]:
-        return load_base_stations(self.config)
+        with reported(self._callback, self._progress) as tell:
+            tell(Event(f"reading the data of {self.name}"))
+            return load_base_stations(self.config, self._dataset)
 
     @cached_property
     def _multi_user(self) -> tuple[LinkSet, float] | None:
         if self.config.multi_user is None:
             return None
-        return draw_multi_user(self.config, self._stations)
+        stations = self._stations
+        with reported(self._callback, self._progress) as tell:
+            return draw_multi_user(self.config, stations, tell)
 
     @cached_property
     def _single_user(self) -> tuple[LinkSet, float] | None:
         if self.config.single_user is None:
             return None
-        return draw_single_user(self.config, self._stations)
+        stations = self._stations
+        with reported(self._callback, self._progress) as tell:
+            return draw_single_user(self.config, stations, tell)
 
 
-def load_scenario(source: str | os.PathLike[str], seed: int | None = None) -> Scenario:
+def load_scenario(
+    source: str | os.PathLike[str],
+    seed: int | None = None,
+    *,
+    progress: bool = True,
+    callback: Callbacks = None,
+) -> Scenario:
     """Load a scenario.
 
     The file is read and checked now; ray-traced data are read when links or positions are first
@@ -125,6 +160,9 @@ def load_scenario(source: str | os.PathLike[str], seed: int | None = None) -> Sc
 
     :param source: Name of a bundled scenario, or path of a scenario TOML
     :param seed: Draws other user groups than the file's own seed
+    :param progress: Show a progress bar while data are read and links drawn, in a terminal or a
+        notebook
+    :param callback: Told of links that are drawn
 
     :return: The scenario
     :raises FileNotFoundError: If there is no such file or bundled scenario
@@ -135,4 +173,4 @@ def load_scenario(source: str | os.PathLike[str], seed: int | None = None) -> Sc
         if seed < 0:
             raise ValueError(f"seed is {seed}, it must not be negative.")
         config = config.model_copy(update={"seed": seed})
-    return Scenario(config)
+    return Scenario(config, progress=progress, callback=callback)

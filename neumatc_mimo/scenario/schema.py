@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import tomllib
@@ -32,32 +33,44 @@ def _from_list(value: Any) -> Any:
 
 
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, int) else _from_list(value)
+    return (value,) if isinstance(value, int | float) else _from_list(value)
 
 
 _Shape = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_from_list)]
 _Range = Annotated[tuple[float, float], BeforeValidator(_from_list)]
 _Angles = Annotated[tuple[float, float, float], BeforeValidator(_from_list)]
+_Velocity = _Angles
+_Times = Annotated[tuple[float, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _Indices = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _Decibels = Annotated[float, Field(ge=-100.0, le=100.0)]
 _RowScaling = Literal["unit", "none"]
 
 
 class _Section(BaseModel):
-    # strict: a number in quotation marks or a boolean is a mistake, not a number.
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # strict: a number in quotation marks or a boolean is a mistake, not a number. What stands below
+    # a field describes it in the documentation of scenario files.
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+    )
 
 
 class DeepMIMOConfig(_Section):
-    """Where the paths come from: a DeepMIMO v4 folder or a scenario of the DeepMIMO database.
-
-    ``base_station`` counts the transmitter-receiver pairs in the order of ``deepmimo.load``.
-    """
+    """Where the paths come from: a DeepMIMO v4 folder or a scenario of the DeepMIMO database."""
 
     path: str | None = None
+    """DeepMIMO v4 scenario folder, relative to the file; `$VARIABLES` and `~` are expanded."""
     scenario: str | None = None
+    """Instead of `path`: name in DeepMIMO's database, downloaded on first use."""
     base_station: _Indices = (0,)
+    """Transmitter-receiver pairs in the order of `deepmimo.load`, one or a list."""
+    scene: NonNegativeInt = 0
+    """Snapshot of a dynamic data set."""
     max_paths: PositiveInt = 25
+    """The strongest paths of a user that are kept."""
 
     @model_validator(mode="after")
     def _one_source(self) -> DeepMIMOConfig:
@@ -72,40 +85,52 @@ class DeepMIMOConfig(_Section):
 
 
 class ArrayConfig(_Section):
-    """The base station's planar array: elements [horizontal, vertical], spacing in wavelengths."""
+    """The base station's planar array, and the spacing of the users' arrays."""
 
     bs: _Shape = (8, 8)
+    """Elements, horizontal and vertical."""
     spacing: PositiveFloat = 0.5
+    """Distance of elements in wavelengths at the carrier."""
     rotation: _Angles = (0.0, 0.0, 0.0)
+    """Rotation of the array in degrees about x, y and z, as in DeepMIMO."""
     beam_squint: bool = False
+    """Whether the wavelength changes along the band."""
 
 
 class GridConfig(_Section):
-    """The OFDM grid: number of subcarriers and their spacing [Hz]."""
+    """The OFDM grid."""
 
     fft_size: PositiveInt
+    """Number of subcarriers."""
     subcarrier_spacing: PositiveFloat
+    """Distance of subcarriers in Hz."""
 
 
 class MultiUserConfig(_Section):
-    """Links of one base station and a group of users, each with an array ``ue`` as [horizontal,
-    vertical].
-
-    ``wmmse_db``, ``max_min_db`` and ``slnr_db`` are the noise powers of these precoders' models, in
-    dB relative to unit mean channel power; without one there is no such model. Nor is there one of
-    ``block_diagonalization`` unless it is asked for.
+    """Links of one base station and a group of users. Decibels are relative to unit mean channel
+    power.
     """
 
     users_per_link: PositiveInt = 8
+    """Users of a link."""
     ue: _Shape = (1, 1)
+    """Antennas of a user, horizontal and vertical."""
     num_links: PositiveInt = 32
+    """Links to draw and train."""
     max_condition: Annotated[float, Field(ge=1.0)] = 1e4
+    """Groups whose median cond(H Hᴴ) along the band is above it are skipped, and counted."""
     noise_db: _Range = (-40.0, 0.0)
+    """Noise powers of the MMSE model, lowest and highest, in dB."""
     wmmse_db: _Decibels | None = None
+    """Also train the WMMSE precoder, for this noise power in dB."""
     max_min_db: _Decibels | None = None
+    """Also train the max-min precoder, for this noise power in dB."""
     slnr_db: _Decibels | None = None
+    """Also train the SLNR precoder, for this noise power in dB."""
     block_diagonalization: bool = False
+    """Also train block diagonalisation, which knows no noise."""
     row_scaling: _RowScaling = "unit"
+    """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
 
     @property
     def num_rows(self) -> int:
@@ -121,13 +146,18 @@ class MultiUserConfig(_Section):
 
 
 class SingleUserConfig(_Section):
-    """Links of one base station and one user with an array, ``ue`` as [horizontal, vertical]."""
+    """Links of one base station and one user with an array."""
 
     ue: _Shape = (4, 1)
+    """Antennas of the user, horizontal and vertical."""
     num_streams: PositiveInt = 2
+    """Streams, one for each of the strongest singular triplets."""
     num_links: PositiveInt = 32
+    """Links to draw and train."""
     min_singular_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
+    """Users whose weakest used singular value is below so much of the largest are skipped."""
     row_scaling: _RowScaling = "unit"
+    """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
 
     @model_validator(mode="after")
     def _streams_fit(self) -> SingleUserConfig:
@@ -141,42 +171,78 @@ class SingleUserConfig(_Section):
 
 
 class MotionConfig(_Section):
-    """Users that move with ``speed`` [m/s] over bursts of ``num_slots`` slots of 14 OFDM symbols.
+    """Users that move over a burst: in directions that the seed draws, or as DeepMIMO says."""
 
-    Each has a horizontal direction of its own, drawn with the scenario's seed. Models have
-    ``num_nodes`` nodes along the time, as many as the Doppler spread needs unless given.
-    """
-
-    speed: PositiveFloat
+    source: Literal["drawn", "deepmimo"] = "drawn"
+    """Horizontal directions drawn with the seed, or the Doppler shifts of DeepMIMO's velocities."""
+    speed: PositiveFloat | None = None
+    """Speed of all users in m/s, where directions are drawn."""
+    timestamps: _Times | None = None
+    """Times of the scenes of a dynamic data set in s, or the one between two of them."""
+    rx_vel: _Velocity | None = None
+    """Velocity of all users in m/s, [x, y, z]."""
+    tx_vel: _Velocity | None = None
+    """Velocity of the base stations in m/s, [x, y, z]."""
     num_slots: PositiveInt = 20
+    """Slots of a burst, of 14 OFDM symbols each."""
     num_nodes: Annotated[int, Field(ge=2)] | None = None
+    """Nodes of the models along the time; as many as the channels need unless given."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> MotionConfig:
+        keys = {
+            name: getattr(self, name) is not None
+            for name in ("speed", "timestamps", "rx_vel", "tx_vel")
+        }
+        if self.source == "drawn":
+            if not keys.pop("speed"):
+                raise ValueError("lacks a speed, give one in m/s")
+            if any(keys.values()):
+                name = next(name for name, given in keys.items() if given)
+                raise ValueError(f'has {name}, which needs source = "deepmimo"')
+        elif keys["speed"]:
+            raise ValueError('has a speed, which source = "deepmimo" does not take')
+        elif keys["timestamps"] and (keys["rx_vel"] or keys["tx_vel"]):
+            raise ValueError("has timestamps beside rx_vel or tx_vel, give one or the other")
+        times = self.timestamps or ()
+        rising = all(early < late for early, late in itertools.pairwise(times))
+        if times and not (rising and (len(times) > 1 or times[0] > 0)):
+            raise ValueError(f"has timestamps = {list(times)}, they must rise")
+        return self
 
 
 class ModelConfig(_Section):
-    """How the models of the scenario are trained; every key is optional.
-
-    ``rank`` and ``svd_rank`` are the ranks of the two trunks; without them a trunk keeps all of its
-    units and needs no readout. Splines are ``width`` at least, so many that their knots lie on
-    subcarriers.
-    """
+    """How the models of the scenario are trained; every key is optional."""
 
     trunk: Literal["spline", "sine"] = "spline"
+    """Functions that the trunk is made of: local B-splines, or sines over the whole band."""
     rank: PositiveInt | None = None
+    """Rank of the trunk for several users; without it the trunk keeps all functions, unmixed."""
     svd_rank: PositiveInt | None = None
+    """Likewise for single users."""
     width: PositiveInt = 800
+    """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers."""
     noise_nodes: Annotated[int, Field(ge=2)] = 14
+    """Nodes along the noise power, at which models are trained."""
     samples: PositiveInt = 256
+    """Most subcarriers whose exact result is computed, of a link and node."""
     collocation: PositiveInt = 819
+    """Subcarriers at which the residual is lowered without an exact result."""
     rounds: PositiveInt = 6
+    """Most rounds of adaptive sampling."""
     tolerance_db: float = 40.0
+    """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR."""
     tolerance_range: NonNegativeFloat = 1e-2
+    """What it asks for beside: relative distance of a result from where it has to lie."""
 
 
 class ScenarioConfig(_Section):
     """A scenario file; see the fields of its sections for keys and defaults."""
 
     name: Annotated[str, Field(min_length=1)]
+    """Name of the scenario, and of its model folder."""
     seed: NonNegativeInt = 0
+    """Seed of the groups of users."""
     deepmimo: DeepMIMOConfig
     array: ArrayConfig = ArrayConfig()
     grid: GridConfig

@@ -16,6 +16,8 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
+from neumatc_mimo.progress import Callbacks, Event, reported
+
 # DeepMIMO's converter keeps 25 paths of a user, and writes the interactions of a path as the
 # decimal digits of one float32, which is exact up to 8 digits.
 _MAX_PATHS = 25
@@ -43,7 +45,8 @@ def trace(
     num_samples: int = 10**6,
     seed: int = 0,
     overwrite: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: bool = True,
+    callback: Callbacks = None,
 ) -> Path:
     r"""Trace the paths from one base station to a grid of users into a DeepMIMO folder.
 
@@ -69,7 +72,8 @@ def trace(
     :param num_samples: Number of rays that leave the base station
     :param seed: Seed of the ray tracer; the same seed gives the same paths
     :param overwrite: Replace the folder if it is a DeepMIMO scenario already
-    :param progress: Called with the number of users done and in all, after every batch
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Told of the users done, after every batch
 
     :return: Path of the folder
     :raises ValueError: If an argument is out of range, or the scene is unknown
@@ -93,7 +97,7 @@ def trace(
         "refraction": False,
         "seed": seed,
     }
-    with _workspace(target) as workspace:
+    with reported(callback, progress) as tell, _workspace(target) as workspace:
         rt, exporter, convert = _import_tracers()
         loaded = _load_scene(rt, os.fspath(scene), frequency, base_station)
         solver = rt.PathSolver(deterministic=True)
@@ -104,8 +108,7 @@ def trace(
             with _receivers(rt, loaded, batch):
                 paths = exporter.export_paths(solver(loaded, **options))[0]
             batches.append(_strongest_first(paths, frequency))
-            if progress is not None:
-                progress(start + len(batch), len(positions))
+            tell(Event("tracing", start + len(batch), len(positions), "users"))
         if not any(np.any(paths["a"]) for paths in batches):
             raise RuntimeError("No path reaches any user, move the base station or the users.")
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.shown import brief
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 
@@ -86,7 +87,7 @@ class Auto(Solver):
         return min(runs, key=lambda way: min(runs[way][1:]))
 
     def __repr__(self) -> str:
-        return f"Auto({self.model!r}, num_trials={self.num_trials})"
+        return f"Auto({brief(self.model)}, num_trials={self.num_trials})"
 
 
 class _Timed(Answers):

@@ -10,6 +10,7 @@ from torch import Tensor
 from neumatc_mimo.fused import Applied
 from neumatc_mimo.memo import Memo
 from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.shown import brief
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Cached(Solver):
         self._kept.clear()
 
     def __repr__(self) -> str:
-        return f"Cached({self.solver!r}, num_probes={self.num_probes})"
+        return f"Cached({brief(self.solver)}, num_probes={self.num_probes})"
 
 
 class _Kept(Answers):

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from neumatc_mimo.files import Location
 from neumatc_mimo.saved import read_model
 from neumatc_mimo.tensorflow.links import Links
 from neumatc_mimo.tensorflow.mapping import Mapping
@@ -19,6 +20,7 @@ from neumatc_mimo.tensorflow.operation import Operation
 from neumatc_mimo.tensorflow.recognition import Found, Recognition
 from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
 from neumatc_mimo.tolerance import Tolerance
+from neumatc_mimo.warned import warn
 
 Array = NDArray[Any]
 
@@ -50,10 +52,9 @@ class OperationModel:
         index = place.round().clip(0, len(grid) - 1).astype(np.int64)
         unseen = np.abs(place - index) >= 1e-3
         if unseen.any():
-            warnings.warn(
+            warn(
                 f"{int(unseen.sum())} of {len(unseen)} subcarriers are none of the trained grid, "
-                "they are computed exactly.",
-                stacklevel=2,
+                "they are computed exactly."
             )
         return self.marked[:, index] | unseen
 
@@ -69,13 +70,15 @@ class ScenarioModel(Solver):
         self.name, self.models = name, models
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> ScenarioModel:
+    def load(cls, folder: Location) -> ScenarioModel:
         """Read a model folder; nothing in it is executed.
 
+        :param folder: a path, or a URL of any file system that fsspec knows
+
         :raises FileNotFoundError: if there is no model in the folder
-        :raises ValueError: if it is damaged or of a newer format, or of moving users
+        :raises ValueError: if it is damaged or of a newer format, in shards, or of moving users
         """
-        card, models = read_model(folder, load_file, _unpack)
+        card, models = read_model(folder, _read, _unpack)
         return cls(card["name"], models)
 
     def knows(self, num_rows: int, num_cols: int) -> bool:
@@ -246,6 +249,20 @@ def _chosen(where: tf.Tensor, yes: Any, no: Any) -> Any:
         return tf.where(tf.reshape(where, [*tf.unstack(tf.shape(where)), *ones]), one, other)
 
     return tf.nest.map_structure(choose, yes, no)
+
+
+def _read(folder: Path, operation: str) -> dict[str, Array]:
+    """The tensors of an operation, which lie in one file."""
+    file = folder / f"{operation}.safetensors"
+    if file.with_name(f"{file.name}.index.json").exists():
+        raise ValueError(
+            f"{operation} lies in shards, the TensorFlow blocks read one file of each operation; "
+            "load the model with PyTorch and save it once."
+        )
+    try:
+        return load_file(file)
+    except (SafetensorError, FileNotFoundError) as error:
+        raise ValueError(f"{file} is missing, truncated or damaged ({error}).") from None
 
 
 def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel:

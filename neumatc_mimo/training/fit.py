@@ -107,7 +107,8 @@ def fit(
     (``Operation.correct``, for the inverse Newton-Schulz), which need the matrix but no exact
     result; (3) where the residual still exceeds the threshold, promotes the worst points to
     exact samples, as long as the budget lasts. Points whose residual the steps brought below the
-    threshold enter the next projection; failed ones stay out.
+    threshold enter the next projection; failed ones stay out. A link none of whose points fails is
+    done, so that no result depends on which links are learned together.
 
     :return: the mappings and a report
     """
@@ -127,7 +128,7 @@ def fit(
     a = problem.matrices(links, frequencies[points])
     coarse = a.to(_single(a.dtype))
     no = powers.expand(1, 1, -1)
-    exact = _aligned(operation, _exact(operation, a, powers, supervised), sampled_points)
+    exact = aligned(operation, _exact(operation, a, powers, supervised), sampled_points)
     shapes = operation.component_shapes(*a.shape[-2:])
     layouts = tuple(
         Layout.of(shape, c, name in operation.hermitian)
@@ -140,14 +141,15 @@ def fit(
     ]
     targets, usable = exact, supervised
     report = FitReport()
-    number, settled = 0, False
+    number = 0
+    going = torch.ones(len(links), 1, dtype=torch.bool, device=supervised.device)
     while True:
         stacked = torch.cat([r.pack(c) for r, c in zip(rows, targets, strict=True)], dim=-1)
         readout, latent = project(design, stacked, usable.double(), config.rank, penalty)
         coefficients = latent if readout is None else readout @ latent
         fitted = _split(design.fitted(coefficients), rows)
         loss = _relative_loss(fitted, exact, sampled_points)
-        if settled or number == config.rounds:
+        if number == config.rounds or not bool(going.any()):
             break
         # Single precision is enough here: what these points add is far below their residual.
         refined = tuple(c.to(_single(c.dtype)) for c in fitted)
@@ -158,7 +160,7 @@ def fit(
         residual = operation.residual(coarse, refined, no).amax(-1)
         refined = tuple(c.to(f.dtype) for c, f in zip(refined, fitted, strict=True))
         residual = torch.nan_to_num(residual, nan=math.inf)
-        failed = (residual > config.threshold) & ~supervised
+        failed = (residual > config.threshold) & ~supervised & going
         entry = {
             "round": float(number),
             "loss": loss,
@@ -169,15 +171,16 @@ def fit(
         if on_round is not None:
             on_round(entry)
         number += 1
-        settled = number >= min(2, config.rounds) and not bool(failed.any())
         promote = _worst(residual, failed, config.promoted)
         if number <= config.promotions and bool(promote.any()):
             update = operation.align_to(_exact(operation, a, powers, promote), fitted)
             exact = select(promote, update, exact)
             supervised = supervised | promote
-        targets = select(supervised, exact, refined)
-        targets = tuple(torch.where(_like(supervised | ~failed, c), c, 0) for c in targets)
-        usable = supervised | ~failed
+        usable = torch.where(going, supervised | ~failed, usable)
+        refined = tuple(torch.where(_like(usable, c), c, 0) for c in refined)
+        targets = select(going, select(supervised, exact, refined), targets)
+        if number >= min(2, config.rounds):
+            going = going & failed.any(1, keepdim=True)
     report.exact_samples_per_link = supervised.double().sum(-1).mean().item()
     report.history.append({"round": float(number), "loss": loss})
     latents = tuple(
@@ -218,7 +221,7 @@ def _exact(operation: Operation, a: Tensor, powers: Tensor, where: Tensor) -> Co
     return tuple(torch.stack(c) for c in zip(*parts, strict=True))
 
 
-def _aligned(operation: Operation, components: Components, points: Tensor) -> Components:
+def aligned(operation: Operation, components: Components, points: Tensor) -> Components:
     """Components [l, P, q, *shape] made continuous along the marked points, and along the nodes."""
     # Those that one node stands for go with any node.
     num_nodes = max(c.shape[2] for c in components)

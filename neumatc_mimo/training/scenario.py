@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-import logging
 import math
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from neumatc_mimo import certified
 from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
 from neumatc_mimo.mapping import CompactMapping, Layout
-from neumatc_mimo.model import OperationModel, ScenarioModel, pack_model, unpack_model
+from neumatc_mimo.model import FORMAT_VERSION, OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
     SLNR,
     SVD,
@@ -34,20 +31,30 @@ from neumatc_mimo.operations import (
     PseudoInverse,
     Tolerance,
 )
+from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
-from neumatc_mimo.training.fit import FitConfig, Problem, fit
+from neumatc_mimo.training.fit import FitConfig, OnRound, Problem, fit
 from neumatc_mimo.training.projection import Design, project
+from neumatc_mimo.training.store import Store
+from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
+from neumatc_mimo.warned import warn
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
 # leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
 # holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
 
-Callback = Callable[[dict[str, float]], None]
-_log = logging.getLogger(__name__)
+# Share of patched subcarriers above which training warns.
+_PATCHED = 0.1
+
+# Subcarriers times values of the axis that are certified at once, for each link.
+_AT_ONCE = 2**16
+
+# Of the training report what the certificate found.
+_CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
 
 def train(
@@ -57,63 +64,203 @@ def train(
     progress: bool = True,
     *,
     checkpoint: str | os.PathLike[str] | None = None,
-    callback: Callback | None = None,
+    callback: Callbacks = None,
 ) -> ScenarioModel:
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
-    :param seed: recorded with the models; the closed-form steps draw nothing at random
+    :param seed: of the untrained trunk that the report compares with, and recorded; the models
+        themselves draw nothing at random, so that they are the same whatever it is
     :param device: where to train; None is the CPU
-    :param progress: show a progress bar on standard error, if that is a terminal
+    :param progress: show a progress bar, in a terminal or a notebook
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
         it is removed at the end
-    :param callback: called with the figures of every round
+    :param callback: told of every round of training, with its loss and residual, and of links
+        that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
     """
-    config = scenario.config.model
     models = {}
-    for operation, links, axis, settings in _jobs(scenario, config):
-        links = links.to(device or "cpu")
-        together = _links_together(operation, links, axis, settings)
-        store = _Checkpoint(checkpoint, operation, links, config, together)
-        models[operation.name] = _train_links(
-            operation, links, axis, settings, config, store, together, progress, callback
-        )
+    with reported(callback, progress) as tell:
+        for job in jobs(scenario, device or "cpu"):
+            store = None
+            if checkpoint is not None:
+                store = Store(Path(checkpoint), job.operation.name, job.key)
+            models[job.operation.name] = _train_links(job, store, seed, tell)
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
-    origin = {
+    for name, model in models.items():
+        warn_of_patches(name, model)
+    return ScenarioModel(scenario.name, models, origin(scenario, seed))
+
+
+def warn_of_patches(name: str, model: OperationModel) -> None:
+    """Warn where many of the subcarriers of an operation's model are patched."""
+    share = model.patches.double().mean().item()
+    if share > _PATCHED:
+        warn(
+            f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
+            f"reach {model.tolerance.quality_db:g} dB there: queries compute them exactly. To have "
+            "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
+            "tolerance_db and tolerance_range."
+        )
+
+
+def origin(scenario: Scenario, seed: int) -> dict[str, Any]:
+    """What models of a scenario are trained on, as their card tells it."""
+    return {
         "fingerprint": scenario.fingerprint,
         "seed": seed,
         "torch": torch.__version__,
         "config": json.loads(scenario.config.model_dump_json()),
     }
-    return ScenarioModel(scenario.name, models, origin)
 
 
-def _jobs(
-    scenario: Scenario, config: ModelConfig
-) -> Iterator[tuple[Operation, LinkSet, Axis, FitConfig]]:
+@dataclass(frozen=True)
+class Job:
+    """What is trained of a scenario for one operation. All that depends on all of the links is
+    decided here, so that any of them can be trained anywhere.
+
+    :param operation: the operation
+    :param links: the links
+    :param axis: noise powers or times
+    :param settings: how it is learned
+    :param tolerance: what the certificate asks for
+    :param search: what gave an axis of the time the number of its nodes; None if it was given
+    """
+
+    operation: Operation
+    links: LinkSet
+    axis: Axis
+    settings: FitConfig
+    tolerance: Tolerance
+    search: NodeSearch | None = None
+
+    @property
+    def key(self) -> str:
+        """SHA-256 in hex: equal exactly if the same is trained in the same way."""
+        settings = vars(self.settings) | {"units": self.settings.units.settings()}
+        parts = [
+            FORMAT_VERSION,
+            self.links.fingerprint(),
+            self.operation.settings(),
+            self.axis.settings(),
+            settings,
+            vars(self.tolerance),
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def together(self) -> int:
+        """Number of links that are trained together."""
+        shapes = self.operation.component_shapes(self.links.num_rows, self.links.num_cols)
+        numbers = 0
+        for name, shape in zip(self.operation.component_names, shapes, strict=True):
+            numbers += math.prod(shape) * self.axis.nodes_of(name in self.operation.noise_free)
+        points, _ = self.settings.points(self.links.fft_size)
+        most = _BATCH_BYTES.get(self.links.device.type, 2**30)
+        return max(most // (16 * numbers * len(points)), 1)
+
+    @property
+    def problem(self) -> Problem:
+        """The same as a problem of :func:`~neumatc_mimo.training.fit.fit`."""
+
+        def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
+            return _channels(self.links, self.axis.nodes, chosen, frequencies, torch.complex128)
+
+        frequencies = self.links.grid_frequencies()
+        return Problem(self.operation, matrices, self.links.num_links, frequencies, self.axis)
+
+
+def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
+    """All that is trained for a scenario, with links on a device."""
+    config = scenario.config.model
+    tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
     many, one = scenario.multi_user, scenario.single_user
     if many is not None:
+        many = many.to(device)
         settings = _settings(config, many.fft_size, config.rank)
-        for operation, axis in _multi_user(scenario, many, config.noise_nodes):
-            yield operation, many, _in_time(scenario, many, axis), settings
+        for operation, noise in _multi_user(scenario, many, config.noise_nodes):
+            axis, search = _in_time(scenario, operation, many, noise, tolerance)
+            yield Job(operation, many, axis, settings, tolerance, search)
     if one is not None:
+        one = one.to(device)
         assert one.num_streams is not None
-        settings = _settings(config, one.fft_size, config.svd_rank)
-        yield SVD(one.num_streams), one, _in_time(scenario, one, NoiseAxis.at(0.0)), settings
+        settings, svd = _settings(config, one.fft_size, config.svd_rank), SVD(one.num_streams)
+        axis, search = _in_time(scenario, svd, one, NoiseAxis.at(0.0), tolerance)
+        yield Job(svd, one, axis, settings, tolerance, search)
 
 
-def _in_time(scenario: Scenario, links: LinkSet, noise: NoiseAxis) -> Axis:
+def train_batch(job: Job, batch: Tensor, on_round: OnRound | None = None) -> OperationModel:
+    """Train and certify some links together, on one device.
+
+    :param batch: indices of the links
+    """
+    started = time.perf_counter()
+    mapping, report = fit(job.problem, job.settings, batch, on_round)
+    part = _certified(job, mapping, job.links.select(batch))
+    part.training.update(
+        exact_samples_per_link=report.exact_samples_per_link,
+        seconds_per_link=(time.perf_counter() - started) / len(batch),
+        bytes_per_link=part.num_bytes / len(batch),
+        batches=[report.history],
+    )
+    return part
+
+
+def joined(parts: Sequence[OperationModel], links: LinkSet) -> OperationModel:
+    """One model of the links of several, in their order."""
+    return OperationModel(
+        parts[0].operation,
+        CompactMapping.concatenate([part.mapping for part in parts]),
+        links,
+        torch.cat([part.corrected for part in parts]),
+        torch.cat([part.patches for part in parts]),
+        parts[0].unseen,
+        parts[0].tolerance,
+        joined_report([(part.links.num_links, part.training) for part in parts]),
+    )
+
+
+def joined_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """One training report of several numbers of links and the report on each: means over links."""
+    report: dict[str, Any] = {}
+    for name in parts[0][1]:
+        told = [(number, r[name]) for number, r in parts if isinstance(r.get(name), float)]
+        if told:
+            report[name] = sum(n * value for n, value in told) / sum(n for n, _ in told)
+    report["batches"] = [history for _, r in parts for history in r["batches"]]
+    return report
+
+
+def _in_time(
+    scenario: Scenario,
+    operation: Operation,
+    links: LinkSet,
+    noise: NoiseAxis,
+    tolerance: Tolerance,
+) -> tuple[Axis, NodeSearch | None]:
     """The axis of links whose users move, at the first noise power; of others that of the noise."""
     motion, power = scenario.config.motion, float(noise.nodes[0])
     if motion is None or links.doppler is None or links.row_doppler is None:
-        return noise
+        return noise, None
     if motion.num_nodes is not None:
-        return TimeAxis(links.duration, motion.num_nodes, power)
+        return TimeAxis(links.duration, motion.num_nodes, power), None
     spread = (links.doppler - links.row_doppler[:, : links.doppler.shape[1], None, None]).abs()
-    return TimeAxis.for_doppler(links.duration, float(spread.max()), power)
+    start = TimeAxis.for_doppler(links.duration, float(spread.max()), power)
+
+    def channels(chosen: Tensor, frequencies: Tensor, values: Tensor) -> Tensor:
+        return _channels(links, values, chosen, frequencies, torch.complex128)
+
+    every = torch.arange(links.num_links, device=links.device)
+    asked = _stricter(tolerance, start)
+    return enough_nodes(operation, channels, every, links.grid_frequencies(), start, asked)
+
+
+def _stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
+    """With the margin by which a certificate at an axis' checks vouches for what lies between."""
+    range_error = tolerance.range_error * 10 ** (-axis.margin_db / 20)
+    return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
 
 
 def _multi_user(
@@ -150,46 +297,35 @@ def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConf
     return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
 
 
-def _train_links(
-    operation: Operation,
-    links: LinkSet,
-    axis: Axis,
-    settings: FitConfig,
-    config: ModelConfig,
-    store: _Checkpoint,
-    together: int,
-    progress: bool,
-    callback: Callback | None,
-) -> OperationModel:
-    def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
-        return _channels(links, axis.nodes, chosen, frequencies, torch.complex128)
-
-    frequencies = links.grid_frequencies()
-    problem = Problem(operation, matrices, links.num_links, frequencies, axis)
-    tolerance = Tolerance(config.tolerance_db, config.tolerance_range)
-    batches = torch.arange(links.num_links, device=links.device).split(together)
+def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:
+    links = job.links
     parts: list[OperationModel] = []
-    started = time.perf_counter()
-    with _bar(f"{operation.name}", links.num_links, progress) as show:
-        for number, batch in enumerate(batches):
-            part = store.read(number)
-            if part is None:
-
-                def on_round(figures: dict[str, float], first: int = int(batch[0])) -> None:
-                    show(0, figures)
-                    if callback is not None:
-                        callback({"link": first, **figures})
-
-                mapping, report = fit(problem, settings, batch, on_round)
-                part = _certified(operation, mapping, links.select(batch), tolerance, settings)
-                part.training.update(report.as_dict())
-                store.write(number, part)
-            parts.append(part)
-            show(len(batch), {})
-    whole = _joined(parts, links, time.perf_counter() - started)
-    # What training gains, told by the first link.
-    whole.training["untrained_error"] = _untrained(problem, settings, batches[0][:1])
+    done = Event(job.operation.name, 0, links.num_links, "links")
+    tell(done)
+    for batch in torch.arange(links.num_links, device=links.device).split(job.together):
+        span = range(int(batch[0]), int(batch[-1]) + 1)
+        part = None if store is None else store.read(span, str(links.device))
+        if part is None:
+            part = train_batch(job, batch, partial(_tell_round, tell, done))
+            if store is not None:
+                store.write(span, part)
+        parts.append(part)
+        done = replace(
+            done,
+            done=done.done + len(batch),
+            metrics={name: part.training[name] for name in _CERTIFIED},
+        )
+        tell(done)
+    whole = joined(parts, links)
+    whole.training["untrained_error"] = untrained_error(job, seed)
+    if job.search is not None:
+        whole.training["time_nodes"] = job.search.as_dict()
+        whole.training["seconds_per_link"] += job.search.seconds / links.num_links
     return whole
+
+
+def _tell_round(tell: Callback, done: Event, figures: dict[str, float]) -> None:
+    tell(replace(done, metrics=figures))
 
 
 def _channels(
@@ -207,34 +343,15 @@ def _channels(
     return torch.stack(moments, dim=2)
 
 
-def _links_together(operation: Operation, links: LinkSet, axis: Axis, settings: FitConfig) -> int:
-    """Number of links that are trained together."""
-    shapes = operation.component_shapes(links.num_rows, links.num_cols)
-    numbers = 0
-    for name, shape in zip(operation.component_names, shapes, strict=True):
-        numbers += math.prod(shape) * axis.nodes_of(name in operation.noise_free)
-    points, _ = settings.points(links.fft_size)
-    most = _BATCH_BYTES.get(links.device.type, 2**30)
-    return max(most // (16 * numbers * len(points)), 1)
-
-
-def _certified(
-    operation: Operation,
-    mapping: CompactMapping,
-    links: LinkSet,
-    tolerance: Tolerance,
-    settings: FitConfig,
-) -> OperationModel:
+def _certified(job: Job, mapping: CompactMapping, links: LinkSet) -> OperationModel:
     """Certify links over their whole grid, at the ends of the axis and between its nodes.
 
     Subcarriers that fail at any of these values are marked: corrected, by as many steps with the
     channel as mend all of them, else patched, exact results take their place.
     """
+    operation, tolerance = job.operation, job.tolerance
     frequencies = links.grid_frequencies()
-    values, margin = mapping.axis.checks, mapping.axis.margin_db
-    stricter = Tolerance(
-        tolerance.quality_db + margin, tolerance.range_error * 10 ** (-margin / 20)
-    )
+    values, stricter = mapping.axis.checks, _stricter(tolerance, mapping.axis)
     # Noise powers, unless the axis is the time.
     powers = mapping.axis.powers
     powers = values if len(powers) > 1 else powers
@@ -242,29 +359,24 @@ def _certified(
     shape = (links.num_links, mapping.axis.num_stretches, len(frequencies))
     corrected = torch.zeros(shape, dtype=torch.int8, device=links.device)
     patches = torch.zeros(shape, dtype=torch.bool, device=links.device)
-    points, _ = settings.points(len(frequencies))
+    points, _ = job.settings.points(len(frequencies))
     unseen = torch.ones(len(frequencies), dtype=torch.bool, device=links.device)
     unseen[points] = False
     errors, qualities = [], []
     chosen = torch.arange(links.num_links, device=links.device)
-    for part in torch.arange(len(frequencies), device=links.device).split(512):
+    # Channels at many times take much memory.
+    step = min(512, max(_AT_ONCE // len(values), 1))
+    for part in torch.arange(len(frequencies), device=links.device).split(step):
         a = _channels(links, values, chosen, frequencies[part], torch.complex64)
         table = mapping.trunk.table(mapping.coordinate(frequencies[part]))
         components = mapping.evaluate(table, slice(0, len(part)), folded)
-        proof = operation.certificate(a, components, powers, stricter)
+        proof, steps = certified.steps_to_prove(operation, a, components, powers, stricter)
         qualities.append(proof.quality[:, unseen[part]].flatten())
-        where = (~proof.ok).nonzero(as_tuple=True)
-        if len(where[0]):
-            whole = proof.ok.shape
-            at, *poor = (t.expand(*whole, *t.shape[3:])[where] for t in (a, *components))
-            noise = powers.expand(whole)[where]
-            _, steps = certified.corrected(operation, at, tuple(poor), noise, stricter)
-            marks = torch.zeros(whole, dtype=torch.int8, device=links.device)
-            # Beyond any number of steps where none help.
-            marks[where] = torch.where(steps < 0, torch.iinfo(torch.int8).max, steps)
-            worst = mapping.axis.by_stretch(marks).mT
-            patches[..., part] = worst == torch.iinfo(torch.int8).max
-            corrected[..., part] = worst.masked_fill(patches[..., part], 0)
+        # Beyond any number of steps where none help.
+        steps = steps.masked_fill(steps < 0, torch.iinfo(torch.int8).max)
+        worst = mapping.axis.by_stretch(steps).mT
+        patches[..., part] = worst == torch.iinfo(torch.int8).max
+        corrected[..., part] = worst.masked_fill(patches[..., part], 0)
         few = unseen[part].nonzero()[::8, 0]
         exact = operation.exact(a[:, few, 0].to(torch.complex128), powers[0])
         answer = mapping(frequencies[part][few], values[:1].expand(links.num_links))
@@ -290,15 +402,18 @@ def _relative(answer: Tensor, exact: Tensor) -> Tensor:
     return torch.linalg.norm(difference, dim=-1) / torch.linalg.norm(exact.flatten(2), dim=-1)
 
 
-def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
-    """Error of a random trunk of the same rank whose latent tensors alone are fitted.
+def untrained_error(job: Job, seed: int = 0) -> float:
+    """Error on the first link of a random trunk of the same rank whose latent tensors alone are
+    fitted: what training gains.
 
     Its delays are drawn with the spread that our prior gives the units, its phases uniformly; the
     latent tensors are the ridge solution for the same number of exact samples, all components
     together at the first node, and the error is that of the first one in the gauge of the fit.
     """
+    problem, config = job.problem, job.settings
+    links = torch.zeros(1, dtype=torch.int64, device=job.links.device)
     lowest = problem.axis.powers[0]
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
     omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
     phase = 2 * math.pi * draws[1]
@@ -333,94 +448,3 @@ def _untrained(problem: Problem, config: FitConfig, links: Tensor) -> float:
 
     # The best of these on the test points themselves: the row is not to be beaten by its ridge.
     return min(error(ridge) for ridge in (1e-9, 1e-6, 1e-4, 1e-2))
-
-
-def _joined(parts: list[OperationModel], links: LinkSet, seconds: float) -> OperationModel:
-    reports = [part.training for part in parts]
-    weights = [part.links.num_links / links.num_links for part in parts]
-    report: dict[str, Any] = {
-        name: sum(w * r[name] for w, r in zip(weights, reports, strict=True))
-        for name in reports[0]
-        if isinstance(reports[0][name], float)
-    }
-    report["seconds_per_link"] = seconds / links.num_links
-    report["batches"] = [r["history"] for r in reports]
-    return OperationModel(
-        parts[0].operation,
-        CompactMapping.concatenate([part.mapping for part in parts]),
-        links,
-        torch.cat([part.corrected for part in parts]),
-        torch.cat([part.patches for part in parts]),
-        parts[0].unseen,
-        parts[0].tolerance,
-        report,
-    )
-
-
-class _Checkpoint:
-    """Finished batches of links in a folder; what does not fit the job is ignored."""
-
-    def __init__(
-        self,
-        folder: str | os.PathLike[str] | None,
-        operation: Operation,
-        links: LinkSet,
-        config: ModelConfig,
-        together: int,
-    ) -> None:
-        self._folder = None if folder is None else Path(folder)
-        self._operation = operation.name
-        self._key = f"{links.fingerprint()} {config.model_dump_json()} {together}"
-        self._device = links.device
-
-    def read(self, number: int) -> OperationModel | None:
-        file = self._file(number)
-        if file is None or not file.exists():
-            return None
-        try:
-            values = json.loads(file.with_suffix(".json").read_text(encoding="utf-8"))
-            if values.pop("key") != self._key:
-                return None
-            return unpack_model(load_file(file, device=str(self._device)), values)
-        except (OSError, ValueError, KeyError, SafetensorError):
-            _log.warning("The checkpoint %s is damaged, its links are trained again.", file)
-            return None
-
-    def write(self, number: int, part: OperationModel) -> None:
-        file = self._file(number)
-        if file is None:
-            return
-        file.parent.mkdir(parents=True, exist_ok=True)
-        tensors, values = pack_model(part)
-        card = file.with_suffix(".json")
-        card.with_suffix(".tmp").write_text(json.dumps({"key": self._key, **values}))
-        card.with_suffix(".tmp").rename(card)
-        save_file(tensors, file.with_suffix(".partial"))
-        file.with_suffix(".partial").rename(file)
-
-    def _file(self, number: int) -> Path | None:
-        return self._folder and self._folder / f"{self._operation}-{number:04}.safetensors"
-
-
-@contextmanager
-def _bar(name: str, total: int, shown: bool) -> Iterator[Callable[[int, dict[str, float]], None]]:
-    console = Console(stderr=True)
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("links  {task.fields[figures]}"),
-        TimeRemainingColumn(),
-        console=console,
-        disable=not shown or not console.is_terminal,
-    )
-    with bar:
-        task = bar.add_task(name, total=total, figures="")
-
-        def show(done: int, figures: dict[str, float]) -> None:
-            if figures:
-                text = f"loss {figures['loss']:.1e}  residual {figures['residual']:.1e}"
-                bar.update(task, figures=text)
-            bar.advance(task, done)
-
-        yield show

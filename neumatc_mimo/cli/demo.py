@@ -1,0 +1,150 @@
+"""``neumatc-mimo demo``: train, simulate, time and report."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from neumatc_mimo.cli.inputs import load_scenario
+from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
+from neumatc_mimo.cli.simulate import Task, simulate_task, tasks_of
+from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.cli.train import model_summary, train_and_save
+from neumatc_mimo.files import check_writable
+from neumatc_mimo.progress import reported
+
+# What of the fidelity the demo's table shows; `evaluate` and the report's summary have all of it.
+_HEADLINES = (
+    "patched_share",
+    "filter_error_median_db",
+    "sir_5th_percentile_db",
+    "mapping_alone_sir_5th_percentile_db",
+    "x_hat_error_median_db",
+    "no_eff_deviation_max",
+    "rate_ratio",
+)
+
+
+def demo(
+    scenario: ScenarioName = "munich",
+    model: ModelFolder = None,
+    folder: Annotated[Path, typer.Option("--report", help="Report folder.")] = Path("report"),
+    exact_only: Annotated[
+        bool, typer.Option(help="Train nothing, show exact blocks only.")
+    ] = False,
+    points: Annotated[int, typer.Option(min=2, help="Eb/N0 points of a curve.")] = 5,
+    block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
+    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 80,
+    stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
+    device: Device = "cpu",
+    scenario_seed: ScenarioSeed = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train, simulate, time and report: everything, on the bundled scenario.
+
+    Example: [cyan]neumatc-mimo demo munich --report report[/cyan]
+    """
+    begin = time.perf_counter()
+    loaded = load_scenario(scenario, scenario_seed)
+    check_writable(folder)
+    trained, summary = None, _scenario_summary(loaded, scenario)
+    from neumatc_mimo.report import write_report
+
+    if not exact_only:
+        trained, path, seconds = train_and_save(loaded, model, device, seed)
+        summary["model"] = model_summary(trained) | {"folder": str(path), "seconds": seconds}
+        from neumatc_mimo.bench.fidelity import fidelity
+
+        summary["fidelity"] = fidelity(trained, loaded, num_frequencies=512, num_receivers=8)
+    summary["simulations"] = {}
+    for name in tasks_of(loaded, Task.ALL):
+        for coded in (True, False):
+            key = f"{name}, {'coded' if coded else 'uncoded'}"
+            summary["simulations"][key] = simulate_task(
+                loaded,
+                trained,
+                name,
+                coded,
+                points,
+                block_errors,
+                max_calls,
+                stride,
+                batch_size,
+                device,
+                seed,
+            )
+    if loaded.multi_user is not None:
+        from neumatc_mimo.bench.blocks import Point, at_point
+        from neumatc_mimo.bench.tasks import MMSE, ZeroForcing
+
+        links = loaded.multi_user
+        point = Point(links.num_rows, links.num_cols, links.fft_size)
+        with reported(progress=True) as tell:
+            rows = at_point(
+                loaded, point, trained, tasks=(ZeroForcing, MMSE), device=device, callback=tell
+            )
+            summary["block_times"] = [row.to_json() for row in rows]
+    summary["seconds"] = time.perf_counter() - begin
+    written = write_report(folder, summary, loaded, trained)
+    if as_json:
+        print_json(summary)
+        return
+    out.print(demo_table(summary))
+    out.print(f"{len(written)} files in {folder}/, {summary['seconds']:.0f} s in all")
+
+
+def _scenario_summary(scenario: Any, source: str) -> dict[str, Any]:
+    return {
+        "scenario": {"name": scenario.name, "file": source, "description": repr(scenario)},
+        "version": _version(),
+    }
+
+
+def _version() -> str:
+    import neumatc_mimo
+
+    return neumatc_mimo.__version__
+
+
+def demo_table(summary: dict[str, Any]) -> Table:
+    """The one table of the demo."""
+    from neumatc_mimo.bench.figures import label, written
+
+    name = summary.get("scenario", {}).get("name", "")
+    table = Table(title=f"neumatc-mimo on {name}", show_lines=False)
+    table.add_column("what")
+    table.add_column("result", justify="right")
+    table.add_column("to Sionna", justify="right")
+    table.add_column("to exact", justify="right")
+    table.add_column("over limit", justify="right")
+    for operation, values in (summary.get("fidelity") or {}).items():
+        for key in (key for key in _HEADLINES if key in values):
+            what = f"{operation.replace('_', ' ')}: {label(key)}"
+            table.add_row(what, written(key, values[key]))
+    table.add_section()
+    for run in (summary.get("simulations") or {}).values():
+        if run.get("offset_db") is not None:
+            table.add_row(f"{run['title']}, offset", f"{run['offset_db']:+.3f} dB")
+        else:
+            errors = run["curves"]["exact"]["block_errors"]
+            table.add_row(f"{run['title']}: block errors a point", f"{min(errors)} at least")
+    table.add_section()
+    for row in summary.get("block_times") or []:
+        table.add_row(
+            f"{row['block']}: {row['way']}",
+            "{median:.1f} ({low:.1f} to {high:.1f}) ms".format(**row["milliseconds"]),
+            f"{row['once'] * row['query']:.3g} ×" if row["once"] is not None else None,
+            f"{row['query']:.3g} ×",
+            f"{row['over_limit']:.3g} ×",
+        )
+    table.add_section()
+    if summary.get("model"):
+        table.add_row("training, both models", f"{summary['model']['seconds']:.0f} s")
+        table.add_row("model size", f"{summary['model']['mega_bytes']:.1f} MB")
+    return table

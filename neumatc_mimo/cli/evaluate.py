@@ -1,0 +1,109 @@
+"""``neumatc-mimo evaluate``: a model beside exact results, and its model card."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from neumatc_mimo.cli.inputs import load_model, load_scenario, model_folder
+from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
+from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.files import check_writable, joined
+
+
+def evaluate(
+    scenario: ScenarioName = "munich",
+    model: ModelFolder = None,
+    blocks: Annotated[
+        int, typer.Option(min=0, help="Coded blocks of each modulation; 0 for no error rates.")
+    ] = 1000,
+    bits: Annotated[
+        str, typer.Option(help="Bits of the QAM symbols, of 2, 4, 6 and 8.")
+    ] = "2,4,6,8",
+    level: Annotated[float, typer.Option(help="Level of confidence intervals and tests.")] = 0.99,
+    card: Annotated[
+        Path | None,
+        typer.Option(help="Model card to write; README.md in the model folder by default."),
+    ] = None,
+    device: Device = "cpu",
+    scenario_seed: ScenarioSeed = None,
+    seed: Seed = 0,
+    num_frequencies: Annotated[
+        int, typer.Option(min=1, help="Spread subcarriers of the figures, of those not trained on.")
+    ] = 512,
+    num_receivers: Annotated[
+        int, typer.Option(min=1, help="Links whose MMSE block is compared with Sionna's.")
+    ] = 8,
+    as_json: Json = False,
+) -> None:
+    """Compare a trained model's results with exact ones, and write its model card.
+
+    Figures of each operation in double precision; coded block error rates on the same bits,
+    channels and noise, with a paired test of their difference.
+
+    Example: [cyan]neumatc-mimo evaluate munich --blocks 10000[/cyan]
+    """
+    orders = _orders(bits)
+    loaded = load_scenario(scenario, scenario_seed)
+    folder = model_folder(loaded, model)
+    trained = load_model(loaded, folder, device)
+    file = card or joined(folder, "README.md")
+    check_writable(card.parent if card else folder)
+    from neumatc_mimo.card import error_rate_rows, tier_rows, write_card
+    from neumatc_mimo.evaluation import evaluate as run
+
+    results = run(
+        trained,
+        loaded,
+        num_blocks=blocks,
+        bits=orders,
+        level=level,
+        num_frequencies=num_frequencies,
+        num_receivers=num_receivers,
+        seed=seed,
+    )
+    write_card(file, loaded, trained, results)
+    if as_json:
+        print_json(results)
+        return
+    out.print(_fidelity_table(results))
+    rates = results.get("error_rates")
+    if rates:
+        out.print(rows_table("Coded block error rates, paired", error_rate_rows(rates)))
+        out.print(rows_table("How answers came about", tier_rows(rates)))
+    out.print(f"Wrote {file}")
+
+
+def _orders(bits: str) -> list[int]:
+    try:
+        return [int(part) for part in bits.split(",")]
+    except ValueError:
+        raise ValueError(
+            f'--bits is "{bits}", numbers with commas between them are needed.'
+        ) from None
+
+
+def _fidelity_table(results: dict[str, Any]) -> Table:
+    from neumatc_mimo.bench.figures import label, written
+
+    table = Table(title="Queried against exact, double precision")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    for operation, values in results.items():
+        if isinstance(values, dict):
+            for key, value in values.items():
+                table.add_row(f"{operation.replace('_', ' ')}: {label(key)}", written(key, value))
+    return table
+
+
+def rows_table(title: str, rows: list[dict[str, Any]]) -> Table:
+    """A table of rows that have the same keys."""
+    table = Table(title=title)
+    for column in rows[0]:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(str(value) for value in row.values()))
+    return table

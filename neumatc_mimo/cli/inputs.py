@@ -1,0 +1,38 @@
+"""What commands read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from neumatc_mimo.files import Location, is_folder
+
+
+def load_scenario(source: str, seed: int | None = None, rank: int | None = None) -> Any:
+    """Scenario of a bundled name or a TOML, with other user groups or another rank if given."""
+    import neumatc_mimo as nm
+
+    scenario = nm.load_scenario(source, seed)
+    if rank is None:
+        return scenario
+    model = scenario.config.model.model_copy(update={"rank": rank})
+    return nm.Scenario(scenario.config.model_copy(update={"model": model}))
+
+
+def model_folder(scenario: Any, folder: Location | None) -> Location:
+    """The folder or URL that was given, or models/SCENARIO."""
+    return folder or Path("models") / scenario.name
+
+
+def load_model(scenario: Any, folder: Location | None, device: str) -> Any:
+    """Trained model of a scenario, from a folder, a URL or models/SCENARIO."""
+    import neumatc_mimo as nm
+
+    location = model_folder(scenario, folder)
+    if not is_folder(location):
+        raise FileNotFoundError(
+            f"There is no model folder {location}, run `neumatc-mimo train {scenario.name}` first."
+        )
+    model = nm.ScenarioModel.load(location, device=device)
+    model.check(scenario.fingerprint)
+    return model

@@ -1,0 +1,59 @@
+"""The command line: one file a command, all of them registered here."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from neumatc_mimo.cli.bench import bench
+from neumatc_mimo.cli.demo import demo
+from neumatc_mimo.cli.evaluate import evaluate
+from neumatc_mimo.cli.export import export
+from neumatc_mimo.cli.info import info
+from neumatc_mimo.cli.plan import plan
+from neumatc_mimo.cli.report import report
+from neumatc_mimo.cli.scenarios import scenarios
+from neumatc_mimo.cli.simulate import simulate
+from neumatc_mimo.cli.terminal import err, fail
+from neumatc_mimo.cli.trace import trace
+from neumatc_mimo.cli.train import train
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Learned, certified matrix inverses and SVDs for MIMO-OFDM link-level simulation.",
+)
+
+# Modules of commands import what the work needs inside of it: --help and bad input answer at once,
+# torch and Sionna take seconds to load.
+_COMMANDS = (
+    info,
+    scenarios,
+    trace,
+    train,
+    evaluate,
+    simulate,
+    export,
+    report,
+    demo,
+    bench,
+    plan,
+)
+for command in _COMMANDS:
+    app.command()(command)
+
+_EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError)
+
+
+def main() -> None:
+    """Run the command line; a foreseeable error becomes one sentence and exit code 1."""
+    try:
+        app()
+    except _EXPECTED as error:
+        fail(error)
+    except KeyboardInterrupt:
+        err.print("Interrupted.")
+        sys.exit(130)

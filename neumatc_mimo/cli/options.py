@@ -1,0 +1,20 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+ScenarioSeed = Annotated[
+    int | None,
+    typer.Option(min=0, help="Seed of the user groups; the scenario file's by default."),
+]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random here.")]
+ScenarioName = Annotated[str, typer.Argument(help="Bundled name, or path of a scenario TOML.")]
+ModelFolder = Annotated[
+    str | None,
+    typer.Option("--model", help="Model folder, or its URL; models/SCENARIO by default."),
+]

@@ -1,0 +1,153 @@
+"""``neumatc-mimo simulate``: error curves of exact and queried blocks."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from neumatc_mimo.cli.inputs import load_model, load_scenario
+from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
+from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.progress import reported, within
+
+
+class Task(StrEnum):
+    """The simulations."""
+
+    DOWNLINK = "downlink"
+    UPLINK = "uplink"
+    SVD = "svd"
+    ALL = "all"
+
+
+def simulate(
+    scenario: ScenarioName = "munich",
+    task: Annotated[Task, typer.Option(help="Which transmission.")] = Task.ALL,
+    model: ModelFolder = None,
+    exact_only: Annotated[bool, typer.Option(help="Run the exact blocks alone.")] = False,
+    coded: Annotated[bool, typer.Option(help="LDPC-coded, or uncoded, transmission.")] = True,
+    points: Annotated[int, typer.Option(min=2, help="Eb/N0 points.")] = 5,
+    block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
+    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 80,
+    stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
+    batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
+    device: Device = "cpu",
+    scenario_seed: ScenarioSeed = None,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Simulate error curves with exact and queried blocks on the same bits, channels and noise.
+
+    Example: [cyan]neumatc-mimo simulate munich --task downlink --points 6[/cyan]
+    """
+    loaded = load_scenario(scenario, scenario_seed)
+    trained = None if exact_only else load_model(loaded, model, device)
+    results = {}
+    for name in tasks_of(loaded, task):
+        results[name] = simulate_task(
+            loaded,
+            trained,
+            name,
+            coded,
+            points,
+            block_errors,
+            max_calls,
+            stride,
+            batch_size,
+            device,
+            seed,
+        )
+    if as_json:
+        print_json(results)
+        return
+    for name, run in results.items():
+        out.print(_curve_table(name, run))
+
+
+def tasks_of(scenario: Any, task: Task) -> list[str]:
+    available = [
+        *(["downlink", "uplink"] if scenario.config.multi_user is not None else []),
+        *(["svd"] if scenario.config.single_user is not None else []),
+    ]
+    if task is Task.ALL:
+        return available
+    if task.value not in available:
+        raise ValueError(
+            f"{scenario.name} has no links for {task.value}, it has those for "
+            f"{' and '.join(available)}."
+        )
+    return [task.value]
+
+
+def simulate_task(
+    scenario: Any,
+    model: Any | None,
+    name: str,
+    coded: bool,
+    num_points: int,
+    block_errors: int,
+    max_calls: int,
+    stride: int,
+    batch_size: int,
+    device: str,
+    seed: int,
+) -> dict[str, Any]:
+    from neumatc_mimo.simulation import PIPELINES, error_curves, snr_offset_db, waterfall
+    from neumatc_mimo.solvers.exact import Exact
+
+    kind = PIPELINES[name]
+    links = getattr(scenario, kind.kind).to(device)
+    solvers = {"exact": Exact()} | ({} if model is None else {"queried": model})
+    begin = time.perf_counter()
+
+    def factory(solver: Any) -> Any:
+        return kind(links, solver, coded=coded, stride=stride, seed=seed)
+
+    label = f"{kind.title}, {'coded' if coded else 'uncoded'}"
+    with reported(progress=True) as tell:
+        told: dict[str, Any] = {"progress": False, "callback": within(label, tell)}
+        ebno_dbs = waterfall(factory(Exact()), num_points=num_points, batch_size=batch_size, **told)
+        curves = error_curves(
+            factory,
+            solvers,
+            ebno_dbs,
+            batch_size=batch_size,
+            target_block_errors=block_errors,
+            max_calls=max_calls,
+            **told,
+        )
+    result: dict[str, Any] = {
+        "title": label,
+        "coded": coded,
+        "curves": {solver: curve.to_json() for solver, curve in curves.items()},
+        "seconds": time.perf_counter() - begin,
+    }
+    if model is not None:
+        rate, levels = ("bler", (1e-2, 0.9)) if coded else ("ber", (1e-5, 0.5))
+        result["offset_db"] = snr_offset_db(curves["exact"], curves["queried"], levels, rate=rate)
+    return result
+
+
+def _curve_table(name: str, run: dict[str, Any]) -> Table:
+    offset = run.get("offset_db")
+    caption = None if offset is None else f"queried − exact: {offset:+.3f} dB"
+    table = Table(title=run["title"], caption=caption)
+    table.add_column("Eb/N0 [dB]", justify="right")
+    curves = run["curves"]
+    for solver in curves:
+        for column in ("BER", "BLER", "block errors"):
+            table.add_column(f"{solver} {column}", justify="right")
+    for i, ebno_db in enumerate(next(iter(curves.values()))["ebno_dbs"]):
+        cells = [f"{ebno_db:.2f}"]
+        for curve in curves.values():
+            cells += [
+                f"{curve['ber'][i]:.2e}",
+                f"{curve['bler'][i]:.2e}",
+                str(curve["block_errors"][i]),
+            ]
+        table.add_row(*cells)
+    return table

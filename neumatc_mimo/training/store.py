@@ -1,0 +1,77 @@
+"""Finished links of a training: shards in a folder, which a later training takes up again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from neumatc_mimo.model import SHARED, OperationModel, pack_model, unpack_model
+from neumatc_mimo.shards import found_shards, read_shard, shard_file, write_shard
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The finished links of one operation.
+
+    :param folder: where they lie
+    :param name: of the operation
+    :param key: what is trained and how; what was written under another key is not read
+    """
+
+    folder: Path
+    name: str
+    key: str
+
+    def write(self, links: range, part: OperationModel) -> Path:
+        """Keep the model of some links.
+
+        :raises OSError: if it cannot be written
+        """
+        tensors, values = pack_model(part)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return write_shard(
+            self.folder, self.name, links, tensors, SHARED, {"key": self.key, "model": values}
+        )
+
+    def read(self, links: range, device: str = "cpu") -> OperationModel | None:
+        """The model of some links; None if it is not there, is damaged, or of another key."""
+        if not shard_file(self.folder, self.name, links).exists():
+            return None
+        try:
+            tensors, values = read_shard(self.folder, self.name, links, device)
+            if values["key"] != self.key:
+                return None
+            return unpack_model(tensors, values["model"])
+        except (ValueError, KeyError) as error:
+            _log.warning("%s Its links are trained again.", error)
+            return None
+
+    def finished(self) -> dict[range, dict[str, Any]]:
+        """Links of the valid shards, none of them twice, and the values of their models."""
+        found = found_shards(self.folder, self.name)
+        with ThreadPoolExecutor() as pool:  # hashing takes most of the time, and frees the lock
+            values = dict(zip(found, pool.map(self._values, found), strict=True))
+        chosen: dict[range, dict[str, Any]] = {}
+        stop = 0
+        for links in found:
+            if (value := values[links]) is not None and links.start >= stop:
+                chosen[links] = value
+                stop = links.stop
+        return chosen
+
+    def discard(self, kept: Iterable[range]) -> None:
+        """Remove shards other than these, and what killed writers left."""
+        for links in set(found_shards(self.folder, self.name)) - set(kept):
+            shard_file(self.folder, self.name, links).unlink(missing_ok=True)
+        for file in self.folder.glob(f".{self.name}-*.safetensors.*"):
+            file.unlink(missing_ok=True)
+
+    def _values(self, links: range) -> dict[str, Any] | None:
+        part = self.read(links)
+        return None if part is None else pack_model(part)[1]

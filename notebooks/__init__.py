@@ -1,0 +1,1 @@
+"""Notebooks, paired with scripts of the same name; ``python -m notebooks`` executes them."""

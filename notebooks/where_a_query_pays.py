@@ -1,0 +1,150 @@
+# %% [markdown]
+# # Where a query pays, and where it does not
+#
+# A query is not always the cheapest way to a matrix. This page measures where it is, on the
+# machine that runs it: for several operations at one size, over the number of users, and as a
+# choice that the package makes by itself.
+#
+# Two gains must be kept apart. Sionna computes a filter for every OFDM symbol; computing it once
+# a subcarrier, in one well-shaped batch, is what `nm.Exact()` does, and it needs no training. A
+# query competes with *that*.
+
+# %%
+import math
+
+import numpy as np
+import torch
+from IPython.display import Markdown
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
+import neumatc_mimo as nm
+from neumatc_mimo.bench.blocks import Point, at_point
+from neumatc_mimo.bench.plan import plan
+from neumatc_mimo.bench.sheet import table
+from neumatc_mimo.bench.tasks import Beamforming, ZeroForcing
+from neumatc_mimo.blocks import ZFPrecoder
+
+# %% [markdown]
+# ## What does it cost here?
+#
+# `plan` trains one link of each kind and times every block on one slot: 8 users or antennas, 64
+# base-station antennas, 3276 subcarriers, 14 OFDM symbols. `neumatc-mimo plan mine.toml` does the
+# same for your scenario.
+
+# %%
+config = nm.load_scenario("munich").config
+config = config.model_copy(
+    update={
+        "multi_user": config.multi_user.model_copy(update={"wmmse_db": -20.0}),
+        "single_user": config.single_user.model_copy(update={"ue": (8, 1), "num_streams": 4}),
+    }
+)
+scenario = nm.Scenario(config)
+entries = plan(scenario)
+Markdown("\n".join(table(entries)))
+
+# %% [markdown]
+# The *limit* applies a filter that is known already: nothing can be faster. *Repaid* is the
+# number of slots, over all links of the scenario, until queries have saved what their training
+# took.
+
+# %%
+times = {
+    entry["block"]: {way: entry[f"{way}, ms"] for way in ("exact", "queried", "limit")}
+    for entry in entries
+}
+ax = nm.plots.times(times)
+_ = ax.figure.set_size_inches(6.4, 6.4)
+
+# %%
+for entry in entries:
+    ratio = entry["exact, ms"] / entry["queried, ms"]
+    print(f"{entry['block']:14} a query takes 1/{ratio:.1f} of the time of an exact result")
+
+# %% [markdown]
+# The pattern is that of the operations. An exact inverse takes some 16 K² M real multiplications
+# a subcarrier, a query 4 w K M, with w the number of trunk functions that a group of subcarriers
+# sees. Both are cheap, and the blocks' own work, reading and writing a slot, is as large: the
+# gain is small. An SVD costs several times as much, an iterative precoder tens of times; a query
+# costs the same for all of them.
+#
+# ## Over the number of users
+
+# %%
+users = [2, 4, 8, 16]
+tasks = (ZeroForcing, Beamforming)
+scenarios, models, found = {}, {}, {task.title: {} for task in tasks}
+for number in users:
+    point = Point(num_users=number)
+    config = point.scenario(nm.load_scenario("munich"), num_links=1).config
+    unused = {"wmmse_db": None, "max_min_db": None, "slnr_db": None}
+    config = config.model_copy(update={"multi_user": config.multi_user.model_copy(update=unused)})
+    scenarios[number] = nm.Scenario(config)
+    models[number] = nm.train(scenarios[number], progress=False)
+    options = {"tasks": tasks, "seconds": 0.3, "theirs": False, "spline_samples": ()}
+    for row in at_point(scenarios[number], point, models[number], **options):
+        if row.way in ("exact", "queried", "limit"):
+            found[row.block].setdefault(row.way, {})[number] = row.milliseconds.median
+
+# %%
+for block, ways in found.items():
+    ax = nm.plots.times_along(
+        "number K of users or antennas",
+        users,
+        {way: [one.get(k, math.nan) for k in users] for way, one in ways.items()},
+    )
+    _ = ax.set_title(f"{block}, M = 64")
+
+# %%
+rows = [
+    {"block": block, "K": k, "exact / queried": f"{ways['exact'][k] / ways['queried'][k]:.2f}"}
+    for block, ways in found.items()
+    for k in users
+]
+Markdown("\n".join(table(rows)))
+
+# %% [markdown]
+# ## Let it choose
+#
+# `nm.Auto(model)` times both ways on the first calls of each kind, and takes the faster one from
+# then on. All answers are certified alike, so the choice changes the time and nothing else.
+
+# %%
+K = 8
+links, model = scenarios[K].multi_user, models[K]
+grid = ResourceGrid(
+    num_ofdm_symbols=14, fft_size=3276, subcarrier_spacing=30e3, num_tx=1, num_streams_per_tx=K
+)
+streams = StreamManagement(np.ones([K, 1]), K)
+auto = nm.Auto(model)
+precoder = ZFPrecoder(grid, streams, auto)
+h = links.channel(links.grid_frequencies())
+h = h.permute(0, 2, 3, 1)[:, :, None, None, :, None].expand(-1, -1, -1, -1, -1, 14, -1)
+_ = torch.manual_seed(0)
+x = torch.randn(1, 1, K, 14, 3276, dtype=torch.complex64)
+for _ in range(2 * (auto.num_trials + 1) + 2):
+    precoder(x, h)
+print("zero forcing:", *auto.choices().values())
+print(precoder.stats)
+
+# %% [markdown]
+# ## Where it does not pay
+#
+# - **Few slots.** Below the number in the column *repaid*, exact results cost less than training.
+# - **Few users, plain inverses.** See the first picture: exact and queried are as fast, or exact is
+#   faster. Use `nm.Exact()`; it needs no model.
+# - **The same channel again.** `nm.Cached(nm.Exact())` keeps the filters of the last call, and
+#   beats a query.
+# - **Links that are not in the scenario.** They are computed exactly, or, where exact results are
+#   dear, get a mapping of their own from a tenth of them:
+
+# %%
+stranger = torch.randn(1, K, 1, 1, 64, 1, 3276, dtype=torch.complex64).expand(h.shape)
+block = ZFPrecoder(grid, streams, model)
+block(x, stranger)
+print(block.stats)
+
+# %% [markdown]
+# - **Estimated channels.** An estimate matches no link, so its filters are exact. See the page on
+#   receivers in `docs/`.
