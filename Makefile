@@ -11,7 +11,7 @@ ARGS ?=
 # Sionna 1.2 has an environment of its own: both versions are called sionna.
 TENSORFLOW := .venv-tensorflow
 
-.PHONY: demo test test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types clean
+.PHONY: demo test test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -45,6 +45,9 @@ lint: $(SETUP)
 
 types: $(SETUP)
 	$(PYTHON) -m mypy
+
+compatibility: $(SETUP)  ## tests at the lowest and the newest versions of all dependencies
+	$(PYTHON) -m nox $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
