@@ -250,6 +250,7 @@ def test_a_task_that_fails_is_told_in_one_sentence(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*are patched")  # ranks this low are
 def test_a_grid_on_the_command_line(
     workers: None, write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
