@@ -25,10 +25,12 @@ def load_model(scenario: Any, folder: Location | None, device: str) -> Any:
     import neumatc_mimo as nm
 
     location = model_folder(scenario, folder)
+    advice = f"run `neumatc-mimo train {scenario.name}` first"
     if not is_folder(location):
-        raise FileNotFoundError(
-            f"There is no model folder {location}, run `neumatc-mimo train {scenario.name}` first."
-        )
-    model = nm.ScenarioModel.load(location, device=device)
+        raise FileNotFoundError(f"There is no model folder {location}, {advice}.")
+    try:
+        model = nm.ScenarioModel.load(location, device=device)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no model in {location}, {advice}.") from None
     model.check(scenario.fingerprint)
     return model

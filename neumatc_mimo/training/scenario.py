@@ -19,6 +19,7 @@ from torch import Tensor
 
 from neumatc_mimo import certified
 from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.device import check_device
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import FORMAT_VERSION, OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
@@ -79,10 +80,11 @@ def train(
         that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
+    :raises ValueError: if there is no such device, or the data do not allow such links
     """
     models = {}
     with reported(callback, progress) as tell:
-        for job in jobs(scenario, device or "cpu"):
+        for job in jobs(scenario, check_device(device)):
             store = None
             if checkpoint is not None:
                 store = Store(Path(checkpoint), job.operation.name, job.key)
@@ -179,7 +181,7 @@ def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
     if many is not None:
         many = many.to(device)
         settings = _settings(config, many.fft_size, config.rank)
-        for operation, noise in _multi_user(scenario, many, config.noise_nodes):
+        for operation, noise in _multi_user(scenario, many):
             axis, search = _in_time(scenario, operation, many, noise, tolerance)
             yield Job(operation, many, axis, settings, tolerance, search)
     if one is not None:
@@ -269,14 +271,14 @@ def _stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
     return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
 
 
-def _multi_user(
-    scenario: Scenario, links: LinkSet, noise_nodes: int
-) -> Iterator[tuple[Operation, NoiseAxis]]:
+def _multi_user(scenario: Scenario, links: LinkSet) -> Iterator[tuple[Operation, NoiseAxis]]:
     """The operations on links of several users, each with its noise powers."""
     section = scenario.config.multi_user
     assert section is not None and links.noise_db is not None
     low, high = map(_power, links.noise_db)
-    yield PseudoInverse(), NoiseAxis(low, high, noise_nodes)
+    # Squared singular values of joint links lie amid the noise powers, where s / (s² + no) bends.
+    nodes = scenario.config.model.noise_nodes or (22 if section.joint else 14)
+    yield PseudoInverse(), NoiseAxis(low, high, nodes)
     antennas = links.antennas_per_user
     designs: tuple[tuple[float | None, Callable[[float], Operation]], ...] = (
         (section.wmmse_db, WMMSE),
