@@ -30,6 +30,8 @@ QUICK = [
 ]
 # Tools of the tests, not what is tested: always the newest.
 TOOLS = ["pytest", "hypothesis"]
+# Sionna 1 is TensorFlow's, and tested in an environment of its own.
+SIONNA = ["sionna>=2"]
 SHOWN = [
     *("torch", "numpy", "scipy", "sionna", "deepmimo", "safetensors", "fsspec", "pydantic"),
     *("typer", "rich", "matplotlib", "onnxscript", "onnxruntime"),
@@ -56,17 +58,14 @@ def lowest(session: nox.Session) -> None:
 def resolve(session: nox.Session, resolution: str) -> None:
     """Whether there are versions for every Python that suit each other; nothing is installed."""
     for python in PYTHONS:
-        session.run(
-            *(sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--quiet"),
-            *("--extra", "export"),
-            *("--resolution", resolution, "--python-version", python),
-            *("--output-file", f"{session.create_tmp()}/{resolution}-{python}.txt"),
-            external=True,
-        )
+        tool = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--quiet"]
+        chosen = ["--extra", "export", "--resolution", resolution, "--python-version", python]
+        file = f"{session.create_tmp()}/{resolution}-{python}.txt"
+        session.run(*tool, *chosen, "--output-file", file, external=True)
 
 
 def _install(session: nox.Session, resolution: str, *pinned: str) -> None:
-    session.install("--resolution", resolution, ".[export]", *pinned)
+    session.install("--resolution", resolution, ".[export]", *SIONNA, *pinned)
     session.install(*TOOLS)
 
 

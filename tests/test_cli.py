@@ -137,7 +137,7 @@ def test_train_and_evaluate_other_groups_at_another_rank(
         )
     )
     groups = ["--scenario-seed", "1"]
-    result = _RUNNER.invoke(app, ["train", file, *groups, "--rank", "24", "--json"])
+    result = _RUNNER.invoke(app, ["train", file, *groups, "--set", "rank=24", "--json"])
     assert result.exit_code == 0, result.output
     result = _RUNNER.invoke(app, ["evaluate", file, *groups, "--blocks", "0", "--json"])
     assert result.exit_code == 0, result.output

@@ -13,18 +13,16 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
 from neumatc_mimo.axes import TimeAxis
-from neumatc_mimo.blocks import ZFPrecoder
 from neumatc_mimo.cli import app
 from neumatc_mimo.export import FORMATS, QueryModule, read_metadata, write_query
 from neumatc_mimo.export.program import traced
 from neumatc_mimo.export.real import RealModule
+from neumatc_mimo.solvers.base import Channels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -168,27 +166,21 @@ def test_what_was_not_trained_is_no_number(
     assert not certified[~known].any()
 
 
-def test_an_exported_filter_precodes_as_the_block(
+def test_an_exported_filter_is_what_a_block_gets(
     small_model: nm.ScenarioModel, exported: Any
 ) -> None:
-    """At certified subcarriers, the block given the channel and the file given the link."""
-    _, run = exported("pseudo_inverse", SUFFIXES[0])
+    """A block that recognises a link from its channel asks its solver for this filter."""
+    _, run = exported("pseudo_inverse", ".onnx")
     links = small_model.models["pseudo_inverse"].links
-    grid = ResourceGrid(2, links.fft_size, links.subcarrier_spacing, 1, links.num_rows)
-    streams = StreamManagement(np.ones([1, 1]), links.num_rows)
-    precoder = ZFPrecoder(grid, streams, small_model)
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(
-        1, 1, links.num_rows, 2, links.fft_size, dtype=torch.complex64, generator=generator
-    )
-    h = links.channel(links.grid_frequencies(), [2]).permute(0, 2, 3, 1)
-    found = precoder(x, h[:, None, :, None, :, None].expand(-1, -1, -1, -1, -1, 2, -1))
-    w, certified = run(
-        torch.tensor([2]), links.grid_frequencies(), torch.zeros(1, dtype=torch.float64)
-    )
-    w = w / torch.linalg.norm(w, dim=-2, keepdim=True)
-    expected = torch.einsum("lfmk,ltksf->ltmsf", w, x)[..., certified[0]]
-    torch.testing.assert_close(found[..., certified[0]], expected, rtol=1e-4, atol=1e-4)
+    frequencies = links.grid_frequencies()
+    for no in (0.0, 0.05):
+        power = torch.tensor([no], dtype=torch.float64)
+        channels = Channels(links.channel(frequencies, [2]), frequencies, power.float())
+        answers = small_model.start(nm.PseudoInverse(), channels)
+        expected = answers.tile(slice(0, links.fft_size)).dense
+        assert answers.counts.links_recalled == 1
+        w, certified = run(torch.tensor([2]), frequencies, power)
+        _close(w[:, certified[0]], expected[:, certified[0]])
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

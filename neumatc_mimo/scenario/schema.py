@@ -307,6 +307,18 @@ class ScenarioConfig(_Section):
                 )
         return self
 
+    def with_model(self, **changes: Any) -> ScenarioConfig:
+        """The same configuration with other values of keys of [model].
+
+        :raises ValueError: If a key is unknown, or a value not accepted
+        """
+        try:
+            model = ModelConfig.model_validate(self.model.model_dump() | changes)
+        except ValidationError as error:
+            first: Any = error.errors()[0]
+            raise ValueError(f"{_sentence(first | {'loc': ('model', *first['loc'])})}.") from None
+        return self.model_copy(update={"model": model})
+
     @property
     def file(self) -> Path:
         """The file that this configuration was read from."""

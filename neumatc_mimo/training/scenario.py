@@ -55,7 +55,7 @@ _PATCHED = 0.1
 _AT_ONCE = 2**16
 
 # Of the training report what the certificate found.
-_CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
+CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
 
 def train(
@@ -92,17 +92,16 @@ def train(
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     for name, model in models.items():
-        warn_of_patches(name, model)
+        warn_of_patches(name, model.patches.double().mean().item(), model.tolerance)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))
 
 
-def warn_of_patches(name: str, model: OperationModel) -> None:
-    """Warn where many of the subcarriers of an operation's model are patched."""
-    share = model.patches.double().mean().item()
+def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
+    """Warn where a large share of the subcarriers of an operation's model is patched."""
     if share > _PATCHED:
         warn(
             f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
-            f"reach {model.tolerance.quality_db:g} dB there: queries compute them exactly. To have "
+            f"reach {tolerance.quality_db:g} dB there: queries compute them exactly. To have "
             "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
             "tolerance_db and tolerance_range."
         )
@@ -235,6 +234,13 @@ def joined_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]
     return report
 
 
+def add_search(job: Job, report: dict[str, Any]) -> None:
+    """Add to a training report how the number of nodes of the time was found, if it was."""
+    if job.search is not None:
+        report["time_nodes"] = job.search.as_dict()
+        report["seconds_per_link"] += job.search.seconds / job.links.num_links
+
+
 def _in_time(
     scenario: Scenario,
     operation: Operation,
@@ -305,24 +311,19 @@ def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> Op
     done = Event(job.operation.name, 0, links.num_links, "links")
     tell(done)
     for batch in torch.arange(links.num_links, device=links.device).split(job.together):
-        span = range(int(batch[0]), int(batch[-1]) + 1)
+        span = range(done.done, done.done + len(batch))
         part = None if store is None else store.read(span, str(links.device))
         if part is None:
             part = train_batch(job, batch, partial(_tell_round, tell, done))
             if store is not None:
                 store.write(span, part)
         parts.append(part)
-        done = replace(
-            done,
-            done=done.done + len(batch),
-            metrics={name: part.training[name] for name in _CERTIFIED},
-        )
+        figures = {name: part.training[name] for name in CERTIFIED}
+        done = replace(done, done=span.stop, metrics=figures)
         tell(done)
     whole = joined(parts, links)
     whole.training["untrained_error"] = untrained_error(job, seed)
-    if job.search is not None:
-        whole.training["time_nodes"] = job.search.as_dict()
-        whole.training["seconds_per_link"] += job.search.seconds / links.num_links
+    add_search(job, whole.training)
     return whole
 
 
