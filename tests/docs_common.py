@@ -40,7 +40,12 @@ from neumatc_mimo.cli import app
 from neumatc_mimo.scenario.schema import ScenarioConfig
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(page for d in ("docs", "scenarios") for page in (ROOT / d).rglob("*.md")),
+    ]
+)
 
 _BLOCK = re.compile(
     r"""(?:^<!--\ (?P<comment>executed|not\ executed:[^>]*?)\ ?-->\n+)?

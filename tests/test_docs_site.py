@@ -18,8 +18,6 @@ from pydantic import BaseModel
 from neumatc_mimo.cli import app
 from neumatc_mimo.scenario import schema
 
-pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install neumatc-mimo[docs]")
-
 _SECTIONS = [
     kind
     for kind in vars(schema).values()
@@ -30,6 +28,7 @@ _SECTIONS = [
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built site."""
+    pytest.importorskip("mkdocs", reason="mkdocs is not installed: pip install neumatc-mimo[docs]")
     folder = tmp_path_factory.mktemp("site")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

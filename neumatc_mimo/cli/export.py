@@ -8,6 +8,7 @@ import typer
 
 from neumatc_mimo.cli.options import Json
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.progress import Event, reported
 
 
 def export(
@@ -33,7 +34,6 @@ def export(
     chosen = _links(links)
     import neumatc_mimo as nm
     from neumatc_mimo.export import QueryModule, write_query
-    from neumatc_mimo.progress import Event, reported
 
     with reported(progress=True) as tell:
         tell(Event("writing the query"))
