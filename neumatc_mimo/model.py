@@ -405,6 +405,9 @@ class ScenarioModel(Shown, Solver):
                 models[operation] = unpack_model(read_tensors(source, operation, device), metadata)
             except KeyError as error:
                 raise ValueError(f"The model of {operation} in {name} lacks {error}.") from None
+            except ValueError as error:
+                # The name of a copy on this machine tells a reader nothing.
+                raise ValueError(str(error).replace(str(source), name)) from None
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:
