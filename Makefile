@@ -9,7 +9,7 @@ SITE := $(VENV)/.docs
 endif
 ARGS ?=
 
-.PHONY: demo test bench paper paper-setup notebooks docs docs-setup lint types clean
+.PHONY: demo test bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -39,6 +39,9 @@ lint: $(SETUP)
 
 types: $(SETUP)
 	$(PYTHON) -m mypy
+
+compatibility: $(SETUP)  ## tests at the lowest and the newest versions of all dependencies
+	$(PYTHON) -m nox $(ARGS)
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)

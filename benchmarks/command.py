@@ -21,13 +21,16 @@ def run(name: str, description: str | None, sheets: Callable[[Settings], Iterabl
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes, few repetitions")
     parser.add_argument("--output", type=Path, help="folder of the results")
+    parser.add_argument("--only", nargs="+", default=[], help="sheets to make, by their file names")
     arguments = parser.parse_args()
     folder = ROOT / ("report" if arguments.quick else "benchmarks/results") / name
-    settings = Settings(arguments.quick, arguments.output or folder)
+    settings = Settings(arguments.quick, arguments.output or folder, tuple(arguments.only))
     settings.folder.mkdir(parents=True, exist_ok=True)
     # State before the run: results written while it lasts would make every commit a dirty one.
     source = origin("benchmarks") | {"quick": settings.quick}
     for sheet in sheets(settings):
+        if not settings.wants(sheet.name):
+            continue
         sheet.write(settings.folder, source)
         print(sheet.markdown(), flush=True)
         if not settings.quick:

@@ -16,6 +16,7 @@ from benchmarks.command import run, say
 from benchmarks.munich import munich
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Exact, LinkSet, ScenarioModel
+from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.bench.timing import Spread
 from neumatc_mimo.blocks import MMSEDetector
 from neumatc_mimo.estimated import CSI
@@ -36,6 +37,8 @@ POINTS: dict[CSI, tuple[float, ...]] = {
     "perfect": (-14.0, -12.5, -11.0),
     "lin": (-6.0, -4.0, -2.0),
 }
+# Where between one and ninety percent of the transport blocks of 273 resource blocks are lost.
+PAIRED_POINTS = (-14.0, -13.0, -12.0, -11.0)
 SIONNA, TRUSTED = "Sionna", 'trust="model"'
 # Slots over other links that timed calls take in turn: none is that of the call before.
 _NUM_SLOTS = 4
@@ -55,15 +58,25 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
     assert scenario.multi_user is not None
     links, model = scenario.multi_user.timing_advanced(), model.timing_advanced()
     small, large = Uplinks(links, model, 24), Uplinks(links, model, 273)
+    makers = {
+        "times_273": partial(_times, large, SETTINGS),
+        "error_rates_24": partial(_rates, small, 8, POINTS),
+        "times_24": partial(_times, small, SETTINGS),
+        # A slot of Sionna's detector takes most of a minute of a core.
+        "error_rates_273": partial(
+            _rates, large, 2, {csi: points[1:2] for csi, points in POINTS.items()}
+        ),
+        "paired_273": partial(_paired, large, 8, PAIRED_POINTS),
+    }
     if settings.quick:
-        yield _times(small, SETTINGS[:1])
-        yield _rates(small, 1, POINTS)
-        return
-    yield _times(large, SETTINGS)
-    yield _rates(small, 8, POINTS)
-    yield _times(small, SETTINGS)
-    # A slot of Sionna's detector and decoder takes most of a minute of a core.
-    yield _rates(large, 2, {csi: points[1:2] for csi, points in POINTS.items()})
+        makers = {
+            "times_24": partial(_times, small, SETTINGS[:1]),
+            "error_rates_24": partial(_rates, small, 1, POINTS),
+            "paired_24": partial(_paired, small, 2, PAIRED_POINTS[:1]),
+        }
+    for name, make in makers.items():
+        if settings.wants(name):
+            yield make()
 
 
 @dataclass(frozen=True)
@@ -226,6 +239,61 @@ def _rates(uplinks: Uplinks, num_slots: int, points: Mapping[CSI, Sequence[float
         rows,
         seconds=time.perf_counter() - started,
     )
+
+
+def _paired(uplinks: Uplinks, num_slots: int, ebno_dbs: Sequence[float]) -> Sheet:
+    """Exact against queried filters of perfect channels, on many more blocks than Sionna's takes.
+
+    Slots go through one at a time: larger batches leave the cache, and a decoder takes longer.
+    """
+    started = time.perf_counter()
+    ways = uplinks.ways("perfect")
+    exact, queried = (
+        uplinks.pipeline(ways[name], "perfect", SETTINGS[0]) for name in ("exact", "queried")
+    )
+    rows = []
+    for ebno_db in ebno_dbs:
+        found = paired_errors(
+            exact,
+            queried,
+            ebno_db,
+            num_slots * uplinks.links.num_rows,
+            batch_size=1,
+            callback=partial(_tell_blocks, ebno_db),
+        )
+        rows.append(
+            {
+                "Eb/N0, dB": ebno_db,
+                "blocks": found.num_blocks,
+                "exact in error": found.both + found.only_first,
+                "queried in error": found.both + found.only_second,
+                "one alone in error": found.only_first + found.only_second,
+                "BLER, exact": _interval(found.interval(found.both + found.only_first)),
+                "BLER, queried": _interval(found.interval(found.both + found.only_second)),
+                "difference": _interval(found.difference_interval()),
+            }
+        )
+    stats = queried.detector.stats
+    return Sheet(
+        f"paired_{uplinks.num_resource_blocks}",
+        "Transport blocks in error, exact and queried filters, "
+        f"{uplinks.num_resource_blocks} resource blocks",
+        f"{uplinks}, DMRS {SETTINGS[0]}, perfect channels; the same transport blocks and noise, "
+        "slots over the links in turn. Intervals of 99 %: Clopper and Pearson's of the rates, "
+        "Agresti and Min's of the difference, queried less exact. Of the subcarriers "
+        f"{stats.queried} were queried, {stats.corrected} corrected and "
+        f"{stats.patched + stats.exact} computed exactly.",
+        rows,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _interval(bounds: tuple[float, float]) -> str:
+    return f"[{bounds[0]:.3f}, {bounds[1]:.3f}]"
+
+
+def _tell_blocks(ebno_db: float, event: Event) -> None:
+    say(f"{ebno_db} dB: {event.done} blocks")
 
 
 def _tell(what: str, event: Event) -> None:

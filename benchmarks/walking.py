@@ -29,18 +29,20 @@ _NO = torch.tensor(1e-2, dtype=torch.float64)
 
 
 @torch.no_grad()
-def run(names: Sequence[str], speeds: Sequence[float], num_links: int, num_moments: int) -> Sheet:
-    """Train and judge every scenario at every speed."""
+def run(
+    names: Sequence[str], speeds: Sequence[float], num_links: int, num_moments: int, every: int
+) -> Sheet:
+    """Train and judge every scenario at every speed, on one in so many subcarriers."""
     sheet = Sheet(
         "walking",
         "Walking users: zero forcing (8 × 64) and SVD (4 × 64, two streams) over a burst of 10 ms",
-        f"{num_links} links a row, all 3276 subcarriers at {num_moments} random moments of the "
-        "burst, none of them a node. A user has one heading; waves are plane over the way that it "
-        "goes. Nodes: of the time, as many as training found to be enough; its search counts as "
-        "training. Corrected: subcarriers and moments that take one to four steps "
-        "with the channel; exact: those that no steps prove. Figure: the smallest SIR of a stream, "
-        "1st percentile and least; or the rate over the exact one, of all and of the worst link "
-        "and moment. Training on the machine below, other programs beside it.",
+        f"{num_links} links a row, {3276 // every} subcarriers at {num_moments} random moments of "
+        "the burst, none of them a node. A user has one heading; waves are plane over the way that "
+        "it goes. Nodes: of the time, as many as training found to be enough; its search counts as "
+        "training. Corrected: subcarriers and moments that take one to four steps with the "
+        "channel; exact: those that no steps prove. Figure: the smallest SIR of a stream, 1st "
+        "percentile and least; or the rate over the exact one, of all and of the worst link and "
+        "moment. Training on the machine below, other programs beside it.",
     )
     started = time.perf_counter()
     for name in names:
@@ -49,7 +51,14 @@ def run(names: Sequence[str], speeds: Sequence[float], num_links: int, num_momen
             few = {"num_links": num_links}
             changed = config.model_copy(
                 update={
-                    "motion": MotionConfig(speed=speed / 3.6),
+                    # Slots are as much shorter as subcarriers are further apart.
+                    "motion": MotionConfig(speed=speed / 3.6, num_slots=20 * every),
+                    "grid": config.grid.model_copy(
+                        update={
+                            "fft_size": config.grid.fft_size // every,
+                            "subcarrier_spacing": config.grid.subcarrier_spacing * every,
+                        }
+                    ),
                     "multi_user": config.multi_user and config.multi_user.model_copy(update=few),
                     "single_user": config.single_user and config.single_user.model_copy(update=few),
                 }
@@ -116,10 +125,17 @@ def main() -> None:
     parser.add_argument("--speeds", nargs="+", type=float, default=list(SPEEDS_KMH), help="km/h")
     parser.add_argument("--links", type=int, default=2, help="links of each kind")
     parser.add_argument("--moments", type=int, default=8)
+    parser.add_argument("--every", type=int, default=1, help="of the subcarriers, one in so many")
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     source = origin("benchmarks/walking.py")
-    sheet = run(arguments.scenarios, arguments.speeds, arguments.links, arguments.moments)
+    sheet = run(
+        arguments.scenarios,
+        arguments.speeds,
+        arguments.links,
+        arguments.moments,
+        arguments.every,
+    )
     arguments.output.mkdir(parents=True, exist_ok=True)
     sheet.write(arguments.output, source)
     print(origin_line(source))

@@ -197,9 +197,12 @@ def phase(frequencies: Values, values: Mapping[str, Values], *, ax: Axes | None 
     for number, (label, angle) in enumerate(angles.items()):
         marker, colour = _MARKERS[number % len(_MARKERS)], COLOURS[number % len(COLOURS)]
         ax.plot(mhz, angle, ls="none", marker=marker, ms=2.5, color=colour, label=label)
-    ax.set(xlabel=_FREQUENCY, ylabel="phase [rad]", ylim=(-1.1 * np.pi, 1.1 * np.pi))
+    ax.set(xlabel=_FREQUENCY, ylabel="phase [rad]", ylim=(-1.1 * np.pi, 1.5 * np.pi))
     ax.set_yticks([-np.pi, 0, np.pi], ["−π", "0", "π"])
-    return _finished(ax)
+    ax.grid(**_GRID)
+    # Above the dots, which may be anywhere.
+    ax.legend(fontsize="small", loc="upper center", ncol=len(angles), markerscale=2)
+    return ax
 
 
 def refinement(
@@ -281,7 +284,11 @@ def times_along(
     :return: the axes
     :raises ValueError: if lengths differ
     """
-    return _curves(sizes, milliseconds, size, "time [ms]", "loglog", ax)
+    ax = _curves(sizes, milliseconds, size, "time [ms]", "loglog", ax)
+    ticks = np.atleast_1d(_array(sizes))
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xticks([], minor=True)
+    return ax
 
 
 def times(milliseconds: Mapping[str, Mapping[str, float]], *, ax: Axes | None = None) -> Axes:

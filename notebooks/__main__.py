@@ -51,8 +51,8 @@ def execute(script: Path) -> Path:
         kernel_name="python3",
         record_timing=False,
         resources={"metadata": {"path": str(FOLDER)}},
-        # It warns of the ports that it shares with this process.
-        extra_arguments=["--log-level=ERROR"],
+        # It tells of the ports that it shares with this process, and that it is asked to stop.
+        extra_arguments=["--log-level=CRITICAL"],
     )
     client.execute()
     return write_text(script.with_suffix(".ipynb"), _text(notebook))
@@ -65,6 +65,8 @@ def _text(notebook: Any) -> str:
         # Ids are random otherwise.
         cell.id = f"cell-{number}"
         cell.metadata = nbformat.from_dict({})
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not _is_bar(output)]
         for output in cell.get("outputs", []):
             output.get("metadata", {}).clear()
             # A picture says what it is by itself; the text beside it holds its size in pixels.
@@ -72,6 +74,13 @@ def _text(notebook: Any) -> str:
                 output.data = nbformat.from_dict({"image/png": _smaller(output.data["image/png"])})
     nbformat.validate(notebook)
     return json.dumps(notebook, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _is_bar(output: Any) -> bool:
+    """Whether an output is a progress bar, or what rich shows of standard error meanwhile."""
+    data = output.get("data", {})
+    is_widget = "application/vnd.jupyter.widget-view+json" in data
+    return is_widget or data.get("text/html", "").startswith('<pre style="white-space:pre')
 
 
 def _smaller(png: str) -> str:

@@ -16,7 +16,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner
 from neumatc_mimo.blocks.power import waterfilling
 from neumatc_mimo.metrics import achievable_rate
-from neumatc_mimo.simulation import SingleUserSVD, error_curves, snr_offset_db, waterfall
+from neumatc_mimo.simulation import SingleUserSVD, error_curves, waterfall
 
 # %%
 config = nm.load_scenario("munich").config
@@ -28,7 +28,7 @@ config = config.model_copy(
 )
 scenario = nm.Scenario(config)
 links = scenario.single_user
-model = nm.train(scenario, progress=False)
+model = nm.train(scenario)
 model
 
 # %% [markdown]
@@ -155,5 +155,6 @@ curves = error_curves(
     max_calls=8,
 )
 ax = nm.plots.error_curves(ebno_dbs, {name: curve.bler for name, curve in curves.items()})
-offset = snr_offset_db(curves["exact"], curves["queried"])
-print(f"the queried curve lies {offset:.3f} dB to the right of the exact one")
+for name, curve in curves.items():
+    counts = zip(curve.block_errors, curve.num_blocks, strict=True)
+    print(f"{name:8} blocks in error:", *(f"{wrong} of {all_}" for wrong, all_ in counts), sep="  ")

@@ -113,9 +113,12 @@ ax = nm.plots.phase(f, entries)
 _ = ax.set_title("an entry of the second right singular vector")
 
 # %% [markdown]
-# The largest step of any of the four vectors between neighbours, 120 kHz apart, for six users. A
-# step of 2 is a change of sign. Jumps cannot be learned as a function of the frequency, however few
-# they are; the rank falls where there were many.
+# Before alignment the phase winds and jumps; two routines of one library do not even agree on it.
+# What is left after it is what the channel does.
+#
+# Below stands the largest step of any of the four vectors between neighbours, 120 kHz apart, for
+# six users. A step of 2 is a change of sign. Jumps cannot be learned as a function of the
+# frequency, however few they are; the rank falls where there were many.
 
 # %%
 for link in range(user.num_links):
@@ -207,8 +210,8 @@ for name, found in {"worst": looks, "random": random_looks}.items():
     print(f"{name} points added, largest residual:", *largest)
 
 # %% [markdown]
-# It lowers the largest residuals sooner. How much is left of that at the end depends on the family:
-# `docs/paper.md` counts seeds.
+# It lowers the largest residuals sooner. How much is left of that at the end depends on the
+# family: `docs/paper.md` counts seeds.
 #
 # ## The query
 #
@@ -230,7 +233,7 @@ print(f"trunk: {weights} weights; latent tensors: {numbers} real numbers")
 # exact patches. Both mappings on the same 10 MHz:
 
 # %%
-model = nm.train(scenario, progress=False)
+model = nm.train(scenario)
 published = operation.residual(family(p), tuple(c.to(torch.complex128) for c in mapping(p)))
 residuals = {
     "Algorithm 1, 24 samples": published,

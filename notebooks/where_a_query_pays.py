@@ -10,8 +10,6 @@
 # query competes with *that*.
 
 # %%
-import math
-
 import numpy as np
 import torch
 from IPython.display import Markdown
@@ -81,7 +79,7 @@ for number in users:
     unused = {"wmmse_db": None, "max_min_db": None, "slnr_db": None}
     config = config.model_copy(update={"multi_user": config.multi_user.model_copy(update=unused)})
     scenarios[number] = nm.Scenario(config)
-    models[number] = nm.train(scenarios[number], progress=False)
+    models[number] = nm.train(scenarios[number])
     options = {"tasks": tasks, "seconds": 0.3, "theirs": False, "spline_samples": ()}
     for row in at_point(scenarios[number], point, models[number], **options):
         if row.way in ("exact", "queried", "limit"):
@@ -92,7 +90,7 @@ for block, ways in found.items():
     ax = nm.plots.times_along(
         "number K of users or antennas",
         users,
-        {way: [one.get(k, math.nan) for k in users] for way, one in ways.items()},
+        {way: [ways[way][k] for k in users] for way in ("exact", "queried", "limit")},
     )
     _ = ax.set_title(f"{block}, M = 64")
 
@@ -132,8 +130,8 @@ print(precoder.stats)
 # ## Where it does not pay
 #
 # - **Few slots.** Below the number in the column *repaid*, exact results cost less than training.
-# - **Few users, plain inverses.** See the first picture: exact and queried are as fast, or exact is
-#   faster. Use `nm.Exact()`; it needs no model.
+# - **Few users, plain inverses.** See the pictures over K: exact and queried are as fast, or exact
+#   is faster. Use `nm.Exact()`; it needs no model.
 # - **The same channel again.** `nm.Cached(nm.Exact())` keeps the filters of the last call, and
 #   beats a query.
 # - **Links that are not in the scenario.** They are computed exactly, or, where exact results are

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -71,6 +74,26 @@ def small_model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
     model = nm.train(nm.load_scenario(file), progress=False)
     torch.set_num_threads(threads)
     return model
+
+
+@pytest.fixture(scope="session")
+def two_stations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of Munich with a second base station, which sees the users in reverse: each user has
+    the paths that another one has from the first base station.
+    """
+    folder = tmp_path_factory.mktemp("deepmimo") / "two_stations"
+    shutil.copytree(scenarios_folder() / "data/munich_3p5", folder)
+    for file in folder.glob("*_t000_*.npz"):
+        name = file.name.split("_t0")[0]
+        values = np.load(file)[name]
+        if not name.startswith(("rx_pos", "tx_pos")):
+            values = values[::-1]
+        np.savez_compressed(file.with_name(file.name.replace("_t000", "_t002")), **{name: values})
+    parameters = json.loads((folder / "params.json").read_text())
+    second = parameters["txrx_sets"]["txrx_set_0"] | {"id": 2, "id_orig": 2}
+    parameters["txrx_sets"]["txrx_set_2"] = second
+    (folder / "params.json").write_text(json.dumps(parameters))
+    return folder
 
 
 @pytest.fixture(params=_CITIES)

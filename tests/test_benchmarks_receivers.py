@@ -55,6 +55,17 @@ def test_rates_of_paired_ways(scenario: nm.Scenario, model: nm.ScenarioModel) ->
         assert found["Sionna"] == found["exact"]
 
 
+def test_paired_blocks(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
+    assert scenario.multi_user is not None
+    uplinks = pusch.Uplinks(scenario.multi_user.timing_advanced(), model, 2)
+    sheet = pusch._paired(uplinks, 4, [-30.0, 30.0])
+    assert sheet.name == "paired_2"
+    assert [row["blocks"] for row in sheet.rows] == [12, 12]
+    assert [row["exact in error"] for row in sheet.rows] == [12, 0]
+    assert all(row["one alone in error"] == 0 for row in sheet.rows)
+    assert sheet.rows[1]["BLER, queried"].startswith("[0.000, 0.")
+
+
 @pytest.mark.parametrize("name", ["uplink", "downlink"])
 def test_curves_of_estimates(scenario: nm.Scenario, model: nm.ScenarioModel, name: str) -> None:
     assert scenario.multi_user is not None

@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+import neumatc_mimo as nm
 from neumatc_mimo.cli import app, main
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-_COMMANDS = ["scenarios", "trace", "train", "evaluate", "simulate", "report", "demo", "info"]
+_COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 _RUNNER = CliRunner()
 
 
@@ -49,6 +50,7 @@ def test_scenarios_as_json() -> None:
         (["evaluate", "munich", "--model", "/nonexistent/model"], "There is no model folder"),
         (["report", "/nonexistent/report"], "run `neumatc-mimo demo` first"),
         (["demo", "munich", "--report", "/proc/report"], "cannot be written"),
+        (["bench", "munich", "--axis", "length"], 'There is no axis "length", known are "base"'),
     ],
 )
 def test_bad_input_gets_one_sentence(
@@ -57,6 +59,33 @@ def test_bad_input_gets_one_sentence(
     code, out, err = _main(monkeypatch, capsys, *arguments)
     assert code == 1 and out == ""
     assert sentence in " ".join(err.split()) and "Traceback" not in err
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_any_work(
+    device: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    code, out, err = _main(monkeypatch, capsys, "train", "munich", "--device", device)
+    assert code == 2 and out == ""
+    assert f'device is "{device}"' in err and "Traceback" not in err
+
+
+def test_an_empty_model_folder_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    code, _, err = _main(monkeypatch, capsys, "evaluate", "munich", "--model", str(tmp_path))
+    assert code == 1 and "run `neumatc-mimo train munich` first" in " ".join(err.split())
+
+
+def test_help_says_where_to_start_and_version_which_one_it_is() -> None:
+    shown = _RUNNER.invoke(app, [])
+    assert "neumatc-mimo demo" in " ".join(shown.output.split())
+    assert _RUNNER.invoke(app, ["--version"]).stdout == f"neumatc-mimo {nm.__version__}\n"
+
+
+def test_units_are_not_taken_for_markup() -> None:
+    text = " ".join(_RUNNER.invoke(app, ["trace", "--help"]).output.split())
+    assert "Position ." not in text and "of users ." not in text
 
 
 def test_an_unknown_key_is_named(
@@ -108,7 +137,7 @@ def test_train_and_evaluate_other_groups_at_another_rank(
         )
     )
     groups = ["--scenario-seed", "1"]
-    result = _RUNNER.invoke(app, ["train", file, *groups, "--rank", "24", "--json"])
+    result = _RUNNER.invoke(app, ["train", file, *groups, "--set", "rank=24", "--json"])
     assert result.exit_code == 0, result.output
     result = _RUNNER.invoke(app, ["evaluate", file, *groups, "--blocks", "0", "--json"])
     assert result.exit_code == 0, result.output

@@ -25,10 +25,16 @@ class Settings:
 
     :param quick: small sizes, few repetitions: all modules together take some minutes
     :param folder: where pictures go
+    :param only: names of the sheets that are wanted, all if there are none
     """
 
     quick: bool
     folder: Path
+    only: tuple[str, ...] = ()
+
+    def wants(self, name: str) -> bool:
+        """Whether a sheet is to be made."""
+        return not self.only or name in self.only
 
 
 Module = Callable[[Settings], Sheet]

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from neumatc_mimo.progress import Callbacks, Event, reported
-from neumatc_mimo.simulation import Pipeline
+from neumatc_mimo.simulation import Simulated
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,8 @@ class PairedErrors:
 
 
 def paired_errors(
-    first: Pipeline,
-    second: Pipeline,
+    first: Simulated,
+    second: Simulated,
     ebno_db: float,
     num_blocks: int,
     *,

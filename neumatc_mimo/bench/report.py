@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -137,10 +137,14 @@ def _chosen(quick: bool, only: Sequence[str] | None) -> dict[str, list[Point]]:
     every = {"base": [BASE], **axes()}
     if unknown := set(only or ()) - set(every):
         raise ValueError(
-            f"There is no axis {', '.join(sorted(unknown))}, known are {', '.join(every)}."
+            f"There is no axis {_quoted(sorted(unknown))}, known are {_quoted(every)}."
         )
     names = only or (["base"] if quick else list(every))
     return {name: every[name] for name in names}
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def _caption(source: dict[str, Any]) -> str:

@@ -20,7 +20,7 @@ def bench(
         "report/bench"
     ),
     quick: Annotated[
-        bool, typer.Option(help="Few repetitions; without --axis the base point only.")
+        bool, typer.Option("--quick", help="Few repetitions; without --axis the base point only.")
     ] = False,
     axis: Annotated[
         list[str] | None, typer.Option(help="Only this axis; may be given again.")

@@ -34,7 +34,7 @@ def demo(
     model: ModelFolder = None,
     folder: Annotated[Path, typer.Option("--report", help="Report folder.")] = Path("report"),
     exact_only: Annotated[
-        bool, typer.Option(help="Train nothing, show exact blocks only.")
+        bool, typer.Option("--exact-only", help="Train nothing, show exact blocks only.")
     ] = False,
     points: Annotated[int, typer.Option(min=2, help="Eb/N0 points of a curve.")] = 5,
     block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,

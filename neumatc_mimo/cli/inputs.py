@@ -8,15 +8,11 @@ from typing import Any
 from neumatc_mimo.files import Location, is_folder
 
 
-def load_scenario(source: str, seed: int | None = None, rank: int | None = None) -> Any:
-    """Scenario of a bundled name or a TOML, with other user groups or another rank if given."""
+def load_scenario(source: str, seed: int | None = None) -> Any:
+    """Scenario of a bundled name or a TOML, with other user groups if given."""
     import neumatc_mimo as nm
 
-    scenario = nm.load_scenario(source, seed)
-    if rank is None:
-        return scenario
-    model = scenario.config.model.model_copy(update={"rank": rank})
-    return nm.Scenario(scenario.config.model_copy(update={"model": model}))
+    return nm.load_scenario(source, seed)
 
 
 def model_folder(scenario: Any, folder: Location | None) -> Location:
@@ -29,10 +25,12 @@ def load_model(scenario: Any, folder: Location | None, device: str) -> Any:
     import neumatc_mimo as nm
 
     location = model_folder(scenario, folder)
+    advice = f"run `neumatc-mimo train {scenario.name}` first"
     if not is_folder(location):
-        raise FileNotFoundError(
-            f"There is no model folder {location}, run `neumatc-mimo train {scenario.name}` first."
-        )
-    model = nm.ScenarioModel.load(location, device=device)
+        raise FileNotFoundError(f"There is no model folder {location}, {advice}.")
+    try:
+        model = nm.ScenarioModel.load(location, device=device)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"There is no model in {location}, {advice}.") from None
     model.check(scenario.fingerprint)
     return model

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import sys
+from typing import Annotated
 
 import typer
 
+from neumatc_mimo import __version__
 from neumatc_mimo.cli.bench import bench
 from neumatc_mimo.cli.demo import demo
 from neumatc_mimo.cli.evaluate import evaluate
+from neumatc_mimo.cli.export import export
 from neumatc_mimo.cli.info import info
 from neumatc_mimo.cli.plan import plan
 from neumatc_mimo.cli.report import report
 from neumatc_mimo.cli.scenarios import scenarios
 from neumatc_mimo.cli.simulate import simulate
-from neumatc_mimo.cli.terminal import err, fail
+from neumatc_mimo.cli.terminal import fail, out
 from neumatc_mimo.cli.trace import trace
 from neumatc_mimo.cli.train import train
 
@@ -23,13 +25,47 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Learned, certified matrix inverses and SVDs for MIMO-OFDM link-level simulation.",
+    help="Learned, certified matrix inverses and SVDs for MIMO-OFDM link-level simulation.\n\n"
+    "To see it all at work: [cyan]neumatc-mimo demo[/cyan]. With a scenario of your own: "
+    "[cyan]train[/cyan], then [cyan]evaluate[/cyan] and [cyan]simulate[/cyan].",
 )
 
 # Modules of commands import what the work needs inside of it: --help and bad input answer at once,
 # torch and Sionna take seconds to load.
-for command in (info, scenarios, trace, train, evaluate, simulate, report, demo, bench, plan):
+_COMMANDS = (
+    scenarios,
+    trace,
+    plan,
+    train,
+    evaluate,
+    simulate,
+    export,
+    bench,
+    demo,
+    report,
+    info,
+)
+for command in _COMMANDS:
     app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"neumatc-mimo {__version__}", highlight=False)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    del version  # done when it is read
+
 
 _EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError)
 
@@ -40,6 +76,3 @@ def main() -> None:
         app()
     except _EXPECTED as error:
         fail(error)
-    except KeyboardInterrupt:
-        err.print("Interrupted.")
-        sys.exit(130)

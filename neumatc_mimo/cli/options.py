@@ -6,8 +6,21 @@ from typing import Annotated
 
 import typer
 
+
+def _there(device: str) -> str:
+    # PyTorch, which tells what there is, takes seconds to load.
+    if device == "cpu":
+        return device
+    from neumatc_mimo.device import check_device
+
+    try:
+        return check_device(device)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.", callback=_there)]
 ScenarioSeed = Annotated[
     int | None,
     typer.Option(min=0, help="Seed of the user groups; the scenario file's by default."),

@@ -28,7 +28,9 @@ def simulate(
     scenario: ScenarioName = "munich",
     task: Annotated[Task, typer.Option(help="Which transmission.")] = Task.ALL,
     model: ModelFolder = None,
-    exact_only: Annotated[bool, typer.Option(help="Run the exact blocks alone.")] = False,
+    exact_only: Annotated[
+        bool, typer.Option("--exact-only", help="Run the exact blocks alone.")
+    ] = False,
     coded: Annotated[bool, typer.Option(help="LDPC-coded, or uncoded, transmission.")] = True,
     points: Annotated[int, typer.Option(min=2, help="Eb/N0 points.")] = 5,
     block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,

@@ -31,7 +31,9 @@ def trace(
     users: Annotated[tuple[int, int], typer.Option(help="Users along x and y.")] = (30, 25),
     max_depth: Annotated[int, typer.Option(help="Most reflections of a path.")] = 5,
     num_samples: Annotated[int, typer.Option(help="Rays that leave the base station.")] = 10**6,
-    overwrite: Annotated[bool, typer.Option(help="Replace an existing scenario.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing scenario.")
+    ] = False,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

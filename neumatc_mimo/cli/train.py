@@ -1,28 +1,54 @@
-"""``neumatc-mimo train``: train the models of a scenario and save them."""
+"""``neumatc-mimo train``: train the models of scenarios and save them, here or on a cluster."""
 
 from __future__ import annotations
 
+import json
+import math
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario, model_folder
-from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
+from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.files import Location, check_writable, local_path
-from neumatc_mimo.progress import Callbacks
+from neumatc_mimo.progress import Callback, Callbacks, within
 
 
 def train(
-    scenario: ScenarioName = "munich",
-    model: ModelFolder = None,
-    device: Device = "cpu",
-    rank: Annotated[
-        int | None,
-        typer.Option(min=1, help="Rank of the pseudo-inverse's trunk; the scenario's by default."),
+    scenarios: Annotated[
+        list[str] | None,
+        typer.Argument(help="Bundled names, or paths of scenario TOMLs; munich by default."),
     ] = None,
+    model: ModelFolder = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE,...",
+            help="Another value of a key of the scenario's [model]; may be given again. Several "
+            "values, or keys of several, make a grid: a model for each combination.",
+        ),
+    ] = None,
+    models: Annotated[
+        Path, typer.Option(help="Folder of several models, each in a folder of its own name.")
+    ] = Path("models"),
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Train on the Ray cluster at this address; auto for the one that this machine "
+            "belongs to, local for one of this machine alone.",
+        ),
+    ] = None,
+    task_seconds: Annotated[
+        float,
+        typer.Option(min=0.0, help="With --ray: what a task, which is tried again, is to take."),
+    ] = 60.0,
+    device: Device = "cpu",
     tensorboard: Annotated[
         Path | None,
         typer.Option(help="Folder of a TensorBoard log of the training to write."),
@@ -31,20 +57,51 @@ def train(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Train the models of a scenario and save them.
+    """Train the models of scenarios and save them.
 
     Example: [cyan]neumatc-mimo train munich --model models/munich[/cyan]
+
+    A grid on a cluster: [cyan]neumatc-mimo train a.toml b.toml --set rank=64,128 --ray auto[/cyan]
     """
     import neumatc_mimo as nm
+    from neumatc_mimo.training.grid import grid
 
-    loaded = load_scenario(scenario, scenario_seed, rank)
-    callback = None if tensorboard is None else nm.TensorBoard(tensorboard)
-    trained, folder, seconds = train_and_save(loaded, model, device, seed, callback)
-    summary = model_summary(trained) | {"folder": str(folder), "seconds": seconds}
-    if as_json:
-        print_json(summary)
+    if ray is not None and device != "cpu":
+        raise ValueError(f"--device is {device}, tasks of --ray train on cores; leave it out.")
+    values = dict(_setting(text) for text in settings or [])
+    variants: dict[str, Any] = {}
+    for source in scenarios or ["munich"]:
+        for name, variant in grid(load_scenario(source, scenario_seed), values).items():
+            if name in variants:
+                raise ValueError(f"Two scenarios are called {name}, their models would collide.")
+            variants[name] = variant
+    if model is not None and len(variants) > 1:
+        raise ValueError(
+            f"--model is the folder of one model, there are {len(variants)}; give --models."
+        )
+    folders: dict[str, Location] = {name: models / name for name in variants}
+    if model is not None:
+        folders = dict.fromkeys(variants, model)
+    callback: Callback | None = None if tensorboard is None else nm.TensorBoard(tensorboard)
+    if ray is not None:
+        rows = _on_cluster(variants, folders, ray, task_seconds, seed, callback)
     else:
-        out.print(f"Trained in {seconds:.0f} s, {summary['mega_bytes']:.1f} MB, saved to {folder}")
+        rows = []
+        for name, variant in variants.items():
+            told = callback
+            if callback is not None and len(variants) > 1:
+                told = within(name, callback)
+            rows.append(_here(variant, folders[name], device, seed, told))
+    if as_json:
+        print_json(rows)
+    elif len(rows) == 1:
+        (row,) = rows
+        out.print(
+            f"Trained in {row['seconds']:.0f} s, {row['mega_bytes']:.1f} MB, saved to "
+            f"{row['folder']}"
+        )
+    else:
+        out.print(_table(rows))
 
 
 def train_and_save(
@@ -68,3 +125,81 @@ def train_and_save(
 
 def model_summary(model: Any) -> dict[str, Any]:
     return {"mega_bytes": model.num_bytes / 1e6, "training": model.training}
+
+
+def _here(
+    scenario: Any, folder: Location, device: str, seed: int, callback: Callbacks
+) -> dict[str, Any]:
+    model, path, seconds = train_and_save(scenario, folder, device, seed, callback)
+    return model_summary(model) | {"folder": str(path), "seconds": seconds}
+
+
+def _on_cluster(
+    variants: dict[str, Any],
+    folders: dict[str, Location],
+    address: str,
+    task_seconds: float,
+    seed: int,
+    callback: Callbacks,
+) -> list[dict[str, Any]]:
+    from neumatc_mimo import cluster
+
+    for folder in folders.values():
+        if local_path(folder) is None:
+            raise ValueError(
+                f"{folder} is no folder of this machine, which --ray needs; train into one that "
+                "all machines share and copy it afterwards."
+            )
+    begin = time.perf_counter()
+    trained = cluster.train(
+        {str(folders[name]): variant for name, variant in variants.items()},
+        address=address,
+        seed=seed,
+        task_seconds=task_seconds,
+        callback=callback,
+    )
+    seconds = time.perf_counter() - begin
+    return [
+        {
+            "mega_bytes": model.num_bytes / 1e6,
+            "training": model.training,
+            "folder": folder,
+            "seconds": seconds,
+        }
+        for folder, model in trained.items()
+    ]
+
+
+def _setting(text: str) -> tuple[str, list[Any]]:
+    key, sign, values = text.partition("=")
+    if not (key and sign and values):
+        raise ValueError(f'--set is "{text}", KEY=VALUE or KEY=VALUE,VALUE is needed.')
+    return key, [_value(value) for value in values.split(",")]
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _table(rows: list[dict[str, Any]]) -> Table:
+    table = Table(title="Mappings alone, at subcarriers that they were not trained on")
+    for column in ("model", "operation"):
+        table.add_column(column, no_wrap=True, overflow="fold")
+    for column in ("error, dB", "quality, dB", "corrected", "patched", "s / link", "kB / link"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        for operation, report in row["training"].items():
+            table.add_row(
+                row["folder"],
+                operation,
+                f"{20 * math.log10(report['error_median']):.1f}",
+                f"{report['quality_5_percent_db']:.1f}",
+                f"{100 * report['corrected_share']:.2f} %",
+                f"{100 * report['patched_share']:.2f} %",
+                f"{report['seconds_per_link']:.2f}",
+                f"{report['bytes_per_link'] / 1e3:.0f}",
+            )
+    return table

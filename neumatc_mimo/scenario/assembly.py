@@ -26,7 +26,10 @@ def build_links(
     stations: Sequence[BaseStation],
     groups: Sequence[Group],
 ) -> LinkSet:
-    """Build the link set of some groups, one link a group, in their order."""
+    """Build the link set of some groups, one link a group, in their order.
+
+    For joint links the groups are those of all base stations in turn, each with all of the users.
+    """
     users = np.array([members for _, members in groups])  # [num_links, num_users]
     served = np.array([index for index, _ in groups])  # [num_links]
     carrier = stations[0].carrier_frequency
@@ -50,6 +53,8 @@ def build_links(
         )
         # One gain for all rows of a user, any other would change the singular vectors.
         power = power.reshape(*users.shape, num_antennas).mean(axis=2)
+        if isinstance(section, MultiUserConfig) and section.joint:
+            power = _power_at_home(power, len(stations))
         gains = 1 / np.sqrt(np.repeat(power, num_antennas, axis=1))
 
     doppler = _doppler(config, users, paths, carrier)
@@ -85,6 +90,23 @@ def build_links(
         duration=config.burst_duration,
         delays_drift=config.motion is None or config.motion.source == "drawn",
     )
+
+
+def _power_at_home(power: NDArray[np.float64], num_cells: int) -> NDArray[np.float64]:
+    """Power of each user at the base station that serves it, in the links of all base stations.
+
+    A user sends with one power, wherever it is heard: that which its own base station receives as
+    one, as with 5G NR's power control. Joint links of the same users follow each other, one of
+    each base station, and so do the users that these serve.
+
+    :param power: Of a user at the base station of the link, [num_links, num_users]
+
+    :return: [num_links, num_users]
+    """
+    # [num_sets, base station of the link, serving base station, users of it]
+    power = power.reshape(-1, num_cells, num_cells, power.shape[1] // num_cells)
+    own = np.einsum("sccu->scu", power)
+    return np.repeat(own.reshape(len(own), -1), num_cells, axis=0)
 
 
 def _doppler(

@@ -72,6 +72,12 @@ class BaseStation:
     carrier_frequency: float
     moving: bool
 
+    @property
+    def powers(self) -> NDArray[np.float64]:
+        """Power of all paths of each user together, in milliwatts for one sent, [num_users]."""
+        power: NDArray[np.float64] = np.asarray(self.dataset.power, np.float64)
+        return np.nansum(10 ** (power / 10), axis=1)
+
     def paths(self, users: NDArray[np.int64], ue: tuple[int, int]) -> Paths:
         """Return the paths of some users.
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import islice
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from neumatc_mimo.progress import Callbacks, Event, reported
+from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 
 from .assembly import Group, build_links, link_kind
 from .deepmimo_data import BaseStation
@@ -35,6 +37,11 @@ def draw_multi_user(
     A group is skipped if the median of cond(:math:`H H^H`) over the grid is above
     ``max_condition``, with rows scaled as the scenario says, at any time of a burst.
 
+    With ``joint``, a group has as many users of each base station, of those that receive them
+    better than the others do, and a link with every base station, in their order: link
+    ``group * num_base_stations + b``. Its rows are the users of the first base station, then those
+    of the second one, and so on. A group is skipped where any of its links exceeds the limit.
+
     :param callback: Told of the links that are drawn
 
     :return: The links, and the share of the groups tried that was skipped
@@ -44,16 +51,18 @@ def draw_multi_user(
     if section is None:
         raise ValueError(f"{config.file} has no section [multi_user], add one.")
     limit, size = section.max_condition, section.users_per_link
+
+    def accept(links: LinkSet) -> Tensor:
+        return _median_condition(links) <= limit
+
+    if section.joint:
+        return _draw_joint(config, section, stations, accept, callback)
     for index, station in zip(config.deepmimo.base_station, stations, strict=True):
         if station.has_path.sum() < size:
             raise ValueError(
                 f"{config.file}: users_per_link in [multi_user] is {size}, only "
                 f"{station.has_path.sum()} users have a path from base station {index}."
             )
-
-    def accept(links: LinkSet) -> Tensor:
-        return _median_condition(links) <= limit
-
     return _draw(config, section, stations, size, accept, callback)
 
 
@@ -96,28 +105,101 @@ def _draw(
     with reported(callback) as tell:
         for index, station in enumerate(stations):
             wanted = len(range(index, section.num_links, len(stations)))
-            kept: list[Group] = []
             # Each kind and each base station draws for itself, so that none disturbs another.
             rng = np.random.default_rng([config.seed, kind == "single_user", index])
             candidates = _candidates(rng, np.flatnonzero(station.has_path), size, _TRIES * wanted)
-            while len(kept) < wanted:
-                batch: list[Group] = [
-                    (index, users) for users, _ in zip(candidates, range(_BATCH), strict=False)
-                ]
-                if not batch:
-                    raise ValueError(_too_few(config, section, index, len(kept), wanted))
-                tell(Event(f"drawing {kind} links", done + len(kept), section.num_links, "links"))
-                good = accept(build_links(config, section, stations, batch)).tolist()
-                for group, is_good in zip(batch, good, strict=True):
-                    if len(kept) < wanted:
-                        tried += 1
-                        kept += [group] if is_good else []
+            links = ([(index, users)] for users in candidates)
+            progress = partial(_tell_drawn, tell, section, done)
+            kept, num_tried = _keep(config, section, stations, links, wanted, accept, progress)
+            if len(kept) < wanted:
+                who = f"base station {config.deepmimo.base_station[index]} has"
+                raise ValueError(_too_few(config, section, who, len(kept), wanted))
             drawn.append(kept)
             done += len(kept)
-        tell(Event(f"drawing {kind} links", done, section.num_links, "links"))
+            tried += num_tried
+        _tell_drawn(tell, section, done, 0)
     turns = range(math.ceil(section.num_links / len(stations)))
     groups = [kept[turn] for turn in turns for kept in drawn if turn < len(kept)]
     return build_links(config, section, stations, groups), 1 - len(groups) / tried
+
+
+def _draw_joint(
+    config: ScenarioConfig,
+    section: MultiUserConfig,
+    stations: Sequence[BaseStation],
+    accept: Callable[[LinkSet], Tensor],
+    callback: Callbacks,
+) -> tuple[LinkSet, float]:
+    """Draw groups with users of all base stations until there are enough."""
+    num_cells, wanted = len(stations), section.num_links
+    size = section.users_per_link // num_cells
+    served = _served(config, stations, size)
+    # Other numbers than those of one base station's groups and of the users' headings.
+    rng = np.random.default_rng([config.seed, 3])
+    num_groups = _TRIES * wanted // num_cells
+    shares = [_candidates(rng, users, size, num_groups) for users in served]
+    users_of = (np.concatenate(share) for share in zip(*shares, strict=False))
+    links = ([(index, users) for index in range(num_cells)] for users in users_of)
+    with reported(callback) as tell:
+        progress = partial(_tell_drawn, tell, section, 0)
+        groups, tried = _keep(config, section, stations, links, wanted, accept, progress)
+        progress(len(groups))
+    if len(groups) < wanted:
+        who = f"base stations {list(config.deepmimo.base_station)} have"
+        raise ValueError(_too_few(config, section, who, len(groups), wanted))
+    return build_links(config, section, stations, groups), 1 - len(groups) / tried
+
+
+def _served(
+    config: ScenarioConfig, stations: Sequence[BaseStation], size: int
+) -> list[NDArray[np.int64]]:
+    """Users of each base station: all base stations reach them, this one with most power."""
+    names = config.deepmimo.base_station
+    for index, station in zip(names, stations, strict=True):
+        if not np.array_equal(station.user_positions, stations[0].user_positions):
+            raise ValueError(
+                f"{config.file}: base stations {names[0]} and {index} have other users each, "
+                "joint = true in [multi_user] needs the same."
+            )
+    heard = np.logical_and.reduce([station.has_path for station in stations])
+    best = np.argmax([station.powers for station in stations], axis=0)
+    served = [np.flatnonzero(heard & (best == index)) for index in range(len(stations))]
+    for index, users in zip(names, served, strict=True):
+        if len(users) < size:
+            raise ValueError(
+                f"{config.file}: joint = true in [multi_user] needs {size} users of base station "
+                f"{index} that all of {list(names)} reach, it has {len(users)}."
+            )
+    return served
+
+
+def _keep(
+    config: ScenarioConfig,
+    section: MultiUserConfig | SingleUserConfig,
+    stations: Sequence[BaseStation],
+    candidates: Iterator[list[Group]],
+    wanted: int,
+    accept: Callable[[LinkSet], Tensor],
+    progress: Callable[[int], None],
+) -> tuple[list[Group], int]:
+    """Of candidates, each the groups of one link or more, the first whose links are all good.
+
+    :param progress: Called with the number of links so far
+
+    :return: Groups, of ``wanted`` links if there are as many, and the number of those tried
+    """
+    kept: list[Group] = []
+    tried = 0
+    while len(kept) < wanted and (batch := list(islice(candidates, _BATCH))):
+        progress(len(kept))
+        size = len(batch[0])
+        groups = [group for candidate in batch for group in candidate]
+        good = accept(build_links(config, section, stations, groups)).unflatten(0, (-1, size))
+        for candidate, is_good in zip(batch, good.all(1).tolist(), strict=True):
+            if len(kept) < wanted:
+                tried += size
+                kept += candidate if is_good else []
+    return kept, tried
 
 
 def _candidates(
@@ -135,10 +217,17 @@ def _candidates(
             yield group
 
 
+def _tell_drawn(
+    tell: Callback, section: MultiUserConfig | SingleUserConfig, before: int, found: int
+) -> None:
+    """Tell how many links are drawn, after those before."""
+    tell(Event(f"drawing {link_kind(section)} links", before + found, section.num_links, "links"))
+
+
 def _too_few(
     config: ScenarioConfig,
     section: MultiUserConfig | SingleUserConfig,
-    index: int,
+    who: str,
     found: int,
     wanted: int,
 ) -> str:
@@ -148,8 +237,8 @@ def _too_few(
         else f"min_singular_ratio = {section.min_singular_ratio:g}"
     )
     return (
-        f"{config.file}: base station {config.deepmimo.base_station[index]} has only {found} of "
-        f"{wanted} links within {limit} in [{link_kind(section)}], relax it or lower num_links."
+        f"{config.file}: {who} only {found} of {wanted} links within {limit} in "
+        f"[{link_kind(section)}], relax it or lower num_links."
     )
 
 

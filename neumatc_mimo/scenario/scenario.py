@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
 from functools import cached_property
@@ -94,6 +95,17 @@ class Scenario(Shown):
         for links in (self.multi_user, self.single_user):
             digest.update((links.fingerprint() if links is not None else "none").encode())
         return digest.hexdigest()
+
+    def with_model(self, **changes: Any) -> Scenario:
+        """The same scenario with other training settings; links that were drawn are shared.
+
+        :param changes: Keys of [model] and their values
+
+        :raises ValueError: If a key is unknown, or a value not accepted
+        """
+        other = copy.copy(self)
+        other.config = self.config.with_model(**changes)
+        return other
 
     def facts(self) -> Facts:
         config = self.config

@@ -129,6 +129,9 @@ class MultiUserConfig(_Section):
     """Also train the SLNR precoder, for this noise power in dB."""
     block_diagonalization: bool = False
     """Also train block diagonalisation, which knows no noise."""
+    joint: bool = False
+    """Whether links have users of all base stations, an equal share of each: filters in the
+    interference of other cells are taken from these."""
     row_scaling: _RowScaling = "unit"
     """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
 
@@ -142,6 +145,18 @@ class MultiUserConfig(_Section):
         low, high = self.noise_db
         if low >= high:
             raise ValueError(f"has noise_db = [{low}, {high}], the first must be the lower one")
+        return self
+
+    @model_validator(mode="after")
+    def _no_precoders_of_joint_links(self) -> MultiUserConfig:
+        for key in ("wmmse_db", "max_min_db", "slnr_db", "block_diagonalization"):
+            # Zero decibels ask for a precoder, too.
+            absent = getattr(self, key) is None or getattr(self, key) is False
+            if self.joint and not absent:
+                raise ValueError(
+                    f"has {key} beside joint = true, precoders serve the users of one base "
+                    "station: leave one of the two out"
+                )
         return self
 
 
@@ -222,8 +237,9 @@ class ModelConfig(_Section):
     """Likewise for single users."""
     width: PositiveInt = 800
     """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers."""
-    noise_nodes: Annotated[int, Field(ge=2)] = 14
-    """Nodes along the noise power, at which models are trained."""
+    noise_nodes: Annotated[int, Field(ge=2)] | None = None
+    """Nodes along the noise power, at which models are trained; 14 unless given, or 22 of joint
+    links, whose rows differ in power."""
     samples: PositiveInt = 256
     """Most subcarriers whose exact result is computed, of a link and node."""
     collocation: PositiveInt = 819
@@ -272,6 +288,36 @@ class ScenarioConfig(_Section):
                 f"bs = {list(self.array.bs)} in [array] sends at most {antennas}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _cells_share(self) -> ScenarioConfig:
+        if self.multi_user is None or not self.multi_user.joint:
+            return self
+        stations = list(self.deepmimo.base_station)
+        if len(stations) < 2:
+            raise ValueError(
+                f"has joint = true in [multi_user], but base_station = {stations} in [deepmimo], "
+                "name all base stations that hear the users"
+            )
+        for key in ("users_per_link", "num_links"):
+            if (number := getattr(self.multi_user, key)) % len(stations):
+                raise ValueError(
+                    f"has {key} = {number} in [multi_user], with joint = true it must be a "
+                    f"multiple of the {len(stations)} base stations in [deepmimo]"
+                )
+        return self
+
+    def with_model(self, **changes: Any) -> ScenarioConfig:
+        """The same configuration with other values of keys of [model].
+
+        :raises ValueError: If a key is unknown, or a value not accepted
+        """
+        try:
+            model = ModelConfig.model_validate(self.model.model_dump() | changes)
+        except ValidationError as error:
+            first: Any = error.errors()[0]
+            raise ValueError(f"{_sentence(first | {'loc': ('model', *first['loc'])})}.") from None
+        return self.model_copy(update={"model": model})
 
     @property
     def file(self) -> Path:

@@ -124,12 +124,13 @@ def fit(
     )
     penalty = config.units.penalty()
 
-    # [l, P, q, m, n]: every node sees the same frequencies.
-    a = problem.matrices(links, frequencies[points])
-    coarse = a.to(_single(a.dtype))
+    # [l, P, q, m, n]: every node sees the same frequencies. At all points single precision is
+    # enough; with many nodes, tensors of this size are what training needs its memory for.
+    coarse = problem.matrices(links, frequencies[points])
+    coarse = coarse.to(_single(coarse.dtype))
     no = powers.expand(1, 1, -1)
-    exact = aligned(operation, _exact(operation, a, powers, supervised), sampled_points)
-    shapes = operation.component_shapes(*a.shape[-2:])
+    exact = aligned(operation, _exact(problem, links, points, supervised), sampled_points)
+    shapes = operation.component_shapes(*coarse.shape[-2:])
     layouts = tuple(
         Layout.of(shape, c, name in operation.hermitian)
         for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
@@ -146,6 +147,7 @@ def fit(
     while True:
         stacked = torch.cat([r.pack(c) for r, c in zip(rows, targets, strict=True)], dim=-1)
         readout, latent = project(design, stacked, usable.double(), config.rank, penalty)
+        del stacked
         coefficients = latent if readout is None else readout @ latent
         fitted = _split(design.fitted(coefficients), rows)
         loss = _relative_loss(fitted, exact, sampled_points)
@@ -158,7 +160,6 @@ def fit(
         for _ in range(config.refinements):
             refined = operation.correct(coarse, refined, no)
         residual = operation.residual(coarse, refined, no).amax(-1)
-        refined = tuple(c.to(f.dtype) for c, f in zip(refined, fitted, strict=True))
         residual = torch.nan_to_num(residual, nan=math.inf)
         failed = (residual > config.threshold) & ~supervised & going
         entry = {
@@ -173,12 +174,16 @@ def fit(
         number += 1
         promote = _worst(residual, failed, config.promoted)
         if number <= config.promotions and bool(promote.any()):
-            update = operation.align_to(_exact(operation, a, powers, promote), fitted)
+            update = operation.align_to(_exact(problem, links, points, promote), fitted)
             exact = select(promote, update, exact)
             supervised = supervised | promote
         usable = torch.where(going, supervised | ~failed, usable)
-        refined = tuple(torch.where(_like(usable, c), c, 0) for c in refined)
-        targets = select(going, select(supervised, exact, refined), targets)
+        renewed = select(supervised, exact, refined)
+        del fitted, refined
+        for c in renewed:
+            c[~usable] = 0
+        targets = renewed if bool(going.all()) else select(going, renewed, targets)
+        del renewed
         if number >= min(2, config.rounds):
             going = going & failed.any(1, keepdim=True)
     report.exact_samples_per_link = supervised.double().sum(-1).mean().item()
@@ -207,11 +212,13 @@ def _spread(total: int, count: int) -> Tensor:
     return torch.linspace(0, total - 1, min(count, total)).round().long().unique()
 
 
-def _exact(operation: Operation, a: Tensor, powers: Tensor, where: Tensor) -> Components:
+def _exact(problem: Problem, links: Tensor, points: Tensor, where: Tensor) -> Components:
     """Exact components [l, P, q, *shape] at the marked points [l, P], zero elsewhere."""
+    used = where.any(0)
+    a = problem.matrices(links, problem.frequencies[points[used]])
     parts: list[Components] = []
     for matrices, marked in zip(a, where, strict=True):
-        chosen = operation.exact(matrices[marked], powers[None])
+        chosen = problem.operation.exact(matrices[marked[used]], problem.axis.powers[None])
         full = []
         for c in chosen:
             rows = torch.zeros(len(marked), *c.shape[1:], dtype=c.dtype, device=c.device)

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from neumatc_mimo import certified
 from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.device import check_device
 from neumatc_mimo.mapping import CompactMapping, Layout
 from neumatc_mimo.model import FORMAT_VERSION, OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
@@ -54,7 +55,7 @@ _PATCHED = 0.1
 _AT_ONCE = 2**16
 
 # Of the training report what the certificate found.
-_CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
+CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
 
 def train(
@@ -79,10 +80,11 @@ def train(
         that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
+    :raises ValueError: if there is no such device, or the data do not allow such links
     """
     models = {}
     with reported(callback, progress) as tell:
-        for job in jobs(scenario, device or "cpu"):
+        for job in jobs(scenario, check_device(device)):
             store = None
             if checkpoint is not None:
                 store = Store(Path(checkpoint), job.operation.name, job.key)
@@ -90,17 +92,16 @@ def train(
     if checkpoint is not None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     for name, model in models.items():
-        warn_of_patches(name, model)
+        warn_of_patches(name, model.patches.double().mean().item(), model.tolerance)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))
 
 
-def warn_of_patches(name: str, model: OperationModel) -> None:
-    """Warn where many of the subcarriers of an operation's model are patched."""
-    share = model.patches.double().mean().item()
+def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
+    """Warn where a large share of the subcarriers of an operation's model is patched."""
     if share > _PATCHED:
         warn(
             f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
-            f"reach {model.tolerance.quality_db:g} dB there: queries compute them exactly. To have "
+            f"reach {tolerance.quality_db:g} dB there: queries compute them exactly. To have "
             "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
             "tolerance_db and tolerance_range."
         )
@@ -180,7 +181,7 @@ def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
     if many is not None:
         many = many.to(device)
         settings = _settings(config, many.fft_size, config.rank)
-        for operation, noise in _multi_user(scenario, many, config.noise_nodes):
+        for operation, noise in _multi_user(scenario, many):
             axis, search = _in_time(scenario, operation, many, noise, tolerance)
             yield Job(operation, many, axis, settings, tolerance, search)
     if one is not None:
@@ -233,6 +234,13 @@ def joined_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]
     return report
 
 
+def add_search(job: Job, report: dict[str, Any]) -> None:
+    """Add to a training report how the number of nodes of the time was found, if it was."""
+    if job.search is not None:
+        report["time_nodes"] = job.search.as_dict()
+        report["seconds_per_link"] += job.search.seconds / job.links.num_links
+
+
 def _in_time(
     scenario: Scenario,
     operation: Operation,
@@ -263,14 +271,14 @@ def _stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
     return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
 
 
-def _multi_user(
-    scenario: Scenario, links: LinkSet, noise_nodes: int
-) -> Iterator[tuple[Operation, NoiseAxis]]:
+def _multi_user(scenario: Scenario, links: LinkSet) -> Iterator[tuple[Operation, NoiseAxis]]:
     """The operations on links of several users, each with its noise powers."""
     section = scenario.config.multi_user
     assert section is not None and links.noise_db is not None
     low, high = map(_power, links.noise_db)
-    yield PseudoInverse(), NoiseAxis(low, high, noise_nodes)
+    # Squared singular values of joint links lie amid the noise powers, where s / (s² + no) bends.
+    nodes = scenario.config.model.noise_nodes or (22 if section.joint else 14)
+    yield PseudoInverse(), NoiseAxis(low, high, nodes)
     antennas = links.antennas_per_user
     designs: tuple[tuple[float | None, Callable[[float], Operation]], ...] = (
         (section.wmmse_db, WMMSE),
@@ -303,24 +311,19 @@ def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> Op
     done = Event(job.operation.name, 0, links.num_links, "links")
     tell(done)
     for batch in torch.arange(links.num_links, device=links.device).split(job.together):
-        span = range(int(batch[0]), int(batch[-1]) + 1)
+        span = range(done.done, done.done + len(batch))
         part = None if store is None else store.read(span, str(links.device))
         if part is None:
             part = train_batch(job, batch, partial(_tell_round, tell, done))
             if store is not None:
                 store.write(span, part)
         parts.append(part)
-        done = replace(
-            done,
-            done=done.done + len(batch),
-            metrics={name: part.training[name] for name in _CERTIFIED},
-        )
+        figures = {name: part.training[name] for name in CERTIFIED}
+        done = replace(done, done=span.stop, metrics=figures)
         tell(done)
     whole = joined(parts, links)
     whole.training["untrained_error"] = untrained_error(job, seed)
-    if job.search is not None:
-        whole.training["time_nodes"] = job.search.as_dict()
-        whole.training["seconds_per_link"] += job.search.seconds / links.num_links
+    add_search(job, whole.training)
     return whole
 
 

@@ -1,0 +1,76 @@
+"""Files of exported queries: one function writes them, one reads what they say of themselves."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeVar
+
+from neumatc_mimo.export.onnx import read_onnx_metadata, write_onnx
+from neumatc_mimo.export.program import read_program_metadata, write_program
+from neumatc_mimo.export.query import QueryModule
+from neumatc_mimo.files import Location, local_path, replaced
+
+L = TypeVar("L", bound=Location)
+
+
+class Format(NamedTuple):
+    """How a kind of file is written, and its metadata read."""
+
+    write: Callable[[QueryModule, Path], None]
+    read_metadata: Callable[[Path], dict[str, Any]]
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        ".onnx": Format(write_onnx, read_onnx_metadata),
+        ".pt2": Format(write_program, read_program_metadata),
+    }
+)
+
+
+def write_query(query: QueryModule, file: L) -> L:
+    """Write a query to a file that runs without this package.
+
+    Inputs and outputs are those of :class:`QueryModule`, for any number of links and frequencies.
+    In ONNX files complex results are real, with a last dimension of two.
+
+    :param file: a path or URL; ".onnx" is for ONNX Runtime, ".pt2" for ``torch.export.load``
+
+    :raises ValueError: if the name has another end, or the file cannot hold the query
+    :raises ImportError: if packages are missing, those of ``neumatc-mimo[export]``
+    :raises OSError: if the file cannot be written
+    """
+    write = _format(file).write
+    return replaced(file, lambda part: write(query, part))
+
+
+def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
+    """What an exported file says of itself: :attr:`QueryModule.metadata`.
+
+    :param file: a path, or a URL of this machine
+
+    :raises ValueError: if the file was not written by :func:`write_query`
+    :raises FileNotFoundError: if there is no such file
+    """
+    path = local_path(file)
+    if path is None or not path.is_file():
+        raise FileNotFoundError(f"There is no file {os.fspath(file)} on this machine.")
+    metadata = _format(path).read_metadata(path)
+    if metadata.get("package") != "neumatc-mimo":
+        raise ValueError(f"{path} holds no query of neumatc-mimo.")
+    return metadata
+
+
+def _format(file: Location) -> Format:
+    suffix = PurePosixPath(os.fspath(file)).suffix
+    if suffix not in FORMATS:
+        raise ValueError(
+            f'The file {os.fspath(file)} ends in "{suffix}", known are {", ".join(FORMATS)}.'
+        )
+    return FORMATS[suffix]
+
+
+__all__ = ["FORMATS", "Format", "read_metadata", "write_query"]
