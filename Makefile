@@ -8,14 +8,20 @@ NOTEBOOKS := $(VENV)/.notebooks
 SITE := $(VENV)/.docs
 endif
 ARGS ?=
+# Sionna 1.2 has an environment of its own: both versions are called sionna.
+TENSORFLOW := .venv-tensorflow
 
-.PHONY: demo test bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: demo test test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
 
 test: $(SETUP)  ## the whole test suite
 	$(PYTHON) -m pytest $(ARGS)
+
+test-tensorflow: $(SETUP) $(TENSORFLOW)/.installed  ## the blocks of Sionna 1.2, against PyTorch's
+	$(PYTHON) tests_tensorflow/make_references.py build/tensorflow
+	$(TENSORFLOW)/bin/python -m pytest tests_tensorflow $(ARGS)
 
 bench: $(SETUP)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
 	$(PYTHON) -m neumatc_mimo bench $(ARGS)
@@ -63,5 +69,12 @@ $(VENV)/.docs: $(VENV)/.installed
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
+$(TENSORFLOW)/.installed: pyproject.toml constraints-tensorflow.txt
+	python3.11 -m venv $(TENSORFLOW) || python3 -m venv $(TENSORFLOW)
+	$(TENSORFLOW)/bin/python -m pip install --quiet --upgrade pip
+	$(TENSORFLOW)/bin/python -m pip install --quiet -c constraints-tensorflow.txt torch
+	$(TENSORFLOW)/bin/python -m pip install --quiet -c constraints-tensorflow.txt -e '.[tensorflow]' pytest
+	touch $@
+
 clean:
-	rm -rf $(VENV) report models dist build site .cache
+	rm -rf $(VENV) $(TENSORFLOW) report models dist build site .cache

@@ -31,7 +31,7 @@ QUICK = [
 # Tools of the tests, not what is tested: always the newest.
 TOOLS = ["pytest", "hypothesis"]
 # Sionna 1 is TensorFlow's, and tested in an environment of its own.
-SIONNA = ["sionna>=2"]
+SIONNA = ["sionna>=2.1"]
 SHOWN = [
     *("torch", "numpy", "scipy", "sionna", "deepmimo", "safetensors", "fsspec", "pydantic"),
     *("typer", "rich", "matplotlib", "onnxscript", "onnxruntime"),
@@ -57,9 +57,12 @@ def lowest(session: nox.Session) -> None:
 @nox.parametrize("resolution", RESOLUTIONS)
 def resolve(session: nox.Session, resolution: str) -> None:
     """Whether there are versions for every Python that suit each other; nothing is installed."""
+    only = Path(session.create_tmp()) / "sionna.txt"
+    only.write_text("\n".join(SIONNA), encoding="utf-8")
     for python in PYTHONS:
         tool = [sys.executable, "-m", "uv", "pip", "compile", "pyproject.toml", "--quiet"]
         chosen = ["--extra", "export", "--resolution", resolution, "--python-version", python]
+        chosen += ["--constraint", str(only)]
         file = f"{session.create_tmp()}/{resolution}-{python}.txt"
         session.run(*tool, *chosen, "--output-file", file, external=True)
 
@@ -82,5 +85,5 @@ def _pinned(name: str) -> str:
 # One row of the table in docs/compatibility.md.
 _SHOW = (
     "import sys; from importlib.metadata import version; "
-    "print('|', *[sys.version.split()[0], *map(version, sys.argv[1:]), ''], sep=' | ')"
+    "print('|', ' | '.join([sys.version.split()[0], *map(version, sys.argv[1:])]), '|')"
 )

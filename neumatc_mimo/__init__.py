@@ -2,32 +2,36 @@
 
 __version__ = "0.1.0"
 
-from neumatc_mimo import plots
-from neumatc_mimo.model import ScenarioModel
-from neumatc_mimo.operations import (
-    QR,
-    SLNR,
-    SVD,
-    WMMSE,
-    BlockDiagonalization,
-    Cholesky,
-    Eigen,
-    HermitianEigen,
-    Inverse,
-    LinearSolve,
-    MatrixExponential,
-    MaxMin,
-    Operation,
-    PseudoInverse,
-    Tolerance,
-)
-from neumatc_mimo.progress import Event
-from neumatc_mimo.progress_bar import ProgressBar
-from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
-from neumatc_mimo.tensorboard import TensorBoard
-from neumatc_mimo.training.scenario import train
-from neumatc_mimo.warned import NeuMatCWarning
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from neumatc_mimo import plots
+    from neumatc_mimo.model import ScenarioModel
+    from neumatc_mimo.operations import (
+        QR,
+        SLNR,
+        SVD,
+        WMMSE,
+        BlockDiagonalization,
+        Cholesky,
+        Eigen,
+        HermitianEigen,
+        Inverse,
+        LinearSolve,
+        MatrixExponential,
+        MaxMin,
+        Operation,
+        PseudoInverse,
+        Tolerance,
+    )
+    from neumatc_mimo.progress import Event
+    from neumatc_mimo.progress_bar import ProgressBar
+    from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
+    from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
+    from neumatc_mimo.tensorboard import TensorBoard
+    from neumatc_mimo.training.scenario import train
+    from neumatc_mimo.warned import NeuMatCWarning
 
 __all__ = [
     "QR",
@@ -62,3 +66,32 @@ __all__ = [
     "plots",
     "train",
 ]
+
+# Where the names above are found. They are imported when they are first used, so that
+# `neumatc_mimo.tensorflow` does without PyTorch.
+_HOMES = (
+    "model",
+    "operations",
+    "progress",
+    "progress_bar",
+    "scenario",
+    "solvers",
+    "tensorboard",
+    "training.scenario",
+    "warned",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return importlib.import_module(f"{__name__}.plots")
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f"{__name__}.{home}")
+            if hasattr(module, name):
+                return globals().setdefault(name, getattr(module, name))
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

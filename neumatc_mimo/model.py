@@ -19,7 +19,7 @@ from torch import Tensor
 from neumatc_mimo import certified, fused
 from neumatc_mimo.axes import make_axis
 from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.files import Location, fetched, local_path, replaced_folder, write_text
+from neumatc_mimo.files import Location, local_path, replaced_folder, write_text
 from neumatc_mimo.fused import Applied, Expansion
 from neumatc_mimo.mapping import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.memo import Memo
@@ -34,6 +34,9 @@ from neumatc_mimo.recognition import (
     spots,
     spots_of_link,
 )
+from neumatc_mimo.saved import CARD as CARD
+from neumatc_mimo.saved import FORMAT_VERSION as FORMAT_VERSION
+from neumatc_mimo.saved import read_model
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.shards import read_tensors
 from neumatc_mimo.shown import Facts, Shown
@@ -42,11 +45,6 @@ from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.units import Table, make_units
 from neumatc_mimo.warned import Warned
-
-FORMAT_VERSION = 4
-
-# The file that tells what the others of a model folder are.
-CARD = "model.json"
 
 T = TypeVar("T")
 
@@ -381,30 +379,11 @@ class ScenarioModel(Shown, Solver):
         :raises ValueError: if it is damaged or of a newer format
         :raises OSError: if it cannot be read
         """
-        with fetched(folder) as source:
-            return cls._read(source, os.fspath(folder), device)
-
-    @classmethod
-    def _read(cls, source: Path, name: str, device: str) -> ScenarioModel:
-        """Read the files of a model; errors call the folder by name."""
-        try:
-            card = json.loads((source / CARD).read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise FileNotFoundError(f"{name} holds no model: {CARD} is missing.") from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{name}/{CARD} is damaged: {error}.") from None
-        if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION:
-            version = card.get("format") if isinstance(card, dict) else None
-            raise ValueError(
-                f"{name} has the model format {version}, this version of the package reads "
-                f"{FORMAT_VERSION}; update the package or train again."
-            )
-        models = {}
-        for operation, metadata in card["operations"].items():
-            try:
-                models[operation] = unpack_model(read_tensors(source, operation, device), metadata)
-            except KeyError as error:
-                raise ValueError(f"The model of {operation} in {name} lacks {error}.") from None
+        card, models = read_model(
+            folder,
+            lambda source, operation: read_tensors(source, operation, device),
+            unpack_model,
+        )
         return cls(card["name"], models, card["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:

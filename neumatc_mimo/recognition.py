@@ -14,21 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neumatc_mimo.probes import ALIKE, DEVIATION, PEAK, TIE, probe_indices, stretches
 from neumatc_mimo.scenario.links import LinkSet
-
-# A row that deviates by more is another channel. A filter that enhances noise by 40 dB, as ill
-# conditioned as links may be, still reaches the certificate's 40 dB with it. Single-precision
-# channels agree to 3e-5; a user who moved by a few centimetres at 3.5 GHz deviates by 1e-1.
-_DEVIATION = 1e-4
-# At a single subcarrier, over the row's mean power: rounding is larger there than on average.
-_PEAK = 3e-4
-# Below it a row deviates by more than 1e-2, whatever its phase, delay and gain.
-_ALIKE = 1 - 5e-5
-_NUM_PROBES = 16
-# Antennas that are looked at on each subcarrier.
-_NUM_SPOTS = 4
-# Likenesses that rounding may tell apart.
-_TIE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -84,12 +71,8 @@ class Reference(NamedTuple):
 
 
 def probe_subcarriers(num_frequencies: int) -> Tensor:
-    """Indices of the probes: spread over the grid, plus neighbours that make delays unique."""
-    spread = torch.linspace(0, num_frequencies - 1, _NUM_PROBES // 2).round().long()
-    middle = num_frequencies // 2
-    offsets = torch.tensor([1, 2, 5, 11, 23, 47, 97, 197])
-    close = (middle + offsets).clamp_max(num_frequencies - 1)
-    return torch.cat([spread, close]).unique()
+    """Indices of the probes, see :func:`~neumatc_mimo.probes.probe_indices`."""
+    return torch.from_numpy(probe_indices(num_frequencies))
 
 
 def recognise(
@@ -119,10 +102,10 @@ def recognise(
     best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
     chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
     pick = torch.arange(num_items, device=device)
-    if not bool((best[pick, chosen] > _ALIKE).any()):
+    if not bool((best[pick, chosen] > ALIKE).any()):
         return _strangers(num_items, num_rows, device)
     # Rows that differ in phase and delay only are as good in their own order as in any.
-    own_row = _TIE * torch.eye(num_rows, dtype=likeness.dtype, device=device)
+    own_row = TIE * torch.eye(num_rows, dtype=likeness.dtype, device=device)
     order = (likeness[pick, :, chosen] + own_row).argmax(-1)  # [items, K]
     proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
 
@@ -138,10 +121,10 @@ def recognise(
     # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
     fit = rows.to(torch.complex128) * (gain[..., None] * wave.conj()).transpose(1, 2)[..., None]
     deviation = (a - fit).abs().square().sum((1, 3)).sqrt() / given.clamp_min(1e-30)
-    accepted = proper & ((deviation < _DEVIATION) & (given > 0)).all(-1)
+    accepted = proper & ((deviation < DEVIATION) & (given > 0)).all(-1)
     if not any_gain:
         size = gain.abs()
-        accepted &= size.amax(-1) - size.amin(-1) < _DEVIATION * size.amax(-1)
+        accepted &= size.amax(-1) - size.amin(-1) < DEVIATION * size.amax(-1)
     if candidates is not None:
         accepted &= candidates >= 0
     return Recognised(torch.where(accepted, chosen, -1), order, gain, delay)
@@ -155,15 +138,15 @@ def spots(a: Tensor) -> Tensor:
     :return: [num_items, K, antennas, num_frequencies]
     """
     h = a.permute(0, 2, 3, 1)
-    stretches = _stretches(a.shape[1], a.shape[3])
-    return torch.cat([h[:, :, columns, part] for columns, part in stretches], dim=-1)
+    parts = [h[:, :, columns, part] for columns, part in stretches(a.shape[1], a.shape[3])]
+    return torch.cat(parts, dim=-1)
 
 
 def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
     """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies]."""
     one = links.select([link])
     parts = []
-    for columns, part in _stretches(len(frequencies), links.num_cols):
+    for columns, part in stretches(len(frequencies), links.num_cols):
         squint = one.delays.shape[2] > 1
         few = replace(
             one,
@@ -183,7 +166,7 @@ def is_link(given: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
     """
     difference = torch.addcmul(given, rows.mT[:, :, None], expected, value=-1)
     # NaN is no link either.
-    return (_power(difference).amax(-1) < _PEAK**2 * _power(given).mean(-1)).all(-1)
+    return (_power(difference).amax(-1) < PEAK**2 * _power(given).mean(-1)).all(-1)
 
 
 def _power(spots: Tensor) -> Tensor:
@@ -191,19 +174,6 @@ def _power(spots: Tensor) -> Tensor:
     # Step by step: one sum over both dimensions takes ten times as long.
     parts = torch.view_as_real(spots).square().sum(2)
     return parts[..., 0] + parts[..., 1]
-
-
-def _stretches(num_frequencies: int, num_columns: int) -> list[tuple[slice, slice]]:
-    """Antennas, and the stretch of subcarriers where they are looked at."""
-    step = max(num_columns // _NUM_SPOTS, 1)
-    # As many antennas in each: stretches must fit together.
-    last = num_columns // step * step
-    ends = [num_frequencies * i // step for i in range(step + 1)]
-    return [
-        (slice(i, last, step), slice(ends[i], ends[i + 1]))
-        for i in range(step)
-        if ends[i] < ends[i + 1]
-    ]
 
 
 def _strangers(num_items: int, num_rows: int, device: torch.device) -> Recognised:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -10,12 +9,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-from numpy.polynomial import Polynomial
-from numpy.typing import NDArray
 from torch import Tensor
 
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.registry import made
+from neumatc_mimo.splines import cardinal_pieces
 
 # Points that share a window of a table of local units: of a dense table of more points most would
 # be zero, and products with fewer have too little to do.
@@ -329,24 +327,7 @@ _pieces: dict[tuple[int, torch.device], Tensor] = {}
 
 
 def _pieces_on(degree: int, device: torch.device) -> Tensor:
-    """:func:`_cardinal_pieces` on a device."""
+    """:func:`cardinal_pieces` on a device."""
     if (degree, device) not in _pieces:
-        _pieces[degree, device] = torch.from_numpy(_cardinal_pieces(degree)).to(device)
+        _pieces[degree, device] = torch.from_numpy(cardinal_pieces(degree)).to(device)
     return _pieces[degree, device]
-
-
-@functools.cache
-def _cardinal_pieces(degree: int) -> NDArray[np.float64]:
-    """Coefficients of the splines over one knot interval, in powers of u - 1/2, u in [0, 1].
-
-    Row j belongs to the j-th spline that differs from zero there, in ascending order: the Cox-de
-    Boor recursion on polynomials. Centred powers keep single precision accurate.
-    """
-    pieces = [Polynomial([1.0])]
-    for d in range(1, degree + 1):
-        raised = [Polynomial([0.0]) for _ in range(d + 1)]
-        for j, piece in enumerate(pieces):
-            raised[j + 1] += piece * Polynomial([d - j - 0.5, 1.0]) / d
-            raised[j] += piece * Polynomial([j + 0.5, -1.0]) / d
-        pieces = raised
-    return np.stack([piece.coef for piece in pieces])

@@ -1,5 +1,9 @@
 """Drop-ins for Sionna's OFDM precoders, precoded channels, equalizers and detectors."""
 
+from neumatc_mimo.sionna_version import require_sionna
+
+require_sionna(2, "neumatc_mimo.blocks", "neumatc_mimo.tensorflow, which has those of Sionna 1.2")
+
 from neumatc_mimo.blocks.bd_precoder import BDPrecoder
 from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
 from neumatc_mimo.blocks.mmse_detector import MMSEDetector

@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.tolerance import Tolerance as Tolerance
+
 Components = tuple[Tensor, ...]
 
 
@@ -27,14 +29,6 @@ class Certificate:
     quality: Tensor
     range_error: Tensor
     ok: Tensor
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """What a certificate asks for: ``quality_db`` at least, ``range_error`` at most."""
-
-    quality_db: float = 40.0
-    range_error: float = 1e-2
 
 
 class Operation(ABC):

@@ -9,46 +9,11 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
+from neumatc_mimo.counts import Counts
 from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 
 T = TypeVar("T")
-
-
-@dataclass
-class Counts:
-    """How results came about; subcarriers are counted once per link and call.
-
-    :param links_recalled: links that a training has seen
-    :param links_adapted: others that got latent tensors of their own, from few exact results
-    :param links_unknown: all others, computed exactly throughout
-    :param queried: subcarriers that were taken from a mapping, an interpolation, …
-    :param corrected: subcarriers that took correction steps
-    :param patched: exact results kept from the training
-    :param exact: subcarriers computed exactly
-    """
-
-    links_recalled: int = 0
-    links_adapted: int = 0
-    links_trusted: int = 0
-    links_unknown: int = 0
-    queried: int = 0
-    corrected: int = 0
-    patched: int = 0
-    exact: int = 0
-
-    def add(self, other: Counts) -> None:
-        for name, value in vars(other).items():
-            setattr(self, name, getattr(self, name) + value)
-
-    def shown(self) -> dict[str, dict[str, str]]:
-        """The counts in words, those of links and those of subcarriers."""
-        words = {name: f"{value:,}" for name, value in vars(self).items()}
-        links = {name: text for name, text in words.items() if name.startswith("links_")}
-        return {
-            "links": {name.removeprefix("links_"): text for name, text in links.items()},
-            "subcarriers": {name: text for name, text in words.items() if name not in links},
-        }
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,31 @@
+"""Drop-ins for Sionna 1.2's OFDM precoders, equalizers and detectors, in TensorFlow.
+
+They read the models that were trained with PyTorch, and need none of it.
+"""
+
+from neumatc_mimo.counts import Counts
+from neumatc_mimo.sionna_version import require_sionna
+from neumatc_mimo.tolerance import Tolerance
+
+require_sionna(1, "neumatc_mimo.tensorflow", "neumatc_mimo.blocks, which has those of Sionna 2.x")
+
+from neumatc_mimo.tensorflow.mmse_detector import MMSEDetector
+from neumatc_mimo.tensorflow.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.tensorflow.model import ScenarioModel
+from neumatc_mimo.tensorflow.solver import Exact, Solver
+from neumatc_mimo.tensorflow.svd_beamformer import SVDBeamformer
+from neumatc_mimo.tensorflow.svd_combiner import SVDCombiner
+from neumatc_mimo.tensorflow.zf_precoder import ZFPrecoder
+
+__all__ = [
+    "Counts",
+    "Exact",
+    "MMSEDetector",
+    "MMSEEqualizer",
+    "SVDBeamformer",
+    "SVDCombiner",
+    "ScenarioModel",
+    "Solver",
+    "Tolerance",
+    "ZFPrecoder",
+]

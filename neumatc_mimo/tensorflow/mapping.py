@@ -1,0 +1,113 @@
+"""NeuMatC's compact mapping of a model's links, ready for the frequencies of one grid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from neumatc_mimo.tensorflow.axes import make_axis
+from neumatc_mimo.tensorflow.units import windows
+
+Array = NDArray[Any]
+
+
+class Mapping:
+    r"""Ŷ_i(p) = C_i ×₃ φ(p; θ) for every component i (NeuMatC, Eq. (1)).
+
+    The frequencies are known when a graph is built, so that the trunk's functions are constants:
+    a query is one product of matrices for each group of neighbouring subcarriers.
+
+    :param tensors: ``latent.0``, ... and, maybe, ``readout``, as
+        :class:`~neumatc_mimo.mapping.CompactMapping` has them
+    :param card: units, axis, layouts and band, plain values
+    """
+
+    def __init__(self, tensors: dict[str, Array], card: dict[str, Any]) -> None:
+        self.axis = make_axis(card["axis"])
+        self._units, self._band = card["units"], card["band"]
+        self._layouts = [(tuple(one["shape"]), one["kind"]) for one in card["layouts"]]
+        self._latents = [
+            _planar(_read_out(tensors[f"latent.{i}"], tensors.get("readout")), kind)
+            for i, (_, kind) in enumerate(self._layouts)
+        ]
+
+    def on(self, frequencies: NDArray[np.float64], dtype: tf.DType) -> MappingOnGrid:
+        """The mapping at ascending frequencies [F] in Hz, in a real precision."""
+        low, high = self._band
+        x = (frequencies - (low + high) / 2) / ((high - low) / 2)
+        return MappingOnGrid(self, windows(self._units, x.clip(-1, 1)), len(x), dtype)
+
+
+class MappingOnGrid:
+    """A mapping on one grid; see :meth:`Mapping.on`."""
+
+    def __init__(self, mapping: Mapping, table: Any, num_points: int, dtype: tf.DType) -> None:
+        self._axis, self._layouts = mapping.axis, mapping._layouts
+        self._values = tf.constant(table.values, dtype)
+        self._units = tf.constant(table.units)
+        self._num_points = num_points
+        self._latents = [tf.constant(latent, dtype) for latent in mapping._latents]
+
+    def __call__(self, links: tf.Tensor, no: tf.Tensor) -> list[tf.Tensor]:
+        """Components of the links [B] at noise powers [B], float64: [B, F, ...] each."""
+        rows = tf.concat([self._folded(latent, links, no) for latent in self._latents], axis=-1)
+        # [B, groups, units, n]
+        windowed = tf.gather(rows, self._units, axis=1)
+        product = tf.matmul(self._values, windowed)
+        size = product.shape[-1]
+        product = tf.reshape(product, [-1, self._values.shape[0] * self._values.shape[1], size])
+        return self._split(product[:, : self._num_points])
+
+    def _folded(self, latent: tf.Tensor, links: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
+        """Latent tensors [B, width, n] with the noise power folded in."""
+        chosen = tf.gather(latent, links)
+        if latent.shape[2] == 1:
+            return chosen[:, :, 0]
+        weights = tf.cast(self._axis.weights(no), latent.dtype)
+        return tf.einsum("bwqn,bq->bwn", chosen, weights)
+
+    def _split(self, product: tf.Tensor) -> list[tf.Tensor]:
+        sizes = [latent.shape[-1] for latent in self._latents]
+        parts = tf.split(product, sizes, axis=-1)
+        return [
+            _unpacked(part, shape, kind)
+            for part, (shape, kind) in zip(parts, self._layouts, strict=True)
+        ]
+
+
+def _read_out(latent: Array, readout: Array | None) -> Array:
+    """Latent tensors [num_links, width, nodes, n] of the units themselves."""
+    if readout is None:
+        return latent
+    folded: Array = np.einsum("lwr,lrqn->lwqn", readout.astype(np.float64), latent, optimize=True)
+    return folded.astype(np.float32)
+
+
+def _planar(latent: Array, kind: str) -> Array:
+    """Pairs of reals [..., 2 n], interleaved, as all real parts and then all imaginary ones."""
+    if kind != "complex":
+        return latent
+    return np.concatenate([latent[..., ::2], latent[..., 1::2]], axis=-1)
+
+
+def _unpacked(rows: tf.Tensor, shape: Sequence[int], kind: str) -> tf.Tensor:
+    """A component [..., *shape] from its rows of reals, see ``neumatc_mimo.mapping.Layout``."""
+    batch = [-1, rows.shape[1], *shape]
+    if kind == "complex":
+        real, imag = tf.split(rows, 2, axis=-1)
+        return tf.reshape(tf.complex(real, imag), batch)
+    matrix = tf.reshape(rows, batch)
+    if kind == "real":
+        return matrix
+    lower = tf.linalg.band_part(matrix, -1, 0)
+    below = lower - tf.linalg.band_part(matrix, 0, 0)
+    above = matrix - lower
+    return tf.complex(lower + _transposed(below), above - _transposed(above))
+
+
+def _transposed(matrix: tf.Tensor) -> tf.Tensor:
+    return tf.linalg.matrix_transpose(matrix)

@@ -1,0 +1,114 @@
+"""Linear MMSE equalization followed by demapping."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import tensorflow as tf
+from sionna.phy import Block
+from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
+from neumatc_mimo.counts import Counts
+from neumatc_mimo.tensorflow.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.tensorflow.solver import Solver
+from neumatc_mimo.tolerance import Tolerance
+
+
+class MMSEDetector(Block):
+    r"""Linear MMSE detection for OFDM MIMO transmissions.
+
+    A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` of Sionna 1.2 with
+    ``equalizer="lmmse"``: a :class:`MMSEEqualizer` followed by Sionna's
+    :class:`~sionna.phy.mapping.Demapper` or :class:`~sionna.phy.mapping.SymbolDemapper`.
+
+    :param output: Type of output, either "bit" or "symbol"
+    :param demapping_method: Demapping method used, either "app" or "maxlog"
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
+    :param constellation_type: "qam", "pam", "custom" or `None`; for "custom", an instance of
+        :class:`~sionna.phy.mapping.Constellation` must be provided
+    :param num_bits_per_symbol: Number of bits per constellation symbol, e.g., 4 for QAM16
+    :param constellation: Instance of :class:`~sionna.phy.mapping.Constellation` or `None`.
+        If `None`, ``constellation_type`` and ``num_bits_per_symbol`` must be provided.
+    :param hard_out: If `True`, the detector computes hard-decided bit values or constellation
+        point indices instead of soft-values
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param certify: See :class:`MMSEEqualizer`
+    :param tolerance: See :class:`MMSEEqualizer`
+    :param time_varying: See :class:`MMSEEqualizer`
+
+    Inputs are those of :class:`MMSEEqualizer`.
+
+    :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
+        ``output`` "bit": LLRs or hard decisions, `tf.float`; for "symbol" [batch_size, num_tx,
+        num_streams, num_data_symbols, num_points], `tf.float`: logits, or [batch_size, num_tx,
+        num_streams, num_data_symbols], `tf.int32`: symbol indices.
+    """
+
+    def __init__(
+        self,
+        output: Literal["bit", "symbol"],
+        demapping_method: Literal["app", "maxlog"],
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        constellation_type: str | None = None,
+        num_bits_per_symbol: int | None = None,
+        constellation: Constellation | None = None,
+        hard_out: bool = False,
+        precision: str | None = None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(precision=precision)
+        if output not in ("bit", "symbol"):
+            raise ValueError(f'output is {output!r}, it must be "bit" or "symbol".')
+        if demapping_method not in ("app", "maxlog"):
+            raise ValueError(
+                f'demapping_method is {demapping_method!r}, it must be "app" or "maxlog".'
+            )
+        self._equalizer = MMSEEqualizer(
+            resource_grid,
+            stream_management,
+            solver,
+            precision=precision,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        constellation = Constellation.check_or_create(
+            constellation_type=constellation_type,
+            num_bits_per_symbol=num_bits_per_symbol,
+            constellation=constellation,
+            precision=precision,
+        )
+        settings: dict[str, Any] = {
+            "constellation": constellation,
+            "hard_out": hard_out,
+            "precision": precision,
+        }
+        self._demapper: Block
+        if output == "symbol":
+            self._demapper = SymbolDemapper(**settings)
+        else:
+            self._demapper = Demapper(demapping_method, **settings)
+
+    @property
+    def stats(self) -> Counts:
+        """How results came about, accumulated over calls."""
+        return self._equalizer.stats
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._equalizer!r})"
+
+    def call(
+        self, y: tf.Tensor, h_hat: tf.Tensor, err_var: Any, no: Any, links: Any = None
+    ) -> tf.Tensor:
+        """Detect bits or symbols; inputs and outputs as in the class's description."""
+        return self._demapper(*self._equalizer(y, h_hat, err_var, no, links))

@@ -1,0 +1,291 @@
+"""The trained models of a scenario, read from the folder that PyTorch's ``save`` wrote."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from neumatc_mimo.files import Location
+from neumatc_mimo.saved import read_model
+from neumatc_mimo.tensorflow.links import Links
+from neumatc_mimo.tensorflow.mapping import Mapping
+from neumatc_mimo.tensorflow.operation import Operation
+from neumatc_mimo.tensorflow.recognition import Found, Recognition
+from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
+from neumatc_mimo.tolerance import Tolerance
+from neumatc_mimo.warned import warn
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class OperationModel:
+    """One operation's mappings over a set of links, with what certifies them.
+
+    :param settings: name and arguments of the operation
+    :param mapping: the compact mappings of the aligned links
+    :param links: the links
+    :param marked: [num_links, fft_size] subcarriers that the training found in need of correction,
+        or patched; here they are computed exactly
+    :param tolerance: what the certificate asked for
+    """
+
+    settings: dict[str, Any]
+    mapping: Mapping
+    links: Links
+    marked: NDArray[np.bool_]
+    tolerance: Tolerance
+
+    def marked_on(self, frequencies: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Subcarriers of a grid that are computed exactly, [num_links, F]: marked ones, and all
+        that the training did not see.
+        """
+        grid = self.links.grid_frequencies()
+        place = (frequencies - grid[0]) / self.links.subcarrier_spacing
+        index = place.round().clip(0, len(grid) - 1).astype(np.int64)
+        unseen = np.abs(place - index) >= 1e-3
+        if unseen.any():
+            warn(
+                f"{int(unseen.sum())} of {len(unseen)} subcarriers are none of the trained grid, "
+                "they are computed exactly."
+            )
+        return self.marked[:, index] | unseen
+
+
+class ScenarioModel(Solver):
+    """The trained models of a scenario, usable as the solver of any block.
+
+    :param name: name of the scenario
+    :param models: operation name → its model
+    """
+
+    def __init__(self, name: str, models: dict[str, OperationModel]) -> None:
+        self.name, self.models = name, models
+
+    @classmethod
+    def load(cls, folder: Location) -> ScenarioModel:
+        """Read a model folder; nothing in it is executed.
+
+        :param folder: a path, or a URL of any file system that fsspec knows
+
+        :raises FileNotFoundError: if there is no model in the folder
+        :raises ValueError: if it is damaged or of a newer format, in shards, or of moving users
+        """
+        card, models = read_model(folder, _read, _unpack)
+        return cls(card["name"], models)
+
+    def knows(self, num_rows: int, num_cols: int) -> bool:
+        shapes = [(m.links.num_rows, m.links.num_cols) for m in self.models.values()]
+        return (num_rows, num_cols) in shapes
+
+    def on(
+        self,
+        operation: Operation,
+        frequencies: NDArray[np.float64],
+        dtype: tf.DType,
+        certify: str | None,
+        tolerance: Tolerance | None,
+    ) -> Answers:
+        if operation.name not in self.models:
+            raise ValueError(
+                f"The model knows {', '.join(self.models)}; {operation.name} was asked for."
+            )
+        model = self.models[operation.name]
+        operation.check_served(model.settings)
+        return ModelAnswers(model, operation, frequencies, dtype, certify, tolerance)
+
+    def __repr__(self) -> str:
+        parts = ", ".join(
+            f"{name}: {m.links.num_links} links of {m.links.num_rows} x {m.links.num_cols}"
+            for name, m in self.models.items()
+        )
+        return f"ScenarioModel({self.name}: {parts})"
+
+
+class ModelAnswers:
+    """Answers on one grid: recalled for recognised items, exact for the others.
+
+    Graphs have tensors of fixed shapes: each link has as many places for subcarriers that are
+    computed exactly as the one with most of them.
+    """
+
+    def __init__(
+        self,
+        model: OperationModel,
+        operation: Operation,
+        frequencies: NDArray[np.float64],
+        dtype: tf.DType,
+        certify: str | None,
+        tolerance: Tolerance | None,
+    ) -> None:
+        self._model, self._operation, self._certify = model, operation, certify
+        self._tolerance = tolerance or model.tolerance
+        self._recognition = Recognition(model.links, frequencies, dtype)
+        self._mapping = model.mapping.on(frequencies, dtype.real_dtype)
+        marked = model.marked_on(frequencies)
+        self._num_marked = tf.constant(marked.sum(1), tf.int64)
+        most = int(marked.sum(1).max()) if certify == "link" else 0
+        places = (~marked).argsort(1, kind="stable")[:, :most]
+        self._places = tf.constant(places, tf.int32)
+        self._is_marked = tf.constant(np.take_along_axis(marked, places, axis=1))
+
+    def __call__(
+        self, a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
+    ) -> tuple[Any, tf.Tensor]:
+        known_shape = (self._model.links.num_rows, self._model.links.num_cols)
+        if tuple(a.shape[2:]) != known_shape:
+            raise ValueError(
+                f"The model knows {self._operation.name} of {known_shape[0]} x {known_shape[1]}; "
+                f"{a.shape[2]} x {a.shape[3]} was asked for."
+            )
+        found = self._find(a, no, links)
+        known = found.links >= 0
+        num_known = tf.reduce_sum(tf.cast(known, tf.int64))
+
+        def recalled() -> tuple[Any, tf.Tensor]:
+            return self._recalled(a, no, found, known)
+
+        def strangers() -> tuple[Any, tf.Tensor]:
+            return self._operation.exact(a, no), counted()
+
+        def mixed() -> tuple[Any, tf.Tensor]:
+            answer, counts = recalled()
+            return _chosen(known, answer, strangers()[0]), counts
+
+        def some() -> tuple[Any, tf.Tensor]:
+            return tf.cond(tf.reduce_any(known), mixed, strangers)
+
+        answer, counts = tf.cond(tf.reduce_all(known), recalled, some)
+        num_unknown = tf.cast(tf.size(known), tf.int64) - num_known
+        return answer, counts + counted(
+            links_recalled=num_known, links_unknown=num_unknown, exact=num_unknown * a.shape[1]
+        )
+
+    def _find(self, a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None) -> Found:
+        """Which links the items are; of those whose noise power was not trained none."""
+        if self._certify is None:
+            if links is None:
+                raise ValueError("certify=None is a pure query, it needs links.")
+            found = self._recognition.named(links)
+        else:
+            found = self._recognition(
+                a,
+                links,
+                any_gain=self._operation.any_gain(no),
+                everywhere=self._certify == "link",
+            )
+        inside = self._model.mapping.axis.covers(_power(no, found))
+        return found._replace(links=tf.where(inside, found.links, -1))
+
+    def _recalled(
+        self, a: tf.Tensor, no: tf.Tensor | None, found: Found, known: tf.Tensor
+    ) -> tuple[Any, tf.Tensor]:
+        """Answers as if all items were known, and how those of the known ones came about."""
+        links = tf.maximum(found.links, 0)
+        # A power that was not trained is that of an unknown item, and may not spoil the others.
+        noise = tf.where(known, _power(no, found), 0)
+        components = self._mapping(links, noise)
+        answer = self._operation.recalled(components, found, no)
+        total = tf.reduce_sum(tf.cast(known, tf.int64)) * a.shape[1]
+        if self._certify is None:
+            return answer, counted(queried=total)
+        if self._certify == "call":
+            return self._proven(a, no, answer, known)
+        patched = tf.reduce_sum(tf.where(known, tf.gather(self._num_marked, links), 0))
+        if self._places.shape[1]:
+            answer = self._patched(a, no, answer, links)
+        return answer, counted(queried=total - patched, patched=patched)
+
+    def _patched(self, a: tf.Tensor, no: tf.Tensor | None, answer: Any, links: tf.Tensor) -> Any:
+        """Answers with exact ones at the links' marked places."""
+        places, is_marked = tf.gather(self._places, links), tf.gather(self._is_marked, links)
+
+        def at_places(z: tf.Tensor) -> tf.Tensor:
+            return tf.gather(z, places, axis=1, batch_dims=1)
+
+        exact = self._operation.exact(at_places(a), no)
+        part = _chosen(is_marked, exact, tf.nest.map_structure(at_places, answer))
+        items = tf.broadcast_to(tf.range(tf.shape(places)[0])[:, None], tf.shape(places))
+        index = tf.stack([items, places], axis=-1)
+        return tf.nest.map_structure(
+            lambda whole, some: tf.tensor_scatter_nd_update(whole, index, some), answer, part
+        )
+
+    def _proven(
+        self, a: tf.Tensor, no: tf.Tensor | None, answer: Any, known: tf.Tensor
+    ) -> tuple[Any, tf.Tensor]:
+        """Answers with exact ones wherever a proof fails."""
+        ok = self._operation.proven(a, answer, no, self._tolerance)
+        failed = tf.math.count_nonzero(~ok & known[:, None])
+        answer = tf.cond(
+            failed == 0,
+            lambda: answer,
+            lambda: _chosen(ok, answer, self._operation.exact(a, no)),
+        )
+        return answer, counted(queried=tf.math.count_nonzero(ok & known[:, None]), exact=failed)
+
+
+def _power(no: tf.Tensor | None, found: Found) -> tf.Tensor:
+    """Noise powers [B] of the links, float64: a common gain c turns no into no / c²."""
+    if no is None:
+        return tf.zeros_like(found.gain[:, 0])
+    # Unknown items may have no gain at all.
+    gain = tf.where(found.links >= 0, found.gain[:, 0], 1)
+    return tf.cast(no, tf.float64) / gain**2
+
+
+def _chosen(where: tf.Tensor, yes: Any, no: Any) -> Any:
+    """``yes`` at the marked items or subcarriers, ``no`` elsewhere."""
+
+    def choose(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+        ones = [1] * (len(one.shape) - len(where.shape))
+        return tf.where(tf.reshape(where, [*tf.unstack(tf.shape(where)), *ones]), one, other)
+
+    return tf.nest.map_structure(choose, yes, no)
+
+
+def _read(folder: Path, operation: str) -> dict[str, Array]:
+    """The tensors of an operation, which lie in one file."""
+    file = folder / f"{operation}.safetensors"
+    if file.with_name(f"{file.name}.index.json").exists():
+        raise ValueError(
+            f"{operation} lies in shards, the TensorFlow blocks read one file of each operation; "
+            "load the model with PyTorch and save it once."
+        )
+    try:
+        return load_file(file)
+    except (SafetensorError, FileNotFoundError) as error:
+        raise ValueError(f"{file} is missing, truncated or damaged ({error}).") from None
+
+
+def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel:
+    """The model of one operation from its tensors and its part of the card."""
+
+    def under(prefix: str) -> dict[str, Array]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    mapping, links, card = under("mapping."), under("links."), values["links"]
+    # safetensors has no complex128: such tensors are pairs of reals.
+    coefficients = links["coefficients"]
+    if "links.coefficients" in values["complex"]:
+        coefficients = coefficients[..., 0] + 1j * coefficients[..., 1]
+    return OperationModel(
+        values["operation"],
+        Mapping(mapping, values["mapping"]),
+        Links(
+            coefficients,
+            links["delays"],
+            links["row_delays"],
+            card["fft_size"],
+            card["subcarrier_spacing"],
+        ),
+        np.any((tensors["corrected"] > 0) | tensors["patches"], axis=1),
+        Tolerance(**values["tolerance"]),
+    )

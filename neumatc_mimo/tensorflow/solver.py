@@ -1,0 +1,88 @@
+"""The interface of solvers, and the exact one."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import fields
+from typing import Any, Protocol
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from neumatc_mimo.counts import Counts
+from neumatc_mimo.tensorflow.operation import Operation
+from neumatc_mimo.tolerance import Tolerance
+
+
+class Answers(Protocol):
+    """A solver's answers on one grid; they may be asked in a graph."""
+
+    def __call__(
+        self, a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
+    ) -> tuple[Any, tf.Tensor]:
+        """The operation's answer, and how it came about, see :func:`counted`.
+
+        :param a: channels [B, F, K, M]
+        :param no: noise powers [B], or None for zero
+        :param links: [B] link index, -1 for unknown; None where links are to be recognised
+        """
+
+
+class Solver(ABC):
+    """A way to get an operation's result on a grid of subcarriers."""
+
+    @abstractmethod
+    def on(
+        self,
+        operation: Operation,
+        frequencies: NDArray[np.float64],
+        dtype: tf.DType,
+        certify: str | None,
+        tolerance: Tolerance | None,
+    ) -> Answers:
+        """Prepare answers; all that does not depend on channels is done here, once.
+
+        :param frequencies: Hz relative to the carrier, [F], ascending
+        :param dtype: complex precision
+        :param certify: "link", "call" or None, see
+            :class:`~neumatc_mimo.tensorflow.common.SolverBlock`
+        :param tolerance: what a proof has to reach; None is the solver's default
+
+        :raises ValueError: if the solver has no such results
+        """
+
+    def knows(self, num_rows: int, num_cols: int) -> bool:
+        """Whether it has results of matrices of this shape."""
+        del num_rows, num_cols
+        return True
+
+
+class Exact(Solver):
+    """Every subcarrier computed from the channel, once for all OFDM symbols that share it."""
+
+    def on(
+        self,
+        operation: Operation,
+        frequencies: NDArray[np.float64],
+        dtype: tf.DType,
+        certify: str | None,
+        tolerance: Tolerance | None,
+    ) -> Answers:
+        del frequencies, dtype, certify, tolerance  # an exact result needs no proof
+
+        def answers(
+            a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
+        ) -> tuple[Any, tf.Tensor]:
+            del links
+            return operation.exact(a, no), counted(exact=tf.shape(a)[0] * a.shape[1])
+
+        return answers
+
+    def __repr__(self) -> str:
+        return "Exact()"
+
+
+def counted(**numbers: tf.Tensor | int) -> tf.Tensor:
+    """Numbers of :class:`~neumatc_mimo.counts.Counts` as a vector, in the order of its fields."""
+    return tf.stack([tf.cast(numbers.get(f.name, 0), tf.int64) for f in fields(Counts)])

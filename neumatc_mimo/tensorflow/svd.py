@@ -1,0 +1,125 @@
+"""The strongest singular triplets of a wide matrix, in a gauge of each matrix alone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from neumatc_mimo.tensorflow.hermitian import eigenvectors
+from neumatc_mimo.tensorflow.operation import Operation, decibels, permuted, power
+from neumatc_mimo.tensorflow.recognition import Found
+from neumatc_mimo.tolerance import Tolerance
+
+# Steps of the power iteration that looks for a direction left out.
+_STEPS = 8
+
+
+class Triplets(NamedTuple):
+    """The strongest singular triplets, A v = s u, the strongest first.
+
+    :param u: [B, F, m, num_streams]
+    :param s: [B, F, num_streams], real
+    :param v: [B, F, n, num_streams]
+    """
+
+    u: tf.Tensor
+    s: tf.Tensor
+    v: tf.Tensor
+
+
+class SVD(Operation):
+    """The ``num_streams`` strongest triplets, see :class:`~neumatc_mimo.operations.svd.SVD`."""
+
+    name = "svd"
+
+    def __init__(self, num_streams: int) -> None:
+        self.num_streams = num_streams
+
+    def exact(self, a: tf.Tensor, no: tf.Tensor | None) -> Triplets:
+        del no
+        u = eigenvectors(tf.matmul(a, a, adjoint_b=True))[..., : self.num_streams]
+        # The norm of A^H u is more accurate than the root of the eigenvalue of A A^H.
+        v, s = _normalised(tf.matmul(a, u, adjoint_a=True))
+        return self._in_gauge(u, s, v)
+
+    def recalled(self, components: list[tf.Tensor], found: Found, no: tf.Tensor | None) -> Triplets:
+        del no
+        u, s, v = components
+        gain = tf.cast(found.gain, s.dtype)[:, None, :1]
+        rows = found.rows / tf.cast(gain, u.dtype)
+        return self._in_gauge(permuted(u, found.order, 2) * rows[..., None], s * gain, v)
+
+    def proven(
+        self, a: tf.Tensor, answer: Triplets, no: tf.Tensor | None, tolerance: Tolerance
+    ) -> tf.Tensor:
+        """Residual in dB, and by how much a direction left out is stronger than one taken."""
+        del no
+        u, s, v = answer
+        eye = tf.eye(self.num_streams, dtype=u.dtype)
+        scaled = tf.cast(s, u.dtype)[..., None, :]
+        strongest = _positive(s[..., 0] ** 2)
+        forth = _square(tf.matmul(a, v) - u * scaled) / strongest
+        back = _square(tf.matmul(a, u, adjoint_a=True) - v * scaled) / strongest
+        right = _square(tf.matmul(v, v, adjoint_a=True) - eye)
+        left = _square(tf.matmul(u, u, adjoint_a=True) - eye)
+        quality = -decibels(forth + back + right + left)
+        excess = _strongest_outside(a, u) / _positive(s[..., -1]) - 1
+        return (quality >= tolerance.quality_db) & (excess <= tolerance.range_error)
+
+    def check_served(self, settings: dict[str, Any]) -> None:
+        if self.num_streams > settings["num_streams"]:
+            raise ValueError(
+                f"The model knows {settings['num_streams']} triplets of a link, "
+                f"{self.num_streams} streams need as many."
+            )
+
+    def _in_gauge(self, u: tf.Tensor, s: tf.Tensor, v: tf.Tensor) -> Triplets:
+        """Strongest first, and the inner product of v with a chirp real and positive."""
+        index = np.arange(v.shape[-2])
+        chirp = np.exp(-1j * np.pi * index**2 / len(index))
+        overlap = tf.reduce_sum(tf.constant(chirp[:, None], v.dtype) * v, -2)
+        size = tf.sqrt(power(overlap))
+        phase = tf.math.conj(overlap) / tf.cast(_positive(size), v.dtype)
+        phase = tf.where(size == 0, tf.ones_like(phase), phase)
+        order = tf.argsort(s, direction="DESCENDING", stable=True)[..., : self.num_streams]
+        turn = tf.one_hot(order, s.shape[-1], dtype=v.dtype) * phase[..., None, :]
+        ordered = tf.gather(s, order, axis=-1, batch_dims=2)
+        return Triplets(
+            tf.matmul(u, turn, transpose_b=True), ordered, tf.matmul(v, turn, transpose_b=True)
+        )
+
+
+def _strongest_outside(a: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """Largest singular value of (I − U U^H) A, from below; U has orthonormal columns."""
+    if u.shape[-1] == u.shape[-2]:
+        return tf.zeros_like(tf.math.real(u[..., 0, 0]))
+    generator = np.random.default_rng(0)
+    probe = generator.normal(size=(2, a.shape[-2], 1))
+    z = _outside(tf.zeros_like(u[..., :1]) + tf.constant(probe[0] + 1j * probe[1], u.dtype), u)
+    for _ in range(_STEPS - 1):
+        z = _outside(tf.matmul(a, tf.matmul(a, z, adjoint_a=True)), u)
+    return tf.sqrt(_square(tf.matmul(a, z, adjoint_a=True)))
+
+
+def _outside(z: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """z [..., m, 1] without its part in the range of u, of unit norm; twice, for rounding."""
+    for _ in range(2):
+        z, _ = _normalised(z - tf.matmul(u, tf.matmul(u, z, adjoint_a=True)))
+    return z
+
+
+def _normalised(v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Columns of v [..., n, L] with unit norm, and the norms [..., L] that they had."""
+    size = tf.sqrt(tf.reduce_sum(power(v), -2))
+    return v / tf.cast(_positive(size), v.dtype)[..., None, :], size
+
+
+def _square(z: tf.Tensor) -> tf.Tensor:
+    """Squared Frobenius norms of matrices."""
+    return tf.reduce_sum(power(z), [-2, -1])
+
+
+def _positive(x: tf.Tensor) -> tf.Tensor:
+    return tf.maximum(x, np.finfo(x.dtype.as_numpy_dtype).tiny)

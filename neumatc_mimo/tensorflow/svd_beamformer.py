@@ -1,0 +1,169 @@
+"""Beamforming along the strongest right singular vectors of one user's channel."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import tensorflow as tf
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
+from neumatc_mimo.tensorflow.common import (
+    SolverBlock,
+    check_channel,
+    first_dimensions,
+    partners,
+    symbols_first,
+    symbols_last,
+)
+from neumatc_mimo.tensorflow.power import allocated_noise, find_allocation
+from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
+from neumatc_mimo.tensorflow.svd import SVD
+from neumatc_mimo.tolerance import Tolerance
+
+
+class SVDBeamformer(SolverBlock):
+    r"""SVD beamforming for multi-antenna users, one of each transmitter.
+
+    With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
+    a subcarrier the streams are sent along the strongest right singular vectors,
+
+    .. math:: \mathbf{x}_{\mathrm{precoded}} =
+        [\mathbf{v}_1, \dots, \mathbf{v}_L]\,\mathbf{P}^{1/2}\,\mathbf{x},
+
+    columns of unit norm with ``power="uniform"``; "waterfilling" divides the power L of a
+    subcarrier for the largest rate, see :func:`~neumatc_mimo.tensorflow.power.waterfilling`. The
+    phase of a vector is fixed by the vector itself, and the strongest comes first on each
+    subcarrier, so that :class:`SVDCombiner` meets the same ones.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
+    :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
+    :param return_effective_channel: Indicates if the effective channel after precoding should be
+        returned. Defaults to `False`.
+    :param power: Power of the streams: "uniform", one each, or "waterfilling", which needs the
+        noise power; that of the :class:`SVDCombiner` must be the same
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param certify: "link", "call" or `None`, see
+        :class:`~neumatc_mimo.tensorflow.common.SolverBlock`
+    :param tolerance: What a proof asks for; `None` is what the training asked for
+    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out. Where
+        it does all is computed exactly.
+
+    :input x: [batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], `tf.complex`.
+        Resource grids to be precoded.
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `tf.complex`. Downlink channel.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h``.
+    :input no: `None` (default) | [batch_size, num_rx, num_rx_ant] (or only the first n dims),
+        `float`. Noise power at the receivers, as the combiner gets it; water-filling takes the mean
+        over the antennas of a receiver. Without effect on uniform powers.
+
+    :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
+        Precoded resource grids.
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams, num_ofdm_symbols,
+        num_effective_subcarriers], `tf.complex`. Only returned if
+        ``return_effective_channel=True``. The effective channel after precoding.
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        power: Literal["uniform", "waterfilling"] = "uniform",
+        precision: str | None = None,
+        *,
+        certify: str | None = "link",
+        tolerance: Tolerance | None = None,
+        time_varying: bool | None = None,
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            SVD(int(stream_management.num_streams_per_tx)),
+            effective=False,
+            precision=precision,
+            certify=certify,
+            tolerance=tolerance,
+            time_varying=time_varying,
+        )
+        self._return_effective_channel = return_effective_channel
+        self._receiver_of, _ = partners(stream_management)
+        self._allocate = find_allocation(power)
+
+    def call(
+        self, x: tf.Tensor, h: tf.Tensor, links: Any = None, no: Any = None
+    ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
+        """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
+        self._check(x, h)
+        links = self._check_links(links, self._num_tx)
+        if self._allocate is not None and no is None:
+            raise ValueError('no is missing, power="waterfilling" needs the noise power.')
+        noise = first_dimensions(0.0 if no is None else no, self.rdtype)
+
+        def once() -> tuple[Any, tf.Tensor]:
+            first = h[..., :1, :]
+            (precoded, seen), counts = self._precode(self._answers, x, first, noise, links)
+            seen = [tf.tile(z, [1] * 5 + [self._num_symbols, 1]) for z in seen]
+            return (precoded, seen), counts
+
+        def each() -> tuple[Any, tf.Tensor]:
+            repeated = noise if noise.shape[0] == 1 else tf.repeat(noise, self._num_symbols, axis=0)
+            (precoded, seen), counts = self._precode(
+                self._exact, symbols_first(x), symbols_first(h), repeated, None
+            )
+            last = [symbols_last(z, self._num_symbols) for z in (precoded, *seen)]
+            return (last[0], last[1:]), counts
+
+        x_precoded, h_eff = self._over_symbols(h, [], once, each)
+        return (x_precoded, *h_eff) if h_eff else x_precoded
+
+    def _precode(
+        self,
+        answers: Answers,
+        x: tf.Tensor,
+        h: tf.Tensor,
+        noise: tf.Tensor,
+        links: tf.Tensor | None,
+    ) -> tuple[tuple[tf.Tensor, list[tf.Tensor]], tf.Tensor]:
+        """Precode with a channel of one OFDM symbol.
+
+        :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, 1, fft_size]
+
+        :return: precoded grids, and the effective channel [..., 1, num_effective], if wanted
+        """
+        precoded, seen, counts = [], [], counted()
+        for tx, rx in enumerate(self._receiver_of):
+            # [batch_size, fft_size, num_rx, num_rx_ant, num_tx_ant]
+            rows = tf.transpose(h[:, :, :, tx, :, 0], [0, 4, 1, 2, 3])
+            answer, made = answers(rows[:, :, rx], None, None if links is None else links[:, tx])
+            counts += made
+            v = answer.v
+            if self._allocate is not None:
+                amplitudes = tf.sqrt(self._allocate(answer.s, allocated_noise(noise, rx)))
+                v *= tf.cast(amplitudes, v.dtype)[..., None, :]
+            symbols = tf.transpose(x[:, tx], [0, 3, 1, 2])
+            precoded.append(tf.transpose(tf.matmul(v, symbols), [0, 2, 3, 1]))
+            if self._return_effective_channel:
+                rows, v = (tf.gather(z, self._effective, axis=1) for z in (rows, v))
+                seen.append(tf.matmul(rows, v[:, :, None]))
+        if seen:
+            # [batch_size, num_effective, num_rx, num_rx_ant, num_tx, num_streams]
+            h_eff = tf.stack(seen, axis=4)
+            seen = [tf.transpose(h_eff, [0, 2, 3, 4, 5, 1])[..., None, :]]
+        return (tf.stack(precoded, axis=1), seen), counts
+
+    def _check(self, x: tf.Tensor, h: tf.Tensor) -> None:
+        grid = (self._num_symbols, self._fft_size)
+        check_channel("h", h, (self._num_rx, None, self._num_tx, None, *grid))
+        check_channel("x", x, (self._num_tx, self._num_streams, *grid))
+        if self._num_streams > min(h.shape[2], h.shape[4]):
+            raise ValueError(
+                f"{self._num_streams} streams are more than the antennas of a link of "
+                f"{h.shape[2]} x {h.shape[4]}."
+            )

@@ -1,0 +1,145 @@
+"""Train a small model and write it, with inputs and outputs of the PyTorch blocks, to a folder.
+
+    python tests_tensorflow/make_references.py FOLDER
+
+Run in the package's own environment; the tests beside this file read the folder in one of Sionna
+1.2.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
+import neumatc_mimo as nm
+from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
+from neumatc_mimo.scenario.resources import scenarios_folder
+
+TOML = f"""
+name = "small"
+seed = 0
+[deepmimo]
+path = "{scenarios_folder() / "data/munich_3p5"}"
+[array]
+bs = [4, 4]
+[grid]
+fft_size = 192
+subcarrier_spacing = 120e3
+[multi_user]
+users_per_link = 3
+num_links = 4
+[single_user]
+ue = [2, 2]
+num_streams = 2
+num_links = 4
+[model]
+width = 96
+samples = 128
+collocation = 128
+"""
+# Links of the batch: two apart, and one that was not trained.
+LINKS = [2, 0, -1]
+NO = 0.01
+# Single precision leaves the differences of two programs in the phase of weak singular vectors.
+DOUBLE = "double"
+
+
+def main(folder: Path) -> None:
+    """Write ``model/`` and ``references.npz``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "small.toml"
+    file.write_text(TOML, encoding="utf-8")
+    model = nm.train(nm.load_scenario(file), progress=False)
+    model.save(folder / "model")
+    arrays: dict[str, Any] = {}
+    _multi_user(model, arrays)
+    _single_user(model, arrays)
+    np.savez(folder / "references.npz", **arrays)
+
+
+def _multi_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:
+    h = _channels(model, "pseudo_inverse", "h_users", arrays)  # [batch_size, F, K, M]
+    num_items, _, num_users, _ = h.shape
+    rg = _grid(num_users)
+    x = _samples(num_items, 1, num_users, 4, 192, seed=1)
+    y = _samples(num_items, 1, 16, 4, 192, seed=2)
+    # [batch_size, num_rx, 1, 1, num_tx_ant, symbols, F]
+    down = h.permute(0, 2, 3, 1)[:, :, None, None, :, None].expand(-1, -1, -1, -1, -1, 4, -1)
+    precoder = ZFPrecoder(
+        rg, StreamManagement(np.ones([num_users, 1]), num_users), model, True, DOUBLE
+    )
+    arrays["zf"], arrays["zf_effective"] = precoder(x, down)
+    arrays["rzf"], _ = precoder(x, down, NO)
+    # The transmitters of the uplink share the pilots of the streams of the downlink.
+    rg = _grid(1, num_users)
+    up = h.permute(0, 3, 2, 1)[:, None, :, :, None, None].expand(-1, -1, -1, -1, -1, 4, -1)
+    up = up[..., torch.as_tensor(rg.effective_subcarrier_ind, dtype=torch.int64)]
+    sm = StreamManagement(np.ones([1, num_users]), 1)
+    arrays["mmse"], arrays["mmse_no_eff"] = MMSEEqualizer(rg, sm, model, precision=DOUBLE)(
+        y, up, 0.0, NO
+    )
+    detector = MMSEDetector("bit", "app", rg, sm, model, "qam", 4, precision=DOUBLE)
+    arrays["llr"] = detector(y, up, 0.0, NO)
+    arrays |= {"x_users": x, "y_users": y}
+
+
+def _single_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:
+    h = _channels(model, "svd", "h_user", arrays)  # [batch_size, F, m, M]
+    num_items = len(h)
+    rg, sm = _grid(2), StreamManagement(np.ones([1, 1]), 2)
+    x, y = _samples(num_items, 1, 2, 4, 192, seed=3), _samples(num_items, 1, 4, 4, 192, seed=4)
+    down = h.permute(0, 2, 3, 1)[:, None, :, None, :, None].expand(-1, -1, -1, -1, -1, 4, -1)
+    for power in ("uniform", "waterfilling"):
+        beamformer = SVDBeamformer(rg, sm, model, True, power, DOUBLE)
+        arrays[f"svd_{power}"], arrays[f"svd_{power}_effective"] = beamformer(x, down, no=NO)
+        combiner = SVDCombiner(rg, sm, model, DOUBLE, power=power)
+        arrays[f"combined_{power}"], arrays[f"combined_{power}_no_eff"] = combiner(y, down, NO)
+    arrays |= {"x_user": x, "y_user": y}
+
+
+def _channels(
+    model: nm.ScenarioModel, operation: str, name: str, arrays: dict[str, Any]
+) -> torch.Tensor:
+    """Channels [batch_size, F, K, M] of some links, and of a stranger.
+
+    The rows of a link share their gain, but neither phase nor order.
+    """
+    links = model.models[operation].links
+    known = [link for link in LINKS if link >= 0]
+    h = links.channel(links.grid_frequencies(), known, dtype=torch.complex128)
+    h[0] *= 1.5j
+    if operation == "pseudo_inverse":
+        h[1] = h[1][:, [2, 0, 1]] * torch.tensor([1, 1j, -1])[:, None]
+    stranger = _samples(*h[:1].shape, seed=5)
+    arrays[name] = h = torch.cat([h, stranger])
+    return h
+
+
+def _grid(num_streams: int, num_tx: int = 1) -> ResourceGrid:
+    """A grid of four symbols with guard and DC carriers and pilots."""
+    return ResourceGrid(
+        4,
+        192,
+        120e3,
+        num_tx=num_tx,
+        num_streams_per_tx=num_streams,
+        num_guard_carriers=(6, 5),
+        dc_null=True,
+        pilot_pattern="kronecker",
+        pilot_ofdm_symbol_indices=[1],
+    )
+
+
+def _samples(*shape: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.complex128, generator=generator)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

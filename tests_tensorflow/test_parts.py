@@ -1,0 +1,72 @@
+"""The parts of which blocks are made, each against NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import samples
+
+from neumatc_mimo.splines import cardinal_pieces
+from neumatc_mimo.tensorflow.hermitian import eigenvectors
+from neumatc_mimo.tensorflow.power import waterfilling
+from neumatc_mimo.tensorflow.units import windows
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("jit", [False, True])
+def test_eigenvectors(n: int, jit: bool) -> None:
+    """Also of equal eigenvalues, of zeros, and of values far apart."""
+    a = samples(7, n, 12, seed=n)
+    a[0, :, :n] = np.eye(n)
+    a[0, :, n:] = 0
+    a[1] = 0
+    a[2] *= np.logspace(0, -4, n)[:, None]
+    h = a @ a.conj().swapaxes(-1, -2)
+    v = tf.function(eigenvectors, jit_compile=jit)(tf.constant(h)).numpy()
+    assert np.abs(v.conj().swapaxes(-1, -2) @ v - np.eye(n)).max() < 1e-12
+    values = np.einsum("bij,bik,bkj->bj", v.conj(), h, v).real
+    expected = np.linalg.eigvalsh(h)[:, ::-1]
+    assert np.abs(values - expected).max() < 1e-12 * expected.max()
+
+
+def test_windows_of_splines() -> None:
+    """A partition of unity, and the same as all splines at once."""
+    x = np.linspace(-1, 1, 101)
+    values, units = windows(
+        {"kind": "spline", "num_units": 40, "degree": 3, "points_per_interval": 0}, x
+    )
+    full = np.zeros([values.shape[0] * values.shape[1], 40])
+    for group, (part, columns) in enumerate(zip(values, units, strict=True)):
+        full[group * len(part) : (group + 1) * len(part), columns] = part
+    full = full[: len(x)]
+    assert np.abs(full.sum(1) - 1).max() < 1e-12
+    # The splines between two knots, from the middle of an interval.
+    middle = (20 + 0.5) / 37 * 2 - 1
+    ((one,), (columns,)) = windows(
+        {"kind": "spline", "num_units": 40, "degree": 3, "points_per_interval": 0},
+        np.array([middle]),
+    )
+    assert columns.tolist() == [20, 21, 22, 23]
+    assert np.allclose(one[0], cardinal_pieces(3)[:, 0])
+
+
+@pytest.mark.parametrize("kind", ["sine", "fourier"])
+def test_units_that_are_everywhere(kind: str) -> None:
+    settings = {"kind": kind, "num_units": 9}
+    if kind == "sine":
+        settings |= {"spacing": 0.9, "decay": 45.0}
+    values, units = windows(settings, np.linspace(-1, 1, 101))
+    assert values.shape == (1, 101, 9) and units.tolist() == [list(range(9))]
+    with pytest.raises(ValueError, match='There are no units "cubic"'):
+        windows({"kind": "cubic"}, np.zeros(1))
+
+
+def test_waterfilling() -> None:
+    """All power is spent, and levels of the streams with power are equal."""
+    s = np.sort(np.abs(samples(50, 4, seed=1)), axis=-1)[:, ::-1].copy()
+    p = waterfilling(tf.constant(s), tf.constant(0.3, tf.float64)).numpy()
+    assert np.allclose(p.sum(-1), 4) and (p >= 0).all()
+    level = np.where(p > 0, p + 0.3 / s**2, np.nan)
+    assert np.allclose(np.nanmax(level, -1), np.nanmin(level, -1))
+    assert (0.3 / s[p == 0] ** 2 >= np.broadcast_to(level[:, :1], s.shape)[p == 0] - 1e-12).all()
