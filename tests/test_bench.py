@@ -168,7 +168,7 @@ def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {row["point"] for row in data["rows"]} == {point.label for point in both}
     # Two points are too few for an exponent.
     assert {"auto over the better, median"} < set(scaling.rows[0])
-    with pytest.raises(ValueError, match="There is no axis N, known are base, M."):
+    with pytest.raises(ValueError, match='There is no axis "N", known are "base", "M".'):
         run_and_write(base, tmp_path, only=["N"])
 
 
