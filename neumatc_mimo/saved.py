@@ -44,6 +44,9 @@ def read_model(
                 models[operation] = unpack(read(source, operation), values)
             except KeyError as error:
                 raise ValueError(f"The model of {operation} in {name} lacks {error}.") from None
+            except ValueError as error:
+                # Of a copy, which has another name.
+                raise ValueError(str(error).replace(str(source), name)) from None
     return card, models
 
 
