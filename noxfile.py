@@ -85,5 +85,5 @@ def _pinned(name: str) -> str:
 # One row of the table in docs/compatibility.md.
 _SHOW = (
     "import sys; from importlib.metadata import version; "
-    "print('|', *[sys.version.split()[0], *map(version, sys.argv[1:]), ''], sep=' | ')"
+    "print('|', ' | '.join([sys.version.split()[0], *map(version, sys.argv[1:])]), '|')"
 )

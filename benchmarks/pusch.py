@@ -66,7 +66,7 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
         "error_rates_273": partial(
             _rates, large, 2, {csi: points[1:2] for csi, points in POINTS.items()}
         ),
-        "paired_273": partial(_paired, large, 8, PAIRED_POINTS),
+        "paired_273": partial(_paired, large, 16, PAIRED_POINTS),
     }
     if settings.quick:
         makers = {

@@ -45,7 +45,7 @@ def read_model(
             except KeyError as error:
                 raise ValueError(f"The model of {operation} in {name} lacks {error}.") from None
             except ValueError as error:
-                # Of a copy, which has another name.
+                # The name of a copy on this machine tells a reader nothing.
                 raise ValueError(str(error).replace(str(source), name)) from None
     return card, models
 

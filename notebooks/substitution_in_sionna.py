@@ -8,6 +8,7 @@
 
 # %%
 import time
+import warnings
 from functools import partial
 
 import numpy as np
@@ -258,12 +259,15 @@ ax = nm.plots.times(milliseconds)
 #
 # ## What a query promises
 #
-# A channel that is not a trained link's is computed exactly, and counted as such. So a block with
-# a model may be fed with anything:
+# A channel that is not a trained link's is computed exactly, counted as such, and told of once.
+# So a block with a model may be fed with anything:
 
 # %%
 block = ZFPrecoder(down, to_users, model)
 stranger = torch.randn((*h.shape[:-2], 1, 3276), dtype=torch.complex64).expand(h.shape)
-difference = block(x, stranger) - ZFPrecoder(down, to_users, nm.Exact())(x, stranger)
+with warnings.catch_warnings(record=True) as told:
+    x_precoded = block(x, stranger)
+difference = x_precoded - ZFPrecoder(down, to_users, nm.Exact())(x, stranger)
 print("largest difference from the exact block:", float(difference.abs().max()))
 print(block.stats)
+print(*(warning.message for warning in told), sep="\n")

@@ -135,14 +135,6 @@ print(precoder.stats)
 # - **The same channel again.** `nm.Cached(nm.Exact())` keeps the filters of the last call, and
 #   beats a query.
 # - **Links that are not in the scenario.** They are computed exactly, or, where exact results are
-#   dear, get a mapping of their own from a tenth of them:
-
-# %%
-stranger = torch.randn(1, K, 1, 1, 64, 1, 3276, dtype=torch.complex64).expand(h.shape)
-block = ZFPrecoder(grid, streams, model)
-block(x, stranger)
-print(block.stats)
-
-# %% [markdown]
+#   dear, get a mapping of their own from a tenth of them. `print(precoder.stats)` counts both.
 # - **Estimated channels.** An estimate matches no link, so its filters are exact. See the page on
 #   receivers in `docs/`.

@@ -40,7 +40,16 @@ LINKS = 10
 def workers() -> Iterator[None]:
     """A cluster of this machine alone, of two workers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    # Other programs beside the tests may take the memory: their lack of it is not ours.
+    os.environ.setdefault("RAY_memory_monitor_refresh_ms", "0")
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        object_store_memory=2**27,
+        _memory=2**33,
+    )
     yield
     ray.shutdown()
 
@@ -241,6 +250,7 @@ def test_a_task_that_fails_is_told_in_one_sentence(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.*are patched")  # ranks this low are
 def test_a_grid_on_the_command_line(
     workers: None, write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

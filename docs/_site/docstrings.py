@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import textwrap
-from contextlib import suppress
 from typing import Any
 
 import griffe
@@ -63,6 +62,16 @@ def _indented(lines: list[str]) -> list[str]:
     return taken
 
 
+def _found(module: griffe.Module, name: str) -> str | None:
+    """The path of what a module, or one below it, defines by a name."""
+    first, _, rest = name.partition(".")
+    member = module.members.get(first)
+    if member is not None and not member.is_alias:
+        return ".".join(filter(None, (member.path, rest)))
+    parts = [part for part in module.members.values() if not part.is_alias and part.is_module]
+    return next((path for part in parts if (path := _found(part, name))), None)
+
+
 def _block(kind: str, argument: str, body: str) -> list[str]:
     if kind == "math":
         formula = "\n".join(line for line in (argument, body) if line)
@@ -81,8 +90,10 @@ def _roles(text: str, scope: griffe.Object) -> str:
             return f"${content}$"
         path = content.removeprefix("~")
         name = path.rsplit(".", 1)[-1] if content.startswith("~") else path
-        with suppress(griffe.NameResolutionError, griffe.AliasResolutionError):
+        try:
             path = scope.resolve(path)
+        except griffe.NameResolutionError:
+            path = _found(scope.package, path) or path
         return f'<autoref identifier="{path}" optional><code>{name}</code></autoref>'
 
     return _ROLE.sub(replaced, text)
