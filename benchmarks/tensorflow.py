@@ -39,6 +39,7 @@ class Measured(NamedTuple):
 
     :param block: its name and solver
     :param seconds: of a call after the first, the shortest of several
+    :param cpu: of all threads, likewise
     :param building: of the first call, beyond that
     :param error: largest deviation from the exact block, relative to the largest entry
     """
@@ -46,6 +47,7 @@ class Measured(NamedTuple):
     block: str
     way: str
     seconds: float
+    cpu: float
     building: float
     error: float
 
@@ -57,10 +59,12 @@ def measure(model: ScenarioModel, batch_size: int, repeats: int) -> Iterator[Mea
         exact = None
         for name, block in blocks.items():
             for way, jit in (("graph", False), ("XLA", True)):
-                first, best, output = _timed(tf.function(block, jit_compile=jit), inputs, repeats)
+                first, best, cpu, output = _timed(
+                    tf.function(block, jit_compile=jit), inputs, repeats
+                )
                 exact = output if exact is None else exact
                 error = np.abs(output - exact).max() / np.abs(exact).max()
-                yield Measured(name, way, best, first - best, float(error))
+                yield Measured(name, way, best, cpu, first - best, float(error))
 
 
 def _zero_forcing(model: ScenarioModel, batch_size: int) -> tuple[Any, dict[str, Any]]:
@@ -129,14 +133,15 @@ def _samples(*shape: int) -> Any:
     return (pair[0] + 1j * pair[1]).astype(np.complex64)
 
 
-def _timed(block: Callable[..., Any], inputs: Any, repeats: int) -> tuple[float, float, Any]:
-    """Seconds of the first call and of the shortest later one, and the output."""
-    times, output = [], None
+def _timed(block: Callable[..., Any], inputs: Any, repeats: int) -> tuple[float, float, float, Any]:
+    """Seconds of the first call, of the shortest later one, its CPU time, and the output."""
+    times, cpu, output = [], [], None
     for _ in range(repeats + 1):
-        begin = time.perf_counter()
+        begin, used = time.perf_counter(), time.process_time()
         output = block(*inputs).numpy()
         times.append(time.perf_counter() - begin)
-    return times[0], min(times[1:]), output
+        cpu.append(time.process_time() - used)
+    return times[0], min(times[1:]), min(cpu[1:]), output
 
 
 def main() -> None:
@@ -146,10 +151,12 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     model = ScenarioModel.load(arguments.model)
-    table = Table("block", "way", "ms", "first call s", "off the exact block", title=repr(model))
+    columns = ("block", "way", "ms", "CPU ms", "first call s", "off the exact block")
+    table = Table(*columns, title=repr(model))
     for one in measure(model, arguments.batch_size, arguments.repeats):
         first, off = f"{one.building:.1f}", f"{one.error:.0e}"
-        table.add_row(one.block, one.way, f"{one.seconds * 1e3:.1f}", first, off)
+        milliseconds = (f"{seconds * 1e3:.1f}" for seconds in (one.seconds, one.cpu))
+        table.add_row(one.block, one.way, *milliseconds, first, off)
     Console().print(table)
 
 
