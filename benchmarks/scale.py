@@ -62,6 +62,7 @@ def costs(scenario: nm.Scenario, num_links: int) -> tuple[Sheet, Sheet]:
                 {
                     "operation": job.operation.name,
                     "K × M": f"{job.links.num_rows} × {job.links.num_cols}",
+                    "users": job.links.num_users,
                     "drawn, core s": seconds / total,
                     "trained, core s": trained / num_links,
                     "sent, kB": _num_bytes(shard.links) / num_links / 1e3,
@@ -80,9 +81,7 @@ def costs(scenario: nm.Scenario, num_links: int) -> tuple[Sheet, Sheet]:
     return links, tasks
 
 
-def paper(
-    links: Sheet, num_users: int, users_per_link: int, cores: int, price: float, gigabytes: float
-) -> Sheet:
+def paper(links: Sheet, num_users: int, cores: int, price: float, gigabytes: float) -> Sheet:
     """So many users on paper.
 
     :param price: of a core for an hour, in dollars
@@ -95,8 +94,7 @@ def paper(
         "a gigabyte and month of storage are assumptions.",
     )
     for row in links.rows:
-        group = users_per_link if row["operation"] != "svd" else 1
-        number = -(-num_users // group)
+        number = -(-num_users // row["users"])
         hours = number * row["trained, core s"] / 3600
         written = number * row["written, MB"] / 1e6
         sheet.rows.append(
@@ -142,11 +140,9 @@ def _sheets(arguments: argparse.Namespace) -> Iterator[Sheet]:
     links, tasks = costs(scenario, arguments.links)
     yield links
     yield tasks
-    section = scenario.config.multi_user
     yield paper(
         links,
         arguments.users,
-        1 if section is None else section.users_per_link,
         arguments.cores,
         arguments.price,
         arguments.storage,

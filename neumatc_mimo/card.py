@@ -91,7 +91,7 @@ answered by recall; `block.stats` counts them.
 """
 
 _LIMITS = """
-- It knows the channels of one scenario, as ray-traced: a user who moved by a centimetre at 3.5 GHz
+- It knows the channels of one scenario, as ray-traced: a user who moved by 5 mm at 3.5 GHz
   is another channel.
 - The certificate speaks of the true channel. With an estimated one the result is as good as the
   estimate, and what a certificate finds is the estimate's error.

@@ -97,6 +97,12 @@ class SystemDownlink:
             raise ValueError(
                 "links have users of several antennas, single-antenna users are needed."
             )
+        stations = len(links.base_station.unique())
+        if stations > 1:
+            raise ValueError(
+                f"links are those of {stations} base stations, a cell has one; take its own by "
+                "links.select."
+            )
         if links.fft_size % _BLOCK:
             raise ValueError(
                 f"links have {links.fft_size} subcarriers, whole resource blocks of {_BLOCK} are "

@@ -118,7 +118,8 @@ _ = ax.set_title("an entry of the second right singular vector")
 #
 # Below stands the largest step of any of the four vectors between neighbours, 120 kHz apart, for
 # six users. A step of 2 is a change of sign. Jumps cannot be learned as a function of the
-# frequency, however few they are; the rank falls where there were many.
+# frequency, however few they are. The rank tells little of them: it falls for one of these users,
+# and stays about where it was or rises for the others.
 
 # %%
 for link in range(user.num_links):

@@ -233,10 +233,14 @@ def _pip(arguments: list[str], really: bool) -> None:
 def _make(arguments: list[str], really: bool) -> None:
     """The target exists, and runs commands that exist."""
     del really
+    # Not with what the make was given that may run these tests, such as its ARGS.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    environment.pop("ARGS", None)
     made = subprocess.run(
         ["make", "-n", "-C", str(ROOT), "PYTHON=python", *arguments],
         capture_output=True,
         text=True,
+        env=environment,
     )
     assert made.returncode == 0, made.stderr
     for line in made.stdout.splitlines():

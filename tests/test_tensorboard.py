@@ -39,7 +39,7 @@ def test_training_is_logged(write_scenario: Any, tmp_path: Path, monkeypatch: An
     )
     result = CliRunner().invoke(app, ["train", str(file), "--tensorboard", "log", "--json"])
     assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)["training"]["pseudo_inverse"]
+    report = json.loads(result.stdout)[0]["training"]["pseudo_inverse"]
     scalars = _read(tmp_path / "log")
     (history,) = report["batches"]
     rounds = [entry["loss"] for entry in history[:-1]]

@@ -89,7 +89,7 @@ class Point:
         if config.single_user is not None:
             user = {"ue": (self.num_users, 1), "num_streams": streams, "num_links": num_links}
             changes["single_user"] = config.single_user.model_copy(update=user)
-        return Scenario(config.model_copy(update=changes))
+        return base.with_config(config.model_copy(update=changes))
 
 
 @dataclass(frozen=True)

@@ -70,7 +70,7 @@ def _entry(
         "queried, ms": queried,
         "limit, ms": limit,
         "training, s": seconds,
-        "model, MB": part.num_bytes / 1e6 * links.num_links,
+        "model, MB": part.num_bytes / part.links.num_links / 1e6 * links.num_links,
         "patched": float(part.patches.double().mean()),
         # Slots over all links until queries have saved what their training took.
         "repaid, slots": seconds / gain if gain > 0 else math.inf,
@@ -82,7 +82,7 @@ def _with_links(scenario: Scenario, num_links: int) -> Scenario:
     """The scenario with so many links of each kind."""
     config = scenario.config
     kinds = {"multi_user": config.multi_user, "single_user": config.single_user}
-    return Scenario(
+    return scenario.with_config(
         config.model_copy(
             update={
                 name: section.model_copy(update={"num_links": num_links})

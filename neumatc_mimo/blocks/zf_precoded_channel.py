@@ -169,7 +169,7 @@ class ZFPrecodedChannel(ZeroForcing):
                 f"{list(shape)} are needed."
             ) from None
         if not is_traced() and not bool((power >= 0).all()):
-            raise ValueError("tx_power has negative entries or NaN, it is a power.")
+            raise ValueError("tx_power has negative entries or NaN, 0 or more is needed.")
         if power.shape[-1] > 1:
             power = power.index_select(-1, self._effective_ind)
         return power[:, None, None]

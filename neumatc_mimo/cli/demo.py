@@ -101,7 +101,12 @@ def demo(
 
 def _scenario_summary(scenario: Any, source: str) -> dict[str, Any]:
     return {
-        "scenario": {"name": scenario.name, "file": source, "description": repr(scenario)},
+        "scenario": {
+            "name": scenario.name,
+            "file": source,
+            "seed": scenario.config.seed,
+            "description": repr(scenario),
+        },
         "version": _version(),
     }
 

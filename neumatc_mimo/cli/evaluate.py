@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from neumatc_mimo.cli.inputs import load_model, load_scenario, model_folder
+from neumatc_mimo.cli.inputs import integers, load_model, load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.files import check_writable, joined
@@ -46,7 +46,7 @@ def evaluate(
 
     Example: [cyan]neumatc-mimo evaluate munich --blocks 10000[/cyan]
     """
-    orders = _orders(bits)
+    orders = integers("--bits", bits)
     loaded = load_scenario(scenario, scenario_seed)
     folder = model_folder(loaded, model)
     trained = load_model(loaded, folder, device)
@@ -75,15 +75,6 @@ def evaluate(
         out.print(rows_table("Coded block error rates, paired", error_rate_rows(rates)))
         out.print(rows_table("How answers came about", tier_rows(rates)))
     out.print(f"Wrote {file}")
-
-
-def _orders(bits: str) -> list[int]:
-    try:
-        return [int(part) for part in bits.split(",")]
-    except ValueError:
-        raise ValueError(
-            f'--bits is "{bits}", numbers with commas between them are needed.'
-        ) from None
 
 
 def _fidelity_table(results: dict[str, Any]) -> Table:

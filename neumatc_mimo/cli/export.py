@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from neumatc_mimo.cli.inputs import integers
 from neumatc_mimo.cli.options import Json
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import Event, reported
@@ -31,7 +32,7 @@ def export(
 
     Example: [cyan]neumatc-mimo export models/munich -o zero_forcing.onnx[/cyan]
     """
-    chosen = _links(links)
+    chosen = None if links is None else integers("--links", links)
     import neumatc_mimo as nm
     from neumatc_mimo.export import QueryModule, write_query
 
@@ -47,12 +48,3 @@ def export(
         f"Wrote {output}: {operation} of {query.num_links} links, "
         f"{100 * metadata['certified_share']:.2f} % of the subcarriers certified"
     )
-
-
-def _links(links: str | None) -> list[int] | None:
-    try:
-        return None if links is None else [int(part) for part in links.split(",")]
-    except ValueError:
-        raise ValueError(
-            f'--links is "{links}", numbers with commas between them are needed.'
-        ) from None

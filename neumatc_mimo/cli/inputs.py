@@ -34,3 +34,13 @@ def load_model(scenario: Any, folder: Location | None, device: str) -> Any:
         raise FileNotFoundError(f"There is no model in {location}, {advice}.") from None
     model.check(scenario.fingerprint)
     return model
+
+
+def integers(option: str, text: str) -> list[int]:
+    """Numbers that were given to an option, with commas between them."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ValueError(
+            f'{option} is "{text}", numbers with commas between them are needed.'
+        ) from None

@@ -28,7 +28,8 @@ def report(
     from neumatc_mimo.report import read_summary, write_report
 
     summary = read_summary(folder)
-    loaded = load_scenario(summary.get("scenario", {}).get("file", "munich"))
+    drawn = summary.get("scenario", {})
+    loaded = load_scenario(drawn.get("file", "munich"), drawn.get("seed"))
     location = model_folder(loaded, model)
     # Pictures of queried results need the model; those of an exact-only run do not.
     trained = load_model(loaded, location, "cpu") if is_folder(location) else None

@@ -68,7 +68,9 @@ def train(
 
     if ray is not None and device != "cpu":
         raise ValueError(f"--device is {device}, tasks of --ray train on cores; leave it out.")
-    values = dict(_setting(text) for text in settings or [])
+    values: dict[str, list[Any]] = {}
+    for key, given in map(_setting, settings or []):
+        values.setdefault(key, []).extend(given)
     variants: dict[str, Any] = {}
     for source in scenarios or ["munich"]:
         for name, variant in grid(load_scenario(source, scenario_seed), values).items():
@@ -115,7 +117,7 @@ def train_and_save(
     begin = time.perf_counter()
     # Finished links are kept beside the model, or where it would be by default if that is on
     # another machine: an interrupted training resumes from there.
-    path = local_path(location) or Path("models") / scenario.name
+    path = (local_path(location) or Path("models") / scenario.name).resolve()
     checkpoint = path.with_name(f".{path.name}-training")
     model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint, callback=callback)
     seconds = time.perf_counter() - begin
@@ -160,12 +162,7 @@ def _on_cluster(
     )
     seconds = time.perf_counter() - begin
     return [
-        {
-            "mega_bytes": model.num_bytes / 1e6,
-            "training": model.training,
-            "folder": folder,
-            "seconds": seconds,
-        }
+        model_summary(model) | {"folder": folder, "seconds": seconds}
         for folder, model in trained.items()
     ]
 

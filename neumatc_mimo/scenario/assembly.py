@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from .deepmimo_data import BaseStation, Paths
+from .deepmimo_motion import SPEED_OF_LIGHT
 from .links import LinkKind, LinkSet
 from .schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
-
-_SPEED_OF_LIGHT = 299_792_458.0
 
 # A group: index of its base station in the scenario's list, and its users.
 Group = tuple[int, NDArray[np.int64]]
@@ -130,7 +129,7 @@ def _doppler(
         [np.cos(heading), np.sin(heading), np.zeros_like(heading)], axis=-1
     )
     shifts: NDArray[np.float64] = np.einsum("lui,lupi->lup", velocity, paths.arrivals)
-    return shifts * carrier / _SPEED_OF_LIGHT
+    return shifts * carrier / SPEED_OF_LIGHT
 
 
 def link_kind(section: MultiUserConfig | SingleUserConfig) -> LinkKind:

@@ -15,7 +15,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .deepmimo_motion import directions, path_doppler, scenes_of, set_velocities, update_digest
+from .deepmimo_motion import (
+    copied,
+    directions,
+    path_doppler,
+    scenes_of,
+    set_velocities,
+    update_digest,
+)
 from .schema import ArrayConfig, DeepMIMOConfig, ScenarioConfig
 
 _LOGGER = logging.getLogger(__name__)
@@ -178,6 +185,9 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
             _refuse_pickles(folder)
             dataset = _load(folder, config.deepmimo.max_paths, moving)
         scenes = scenes_of(dataset)
+        if folder is None and moving:
+            # Velocities are set on it: the caller's own may serve other scenarios.
+            scenes = [[copied(pair) for pair in scene] for scene in scenes]
         # The others are known by their positions alone.
         scene = scenes[min(config.deepmimo.scene, len(scenes) - 1)]
         stations = [_base_station(pair, config.array, moving) for pair in scene]

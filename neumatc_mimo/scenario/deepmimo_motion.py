@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from .schema import MotionConfig
 
-_SPEED_OF_LIGHT = 299_792_458.0
+# m/s
+SPEED_OF_LIGHT = 299_792_458.0
 
 
 def scenes_of(dataset: Any) -> list[list[Any]]:
@@ -22,6 +24,13 @@ def scenes_of(dataset: Any) -> list[list[Any]]:
         list(scene.datasets) if isinstance(scene, deepmimo.MacroDataset) else [scene]
         for scene in scenes
     ]
+
+
+def copied(dataset: Any) -> Any:
+    """A data set of one's own; DeepMIMO's ``deepcopy`` leaves the objects of its scene shared."""
+    own = dataset.deepcopy()
+    own.scene = copy.deepcopy(dataset.scene)
+    return own
 
 
 def set_velocities(
@@ -81,7 +90,7 @@ def path_doppler(dataset: Any, users: NDArray[np.int64]) -> NDArray[np.float64]:
     along_tx = directions(subset, "aod") @ np.asarray(dataset.tx_vel, np.float64)
     velocities = np.asarray(dataset.rx_vel, np.float64)[users]
     along_rx = np.einsum("upi,ui->up", directions(subset, "aoa"), velocities)
-    per_wavelength = float(dataset.rt_params["frequency"]) / _SPEED_OF_LIGHT
+    per_wavelength = float(dataset.rt_params["frequency"]) / SPEED_OF_LIGHT
     shifts: NDArray[np.float64] = (along_tx + along_rx) * per_wavelength
     if _objects_move(dataset):
         # Objects alone; setting a velocity also makes DeepMIMO forget shifts of before.
@@ -137,6 +146,11 @@ def _set_timestamps(
         raise ValueError(
             f"{file}: timestamps in [motion] has {len(timestamps)} entries, the data set has "
             f"{len(scenes)} scenes."
+        )
+    if len({len(scene) for scene in scenes}) > 1:
+        raise ValueError(
+            f"{file}: timestamps in [motion] need scenes of the same base stations, they have "
+            f"{[len(scene) for scene in scenes]} of them."
         )
     # DeepMIMO's rule subtracts positions of one transmitter and its receivers.
     for pairs in zip(*scenes, strict=True):

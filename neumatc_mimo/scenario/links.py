@@ -128,14 +128,17 @@ class LinkSet(Shown):
             "user_positions": (links, users, 3),
             "base_station": (links,),
         }
+        if self.row_doppler is not None:
+            shapes["row_doppler"] = (links, rows)
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(
                     f"{name} has the shape {list(getattr(self, name).shape)}, {list(shape)} is "
                     "needed."
                 )
-        for name in ("coefficients", "delays", "row_delays", "row_gains"):
-            if not bool(torch.isfinite(getattr(self, name)).all()):
+        for name in ("coefficients", "delays", "row_delays", "row_gains", "doppler", "row_doppler"):
+            values = getattr(self, name)
+            if values is not None and not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} has NaN or infinite entries, finite ones are needed.")
 
     @property

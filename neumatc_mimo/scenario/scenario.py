@@ -55,6 +55,10 @@ class Scenario(Shown):
         self._dataset = dataset
         self._progress, self._callback = progress, callback
 
+    def with_config(self, config: ScenarioConfig) -> Scenario:
+        """A scenario of other settings on the same data."""
+        return Scenario(config, self._dataset, progress=self._progress, callback=self._callback)
+
     @property
     def name(self) -> str:
         """Name of the scenario."""
