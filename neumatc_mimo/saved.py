@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from neumatc_mimo.files import Location, fetched
+from neumatc_mimo.files import Location, fetched, local_path
 
 FORMAT_VERSION = 4
 
@@ -33,11 +33,11 @@ def read_model(
     :return: the card, and the models by the names of their operations
     :raises FileNotFoundError: if there is no model in the folder
     :raises ValueError: if it is damaged or of a newer format
-    :raises OSError: if it cannot be read
+    :raises OSError: if it cannot be read, or was replaced while it was
     """
     name = os.fspath(folder)
     models = {}
-    with fetched(folder) as source:
+    with fetched(folder, CARD) as source:
         card = _read_card(source, name)
         for operation, values in card["operations"].items():
             try:
@@ -45,6 +45,8 @@ def read_model(
             except KeyError as error:
                 raise ValueError(f"The model of {operation} in {name} lacks {error}.") from None
             except ValueError as error:
+                if local_path(folder) is not None:
+                    raise
                 # The name of a copy on this machine tells a reader nothing.
                 raise ValueError(str(error).replace(str(source), name)) from None
     return card, models
@@ -63,5 +65,10 @@ def _read_card(source: Path, name: str) -> dict[str, Any]:
         raise ValueError(
             f"{name} has the model format {version}, this version of the package reads "
             f"{FORMAT_VERSION}; update the package or train again."
+        )
+    lacking = [key for key in ("name", "scenario", "operations") if key not in card]
+    if lacking or not isinstance(card["operations"], dict):
+        raise ValueError(
+            f"{name}/{CARD} is damaged: it lacks {', '.join(lacking or ['operations'])}."
         )
     return card
