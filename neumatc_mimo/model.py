@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from neumatc_mimo import certified, fused
@@ -43,6 +42,7 @@ from neumatc_mimo.shown import Facts, Shown
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensor_file import write_tensors
 from neumatc_mimo.units import Table, make_units
 from neumatc_mimo.warned import Warned
 
@@ -355,6 +355,7 @@ class ScenarioModel(Shown, Solver):
         :param folder: a path, or a URL of any file system that fsspec knows, "s3://bucket/model"
 
         :return: the path, or the URL as it was given
+        :raises ValueError: if the folder holds files but no model, which would go with it
         :raises OSError: if the folder cannot be written
         """
         replaced_folder(folder, self._write, last=CARD)
@@ -365,7 +366,7 @@ class ScenarioModel(Shown, Solver):
         operations = {}
         for name, model in self.models.items():
             tensors, operations[name] = pack_model(model)
-            save_file(tensors, folder / f"{name}.safetensors")
+            write_tensors(folder / f"{name}.safetensors", tensors)
         write_card(folder, self.name, self.scenario, operations)
 
     @classmethod
@@ -377,7 +378,7 @@ class ScenarioModel(Shown, Solver):
 
         :raises FileNotFoundError: if there is no model in the folder
         :raises ValueError: if it is damaged or of a newer format
-        :raises OSError: if it cannot be read
+        :raises OSError: if it cannot be read, or was replaced while it was
         """
         card, models = read_model(
             folder,

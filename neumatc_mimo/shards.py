@@ -7,7 +7,6 @@ named after the links that they hold, such as ``mapping.latent.0[128:256]``.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import re
@@ -19,10 +18,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from neumatc_mimo.files import replaced, write_text
+from neumatc_mimo.tensor_file import write_tensors
 
 _PIECE = re.compile(r"(.+)\[(\d+):(\d+)\]")
 _SHARD = re.compile(r"(.+)-(\d{8})-(\d{8})\.safetensors")
@@ -86,13 +86,8 @@ def write_shard(
     header = {"values": json.dumps(values)}
     header["sha256"] = _digest(pieces, header["values"])
 
-    def write(file: Path) -> None:
-        try:
-            save_file(pieces, file, header)
-        except SafetensorError as error:
-            raise OSError(errno.EIO, str(error)) from None
-
-    return replaced(shard_file(folder, name, links), write)
+    file = shard_file(folder, name, links)
+    return replaced(file, lambda part: write_tensors(part, pieces, header))
 
 
 def read_shard(

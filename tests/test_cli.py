@@ -9,11 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
 from neumatc_mimo.cli import app, main
+from neumatc_mimo.cli.train import train_and_save
+from neumatc_mimo.progress import Event
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -51,6 +55,10 @@ def test_scenarios_as_json() -> None:
         (["report", "/nonexistent/report"], "run `neumatc-mimo demo` first"),
         (["demo", "munich", "--report", "/proc/report"], "cannot be written"),
         (["bench", "munich", "--axis", "length"], 'There is no axis "length", known are "base"'),
+        (["train", "munich", "--task-seconds", "3"], "--task-seconds is of tasks on a cluster"),
+        (["train", "munich", "--model", "a", "--models", "b"], "two places for a model"),
+        (["train", "munich", "--model", "."], "is the current folder or one above it"),
+        (["train", "munich", "--model", "/proc"], "holds files but no model.json"),
     ],
 )
 def test_bad_input_gets_one_sentence(
@@ -153,6 +161,53 @@ def test_train_and_evaluate_other_groups_at_another_rank(
     assert figures["svd"]["rate_ratio"] > 0.999
     code, _, err = _main(monkeypatch, capsys, "evaluate", file)
     assert code == 1 and "trained on other data" in err
+
+
+class _OutOfReach(MemoryFileSystem):  # type: ignore[misc]
+    """A file system that takes large files no more, until it does."""
+
+    protocol = "outofreach"
+    reachable = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("outofreach://", "memory://")))
+
+    def put_file(self, lpath: str, rpath: str, **kwargs: Any) -> None:
+        if not self.reachable:
+            raise RuntimeError("ExpiredToken")
+        super().put_file(lpath, rpath, **kwargs)
+
+
+def test_a_training_outlives_a_place_that_cannot_be_written(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("outofreach", _OutOfReach, clobber=True)
+    monkeypatch.chdir(tmp_path)
+    scenario = nm.load_scenario(write_scenario(single_user=None))
+    url, events = "outofreach://training/small", list[Event]()
+    with pytest.raises(OSError, match=r"ExpiredToken\)\. What was trained is kept in .*-training:"):
+        train_and_save(scenario, url, "cpu", 0)
+    monkeypatch.setattr(_OutOfReach, "reachable", True)
+    train_and_save(scenario, url, "cpu", 0, events.append)
+    assert events and not any("round" in event.metrics for event in events)
+    assert nm.ScenarioModel.load(url).scenario["fingerprint"] == scenario.fingerprint
+    assert not list(Path("models").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*are patched")  # ranks this low are
+def test_a_grid_of_models_goes_behind_a_url(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write_scenario(single_user=None, multi_user={"num_links": 1}, model={"samples": 64})
+    arguments = ["train", str(file), "--set", "rank=24,48", "--models", "memory://a/grid", "--json"]
+    result = _RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    folders = [row["folder"] for row in json.loads(result.stdout)]
+    assert folders == ["memory://a/grid/small-rank=24", "memory://a/grid/small-rank=48"]
+    for folder in folders:
+        assert nm.ScenarioModel.load(folder).models.keys() == {"pseudo_inverse"}
 
 
 def test_a_damaged_summary_is_named(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,37 @@ def test_unwritable_folder(model: nm.ScenarioModel, tmp_path: Path) -> None:
         model.save(tmp_path / "file" / "model")
 
 
+@contextmanager
+def _full_disk(most: int) -> Iterator[None]:
+    """No file grows beyond so many bytes."""
+    resource = pytest.importorskip("resource", reason="this system has no limits of files")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_is_an_error_of_writing_and_leaves_what_was_there(
+    model: nm.ScenarioModel, tmp_path: Path
+) -> None:
+    model.save(tmp_path / "model")
+    with _full_disk(1000), pytest.raises(OSError, match="model cannot be written"):
+        model.save(tmp_path / "model")
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    nm.ScenarioModel.load(tmp_path / "model").check(model.scenario["fingerprint"])
+
+
+def test_a_folder_of_something_else_is_not_replaced(
+    model: nm.ScenarioModel, tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(ValueError, match=r"holds files but no model\.json"):
+        model.save(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
+
+
 def test_damaged_files_are_refused(model: nm.ScenarioModel, tmp_path: Path) -> None:
     folder = model.save(tmp_path / "model")
     with pytest.raises(FileNotFoundError, match=r"model\.json is missing"):
@@ -195,10 +228,11 @@ def test_interrupted_training_resumes(
 
     with pytest.raises(_InterruptedError):
         nm.train(scenario, progress=False, checkpoint=tmp_path / "c", callback=stop)
+    (tmp_path / "c" / "notes.txt").touch()  # not ours to remove
     resumed: list[Event] = []
     again = nm.train(scenario, progress=False, checkpoint=tmp_path / "c", callback=resumed.append)
     assert next(event.done for event in resumed if "round" in event.metrics) == 2
-    assert not (tmp_path / "c").exists()
+    assert [file.name for file in (tmp_path / "c").iterdir()] == ["notes.txt"]
     whole = nm.train(scenario, progress=False)
     for name, part in whole.models.items():
         for mine, theirs in zip(

@@ -14,8 +14,15 @@ from rich.table import Table
 from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
-from neumatc_mimo.files import Location, check_writable, local_path
+from neumatc_mimo.files import (
+    Location,
+    check_replaceable,
+    check_writable,
+    joined,
+    local_path,
+)
 from neumatc_mimo.progress import Callback, Callbacks, within
+from neumatc_mimo.saved import CARD
 
 
 def train(
@@ -34,8 +41,12 @@ def train(
         ),
     ] = None,
     models: Annotated[
-        Path, typer.Option(help="Folder of several models, each in a folder of its own name.")
-    ] = Path("models"),
+        str | None,
+        typer.Option(
+            help="Folder of several models, or its URL, each in a folder of its own name; "
+            "models by default."
+        ),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -45,9 +56,12 @@ def train(
         ),
     ] = None,
     task_seconds: Annotated[
-        float,
-        typer.Option(min=0.0, help="With --ray: what a task, which is tried again, is to take."),
-    ] = 60.0,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="With --ray: what a task, which is tried again, is to take; 60 by default.",
+        ),
+    ] = None,
     device: Device = "cpu",
     tensorboard: Annotated[
         Path | None,
@@ -68,6 +82,10 @@ def train(
 
     if ray is not None and device != "cpu":
         raise ValueError(f"--device is {device}, tasks of --ray train on cores; leave it out.")
+    if ray is None and task_seconds is not None:
+        raise ValueError("--task-seconds is of tasks on a cluster; give --ray or leave it out.")
+    if model is not None and models is not None:
+        raise ValueError("--model and --models are two places for a model; leave one out.")
     values: dict[str, list[Any]] = {}
     for key, given in map(_setting, settings or []):
         values.setdefault(key, []).extend(given)
@@ -81,13 +99,15 @@ def train(
         raise ValueError(
             f"--model is the folder of one model, there are {len(variants)}; give --models."
         )
-    folders: dict[str, Location] = {name: models / name for name in variants}
+    folders: dict[str, Location] = {name: joined(models or "models", name) for name in variants}
     if model is not None:
         folders = dict.fromkeys(variants, model)
     callback: Callback | None = None if tensorboard is None else nm.TensorBoard(tensorboard)
     if ray is not None:
         rows = _on_cluster(variants, folders, ray, task_seconds, seed, callback)
     else:
+        for folder in folders.values():
+            check_replaceable(folder, CARD)
         rows = []
         for name, variant in variants.items():
             told = callback
@@ -110,18 +130,29 @@ def train_and_save(
     scenario: Any, folder: Location | None, device: str, seed: int, callback: Callbacks = None
 ) -> tuple[Any, Location, float]:
     """Train the models of a scenario and save them; the model, its folder, and seconds."""
-    import neumatc_mimo as nm
+    from neumatc_mimo.training.scenario import train_and_keep
+    from neumatc_mimo.training.store import discard_finished
 
     location = model_folder(scenario, folder)
+    check_replaceable(location, CARD)
     check_writable(location)
     begin = time.perf_counter()
     # Finished links are kept beside the model, or where it would be by default if that is on
     # another machine: an interrupted training resumes from there.
     path = (local_path(location) or Path("models") / scenario.name).resolve()
     checkpoint = path.with_name(f".{path.name}-training")
-    model = nm.train(scenario, seed=seed, device=device, checkpoint=checkpoint, callback=callback)
+    model = train_and_keep(
+        scenario, seed=seed, device=device, checkpoint=checkpoint, callback=callback
+    )
     seconds = time.perf_counter() - begin
-    model.save(location)
+    try:
+        model.save(location)
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"{error} What was trained is kept in {checkpoint}: the same command saves it without "
+            "training it again."
+        ) from error
+    discard_finished(checkpoint, model.models)
     return model, location, seconds
 
 
@@ -140,25 +171,27 @@ def _on_cluster(
     variants: dict[str, Any],
     folders: dict[str, Location],
     address: str,
-    task_seconds: float,
+    task_seconds: float | None,
     seed: int,
     callback: Callbacks,
 ) -> list[dict[str, Any]]:
     from neumatc_mimo import cluster
 
-    for folder in folders.values():
-        if local_path(folder) is None:
+    paths = {name: local_path(folder) for name, folder in folders.items()}
+    for name, path in paths.items():
+        if path is None:
             raise ValueError(
-                f"{folder} is no folder of this machine, which --ray needs; train into one that "
-                "all machines share and copy it afterwards."
+                f"{folders[name]} is no folder of this machine, which --ray needs; train into one "
+                "that all machines share and copy it afterwards."
             )
+    settings: dict[str, Any] = {} if task_seconds is None else {"task_seconds": task_seconds}
     begin = time.perf_counter()
     trained = cluster.train(
-        {str(folders[name]): variant for name, variant in variants.items()},
+        {str(paths[name]): variant for name, variant in variants.items()},
         address=address,
         seed=seed,
-        task_seconds=task_seconds,
         callback=callback,
+        **settings,
     )
     seconds = time.perf_counter() - begin
     return [

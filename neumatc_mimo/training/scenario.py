@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -38,7 +37,7 @@ from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
 from neumatc_mimo.training.fit import FitConfig, OnRound, Problem, fit
 from neumatc_mimo.training.projection import Design, project
-from neumatc_mimo.training.store import Store
+from neumatc_mimo.training.store import Store, discard_finished
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 from neumatc_mimo.units import SineUnits, SplineUnits, Units
 from neumatc_mimo.warned import warn
@@ -75,13 +74,31 @@ def train(
     :param device: where to train; None is the CPU
     :param progress: show a progress bar, in a terminal or a notebook
     :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
-        it is removed at the end
+        they are removed at the end
     :param callback: told of every round of training, with its loss and residual, and of links
         that are done, with the figures of their certificate; the step is the operation's name
 
     :return: the models, on the device
     :raises ValueError: if there is no such device, or the data do not allow such links
     """
+    model = train_and_keep(
+        scenario, seed, device, progress, checkpoint=checkpoint, callback=callback
+    )
+    if checkpoint is not None:
+        discard_finished(Path(checkpoint), model.models)
+    return model
+
+
+def train_and_keep(
+    scenario: Scenario,
+    seed: int = 0,
+    device: str | None = None,
+    progress: bool = True,
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    callback: Callbacks = None,
+) -> ScenarioModel:
+    """As :func:`train`, but the finished links stay, for whoever has yet to save the model."""
     models = {}
     with reported(callback, progress) as tell:
         for job in jobs(scenario, check_device(device)):
@@ -89,8 +106,6 @@ def train(
             if checkpoint is not None:
                 store = Store(Path(checkpoint), job.operation.name, job.key)
             models[job.operation.name] = _train_links(job, store, seed, tell)
-    if checkpoint is not None:
-        shutil.rmtree(checkpoint, ignore_errors=True)
     for name, model in models.items():
         warn_of_patches(name, model.patches.double().mean().item(), model.tolerance)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))

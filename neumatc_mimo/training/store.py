@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -75,3 +76,11 @@ class Store:
     def _values(self, links: range) -> dict[str, Any] | None:
         part = self.read(links)
         return None if part is None else pack_model(part)[1]
+
+
+def discard_finished(folder: Path, names: Iterable[str]) -> None:
+    """Remove the finished links of operations, and their folder where nothing else lies in it."""
+    for name in names:
+        Store(folder, name, "").discard(())
+    with suppress(OSError):
+        folder.rmdir()
