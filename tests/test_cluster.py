@@ -22,7 +22,8 @@ from typer.testing import CliRunner
 import neumatc_mimo as nm
 from neumatc_mimo import cluster
 from neumatc_mimo.cli import app
-from neumatc_mimo.cluster.driver import connected
+from neumatc_mimo.cluster.driver import connected, first_line, with_cores
+from neumatc_mimo.cluster.folder import ModelInParts
 from neumatc_mimo.cluster.sizes import Cost, links_per_task, missing, split
 from neumatc_mimo.model import pack_model
 from neumatc_mimo.progress import Event
@@ -150,6 +151,8 @@ def test_a_killed_worker_costs_its_shard_alone(
 ) -> None:
     folder, log = killing
     assert log.killed is not None
+    # What each operation's first task takes is what tasks take that fill the memory.
+    assert {"pseudo_inverse[0:5]", "svd[0:5]"} <= log.begun.keys()
     first, second = log.begun[log.killed]
     assert first != second
     others = [pids for shard, pids in log.begun.items() if shard != log.killed]
@@ -237,9 +240,10 @@ def test_a_folder_of_something_else_is_refused(
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match="holds files that are of no training"):
         cluster.train({str(tmp_path): scenario}, progress=False)
-    (tmp_path / "run.json").write_text("{")
-    with pytest.raises(ValueError, match=r"run\.json is damaged"):
-        cluster.train({str(tmp_path): scenario}, progress=False)
+    for damaged in ("{", "5"):
+        (tmp_path / "run.json").write_text(damaged)
+        with pytest.raises(ValueError, match=r"run\.json is damaged"):
+            cluster.train({str(tmp_path): scenario}, progress=False)
 
 
 @pytest.mark.slow
@@ -277,6 +281,12 @@ def test_a_grid_on_the_command_line(
         assert row["mega_bytes"] == pytest.approx(model.num_bytes / 1e6)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "small-rank=48" in result.stdout
+    arguments += ["--models", f"file://{tmp_path}/models", "--json"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    assert [Path(row["folder"]) for row in json.loads(result.stdout)] == [
+        tmp_path / row["folder"] for row in rows
+    ]
 
 
 def test_nobody_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +296,54 @@ def test_nobody_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
         connected("127.0.0.1:1"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("multi_user", "wmmse_db", -20.0),
+        ("multi_user", "block_diagonalization", True),
+        ("model", "rank", 24),
+    ],
+)
+def test_other_operations_are_another_training(
+    scenario: nm.Scenario, tmp_path: Path, section: str, key: str, value: Any
+) -> None:
+    folder = str(tmp_path / "model")
+    ModelInParts.begun(folder, scenario, 0)
+    ModelInParts.begun(folder, scenario, 0)
+    changed = getattr(scenario.config, section).model_copy(update={key: value})
+    other = nm.Scenario(scenario.config.model_copy(update={section: changed}))
+    with pytest.raises(ValueError, match=rf"{section}\.{key} = .* and not {value}"):
+        ModelInParts.begun(folder, other, 0)
+
+
+def test_a_folder_is_called_as_on_the_other_machines(scenario: nm.Scenario, tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "shared").symlink_to(tmp_path / "here")
+    begun = ModelInParts.begun(str(tmp_path / "shared/model"), scenario, 0)
+    assert {part.store.folder for part in begun.parts} == {tmp_path / "shared/model"}
+
+
+def test_a_folder_of_the_same_name_is_not_the_shared_one(
+    scenario: nm.Scenario, tmp_path: Path
+) -> None:
+    from neumatc_mimo.cluster.worker import train_shard
+
+    job = next(iter(jobs(scenario)))
+    store = Store(tmp_path, job.operation.name, job.key)
+    with pytest.raises(FileNotFoundError, match="storage that all machines share"):
+        train_shard(job, range(2), store, 0, "shard", nm.__version__, None)
+
+
+def test_errors_without_a_message_and_clusters_without_a_core_are_told() -> None:
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(MemoryError()) == "MemoryError"
+    alive = {"Alive": True, "Resources": {"CPU": 2.0, "memory": 1e9}}
+    head = {"Alive": True, "Resources": {"memory": 1e9}}
+    assert with_cores([alive | {"Alive": False}, head, alive]) == [alive["Resources"]]
+    with pytest.raises(RuntimeError, match="has cores any more; finished shards are kept"):
+        with_cores([alive | {"Alive": False}, head])
 
 
 def test_two_versions_of_the_package_do_not_mix(scenario: nm.Scenario, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 import socket
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -18,7 +18,7 @@ from neumatc_mimo.cluster.sizes import Cost, links_per_task, split
 from neumatc_mimo.progress import Callback, Event
 from neumatc_mimo.training.scenario import CERTIFIED
 
-# Links of an operation that are trained first.
+# At least so many links of an operation are trained first.
 _FEW = 2
 # Times that a shard is tried again because its worker or its machine is gone.
 _RETRIES = 3
@@ -47,10 +47,9 @@ def connected(address: str) -> Iterator[Any]:
         _knock(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConnectionError(
-            f"No Ray cluster takes us in at {address} ({reason}); start one with `ray start "
-            "--head`, or give the address local."
+            f"No Ray cluster takes us in at {address} ({first_line(error)}); start one with "
+            "`ray start --head`, or give the address local."
         ) from error
     try:
         yield ray
@@ -81,7 +80,7 @@ def train_missing(ray: Any, parts: Sequence[Part], task_seconds: float, tell: Ca
         return
     driver = _Driver(ray, tell)
     # A few links of each part first; what they take tells how many the tasks after them get.
-    waiting = deque((part, part.missing[0][:_FEW]) for part in parts)
+    waiting = deque((part, driver.first(part)) for part in parts)
     measured: set[str] = set()
     try:
         while waiting or driver.running:
@@ -118,21 +117,25 @@ class _Driver:
         """Of the cluster as it is now."""
         return max(int(self._ray.cluster_resources().get("CPU", 1)), 1)
 
+    def first(self, part: Part) -> range:
+        """Links of a part to begin with: as many as are trained together, as these set how much
+        memory a worker takes, but no more than a core's share.
+        """
+        return part.missing[0][: max(_FEW, min(part.job.together, self._share(part)))]
+
     def tasks(self, part: Part, cost: Cost, seconds: float) -> list[range]:
         """Links of the tasks that finish a part, of which some links took ``cost``.
 
-        :raises RuntimeError: if no machine has the memory for a single link
+        :raises RuntimeError: if no machine has the memory for a single link, or none is left
         """
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        nodes = [node for node in nodes if node.get("CPU")]
+        nodes = with_cores(self._ray.nodes())
         if cost.memory(1) > max(node["memory"] for node in nodes):
             raise RuntimeError(
                 f"{part.step} takes {cost.memory(1) / 1e9:.1f} GB of memory for a link, no machine "
                 "of the cluster has as much; add one."
             )
         memory = min(node["memory"] / node["CPU"] for node in nodes)
-        share = math.ceil(sum(map(len, part.missing)) / self.cores)
-        size = links_per_task(cost, seconds, memory, part.job.together, share)
+        size = links_per_task(cost, seconds, memory, part.job.together, self._share(part))
         self._costs[part.step] = cost
         return split(part.missing, size)
 
@@ -168,12 +171,16 @@ class _Driver:
         for reference in self.running:
             self._ray.cancel(reference)
 
+    def _share(self, part: Part) -> int:
+        """Links of a part that each core gets if all get as many."""
+        return math.ceil(sum(map(len, part.missing)) / self.cores)
+
     def _result(self, reference: Any, name: str) -> Any:
         errors = self._ray.exceptions
         try:
             return self._ray.get(reference)
         except errors.RayTaskError as error:
-            reason = str(error.cause).splitlines()[0]
+            reason = first_line(error.cause)
             raise RuntimeError(f"Training of {name} failed: {reason}") from error
         except errors.RayError as error:
             raise RuntimeError(
@@ -189,6 +196,25 @@ class _Driver:
                 # Those of a shard that has finished come too late.
                 if event.step in names:
                     self._tell(event)
+
+
+def with_cores(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Resources of the machines, as Ray lists them, that are there and have cores.
+
+    :raises RuntimeError: if there are none
+    """
+    found = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
+    if not found:
+        raise RuntimeError(
+            "No machine of the cluster has cores any more; finished shards are kept, add one and "
+            "start again to go on."
+        )
+    return found
+
+
+def first_line(error: BaseException) -> str:
+    """Of an error's message, which may be empty."""
+    return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
 def _name(part: Part, links: range) -> str:

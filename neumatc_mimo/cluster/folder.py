@@ -22,7 +22,11 @@ from neumatc_mimo.training.scenario import (
 )
 from neumatc_mimo.training.store import Store
 
-_RUN = "run.json"
+# The file that tells whose a folder is, from the first task on.
+RUN = "run.json"
+
+# Of a scenario, what tells how its links are trained and for which operations.
+_SECTIONS = ("model", "multi_user", "single_user", "motion")
 
 
 @dataclass(frozen=True)
@@ -110,7 +114,8 @@ class ModelInParts:
         :raises ValueError: if the folder holds something else
         :raises OSError: if it cannot be written
         """
-        path = Path(folder).resolve()
+        # Links are not followed: they may lead elsewhere on other machines.
+        path = Path(folder).absolute()
         _claim(path, scenario, seed)
         parts = []
         for job in jobs(scenario):
@@ -121,7 +126,7 @@ class ModelInParts:
     def finish(self) -> TrainedModel:
         """Make the folder a model that can be loaded."""
         values = {part.store.name: part.finish() for part in self.parts}
-        path = Path(self.folder).resolve()
+        path = Path(self.folder).absolute()
         write_card(path, self.scenario.name, origin(self.scenario, self.seed), values)
         training = {name: value["training"] for name, value in values.items()}
         num_bytes = sum(
@@ -133,21 +138,22 @@ class ModelInParts:
 
 def _claim(folder: Path, scenario: Scenario, seed: int) -> None:
     """Write into a new folder what is trained there; refuse one that is another's."""
+    config = json.loads(scenario.config.model_dump_json())
     mine: dict[str, Any] = {
         "format": FORMAT_VERSION,
         "fingerprint": scenario.fingerprint,
         "seed": seed,
-        **json.loads(scenario.config.model.model_dump_json()),
-    }
-    file = folder / _RUN
+    } | {section: config[section] for section in _SECTIONS}
+    file = folder / RUN
     if file.exists():
         try:
             theirs = dict(json.loads(file.read_text(encoding="utf-8")))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise ValueError(f"{file} is damaged ({error}), remove {folder}.") from None
-        other = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
+        old, new = _by_key(theirs), _by_key(mine)
+        other = [key for key in new | old if new.get(key) != old.get(key)]
         if other:
-            told = ", ".join(f"{k} = {theirs.get(k)} and not {mine.get(k)}" for k in other)
+            told = ", ".join(f"{k} = {old.get(k)} and not {new.get(k)}" for k in other)
             raise ValueError(
                 f"{folder} holds a training with {told}; give another folder or remove it."
             )
@@ -162,3 +168,12 @@ def _claim(folder: Path, scenario: Scenario, seed: int) -> None:
     except OSError as error:
         raise OSError(f"{folder} cannot be written ({error.strerror}).") from None
     write_text(file, json.dumps(mine, indent=2))
+
+
+def _by_key(run: dict[str, Any]) -> dict[str, Any]:
+    """The values of a run with those of its sections one by one, such as "model.rank"."""
+    values: dict[str, Any] = {}
+    for key, value in run.items():
+        inner = value if isinstance(value, dict) else None
+        values |= {key: value} if inner is None else {f"{key}.{k}": v for k, v in inner.items()}
+    return values

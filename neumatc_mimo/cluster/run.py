@@ -21,11 +21,11 @@ def train(
 ) -> dict[str, TrainedModel]:
     """Train the models of scenarios on a Ray cluster, each in a folder of its own.
 
-    Links are split into tasks of one core each. A few links of each operation are trained first,
-    and what they took tells how many the other tasks get. Each task writes one shard; where its
-    worker dies, that shard is trained again. What is valid in a folder is not, so the same call
-    goes on with a training that was interrupted. Results are those of :func:`neumatc_mimo.train`,
-    up to rounding.
+    Links are split into tasks of one core each. A few links of each operation, as many as are
+    trained together, come first, and what they took tells how many the other tasks get. Each task
+    writes one shard; where its worker dies, that shard is trained again. What is valid in a folder
+    is not, so the same call goes on with a training that was interrupted. Results are those of
+    :func:`neumatc_mimo.train`, up to rounding.
 
     .. code-block:: python
 

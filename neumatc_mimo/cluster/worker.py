@@ -13,6 +13,7 @@ import ray
 import torch
 
 import neumatc_mimo
+from neumatc_mimo.cluster.folder import RUN
 from neumatc_mimo.cluster.sizes import Cost
 from neumatc_mimo.model import pack_model
 from neumatc_mimo.progress import Event
@@ -43,7 +44,8 @@ def train_shard(
             f"{host} has neumatc-mimo {neumatc_mimo.__version__}, the training was started with "
             f"{version}; install one version on all machines."
         )
-    if not store.folder.is_dir():
+    # Another folder of the same name, which this machine has for itself, does not hold it.
+    if not (store.folder / RUN).is_file():
         raise FileNotFoundError(
             f"{host} does not see {store.folder}; give a folder on storage that all machines share."
         )
