@@ -77,4 +77,4 @@ $(TENSORFLOW)/.installed: pyproject.toml constraints-tensorflow.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(TENSORFLOW) report models dist build site .cache
+	rm -rf $(VENV) $(TENSORFLOW) report models dist build site .cache .nox
