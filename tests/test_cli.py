@@ -58,7 +58,7 @@ def test_scenarios_as_json() -> None:
         (["train", "munich", "--task-seconds", "3"], "--task-seconds is of tasks on a cluster"),
         (["train", "munich", "--model", "a", "--models", "b"], "two places for a model"),
         (["train", "munich", "--model", "."], "is the current folder or one above it"),
-        (["train", "munich", "--model", "/proc"], "holds files but no model.json"),
+        (["train", "munich", "--model", "/usr"], "holds files but no model.json"),
     ],
 )
 def test_bad_input_gets_one_sentence(
