@@ -81,9 +81,9 @@ class ScenarioModel(Solver):
         card, models = read_model(folder, _read, _unpack)
         return cls(card["name"], models)
 
-    def knows(self, num_rows: int, num_cols: int) -> bool:
-        shapes = [(m.links.num_rows, m.links.num_cols) for m in self.models.values()]
-        return (num_rows, num_cols) in shapes
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        links = self.models[operation.name].links if operation.name in self.models else None
+        return links is not None and (num_rows, num_cols) == (links.num_rows, links.num_cols)
 
     def on(
         self,
