@@ -106,6 +106,22 @@ def test_more_streams_than_antennas(model: ScenarioModel, jit: bool) -> None:
     assert block.stats.exact == 2 * SYMBOLS * h.shape[-1]
 
 
+def test_shards(model: ScenarioModel, sharded: Path) -> None:
+    """A model in shards gives what the same one gives in one file of each operation, in a graph."""
+    joined = ScenarioModel.load(sharded)
+    assert repr(joined) == repr(model)
+    no = tf.constant(NO, tf.float64)
+    multi, single = (trained(model, name, 2, 0, 1) for name in ("pseudo_inverse", "svd"))
+    for kind, settings, inputs in (
+        (ZFPrecoder, (grid(3), DOWNLINK), (grids(3, 3), users(multi), no)),
+        (SVDBeamformer, (grid(2), SINGLE), (grids(3, 2), one_user(single))),
+    ):
+        inputs = tuple(tf.constant(z) for z in inputs)
+        mine, other = (kind(*settings, solver, precision="double") for solver in (joined, model))
+        assert (compiled(mine)(*inputs).numpy() == compiled(other)(*inputs).numpy()).all()
+        assert mine.stats == other.stats and mine.stats.links_recalled == 3
+
+
 def test_named_links_are_checked(model: ScenarioModel) -> None:
     h = trained(model, "pseudo_inverse", 0, 1, 3, 3)
     ours, block = zero_forcing(model, h, links=np.array([0, 2, -1, 17]))
