@@ -66,7 +66,9 @@ class ProgressBar:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._progress.stop()
+        # Older versions of rich end one that shows nothing with an empty line.
+        if not self._progress.disable:
+            self._progress.stop()
 
     def __call__(self, event: Event) -> None:
         """Show an event."""

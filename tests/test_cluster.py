@@ -264,7 +264,8 @@ def test_a_grid_on_the_command_line(
     file = write_scenario(
         grid={"fft_size": 128}, single_user=None, model={"samples": 64, "collocation": 96}
     )
-    arguments = ["train", str(file), "--set", "rank=24,48", "--set", "width=64", "--ray", "local"]
+    ranks = ["--set", "rank=24", "--set", "rank=48"]
+    arguments = ["train", str(file), *ranks, "--set", "width=64", "--ray", "local"]
     result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)

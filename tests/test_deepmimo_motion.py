@@ -254,6 +254,23 @@ def test_velocities_of_each_user(write_scenario: Writer, data: Any) -> None:
     check_over_the_burst(Scenario(load_scenario(file).config, data), data)
 
 
+def test_a_data_set_serves_scenarios_of_other_velocities(write_scenario: Writer, data: Any) -> None:
+    def walking(speed: float) -> Scenario:
+        motion = {"source": "deepmimo", "rx_vel": [0.0, speed, 0.0]}
+        return Scenario(load_scenario(write_scenario(grid=GRID, motion=motion)).config, data)
+
+    slow, fast = walking(1.0), walking(30.0)
+    for scenario in (slow, fast):
+        assert scenario.multi_user is not None
+    alone = walking(1.0).single_user
+    assert alone is not None and slow.single_user is not None
+    assert alone.doppler is not None and slow.single_user.doppler is not None
+    assert torch.equal(slow.single_user.doppler, alone.doppler)
+    still = write_scenario(grid=GRID, motion={"source": "deepmimo"})
+    with pytest.raises(ValueError, match="nothing moves"):
+        _ = Scenario(load_scenario(still).config, data).multi_user
+
+
 def test_several_base_stations_in_dynamic_scenes(write_scenario: Writer, dynamic: Path) -> None:
     """Which DeepMIMO 4.0.5 itself cannot give timestamps."""
     every = np.arange(750)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -105,6 +105,9 @@ def test_what_is_refused(scenario: nm.Scenario, write_scenario: Any, links: Link
     assert two is not None
     with pytest.raises(ValueError, match="single-antenna users are needed"):
         SystemDownlink(two, None)
+    cells = replace(links, base_station=torch.arange(links.num_links) % 2)
+    with pytest.raises(ValueError, match="2 base stations, a cell has one"):
+        SystemDownlink(cells, None)
 
 
 @pytest.mark.slow
