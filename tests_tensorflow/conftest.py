@@ -32,6 +32,12 @@ def folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def sharded(folder: Path) -> Path:
+    """The folder of the same model with each operation in two shards."""
+    return folder.with_name("sharded")
+
+
+@pytest.fixture(scope="session")
 def references(folder: Path) -> dict[str, Array]:
     """Inputs and outputs of the PyTorch blocks."""
     return dict(np.load(folder.parent / "references.npz"))

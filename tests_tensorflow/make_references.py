@@ -19,7 +19,9 @@ from sionna.phy.ofdm import ResourceGrid
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
+from neumatc_mimo.model import SHARED, pack_model, write_card
 from neumatc_mimo.scenario.resources import scenarios_folder
+from neumatc_mimo.shards import write_index, write_shard
 
 TOML = f"""
 name = "small"
@@ -46,21 +48,37 @@ collocation = 128
 # Links of the batch: two apart, and one that was not trained.
 LINKS = [2, 0, -1]
 NO = 0.01
+# Of each operation, as a training on a cluster may have left them.
+SHARDS = [range(0, 1), range(1, 4)]
 # Single precision leaves the differences of two programs in the phase of weak singular vectors.
 DOUBLE = "double"
 
 
 def main(folder: Path) -> None:
-    """Write ``model/`` and ``references.npz``."""
+    """Write ``model/``, the same in ``sharded/``, and ``references.npz``."""
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "small.toml"
     file.write_text(TOML, encoding="utf-8")
     model = nm.train(nm.load_scenario(file), progress=False)
     model.save(folder / "model")
+    _write_sharded(model, folder / "sharded")
     arrays: dict[str, Any] = {}
     _multi_user(model, arrays)
     _single_user(model, arrays)
     np.savez(folder / "references.npz", **arrays)
+
+
+def _write_sharded(model: nm.ScenarioModel, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    operations = {}
+    for name, one in model.models.items():
+        tensors, operations[name] = pack_model(one)
+        for links in SHARDS:
+            rows = slice(links.start, links.stop)
+            part = {key: t if key in SHARED else t[rows] for key, t in tensors.items()}
+            write_shard(folder, name, links, part, SHARED, {})
+        write_index(folder, name, SHARDS)
+    write_card(folder, model.name, model.scenario, operations)
 
 
 def _multi_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:

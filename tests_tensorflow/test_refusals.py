@@ -25,11 +25,12 @@ from neumatc_mimo.tensorflow import (
 )
 
 
-def test_no_pytorch(folder: Path) -> None:
+def test_no_pytorch(folder: Path, sharded: Path) -> None:
     """Neither the package nor a trained model imports it."""
     code = (
         "import sys; from neumatc_mimo.tensorflow import ScenarioModel; "
-        f"ScenarioModel.load({str(folder)!r}); sys.exit('torch' in sys.modules)"
+        f"ScenarioModel.load({str(folder)!r}); ScenarioModel.load({str(sharded)!r}); "
+        "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "torch" not in sys.modules
@@ -103,7 +104,7 @@ def test_noise() -> None:
         SVDCombiner(grid(2), SINGLE, Exact())(x[:, :, :1], down[:, :, :1], 0.1)
 
 
-def test_models(folder: Path, tmp_path: Path) -> None:
+def test_models(folder: Path, sharded: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model: model\.json is missing"):
         ScenarioModel.load(tmp_path)
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
@@ -120,9 +121,17 @@ def test_models(folder: Path, tmp_path: Path) -> None:
     (copy / "svd.safetensors").write_bytes(b"half a file")
     with pytest.raises(ValueError, match="is missing, truncated or damaged"):
         ScenarioModel.load(copy)
-    (copy / "svd.safetensors.index.json").write_text("{}")
-    with pytest.raises(ValueError, match="svd lies in shards"):
-        ScenarioModel.load(copy)
+    shards = Path(shutil.copytree(sharded, tmp_path / "sharded"))
+    index = shards / "svd.safetensors.index.json"
+    card = json.loads(index.read_text())
+    first, *others = card["weight_map"]
+    index.write_text(json.dumps({"weight_map": {key: card["weight_map"][key] for key in others}}))
+    with pytest.raises(ValueError, match=r"index\.json .* damaged \(.* lacks links from 0\)"):
+        ScenarioModel.load(shards)
+    index.write_text(json.dumps(card))
+    (shards / card["weight_map"][first]).unlink()
+    with pytest.raises(ValueError, match=r"svd-00000000-00000001\.safetensors is missing"):
+        ScenarioModel.load(shards)
     one = ScenarioModel.load(folder)
     del one.models["svd"]
     with pytest.raises(ValueError, match="The model knows pseudo_inverse; svd was asked for"):

@@ -26,7 +26,7 @@ from conftest import (
     users,
 )
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
+from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
 
 from neumatc_mimo.tensorflow import (
     Exact,
@@ -37,6 +37,7 @@ from neumatc_mimo.tensorflow import (
     Tolerance,
     ZFPrecoder,
 )
+from neumatc_mimo.tensorflow.common import InPrecision
 
 # Beyond what 40 dB leave of an answer.
 CERTIFIED = 2e-2
@@ -71,6 +72,54 @@ def test_near_a_link_is_none(model: ScenarioModel, certify: str) -> None:
     if certify == "link":
         assert block.stats.links_recalled == 1
         close(ours[:2], exact[:2], 1e-9)
+
+
+@pytest.mark.parametrize("operation", ["pseudo_inverse", "svd"])
+@pytest.mark.parametrize("jit", [False, True])
+def test_undesired_streams(model: ScenarioModel, operation: str, jit: bool) -> None:
+    """Links of all streams answer; those of another operation, of the same shape, do not."""
+    num_tx = model.models[operation].links.num_rows
+    # One item, in which each receiver wants one of the streams of a link.
+    h = uplink(trained(model, operation, *range(num_tx))).swapaxes(0, 1)
+    settings = (grid(1, num_tx), StreamManagement(np.eye(num_tx), 1))
+    y, no = samples(1, num_tx, 16, SYMBOLS, FFT_SIZE, seed=4), tf.constant(NO, tf.float64)
+    block = MMSEEqualizer(*settings, model, precision="double")
+    ours = compiled(block, jit_compile=jit)(tf.constant(y), tf.constant(h), 0 * no, no)
+    exact = MMSEEqualizer(*settings, Exact(), precision="double")(y, h, 0 * no, no)
+    known = operation == "pseudo_inverse"
+    assert block.stats.links_recalled == (num_tx if known else 0)
+    for mine, theirs in zip(ours, exact, strict=True):
+        close(mine, theirs, CERTIFIED if known else 1e-9)
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_more_streams_than_antennas(model: ScenarioModel, jit: bool) -> None:
+    """Sionna's own way, also in a graph: the model has no results of that shape."""
+    rg, no = grid(1, 3), tf.constant(NO, tf.float64)
+    h = uplink(trained(model, "pseudo_inverse", 2, 0))[:, :, :2]
+    y = samples(2, 1, 2, SYMBOLS, FFT_SIZE, seed=4)
+    block = MMSEEqualizer(rg, UPLINK, model, precision="double")
+    ours = compiled(block, jit_compile=jit)(tf.constant(y), tf.constant(h), 0 * no, no)
+    theirs = InPrecision(lambda: LMMSEEqualizer(rg, UPLINK), "double")(y, h, 0 * no, no)
+    for mine, other in zip(ours, theirs, strict=True):
+        close(mine, other, 1e-9)
+    assert block.stats.exact == 2 * SYMBOLS * h.shape[-1]
+
+
+def test_shards(model: ScenarioModel, sharded: Path) -> None:
+    """A model in shards gives what the same one gives in one file of each operation, in a graph."""
+    joined = ScenarioModel.load(sharded)
+    assert repr(joined) == repr(model)
+    no = tf.constant(NO, tf.float64)
+    multi, single = (trained(model, name, 2, 0, 1) for name in ("pseudo_inverse", "svd"))
+    for kind, settings, inputs in (
+        (ZFPrecoder, (grid(3), DOWNLINK), (grids(3, 3), users(multi), no)),
+        (SVDBeamformer, (grid(2), SINGLE), (grids(3, 2), one_user(single))),
+    ):
+        inputs = tuple(tf.constant(z) for z in inputs)
+        mine, other = (kind(*settings, solver, precision="double") for solver in (joined, model))
+        assert (compiled(mine)(*inputs).numpy() == compiled(other)(*inputs).numpy()).all()
+        assert mine.stats == other.stats and mine.stats.links_recalled == 3
 
 
 def test_named_links_are_checked(model: ScenarioModel) -> None:

@@ -70,6 +70,7 @@ class SolverBlock(Block):
             raise ValueError(f"time_varying is {time_varying!r}, it must be None, True or False.")
         self._resource_grid, self._stream_management = resource_grid, stream_management
         self._solver, self._certify, self._time_varying = solver, certify, time_varying
+        self._operation = operation
         self._num_tx = int(stream_management.num_tx)
         self._num_rx = int(stream_management.num_rx)
         self._num_streams = int(stream_management.num_streams_per_tx)
@@ -104,30 +105,37 @@ class SolverBlock(Block):
     def _over_symbols(
         self,
         h: tf.Tensor,
-        conditions: Sequence[tf.Tensor],
+        conditions: Sequence[tf.Tensor] | None,
         once: Callable[[], tuple[Any, tf.Tensor]],
         each: Callable[[], tuple[Any, tf.Tensor]],
     ) -> Any:
         """What ``once`` returns, if the channel is constant over the OFDM symbols, or ``each``.
 
-        Both return outputs and counts. Comparing all of h costs more than the block, so symbols are
-        compared bit by bit at probe subcarriers.
+        Both return outputs and counts. A graph has both ways, unless it is known which one when it
+        is built.
 
         :param h: [..., num_ofdm_symbols, num_subcarriers]
-        :param conditions: What else has to be true for ``once``
+        :param conditions: What else has to be true for ``once``; None where shapes rule it out
         """
-        conditions = list(conditions)
-        if self._time_varying is None and self._num_symbols > 1:
-            probes = tf.gather(h, _probes(h.shape[-1]), axis=-1)
-            conditions.append(tf.reduce_all(probes == probes[..., :1, :]))
-        if self._time_varying and self._num_symbols > 1:
+        if conditions is None or (self._time_varying and self._num_symbols > 1):
             outputs, counts = each()
-        elif conditions:
+        elif conditions := [*conditions, *self._constant(h)]:
             outputs, counts = tf.cond(tf.reduce_all(tf.stack(conditions)), once, each)
         else:
             outputs, counts = once()
         self._counts.assign_add(counts)
         return outputs
+
+    def _constant(self, h: tf.Tensor) -> list[tf.Tensor]:
+        """What has to be true for h to be constant over the OFDM symbols.
+
+        Comparing all of h costs more than the block, so symbols are compared bit by bit at probe
+        subcarriers.
+        """
+        if self._time_varying is not None or self._num_symbols == 1:
+            return []
+        probes = tf.gather(h, _probes(h.shape[-1]), axis=-1)
+        return [tf.reduce_all(probes == probes[..., :1, :])]
 
     def _check_links(self, links: Any, num: int) -> tf.Tensor | None:
         """Links as [batch_size, num], or None."""

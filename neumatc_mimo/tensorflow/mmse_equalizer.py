@@ -104,8 +104,7 @@ class MMSEEqualizer(SolverBlock):
         self._check(y, h_hat)
         links = self._check_links(links, self._num_rx)
         variance, conditions = self._variance(h_hat, err_var, no)
-        if self._num_tx * self._num_streams > h_hat.shape[2]:
-            conditions = [tf.constant(False)]
+        jointly = self._num_tx * self._num_streams <= h_hat.shape[2]
 
         def once() -> tuple[Any, tf.Tensor]:
             return self._equalize(y, h_hat, variance, links)
@@ -115,7 +114,7 @@ class MMSEEqualizer(SolverBlock):
             return self._sionna(y, h_hat, err_var, no), counted(exact=number)
 
         outputs: tuple[tf.Tensor, tf.Tensor]
-        outputs = self._over_symbols(h_hat, conditions, once, each)
+        outputs = self._over_symbols(h_hat, conditions if jointly else None, once, each)
         return outputs
 
     def _equalize(
@@ -134,7 +133,9 @@ class MMSEEqualizer(SolverBlock):
             h = tf.transpose(h_hat[:, rx, :, :, :, 0], [0, 4, 2, 3, 1])
             a = tf.reshape(h, [-1, len(self._effective), num_streams, h_hat.shape[2]])
             # A link of the desired streams alone tells nothing of the interference.
-            strange = self._has_undesired[rx] and not self._solver.knows(*a.shape[2:])
+            strange = self._has_undesired[rx] and not self._solver.knows(
+                self._operation, num_streams, h_hat.shape[2]
+            )
             answers = self._exact if strange else self._answers
             link = None if links is None else links[:, rx]
             answer, made = answers(a, variance[:, rx], link)

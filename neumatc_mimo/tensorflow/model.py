@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
+from safetensors import safe_open
 
 from neumatc_mimo.files import Location
 from neumatc_mimo.saved import read_model
+from neumatc_mimo.shard_index import read_indexed
 from neumatc_mimo.tensorflow.links import Links
 from neumatc_mimo.tensorflow.mapping import Mapping
 from neumatc_mimo.tensorflow.operation import Operation
@@ -76,14 +76,14 @@ class ScenarioModel(Solver):
         :param folder: a path, or a URL of any file system that fsspec knows
 
         :raises FileNotFoundError: if there is no model in the folder
-        :raises ValueError: if it is damaged or of a newer format, in shards, or of moving users
+        :raises ValueError: if it is damaged or of a newer format, or of moving users
         """
         card, models = read_model(folder, _read, _unpack)
         return cls(card["name"], models)
 
-    def knows(self, num_rows: int, num_cols: int) -> bool:
-        shapes = [(m.links.num_rows, m.links.num_cols) for m in self.models.values()]
-        return (num_rows, num_cols) in shapes
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        links = self.models[operation.name].links if operation.name in self.models else None
+        return links is not None and (num_rows, num_cols) == (links.num_rows, links.num_cols)
 
     def on(
         self,
@@ -252,17 +252,13 @@ def _chosen(where: tf.Tensor, yes: Any, no: Any) -> Any:
 
 
 def _read(folder: Path, operation: str) -> dict[str, Array]:
-    """The tensors of an operation, which lie in one file."""
-    file = folder / f"{operation}.safetensors"
-    if file.with_name(f"{file.name}.index.json").exists():
-        raise ValueError(
-            f"{operation} lies in shards, the TensorFlow blocks read one file of each operation; "
-            "load the model with PyTorch and save it once."
-        )
-    try:
-        return load_file(file)
-    except (SafetensorError, FileNotFoundError) as error:
-        raise ValueError(f"{file} is missing, truncated or damaged ({error}).") from None
+    """The tensors of an operation, which may lie in shards."""
+    return read_indexed(
+        folder,
+        operation,
+        lambda file: safe_open(file, "np"),
+        lambda piece, shape: np.empty(shape, piece.dtype),
+    )
 
 
 def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel:

@@ -52,9 +52,9 @@ class Solver(ABC):
         :raises ValueError: if the solver has no such results
         """
 
-    def knows(self, num_rows: int, num_cols: int) -> bool:
-        """Whether it has results of matrices of this shape."""
-        del num_rows, num_cols
+    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
+        """Whether it has results of an operation on matrices of this shape."""
+        del operation, num_rows, num_cols
         return True
 
 

@@ -108,7 +108,7 @@ class ZFPrecoder(SolverBlock):
             number = num_items * self._num_tx * self._num_symbols * self._fft_size
             return self._sionna(x, h, alpha), counted(exact=number)
 
-        return self._over_symbols(h, [tf.constant(False)] if varies else [], once, each)
+        return self._over_symbols(h, None if varies else [], once, each)
 
     def _precode(
         self, x: tf.Tensor, h: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
