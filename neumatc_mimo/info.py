@@ -25,18 +25,17 @@ def info() -> dict[str, Any]:
     """Versions, devices, ray tracing and data, as plain values ready for JSON.
 
     :return: ``versions`` (None where a package is not installed), ``extras`` (those of the optional
-        packages, by the extra that asks for them), ``platform``, ``devices`` (as ``device=`` takes
-        them), ``ray_tracing`` (whether it can run on the CPU by LLVM, and on CUDA), ``scenarios``
-        (bundled ones with the folder of their data, None where it is not found), and ``data`` (the
-        folder ``NEUMATC_DATA`` and the DeepMIMO scenarios in it); sizes are in bytes
+        packages, by the extra that asks for them; one of a version that will not do is named with
+        those that will, and None), ``platform``, ``devices`` (as ``device=`` takes them),
+        ``ray_tracing`` (whether it can run on the CPU by LLVM, and on CUDA), ``scenarios`` (bundled
+        ones with the folder of their data, None where it is not found), and ``data`` (the folder
+        ``NEUMATC_DATA`` and the DeepMIMO scenarios in it); sizes are in bytes
     """
     required = _required()
     own = {_NAME: version_of(_NAME), "python": platform.python_version()}
     return {
-        "versions": own | {name: version_of(name) for name in required.pop("", [])},
-        "extras": {
-            extra: {name: version_of(name) for name in names} for extra, names in required.items()
-        },
+        "versions": own | {asked.name: version_of(asked.name) for asked in required.pop("", [])},
+        "extras": {extra: dict(map(_found, asked)) for extra, asked in required.items()},
         "platform": platform.platform(),
         "devices": _devices(),
         "ray_tracing": _ray_tracing(),
@@ -63,9 +62,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _required() -> dict[str, list[str]]:
+def _found(asked: Requirement) -> tuple[str, str | None]:
+    """A package of an extra, and its version if it will do."""
+    installed = version_of(asked.name)
+    if installed is None or asked.specifier.contains(installed, prereleases=True):
+        return asked.name, installed
+    return f"{asked.name}{asked.specifier}", None
+
+
+def _required() -> dict[str, list[Requirement]]:
     """Packages that ours asks for, by extra; those that it cannot do without under ""."""
-    found: dict[str, list[str]] = {"": []}
+    found: dict[str, list[Requirement]] = {"": []}
     for line in (requires(_NAME) or []) if version_of(_NAME) else []:
         requirement = Requirement(line)
         marker = requirement.marker
@@ -73,7 +80,7 @@ def _required() -> dict[str, list[str]]:
         if marker is not None and "extra ==" in str(marker):
             extra = str(marker).split("extra ==")[1].split('"')[1]
         if marker is None or marker.evaluate({"extra": extra}):
-            found.setdefault(extra, []).append(requirement.name)
+            found.setdefault(extra, []).append(requirement)
     return found
 
 

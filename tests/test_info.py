@@ -32,6 +32,8 @@ def test_versions_devices_and_data_are_those_found(
     found = info()
     assert found["versions"]["torch"] == version("torch")
     assert found["extras"]["dev"]["pytest"] == pytest.__version__
+    # Beside Sionna 2.x, that of the extra tensorflow is not there.
+    assert found["extras"]["tensorflow"] == {"sionna<2,>=1.2": None}
     assert [device["device"] for device in found["devices"]] == [
         "cpu",
         *(f"cuda:{index}" for index in range(torch.cuda.device_count())),
