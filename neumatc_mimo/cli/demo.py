@@ -10,8 +10,20 @@ import typer
 from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario
-from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
-from neumatc_mimo.cli.simulate import Task, simulate_task, tasks_of
+from neumatc_mimo.cli.options import (
+    BatchSize,
+    BlockErrors,
+    Device,
+    Json,
+    MaxCalls,
+    ModelFolder,
+    Points,
+    ScenarioName,
+    ScenarioSeed,
+    Seed,
+    Stride,
+)
+from neumatc_mimo.cli.simulate import Effort, Task, simulate_task, tasks_of
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.cli.train import model_summary, train_and_save
 from neumatc_mimo.files import check_writable
@@ -36,11 +48,11 @@ def demo(
     exact_only: Annotated[
         bool, typer.Option("--exact-only", help="Train nothing, show exact blocks only.")
     ] = False,
-    points: Annotated[int, typer.Option(min=2, help="Eb/N0 points of a curve.")] = 5,
-    block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
-    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 80,
-    stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
-    batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
+    points: Points = 5,
+    block_errors: BlockErrors = 100,
+    max_calls: MaxCalls = 80,
+    stride: Stride = 12,
+    batch_size: BatchSize = 32,
     device: Device = "cpu",
     scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
@@ -63,22 +75,11 @@ def demo(
 
         summary["fidelity"] = fidelity(trained, loaded, num_frequencies=512, num_receivers=8)
     summary["simulations"] = {}
+    effort = Effort(points, block_errors, max_calls, stride, batch_size, device, seed)
     for name in tasks_of(loaded, Task.ALL):
         for coded in (True, False):
             key = f"{name}, {'coded' if coded else 'uncoded'}"
-            summary["simulations"][key] = simulate_task(
-                loaded,
-                trained,
-                name,
-                coded,
-                points,
-                block_errors,
-                max_calls,
-                stride,
-                batch_size,
-                device,
-                seed,
-            )
+            summary["simulations"][key] = simulate_task(loaded, trained, name, coded, effort)
     if loaded.multi_user is not None:
         from neumatc_mimo.bench.blocks import Point, at_point
         from neumatc_mimo.bench.tasks import MMSE, ZeroForcing

@@ -31,3 +31,10 @@ ModelFolder = Annotated[
     str | None,
     typer.Option("--model", help="Model folder, or its URL; models/SCENARIO by default."),
 ]
+
+# Of simulated error curves.
+Points = Annotated[int, typer.Option(min=2, help="Eb/N0 points of a curve.")]
+BlockErrors = Annotated[int, typer.Option(min=1, help="Block errors at a point.")]
+MaxCalls = Annotated[int, typer.Option(min=1, help="Most batches at a point.")]
+Stride = Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Slots of a batch.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -10,9 +11,43 @@ import typer
 from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_model, load_scenario
-from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
+from neumatc_mimo.cli.options import (
+    BatchSize,
+    BlockErrors,
+    Device,
+    Json,
+    MaxCalls,
+    ModelFolder,
+    Points,
+    ScenarioName,
+    ScenarioSeed,
+    Seed,
+    Stride,
+)
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import reported, within
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How an error curve is simulated.
+
+    :param points: Eb/N0 points
+    :param block_errors: at which a point ends
+    :param max_calls: batches at which it ends in any case
+    :param stride: from one simulated subcarrier to the next
+    :param batch_size: slots of a batch
+    :param device: that computes
+    :param seed: of bits, noise and links
+    """
+
+    points: int
+    block_errors: int
+    max_calls: int
+    stride: int
+    batch_size: int
+    device: str
+    seed: int
 
 
 class Task(StrEnum):
@@ -32,11 +67,11 @@ def simulate(
         bool, typer.Option("--exact-only", help="Run the exact blocks alone.")
     ] = False,
     coded: Annotated[bool, typer.Option(help="LDPC-coded, or uncoded, transmission.")] = True,
-    points: Annotated[int, typer.Option(min=2, help="Eb/N0 points.")] = 5,
-    block_errors: Annotated[int, typer.Option(min=1, help="Block errors at a point.")] = 100,
-    max_calls: Annotated[int, typer.Option(min=1, help="Most batches at a point.")] = 80,
-    stride: Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")] = 12,
-    batch_size: Annotated[int, typer.Option(min=1, help="Slots of a batch.")] = 32,
+    points: Points = 5,
+    block_errors: BlockErrors = 100,
+    max_calls: MaxCalls = 80,
+    stride: Stride = 12,
+    batch_size: BatchSize = 32,
     device: Device = "cpu",
     scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
@@ -48,26 +83,15 @@ def simulate(
     """
     loaded = load_scenario(scenario, scenario_seed)
     trained = None if exact_only else load_model(loaded, model, device)
+    effort = Effort(points, block_errors, max_calls, stride, batch_size, device, seed)
     results = {}
     for name in tasks_of(loaded, task):
-        results[name] = simulate_task(
-            loaded,
-            trained,
-            name,
-            coded,
-            points,
-            block_errors,
-            max_calls,
-            stride,
-            batch_size,
-            device,
-            seed,
-        )
+        results[name] = simulate_task(loaded, trained, name, coded, effort)
     if as_json:
         print_json(results)
         return
-    for name, run in results.items():
-        out.print(_curve_table(name, run))
+    for run in results.values():
+        out.print(_curve_table(run))
 
 
 def tasks_of(scenario: Any, task: Task) -> list[str]:
@@ -86,41 +110,34 @@ def tasks_of(scenario: Any, task: Task) -> list[str]:
 
 
 def simulate_task(
-    scenario: Any,
-    model: Any | None,
-    name: str,
-    coded: bool,
-    num_points: int,
-    block_errors: int,
-    max_calls: int,
-    stride: int,
-    batch_size: int,
-    device: str,
-    seed: int,
+    scenario: Any, model: Any | None, name: str, coded: bool, effort: Effort
 ) -> dict[str, Any]:
     from neumatc_mimo.simulation import PIPELINES, error_curves, snr_offset_db, waterfall
     from neumatc_mimo.solvers.exact import Exact
 
     kind = PIPELINES[name]
-    links = getattr(scenario, kind.kind).to(device)
+    links = getattr(scenario, kind.kind).to(effort.device)
     solvers = {"exact": Exact()} | ({} if model is None else {"queried": model})
     begin = time.perf_counter()
 
     def factory(solver: Any) -> Any:
-        return kind(links, solver, coded=coded, stride=stride, seed=seed)
+        return kind(links, solver, coded=coded, stride=effort.stride, seed=effort.seed)
 
     label = f"{kind.title}, {'coded' if coded else 'uncoded'}"
     with reported(progress=True) as tell:
-        told: dict[str, Any] = {"progress": False, "callback": within(label, tell)}
-        ebno_dbs = waterfall(factory(Exact()), num_points=num_points, batch_size=batch_size, **told)
+        common: dict[str, Any] = {
+            "batch_size": effort.batch_size,
+            "progress": False,
+            "callback": within(label, tell),
+        }
+        ebno_dbs = waterfall(factory(Exact()), num_points=effort.points, **common)
         curves = error_curves(
             factory,
             solvers,
             ebno_dbs,
-            batch_size=batch_size,
-            target_block_errors=block_errors,
-            max_calls=max_calls,
-            **told,
+            target_block_errors=effort.block_errors,
+            max_calls=effort.max_calls,
+            **common,
         )
     result: dict[str, Any] = {
         "title": label,
@@ -134,7 +151,7 @@ def simulate_task(
     return result
 
 
-def _curve_table(name: str, run: dict[str, Any]) -> Table:
+def _curve_table(run: dict[str, Any]) -> Table:
     offset = run.get("offset_db")
     caption = None if offset is None else f"queried − exact: {offset:+.3f} dB"
     table = Table(title=run["title"], caption=caption)
