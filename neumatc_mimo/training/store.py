@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from neumatc_mimo.model import SHARED, OperationModel, pack_model, unpack_model
 from neumatc_mimo.shards import found_shards, read_shard, shard_file, write_shard
 
@@ -42,16 +44,8 @@ class Store:
 
     def read(self, links: range, device: str = "cpu") -> OperationModel | None:
         """The model of some links; None if it is not there, is damaged, or of another key."""
-        if not shard_file(self.folder, self.name, links).exists():
-            return None
-        try:
-            tensors, values = read_shard(self.folder, self.name, links, device)
-            if values["key"] != self.key:
-                return None
-            return unpack_model(tensors, values["model"])
-        except (ValueError, KeyError) as error:
-            _log.warning("%s Its links are trained again.", error)
-            return None
+        found = self._read(links, device)
+        return None if found is None else unpack_model(*found)
 
     def finished(self) -> dict[range, dict[str, Any]]:
         """Links of the valid shards, none of them twice, and the values of their models."""
@@ -74,8 +68,21 @@ class Store:
             file.unlink(missing_ok=True)
 
     def _values(self, links: range) -> dict[str, Any] | None:
-        part = self.read(links)
-        return None if part is None else pack_model(part)[1]
+        found = self._read(links)
+        return None if found is None else found[1]
+
+    def _read(
+        self, links: range, device: str = "cpu"
+    ) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """A packed model, bit by bit what was written; None as :meth:`read` says."""
+        if not shard_file(self.folder, self.name, links).exists():
+            return None
+        try:
+            tensors, values = read_shard(self.folder, self.name, links, device)
+            return (tensors, values["model"]) if values["key"] == self.key else None
+        except (ValueError, KeyError) as error:
+            _log.warning("%s Its links are trained again.", error)
+            return None
 
 
 def discard_finished(folder: Path, names: Iterable[str]) -> None:
