@@ -21,6 +21,7 @@ from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.slot import slot_duration
 
 # Subcarriers of a resource block, OFDM symbols of a slot (3GPP TS 38.211, 4.3.2 and 4.4.4.1).
 _BLOCK, _SYMBOLS = 12, 14
@@ -142,8 +143,8 @@ class SystemDownlink:
 
     @property
     def slot_duration(self) -> float:
-        """Seconds; a slot lasts a millisecond at 15 kHz."""
-        return 1e-3 * 15e3 / self.links.subcarrier_spacing
+        """Seconds."""
+        return slot_duration(self.links.subcarrier_spacing)
 
     @torch.no_grad()
     def __call__(self, num_slots: int) -> SystemSlots:

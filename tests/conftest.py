@@ -14,6 +14,7 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
+from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.resources import scenarios_folder
 
 if not torch.cuda.is_available():
@@ -94,6 +95,13 @@ def two_stations(tmp_path_factory: pytest.TempPathFactory) -> Path:
     parameters["txrx_sets"]["txrx_set_2"] = second
     (folder / "params.json").write_text(json.dumps(parameters))
     return folder
+
+
+@pytest.fixture
+def links(scenario: nm.Scenario) -> LinkSet:
+    """The links of several users of a module's own fixture ``scenario``."""
+    assert scenario.multi_user is not None
+    return scenario.multi_user
 
 
 @pytest.fixture(params=_CITIES)

@@ -54,12 +54,6 @@ def model(scenario: nm.Scenario) -> nm.ScenarioModel:
     return nm.train(scenario, progress=False)
 
 
-@pytest.fixture
-def links(scenario: nm.Scenario) -> LinkSet:
-    assert scenario.multi_user is not None
-    return scenario.multi_user
-
-
 def test_all_base_stations_have_links_of_the_same_users(
     scenario: nm.Scenario, links: LinkSet
 ) -> None:

@@ -45,12 +45,6 @@ def model(scenario: nm.Scenario) -> nm.ScenarioModel:
     return nm.train(scenario, progress=False)
 
 
-@pytest.fixture
-def links(scenario: nm.Scenario) -> LinkSet:
-    assert scenario.multi_user is not None
-    return scenario.multi_user
-
-
 def test_a_burst_lasts_as_long_as_its_slots(links: LinkSet) -> None:
     assert links.duration == pytest.approx(20 * 0.5e-3)
     assert "10 ms" in repr(links)

@@ -30,12 +30,6 @@ def model(scenario: nm.Scenario) -> nm.ScenarioModel:
     return nm.train(scenario, progress=False)
 
 
-@pytest.fixture
-def links(scenario: nm.Scenario) -> LinkSet:
-    assert scenario.multi_user is not None
-    return scenario.multi_user
-
-
 def _same(found: SystemSlots, expected: SystemSlots) -> None:
     for field in fields(SystemSlots):
         ours, theirs = getattr(found, field.name), getattr(expected, field.name)

@@ -13,6 +13,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.block_settings import check_proofs, check_type
 from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.fused import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
@@ -90,15 +91,10 @@ class SolverBlock(Shown, Block):
         trust: str = "estimate",
     ) -> None:
         super().__init__(precision=precision, device=device)
-        _check_type("resource_grid", resource_grid, ResourceGrid)
-        _check_type("stream_management", stream_management, StreamManagement)
-        _check_type("solver", solver, Solver)
-        if certify not in ("link", "call", None):
-            raise ValueError(f'certify is {certify!r}, it must be "link", "call" or None.')
-        if tolerance is not None:
-            _check_type("tolerance", tolerance, Tolerance)
-        if time_varying not in (None, True, False):
-            raise ValueError(f"time_varying is {time_varying!r}, it must be None, True or False.")
+        check_type("resource_grid", resource_grid, ResourceGrid)
+        check_type("stream_management", stream_management, StreamManagement)
+        check_type("solver", solver, Solver)
+        check_proofs(certify, tolerance, time_varying)
         if trust not in ("estimate", "model"):
             raise ValueError(f'trust is {trust!r}, it must be "estimate" or "model".')
         if trust == "model" and not solver.knows_links:
@@ -477,11 +473,6 @@ def _runs(index: list[int]) -> list[tuple[slice, slice]]:
     return [
         (slice(i, j), slice(index[i], index[i] + j - i)) for i, j in zip(starts, stops, strict=True)
     ]
-
-
-def _check_type(name: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is a {type(value).__name__}, it must be a {kind.__name__}.")
 
 
 @contextmanager

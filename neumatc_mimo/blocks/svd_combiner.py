@@ -11,6 +11,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.block_settings import check_streams
 from neumatc_mimo.blocks.common import (
     Part,
     check_complex,
@@ -250,11 +251,7 @@ class SVDCombiner(Receiver):
         grid = (self._num_symbols, self._fft_size)
         check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
         check_shape("y", y, (h.shape[0], self._num_rx, h.shape[2], *grid))
-        if num_streams > min(h.shape[2], h.shape[4]):
-            raise ValueError(
-                f"{num_streams} streams are more than the antennas of a link of {h.shape[2]} x "
-                f"{h.shape[4]}."
-            )
+        check_streams(num_streams, h.shape[2], h.shape[4])
 
 
 def _gains(a: Tensor, sent: Triplets, answer: Triplets) -> Tensor:

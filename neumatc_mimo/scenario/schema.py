@@ -25,6 +25,7 @@ from pydantic import (
 )
 
 from .resources import bundled_scenarios, scenarios_folder
+from .slot import slot_duration
 
 
 def _from_list(value: Any) -> Any:
@@ -329,8 +330,7 @@ class ScenarioConfig(_Section):
         """Duration of a burst in seconds, cyclic prefixes included; zero without motion."""
         if self.motion is None:
             return 0.0
-        # A slot of 14 symbols lasts a millisecond at 15 kHz (3GPP TS 38.211, 4.3.2).
-        return self.motion.num_slots * 1e-3 * 15e3 / self.grid.subcarrier_spacing
+        return slot_duration(self.grid.subcarrier_spacing, self.motion.num_slots)
 
     def data_folder(self) -> Path | None:
         """Return the folder that ``path`` names, or None for a scenario of the database.

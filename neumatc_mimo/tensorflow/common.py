@@ -14,6 +14,7 @@ from sionna.phy import Block, config
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
+from neumatc_mimo.block_settings import check_proofs, check_type
 from neumatc_mimo.counts import Counts
 from neumatc_mimo.tensorflow.operation import Operation
 from neumatc_mimo.tensorflow.solver import Exact, Solver
@@ -59,15 +60,10 @@ class SolverBlock(Block):
         time_varying: bool | None,
     ) -> None:
         super().__init__(precision=precision)
-        _check_type("resource_grid", resource_grid, ResourceGrid)
-        _check_type("stream_management", stream_management, StreamManagement)
-        _check_type("solver", solver, Solver)
-        if certify not in ("link", "call", None):
-            raise ValueError(f'certify is {certify!r}, it must be "link", "call" or None.')
-        if tolerance is not None:
-            _check_type("tolerance", tolerance, Tolerance)
-        if time_varying not in (None, True, False):
-            raise ValueError(f"time_varying is {time_varying!r}, it must be None, True or False.")
+        check_type("resource_grid", resource_grid, ResourceGrid)
+        check_type("stream_management", stream_management, StreamManagement)
+        check_type("solver", solver, Solver)
+        check_proofs(certify, tolerance, time_varying)
         self._resource_grid, self._stream_management = resource_grid, stream_management
         self._solver, self._certify, self._time_varying = solver, certify, time_varying
         self._operation = operation
@@ -213,6 +209,11 @@ def symbols_last(z: tf.Tensor, num_symbols: int) -> tf.Tensor:
     return tf.transpose(z, [0, *range(2, rank - 1), 1, rank - 1])
 
 
+def for_symbols(no: tf.Tensor, num_symbols: int) -> tf.Tensor:
+    """A noise power [batch_size or 1, ...] for the items of :func:`symbols_first`."""
+    return no if no.shape[0] == 1 else tf.repeat(no, num_symbols, axis=0)
+
+
 def partners(stream_management: StreamManagement) -> tuple[list[int], list[int]]:
     """The one receiver of each transmitter, and the one transmitter of each receiver.
 
@@ -247,8 +248,3 @@ def _probes(num: int) -> NDArray[np.int64]:
         return np.arange(num)
     starts = (np.arange(_NUM_RUNS) + 1) * num // (_NUM_RUNS + 1)
     return (starts[:, None] + np.arange(_RUN)).ravel()
-
-
-def _check_type(name: str, value: Any, kind: type) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is a {type(value).__name__}, it must be a {kind.__name__}.")

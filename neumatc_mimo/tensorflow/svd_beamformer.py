@@ -8,10 +8,12 @@ import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
+from neumatc_mimo.block_settings import check_streams
 from neumatc_mimo.tensorflow.common import (
     SolverBlock,
     check_channel,
     first_dimensions,
+    for_symbols,
     partners,
     symbols_first,
     symbols_last,
@@ -113,7 +115,7 @@ class SVDBeamformer(SolverBlock):
             return (precoded, seen), counts
 
         def each() -> tuple[Any, tf.Tensor]:
-            repeated = noise if noise.shape[0] == 1 else tf.repeat(noise, self._num_symbols, axis=0)
+            repeated = for_symbols(noise, self._num_symbols)
             (precoded, seen), counts = self._precode(
                 self._exact, symbols_first(x), symbols_first(h), repeated, None
             )
@@ -162,8 +164,4 @@ class SVDBeamformer(SolverBlock):
         grid = (self._num_symbols, self._fft_size)
         check_channel("h", h, (self._num_rx, None, self._num_tx, None, *grid))
         check_channel("x", x, (self._num_tx, self._num_streams, *grid))
-        if self._num_streams > min(h.shape[2], h.shape[4]):
-            raise ValueError(
-                f"{self._num_streams} streams are more than the antennas of a link of "
-                f"{h.shape[2]} x {h.shape[4]}."
-            )
+        check_streams(self._num_streams, h.shape[2], h.shape[4])
