@@ -11,6 +11,7 @@ class Counts:
 
     :param links_recalled: links that a training has seen
     :param links_adapted: others that got latent tensors of their own, from few exact results
+    :param links_trusted: taken for the links that the caller named, by ``trust="model"``
     :param links_unknown: all others, computed exactly throughout
     :param queried: subcarriers that were taken from a mapping, an interpolation, …
     :param corrected: subcarriers that took correction steps

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from grids import SYMBOLS, grid_settings
 from numpy.typing import NDArray
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
@@ -18,7 +19,7 @@ from neumatc_mimo.tensorflow import ScenarioModel
 Array = NDArray[Any]
 
 FOLDER = Path(__file__).parent.parent / "build/tensorflow"
-SYMBOLS, FFT_SIZE, NO = 4, 192, 0.01
+NO = 0.01
 # Of the batch: two trained links, and a channel that was not trained.
 LINKS = [2, 0, -1]
 
@@ -49,18 +50,7 @@ def model(folder: Path) -> ScenarioModel:
 
 
 def grid(num_streams: int, num_tx: int = 1) -> ResourceGrid:
-    """A grid of four symbols with guard and DC carriers and pilots."""
-    return ResourceGrid(
-        SYMBOLS,
-        FFT_SIZE,
-        120e3,
-        num_tx=num_tx,
-        num_streams_per_tx=num_streams,
-        num_guard_carriers=(6, 5),
-        dc_null=True,
-        pilot_pattern="kronecker",
-        pilot_ofdm_symbol_indices=[1],
-    )
+    return ResourceGrid(**grid_settings(num_streams, num_tx))
 
 
 def users(h: Array) -> Array:

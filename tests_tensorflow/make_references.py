@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from grids import FFT_SIZE, SYMBOLS, grid_settings
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
@@ -31,7 +32,7 @@ path = "{scenarios_folder() / "data/munich_3p5"}"
 [array]
 bs = [4, 4]
 [grid]
-fft_size = 192
+fft_size = {FFT_SIZE}
 subcarrier_spacing = 120e3
 [multi_user]
 users_per_link = 3
@@ -84,19 +85,19 @@ def _write_sharded(model: nm.ScenarioModel, folder: Path) -> None:
 def _multi_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:
     h = _channels(model, "pseudo_inverse", "h_users", arrays)  # [batch_size, F, K, M]
     num_items, _, num_users, _ = h.shape
-    rg = _grid(num_users)
-    x = _samples(num_items, 1, num_users, 4, 192, seed=1)
-    y = _samples(num_items, 1, 16, 4, 192, seed=2)
+    rg = ResourceGrid(**grid_settings(num_users))
+    x = _samples(num_items, 1, num_users, SYMBOLS, FFT_SIZE, seed=1)
+    y = _samples(num_items, 1, 16, SYMBOLS, FFT_SIZE, seed=2)
     # [batch_size, num_rx, 1, 1, num_tx_ant, symbols, F]
-    down = h.permute(0, 2, 3, 1)[:, :, None, None, :, None].expand(-1, -1, -1, -1, -1, 4, -1)
+    down = h.permute(0, 2, 3, 1)[:, :, None, None, :, None].expand(-1, -1, -1, -1, -1, SYMBOLS, -1)
     precoder = ZFPrecoder(
         rg, StreamManagement(np.ones([num_users, 1]), num_users), model, True, DOUBLE
     )
     arrays["zf"], arrays["zf_effective"] = precoder(x, down)
     arrays["rzf"], _ = precoder(x, down, NO)
     # The transmitters of the uplink share the pilots of the streams of the downlink.
-    rg = _grid(1, num_users)
-    up = h.permute(0, 3, 2, 1)[:, None, :, :, None, None].expand(-1, -1, -1, -1, -1, 4, -1)
+    rg = ResourceGrid(**grid_settings(1, num_users))
+    up = h.permute(0, 3, 2, 1)[:, None, :, :, None, None].expand(-1, -1, -1, -1, -1, SYMBOLS, -1)
     up = up[..., torch.as_tensor(rg.effective_subcarrier_ind, dtype=torch.int64)]
     sm = StreamManagement(np.ones([1, num_users]), 1)
     arrays["mmse"], arrays["mmse_no_eff"] = MMSEEqualizer(rg, sm, model, precision=DOUBLE)(
@@ -110,9 +111,12 @@ def _multi_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:
 def _single_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:
     h = _channels(model, "svd", "h_user", arrays)  # [batch_size, F, m, M]
     num_items = len(h)
-    rg, sm = _grid(2), StreamManagement(np.ones([1, 1]), 2)
-    x, y = _samples(num_items, 1, 2, 4, 192, seed=3), _samples(num_items, 1, 4, 4, 192, seed=4)
-    down = h.permute(0, 2, 3, 1)[:, None, :, None, :, None].expand(-1, -1, -1, -1, -1, 4, -1)
+    rg, sm = ResourceGrid(**grid_settings(2)), StreamManagement(np.ones([1, 1]), 2)
+    x, y = (
+        _samples(num_items, 1, 2, SYMBOLS, FFT_SIZE, seed=3),
+        _samples(num_items, 1, 4, SYMBOLS, FFT_SIZE, seed=4),
+    )
+    down = h.permute(0, 2, 3, 1)[:, None, :, None, :, None].expand(-1, -1, -1, -1, -1, SYMBOLS, -1)
     for power in ("uniform", "waterfilling"):
         beamformer = SVDBeamformer(rg, sm, model, True, power, DOUBLE)
         arrays[f"svd_{power}"], arrays[f"svd_{power}_effective"] = beamformer(x, down, no=NO)
@@ -137,21 +141,6 @@ def _channels(
     stranger = _samples(*h[:1].shape, seed=5)
     arrays[name] = h = torch.cat([h, stranger])
     return h
-
-
-def _grid(num_streams: int, num_tx: int = 1) -> ResourceGrid:
-    """A grid of four symbols with guard and DC carriers and pilots."""
-    return ResourceGrid(
-        4,
-        192,
-        120e3,
-        num_tx=num_tx,
-        num_streams_per_tx=num_streams,
-        num_guard_carriers=(6, 5),
-        dc_null=True,
-        pilot_pattern="kronecker",
-        pilot_ofdm_symbol_indices=[1],
-    )
 
 
 def _samples(*shape: int, seed: int) -> torch.Tensor:

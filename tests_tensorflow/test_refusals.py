@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import DOWNLINK, FFT_SIZE, SINGLE, SYMBOLS, UPLINK, grid, over_symbols, samples
+from conftest import DOWNLINK, SINGLE, UPLINK, grid, over_symbols, samples
+from grids import FFT_SIZE, SYMBOLS
 
 from neumatc_mimo.tensorflow import (
     Exact,

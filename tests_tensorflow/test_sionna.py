@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import DOWNLINK, FFT_SIZE, SYMBOLS, UPLINK, close, compiled, grid, samples
+from conftest import DOWNLINK, UPLINK, close, compiled, grid, samples
+from grids import FFT_SIZE, SYMBOLS
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, RZFPrecoder
 

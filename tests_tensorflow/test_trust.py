@@ -10,10 +10,8 @@ import pytest
 import tensorflow as tf
 from conftest import (
     DOWNLINK,
-    FFT_SIZE,
     NO,
     SINGLE,
-    SYMBOLS,
     UPLINK,
     Array,
     close,
@@ -25,6 +23,7 @@ from conftest import (
     uplink,
     users,
 )
+from grids import FFT_SIZE, SYMBOLS
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
 
