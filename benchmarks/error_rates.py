@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import neumatc_mimo as nm
+from neumatc_mimo.bench.evaluation import MODULATIONS, error_rates
 from neumatc_mimo.bench.fidelity import fidelity
+from neumatc_mimo.bench.model_card import model_card
 from neumatc_mimo.bench.sheet import origin, origin_line
-from neumatc_mimo.card import model_card
-from neumatc_mimo.evaluation import MODULATIONS, error_rates
-from neumatc_mimo.files import write_text
-from neumatc_mimo.report import finite
-from neumatc_mimo.simulation import PIPELINES
+from neumatc_mimo.reporting.report import finite
+from neumatc_mimo.simulation.pipelines import PIPELINES
+from neumatc_mimo.storage.files import write_text
 
 FOLDER = Path(__file__).parent / "results/evaluate"
 

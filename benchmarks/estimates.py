@@ -16,9 +16,9 @@ from benchmarks.munich import munich
 from benchmarks.paper.pictures import panels, save
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Exact, LinkSet, ScenarioModel
-from neumatc_mimo.estimated import CSI, Estimated, EstimatedDownlink, EstimatedUplink
 from neumatc_mimo.progress import Event
-from neumatc_mimo.simulation import ErrorCurve, error_curves, snr_offset_db, waterfall
+from neumatc_mimo.simulation.estimated import CSI, Estimated, EstimatedDownlink, EstimatedUplink
+from neumatc_mimo.simulation.pipelines import ErrorCurve, error_curves, snr_offset_db, waterfall
 
 _PIPELINES: dict[str, Callable[..., Estimated]] = {
     "uplink": EstimatedUplink,

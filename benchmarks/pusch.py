@@ -19,10 +19,10 @@ from neumatc_mimo import Exact, LinkSet, ScenarioModel
 from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.bench.timing import Spread
 from neumatc_mimo.blocks import MMSEDetector
-from neumatc_mimo.estimated import CSI
 from neumatc_mimo.progress import Event
-from neumatc_mimo.pusch import DMRS, PUSCHUplink
-from neumatc_mimo.simulation import error_curves
+from neumatc_mimo.simulation.estimated import CSI
+from neumatc_mimo.simulation.pipelines import error_curves
+from neumatc_mimo.simulation.pusch import DMRS, PUSCHUplink
 
 SETTINGS = (
     DMRS(additional_position=1),

@@ -18,9 +18,9 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
-from neumatc_mimo.cluster.driver import connected
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.shards import shard_file
+from neumatc_mimo.storage.shards import shard_file
+from neumatc_mimo.training.cluster.driver import connected
 from neumatc_mimo.training.scenario import Job, jobs, joined, train_batch
 from neumatc_mimo.training.store import Store
 

@@ -15,7 +15,7 @@ from benchmarks.munich import munich
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Exact, LinkSet, ScenarioModel
 from neumatc_mimo.bench.timing import Spread
-from neumatc_mimo.system import SystemDownlink, SystemSlots
+from neumatc_mimo.simulation.system import SystemDownlink, SystemSlots
 
 SIONNA = "Sionna, every symbol"
 WALKING = 3 / 3.6

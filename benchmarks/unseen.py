@@ -22,14 +22,14 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.bench.sheet import Row, Sheet, origin, origin_line
-from neumatc_mimo.mapping import Layout
+from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.compact import Layout
 from neumatc_mimo.operations import SVD, WMMSE, Operation, PseudoInverse
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.scenario import Scenario
 from neumatc_mimo.scenario.schema import MultiUserConfig, SingleUserConfig
 from neumatc_mimo.solvers import DFT, Adapted, Channels, Counts, Exact, Linear, Solver, Spline
 from neumatc_mimo.solvers.base import tiles
-from neumatc_mimo.units import SplineUnits
 
 RESULTS = Path(__file__).parent / "results" / "unseen"
 SCENARIOS = ("munich", "newyork", "losangeles")

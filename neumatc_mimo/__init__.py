@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from neumatc_mimo import plots
-    from neumatc_mimo.model import ScenarioModel
+    from neumatc_mimo.foundation.warnings import NeuMatCWarning
+    from neumatc_mimo.model.scenario_model import ScenarioModel
     from neumatc_mimo.operations import (
         QR,
         SLNR,
@@ -26,12 +27,11 @@ if TYPE_CHECKING:
         Tolerance,
     )
     from neumatc_mimo.progress import Event
-    from neumatc_mimo.progress_bar import ProgressBar
+    from neumatc_mimo.progress.bar import ProgressBar
+    from neumatc_mimo.progress.tensorboard import TensorBoard
     from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
     from neumatc_mimo.solvers import Adapted, Auto, Cached, Exact, Solver, Spline
-    from neumatc_mimo.tensorboard import TensorBoard
     from neumatc_mimo.training.scenario import train
-    from neumatc_mimo.warned import NeuMatCWarning
 
 __all__ = [
     "QR",
@@ -70,15 +70,15 @@ __all__ = [
 # Where the names above are found. They are imported when they are first used, so that
 # `neumatc_mimo.tensorflow` does without PyTorch.
 _HOMES = (
+    "foundation.warnings",
     "model",
     "operations",
     "progress",
-    "progress_bar",
+    "progress.bar",
+    "progress.tensorboard",
     "scenario",
     "solvers",
-    "tensorboard",
-    "training.scenario",
-    "warned",
+    "training",
 )
 
 

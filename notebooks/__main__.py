@@ -21,7 +21,7 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
 
-from neumatc_mimo.files import write_text
+from neumatc_mimo.storage.files import write_text
 
 FOLDER = Path(__file__).parent
 # Seconds that a cell may take before the run gives it up.

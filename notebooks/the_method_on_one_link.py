@@ -17,9 +17,9 @@ import torch
 from matplotlib import pyplot as plt
 
 import neumatc_mimo as nm
+from neumatc_mimo.families.waves import PlaneWaves
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
 from neumatc_mimo.metrics import eckart_young_bounds, relative_error
-from neumatc_mimo.training.algorithm1 import Algorithm1Config, train_algorithm1
-from neumatc_mimo.waves import PlaneWaves
 
 # %%
 config = nm.load_scenario("munich").config

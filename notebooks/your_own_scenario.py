@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import neumatc_mimo as nm
-from neumatc_mimo.scenario.resources import scenarios_folder
+from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.simulation import MultiUserDownlink, error_curves, waterfall
 
 # %% [markdown]

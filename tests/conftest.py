@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
+from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.scenario.resources import scenarios_folder
 
 if not torch.cuda.is_available():
     # Triton reads it when it is imported: kernels then run in its interpreter.

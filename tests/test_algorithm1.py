@@ -10,10 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families import CosineFamily, Family, FourierFamily, Gram
-from neumatc_mimo.metrics import relative_error
-from neumatc_mimo.operations import SVD, Components, Inverse, Operation, PseudoInverse
-from neumatc_mimo.training.algorithm1 import (
+from neumatc_mimo.families.base import CosineFamily, Family, FourierFamily, Gram
+from neumatc_mimo.learning.algorithm1 import (
     Algorithm1Config,
     Algorithm1Report,
     MLPTrunk,
@@ -22,8 +20,10 @@ from neumatc_mimo.training.algorithm1 import (
     project,
     train_algorithm1,
 )
-from neumatc_mimo.training.algorithm1 import _align_along_tree as align_along_tree
-from neumatc_mimo.training.algorithm1 import _spanning_tree as spanning_tree
+from neumatc_mimo.learning.algorithm1 import _align_along_tree as align_along_tree
+from neumatc_mimo.learning.algorithm1 import _spanning_tree as spanning_tree
+from neumatc_mimo.metrics.measures import relative_error
+from neumatc_mimo.operations import SVD, Components, Inverse, Operation, PseudoInverse
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

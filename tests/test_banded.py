@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from neumatc_mimo.training.banded import bandwidth, solve_banded
-from neumatc_mimo.training.projection import Design, project
-from neumatc_mimo.units import SplineUnits
+from neumatc_mimo.learning.banded import bandwidth, solve_banded
+from neumatc_mimo.learning.projection import Design, project
+from neumatc_mimo.mapping.basis import SplineUnits
 
 
 def _matrices(num: int, width: int, count: int = 2) -> torch.Tensor:

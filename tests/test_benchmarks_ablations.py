@@ -14,8 +14,8 @@ from benchmarks.paper.problems import reconstructed
 from benchmarks.paper.sheet import Settings
 from benchmarks.paper.trials import median, trial
 from neumatc_mimo import load_scenario
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import SVD
-from neumatc_mimo.training.algorithm1 import Algorithm1Config
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -28,7 +28,8 @@ from benchmarks.paper.problems import (
 from benchmarks.paper.published import published
 from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, fill, number, run_and_write
 from benchmarks.paper.sweeps import choice
-from neumatc_mimo.families import Product, RadialFamily
+from neumatc_mimo.families.base import Product, RadialFamily
+from neumatc_mimo.mapping.basis import SplineUnits
 from neumatc_mimo.operations import SVD, Inverse
 from neumatc_mimo.solvers import (
     Exact,
@@ -42,7 +43,6 @@ from neumatc_mimo.solvers import (
     Trained,
     ZhangInverse,
 )
-from neumatc_mimo.units import SplineUnits
 
 
 @pytest.fixture(scope="module")

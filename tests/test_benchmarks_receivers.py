@@ -8,7 +8,7 @@ import pytest
 
 import neumatc_mimo as nm
 from benchmarks import estimates, pusch
-from neumatc_mimo.pusch import DMRS
+from neumatc_mimo.simulation.pusch import DMRS
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 

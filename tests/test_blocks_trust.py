@@ -169,7 +169,7 @@ def test_an_estimate_is_computed_exactly_by_default(model: nm.ScenarioModel) -> 
         assert block.stats == Counts(links_unknown=2 * SYMBOLS, exact=2 * SYMBOLS * FFT_SIZE)
 
 
-@pytest.mark.filterwarnings("ignore::neumatc_mimo.warned.NeuMatCWarning")
+@pytest.mark.filterwarnings("ignore::neumatc_mimo.foundation.warnings.NeuMatCWarning")
 def test_noise_that_the_model_does_not_know(model: nm.ScenarioModel) -> None:
     h = uplink(channel(model, "pseudo_inverse"))
     block = MMSEEqualizer(grid(USERS, 1), UP, model, trust="model")

@@ -10,7 +10,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks import WMMSEPrecoder, ZFPrecoder
-from neumatc_mimo.metrics import sum_rate
+from neumatc_mimo.metrics.measures import sum_rate
 from neumatc_mimo.operations import WMMSE
 from neumatc_mimo.solvers import Exact, Spline
 

@@ -20,14 +20,14 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
-from neumatc_mimo import cluster
 from neumatc_mimo.cli import app
-from neumatc_mimo.cluster.driver import connected, first_line, with_cores
-from neumatc_mimo.cluster.folder import ModelInParts
-from neumatc_mimo.cluster.sizes import Cost, links_per_task, missing, split
-from neumatc_mimo.model import pack_model
+from neumatc_mimo.model.scenario_model import pack_model
 from neumatc_mimo.progress import Event
-from neumatc_mimo.shards import found_shards, shard_file
+from neumatc_mimo.storage.shards import found_shards, shard_file
+from neumatc_mimo.training import cluster
+from neumatc_mimo.training.cluster.driver import connected, first_line, with_cores
+from neumatc_mimo.training.cluster.folder import ModelInParts
+from neumatc_mimo.training.cluster.sizes import Cost, links_per_task, missing, split
 from neumatc_mimo.training.scenario import jobs
 from neumatc_mimo.training.store import Store
 
@@ -328,7 +328,7 @@ def test_a_folder_is_called_as_on_the_other_machines(scenario: nm.Scenario, tmp_
 def test_a_folder_of_the_same_name_is_not_the_shared_one(
     scenario: nm.Scenario, tmp_path: Path
 ) -> None:
-    from neumatc_mimo.cluster.worker import train_shard
+    from neumatc_mimo.training.cluster.worker import train_shard
 
     job = next(iter(jobs(scenario)))
     store = Store(tmp_path, job.operation.name, job.key)
@@ -347,7 +347,7 @@ def test_errors_without_a_message_and_clusters_without_a_core_are_told() -> None
 
 
 def test_two_versions_of_the_package_do_not_mix(scenario: nm.Scenario, tmp_path: Path) -> None:
-    from neumatc_mimo.cluster.worker import train_shard
+    from neumatc_mimo.training.cluster.worker import train_shard
 
     job = next(iter(jobs(scenario)))
     store = Store(tmp_path, job.operation.name, job.key)

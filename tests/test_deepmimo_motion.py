@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
+from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.scenario.deepmimo_motion import path_doppler
-from neumatc_mimo.scenario.resources import scenarios_folder
 
 MUNICH = scenarios_folder() / "data/munich_3p5"
 LIGHT = 299_792_458.0

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
-from neumatc_mimo.estimated import EstimatedDownlink, EstimatedUplink
+from neumatc_mimo.simulation.estimated import EstimatedDownlink, EstimatedUplink
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

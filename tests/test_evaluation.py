@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 
 import neumatc_mimo as nm
 from benchmarks import error_rates as benchmark
+from neumatc_mimo.bench.evaluation import error_rates, evaluate, tiers
 from neumatc_mimo.bench.figures import label, written
+from neumatc_mimo.bench.model_card import model_card, write_card
 from neumatc_mimo.bench.paired import paired_errors
-from neumatc_mimo.card import model_card, write_card
 from neumatc_mimo.cli import app, main
-from neumatc_mimo.evaluation import error_rates, evaluate, tiers
-from neumatc_mimo.simulation import MultiUserDownlink
+from neumatc_mimo.simulation.pipelines import MultiUserDownlink
 from neumatc_mimo.solvers.base import Counts
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,11 +17,11 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
-from neumatc_mimo.axes import TimeAxis
 from neumatc_mimo.cli import app
 from neumatc_mimo.export import FORMATS, QueryModule, read_metadata, write_query
 from neumatc_mimo.export.program import traced
 from neumatc_mimo.export.real import RealModule
+from neumatc_mimo.mapping.axes import TimeAxis
 from neumatc_mimo.solvers.base import Channels
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -14,7 +14,7 @@ import torch
 from fsspec.implementations.memory import MemoryFileSystem
 
 import neumatc_mimo as nm
-from neumatc_mimo.files import (
+from neumatc_mimo.storage.files import (
     check_replaceable,
     check_writable,
     fetched,
@@ -25,7 +25,7 @@ from neumatc_mimo.files import (
     replaced_folder,
     write_text,
 )
-from neumatc_mimo.saved import FORMAT_VERSION
+from neumatc_mimo.storage.model_folder import FORMAT_VERSION
 
 
 class _BucketFileSystem(MemoryFileSystem):  # type: ignore[misc]

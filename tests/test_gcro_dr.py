@@ -12,11 +12,11 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, gcrotmk, gmres, spilu, splu
 
-from neumatc_mimo.families import CosineFamily
+from neumatc_mimo.families.base import CosineFamily
+from neumatc_mimo.families.sparse import AdvectionDiffusionReaction
 from neumatc_mimo.operations import LinearSolve
 from neumatc_mimo.solvers import GCRODR, Channels
 from neumatc_mimo.solvers.gcro_dr import Convergence, Recycled, gcro_dr
-from neumatc_mimo.sparse import AdvectionDiffusionReaction
 
 Array = NDArray[Any]
 

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 import neumatc_mimo as nm
 from neumatc_mimo.cli import app
-from neumatc_mimo.info import info, version_of
-from neumatc_mimo.scenario.resources import scenarios_folder
+from neumatc_mimo.reporting.info import info, version_of
+from neumatc_mimo.scenario.bundled import scenarios_folder
 
 
 def _scenario(folder: Path, num_bytes: int) -> None:

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from neumatc_mimo.axes import NoiseAxis
-from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.mapping.basis import SineUnits, SplineUnits, Units
+from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
 from neumatc_mimo.operations.base import Components
-from neumatc_mimo.units import SineUnits, SplineUnits, Units
 
 LINKS, NODES, RANK = 3, 4, 9
 LAYOUTS = (

@@ -14,13 +14,13 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
-from neumatc_mimo.axes import NoiseAxis
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
+from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.model.recognition import Reference, probe_subcarriers, recognise
 from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.progress import Event
-from neumatc_mimo.recognition import Reference, probe_subcarriers, recognise
-from neumatc_mimo.scenario.resources import scenarios_folder
+from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.solvers import Channels, Counts
 from neumatc_mimo.training.scenario import _BATCH_BYTES
 

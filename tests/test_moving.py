@@ -16,8 +16,8 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
-from neumatc_mimo.axes import NoiseAxis, TimeAxis, make_axis
 from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner, ZFPrecodedChannel, ZFPrecoder
+from neumatc_mimo.mapping.axes import NoiseAxis, TimeAxis, make_axis
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import MotionConfig
 from neumatc_mimo.training.scenario import jobs

@@ -18,11 +18,11 @@ from docs_common import ROOT, run
 from torch import Tensor
 
 import neumatc_mimo as nm
-from neumatc_mimo.families import CosineFamily, Family, Gram
-from neumatc_mimo.metrics import relative_error
+from neumatc_mimo.families.base import CosineFamily, Family, Gram
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
+from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import _REGISTERED as REGISTERED
 from neumatc_mimo.operations import Components, Operation, Tolerance, make_operation
-from neumatc_mimo.training.algorithm1 import Algorithm1Config, train_algorithm1
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,11 +15,11 @@ from docs_common import ROOT
 from rich.console import Console
 
 import neumatc_mimo as nm
-from neumatc_mimo.evaluation import evaluate
+from neumatc_mimo.bench.evaluation import evaluate
 from neumatc_mimo.progress import Event, reported, within
-from neumatc_mimo.progress_bar import ProgressBar, shared_bar
-from neumatc_mimo.report import write_report
-from neumatc_mimo.simulation import PIPELINES, error_curves, waterfall
+from neumatc_mimo.progress.bar import ProgressBar, shared_bar
+from neumatc_mimo.reporting.report import write_report
+from neumatc_mimo.simulation.pipelines import PIPELINES, error_curves, waterfall
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,7 +11,7 @@ from sionna.phy.nr import PUSCHReceiver
 from torch import Tensor
 
 import neumatc_mimo as nm
-from neumatc_mimo.pusch import DMRS, PUSCHUplink
+from neumatc_mimo.simulation.pusch import DMRS, PUSCHUplink
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -15,7 +15,7 @@ import requests
 import torch
 
 from neumatc_mimo.scenario import load_scenario
-from neumatc_mimo.scenario.resources import scenarios_folder
+from neumatc_mimo.scenario.bundled import scenarios_folder
 
 MUNICH = scenarios_folder() / "data/munich_3p5"
 

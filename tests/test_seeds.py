@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 import neumatc_mimo as nm
+from neumatc_mimo.bench.evaluation import error_rates
 from neumatc_mimo.bench.fidelity import fidelity
-from neumatc_mimo.evaluation import error_rates
-from neumatc_mimo.model import pack_model
-from neumatc_mimo.simulation import PIPELINES, error_curves
+from neumatc_mimo.model.scenario_model import pack_model
+from neumatc_mimo.simulation.pipelines import PIPELINES, error_curves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

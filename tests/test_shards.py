@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
-from neumatc_mimo.model import SHARED, OperationModel, pack_model, write_card
-from neumatc_mimo.shards import (
+from neumatc_mimo.model.scenario_model import SHARED, OperationModel, pack_model, write_card
+from neumatc_mimo.storage.shards import (
     found_shards,
     read_shard,
     read_tensors,

@@ -15,7 +15,7 @@ from sionna.phy.ofdm import ResourceGrid
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, SVDBeamformer, ZFPrecoder
-from neumatc_mimo.shown import Facts, Shown
+from neumatc_mimo.foundation.display import Facts, Shown
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -14,10 +14,10 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import spsolve
 
-from neumatc_mimo.mapping import CompactMapping
-from neumatc_mimo.sparse import AdvectionDiffusionReaction, AffineSystem
-from neumatc_mimo.training.affine import AffineConfig, learn_solutions
-from neumatc_mimo.units import FourierUnits, SineUnits, SplineUnits, Units
+from neumatc_mimo.families.sparse import AdvectionDiffusionReaction, AffineSystem
+from neumatc_mimo.learning.affine import AffineConfig, learn_solutions
+from neumatc_mimo.mapping.basis import FourierUnits, SineUnits, SplineUnits, Units
+from neumatc_mimo.mapping.compact import CompactMapping
 
 SMALL = AdvectionDiffusionReaction(20, diffusion=0.05)
 

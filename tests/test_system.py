@@ -11,7 +11,7 @@ import torch
 import neumatc_mimo as nm
 from benchmarks import system
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.system import SystemDownlink, SystemSlots
+from neumatc_mimo.simulation.system import SystemDownlink, SystemSlots
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

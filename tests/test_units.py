@@ -11,7 +11,7 @@ import torch
 from scipy.interpolate import BSpline
 from torch import Tensor
 
-from neumatc_mimo.units import FourierUnits, SineUnits, SplineUnits, Units, make_units
+from neumatc_mimo.mapping.basis import FourierUnits, SineUnits, SplineUnits, Units, make_units
 
 ALL: list[Units] = [
     SplineUnits(24, 3),
@@ -144,7 +144,7 @@ def test_short_stretches_touch_few_splines(units: SplineUnits) -> None:
 
 @pytest.mark.parametrize("units", ALL, ids=str)
 def test_traced_reading_is_the_same(units: Units, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neumatc_mimo.units.is_traced", lambda: True)
+    monkeypatch.setattr("neumatc_mimo.mapping.basis.is_traced", lambda: True)
     x = points()
     functions, values = units.table(x).read(slice(5, 30))
     assert (functions.start, functions.stop) == (0, units.width)

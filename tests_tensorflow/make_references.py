@@ -21,8 +21,8 @@ from sionna.phy.ofdm import ResourceGrid
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
 from neumatc_mimo.model import SHARED, pack_model, write_card
-from neumatc_mimo.scenario.resources import scenarios_folder
-from neumatc_mimo.shards import write_index, write_shard
+from neumatc_mimo.scenario.bundled import scenarios_folder
+from neumatc_mimo.storage.shards import write_index, write_shard
 
 TOML = f"""
 name = "small"

@@ -7,10 +7,10 @@ import pytest
 import tensorflow as tf
 from conftest import samples
 
-from neumatc_mimo.splines import cardinal_pieces
+from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
+from neumatc_mimo.tensorflow.basis import windows
 from neumatc_mimo.tensorflow.hermitian import eigenvectors
 from neumatc_mimo.tensorflow.power import waterfilling
-from neumatc_mimo.tensorflow.units import windows
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8])

@@ -23,8 +23,8 @@ from benchmarks.paper.variants import (
     task,
     trials,
 )
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import SVD, Components
-from neumatc_mimo.training.algorithm1 import Algorithm1Config
 
 RANKS = (8, 16, 24, 32, 40)
 METHODS: dict[str, dict[str, Any]] = {

@@ -13,9 +13,9 @@ from benchmarks.paper.channels import gram, munich
 from benchmarks.paper.problems import generator, reconstructed
 from benchmarks.paper.sheet import Row, Settings, Sheet, main
 from benchmarks.paper.trials import Trial, median, trial
-from neumatc_mimo.families import Family
+from neumatc_mimo.families.base import Family
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import SVD, Components, Inverse, Operation
-from neumatc_mimo.training.algorithm1 import Algorithm1Config
 
 # NeuMatC, Section 4: 50 samples, 50 collocation points, 10 more a round for 10 rounds.
 NUM_SAMPLES = 50

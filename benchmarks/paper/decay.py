@@ -12,7 +12,7 @@ from benchmarks.paper.pictures import panels, save
 from benchmarks.paper.problems import Problem, synthetic_inversion, synthetic_svd
 from benchmarks.paper.real import real_inversion, real_svd, scenarios
 from benchmarks.paper.sheet import Settings, Sheet
-from neumatc_mimo.metrics import eckart_young_bounds
+from neumatc_mimo.metrics.measures import eckart_young_bounds
 
 # Curves of one colour differ in their strokes.
 _STYLES, _COLOURS = ("-", "--", ":"), 10

@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from benchmarks.paper.sheet import Settings
-from neumatc_mimo.files import replaced
+from neumatc_mimo.storage.files import replaced
 
 
 def panels(titles: Sequence[str], *, sharey: bool = False) -> tuple[Any, list[Any]]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from neumatc_mimo.bench.sheet import Row, Sheet, number, origin, origin_line
-from neumatc_mimo.files import write_text
+from neumatc_mimo.storage.files import write_text
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/paper"

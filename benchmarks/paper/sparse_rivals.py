@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix  # ilupp knows no arrays
 from scipy.sparse.linalg import gmres
 
+from neumatc_mimo.families.sparse import AffineSystem, solved
 from neumatc_mimo.solvers.gcro_dr import Recycled, gcro_dr
-from neumatc_mimo.sparse import AffineSystem, solved
 
 Array = NDArray[np.float64]
 

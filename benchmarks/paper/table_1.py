@@ -12,8 +12,8 @@ from benchmarks.paper.problems import (
 from benchmarks.paper.published import published
 from benchmarks.paper.rivals import inverse_rivals
 from benchmarks.paper.sheet import Settings, Sheet, main
+from neumatc_mimo.mapping.basis import SplineUnits
 from neumatc_mimo.solvers import Learned, LibraryLU, NumPyLU
-from neumatc_mimo.units import SplineUnits
 
 RANK = 24
 

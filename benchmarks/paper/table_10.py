@@ -20,9 +20,9 @@ from benchmarks.paper.sparse_rivals import (
     recycling,
     scipy_gmres,
 )
-from neumatc_mimo.sparse import AdvectionDiffusionReaction
-from neumatc_mimo.training.affine import AffineConfig, learn_solutions
-from neumatc_mimo.units import FourierUnits
+from neumatc_mimo.families.sparse import AdvectionDiffusionReaction
+from neumatc_mimo.learning.affine import AffineConfig, learn_solutions
+from neumatc_mimo.mapping.basis import FourierUnits
 
 THRESHOLD = 1e-3  # of NeuMatC's residual; its error is far below
 _TUNED_ON = 20  # systems on which tolerances are chosen

@@ -11,10 +11,10 @@ from benchmarks.paper.problems import (
     reconstruction_error,
 )
 from benchmarks.paper.sheet import Settings, Sheet, main
-from neumatc_mimo.families import Product, RadialFamily
+from neumatc_mimo.families.base import Product, RadialFamily
+from neumatc_mimo.mapping.basis import SplineUnits
 from neumatc_mimo.operations import SVD
 from neumatc_mimo.solvers import Exact, Learned, NumPySVD, RandomizedSVD, Spline
-from neumatc_mimo.units import SplineUnits
 
 RANK = 24
 _RANKS = (10, 20, 30)

@@ -7,6 +7,7 @@ from benchmarks.paper.problems import Problem
 from benchmarks.paper.real import real_inversion, real_svd, scenarios
 from benchmarks.paper.rivals import inverse_rivals, svd_rivals
 from benchmarks.paper.sheet import Row, Settings, Sheet, main
+from neumatc_mimo.mapping.basis import SplineUnits
 from neumatc_mimo.solvers import (
     Exact,
     Learned,
@@ -19,7 +20,6 @@ from neumatc_mimo.solvers import (
     RandomizedSVD,
     Solver,
 )
-from neumatc_mimo.units import SplineUnits
 
 NUM_STREAMS = 4
 

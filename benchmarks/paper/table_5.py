@@ -16,9 +16,9 @@ from benchmarks.paper.problems import (
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.table_2 import NUM_TRIPLETS, RANK
 from benchmarks.paper.table_4 import on_device
+from neumatc_mimo.mapping.basis import SplineUnits
 from neumatc_mimo.operations import SVD
 from neumatc_mimo.solvers import Exact, Learned, LibrarySVD, NumPySVD, RandomizedSVD, Solver
-from neumatc_mimo.units import SplineUnits
 
 
 def run(settings: Settings) -> Sheet:

@@ -11,10 +11,10 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families import Family
-from neumatc_mimo.metrics import eckart_young, relative_error
+from neumatc_mimo.families.base import Family
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
+from neumatc_mimo.metrics.measures import eckart_young, relative_error
 from neumatc_mimo.operations import Components, Operation
-from neumatc_mimo.training.algorithm1 import Algorithm1Config, train_algorithm1
 
 NUM_TESTED = 400
 

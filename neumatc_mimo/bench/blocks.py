@@ -11,7 +11,7 @@ import torch
 
 from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, Task
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
-from neumatc_mimo.model import ScenarioModel
+from neumatc_mimo.model.scenario_model import ScenarioModel
 from neumatc_mimo.progress import Callback, Callbacks, reported, within
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.solvers import Auto, Cached, Exact, Spline

@@ -25,10 +25,10 @@ from neumatc_mimo.bench.blocks import (
 from neumatc_mimo.bench.scaling import growth, hindsight
 from neumatc_mimo.bench.sheet import Sheet, origin
 from neumatc_mimo.bench.tasks import TASKS, Detection
-from neumatc_mimo.files import replaced
 from neumatc_mimo.progress import Callbacks, Event, reported, within
-from neumatc_mimo.report import finite
+from neumatc_mimo.reporting.report import finite
 from neumatc_mimo.scenario import Scenario
+from neumatc_mimo.storage.files import replaced
 
 _NUMERIC = (
     "K, M = 64",

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from neumatc_mimo.files import write_text
-from neumatc_mimo.info import processor
+from neumatc_mimo.reporting.info import processor
+from neumatc_mimo.storage.files import write_text
 
 _FOLDER = Path(__file__).parent
 

@@ -24,7 +24,7 @@ from neumatc_mimo.blocks import (
     WMMSEPrecoder,
     ZFPrecoder,
 )
-from neumatc_mimo.metrics import relative_error
+from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import SLNR, SVD, WMMSE, MaxMin, Operation, PseudoInverse
 from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.scenario.links import LinkKind, LinkSet

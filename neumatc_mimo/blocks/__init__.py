@@ -1,6 +1,6 @@
 """Drop-ins for Sionna's OFDM precoders, precoded channels, equalizers and detectors."""
 
-from neumatc_mimo.sionna_version import require_sionna
+from neumatc_mimo.foundation.sionna_version import require_sionna
 
 require_sionna(2, "neumatc_mimo.blocks", "neumatc_mimo.tensorflow, which has those of Sionna 1.2")
 

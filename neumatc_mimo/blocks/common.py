@@ -13,14 +13,14 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.block_settings import check_proofs, check_type
-from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.fused import Applied
+from neumatc_mimo.foundation.block_checks import check_proofs, check_type
+from neumatc_mimo.foundation.display import Facts, Shown, brief
+from neumatc_mimo.foundation.warnings import Warned
+from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.shown import Facts, Shown, brief
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
-from neumatc_mimo.warned import Warned
+from neumatc_mimo.tensors.tracing import is_traced
 
 # Runs of neighbouring subcarriers, and their length, at which a channel is checked to be finite and
 # constant over the OFDM symbols: a line of the cache holds eight of them.

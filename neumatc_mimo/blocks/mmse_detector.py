@@ -12,8 +12,8 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
+from neumatc_mimo.foundation.display import Facts, Shown
 from neumatc_mimo.operations.base import Tolerance
-from neumatc_mimo.shown import Facts, Shown
 from neumatc_mimo.solvers.base import Counts, Solver
 
 

@@ -20,12 +20,12 @@ from neumatc_mimo.blocks.common import (
     take,
 )
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
-from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.fused import Applied
+from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class MMSEEqualizer(Receiver):

@@ -24,9 +24,9 @@ from neumatc_mimo.blocks.common import (
     pieces,
     take,
 )
-from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class Precoder(SolverBlock):

@@ -18,7 +18,7 @@ from neumatc_mimo.blocks.common import (
     pieces,
     take,
 )
-from neumatc_mimo.fused import Applied
+from neumatc_mimo.kernels.applied import Applied
 
 
 class Combiner(NamedTuple):

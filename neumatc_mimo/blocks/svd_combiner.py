@@ -11,7 +11,6 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.block_settings import check_streams
 from neumatc_mimo.blocks.common import (
     Part,
     check_complex,
@@ -22,6 +21,7 @@ from neumatc_mimo.blocks.common import (
 )
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
 from neumatc_mimo.blocks.receiver import Combiner, Receiver
+from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Answers, Channels, Solver

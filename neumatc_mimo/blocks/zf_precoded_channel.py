@@ -13,8 +13,8 @@ from torch import Tensor
 from neumatc_mimo.blocks.common import check_complex, check_shape, each
 from neumatc_mimo.blocks.precoder import effective, noise_of
 from neumatc_mimo.blocks.zf_precoder import ZeroForcing
-from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class ZFPrecodedChannel(ZeroForcing):

@@ -11,7 +11,7 @@ import typer
 from neumatc_mimo.cli.inputs import load_scenario
 from neumatc_mimo.cli.options import Device, Json, ScenarioName, ScenarioSeed
 from neumatc_mimo.cli.terminal import print_json
-from neumatc_mimo.files import check_writable
+from neumatc_mimo.storage.files import check_writable
 
 
 def bench(

@@ -26,8 +26,8 @@ from neumatc_mimo.cli.options import (
 from neumatc_mimo.cli.simulate import Effort, Task, simulate_task, tasks_of
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.cli.train import model_summary, train_and_save
-from neumatc_mimo.files import check_writable
 from neumatc_mimo.progress import reported
+from neumatc_mimo.storage.files import check_writable
 
 # What of the fidelity the demo's table shows; `evaluate` and the report's summary have all of it.
 _HEADLINES = (
@@ -66,7 +66,7 @@ def demo(
     loaded = load_scenario(scenario, scenario_seed)
     check_writable(folder)
     trained, summary = None, _scenario_summary(loaded, scenario)
-    from neumatc_mimo.report import write_report
+    from neumatc_mimo.reporting.report import write_report
 
     if not exact_only:
         trained, path, seconds = train_and_save(loaded, model, device, seed)

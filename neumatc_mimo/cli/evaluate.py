@@ -11,7 +11,7 @@ from rich.table import Table
 from neumatc_mimo.cli.inputs import integers, load_model, load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
-from neumatc_mimo.files import check_writable, joined
+from neumatc_mimo.storage.files import check_writable, joined
 
 
 def evaluate(
@@ -52,8 +52,8 @@ def evaluate(
     trained = load_model(loaded, folder, device)
     file = card or joined(folder, "README.md")
     check_writable(card.parent if card else folder)
-    from neumatc_mimo.card import error_rate_rows, tier_rows, write_card
-    from neumatc_mimo.evaluation import evaluate as run
+    from neumatc_mimo.bench.evaluation import evaluate as run
+    from neumatc_mimo.bench.model_card import error_rate_rows, tier_rows, write_card
 
     results = run(
         trained,

@@ -15,7 +15,7 @@ def info(as_json: Json = False) -> None:
 
     Example: [cyan]neumatc-mimo info --json[/cyan]
     """
-    from neumatc_mimo.info import info as found
+    from neumatc_mimo.reporting.info import info as found
 
     values = found()
     if as_json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from neumatc_mimo.files import Location, is_folder
+from neumatc_mimo.storage.files import Location, is_folder
 
 
 def load_scenario(source: str, seed: int | None = None) -> Any:

@@ -11,7 +11,7 @@ def _there(device: str) -> str:
     # PyTorch, which tells what there is, takes seconds to load.
     if device == "cpu":
         return device
-    from neumatc_mimo.device import check_device
+    from neumatc_mimo.tensors.device import check_device
 
     try:
         return check_device(device)

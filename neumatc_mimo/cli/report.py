@@ -11,7 +11,7 @@ from neumatc_mimo.cli.demo import demo_table
 from neumatc_mimo.cli.inputs import load_model, load_scenario, model_folder
 from neumatc_mimo.cli.options import Json, ModelFolder
 from neumatc_mimo.cli.terminal import out, print_json
-from neumatc_mimo.files import is_folder
+from neumatc_mimo.storage.files import is_folder
 
 
 def report(
@@ -25,7 +25,7 @@ def report(
 
     Example: [cyan]neumatc-mimo report report[/cyan]
     """
-    from neumatc_mimo.report import read_summary, write_report
+    from neumatc_mimo.reporting.report import read_summary, write_report
 
     summary = read_summary(folder)
     drawn = summary.get("scenario", {})

@@ -15,7 +15,7 @@ def scenarios(as_json: Json = False) -> None:
 
     Example: [cyan]neumatc-mimo scenarios --json[/cyan]
     """
-    from neumatc_mimo.scenario.resources import bundled_scenarios
+    from neumatc_mimo.scenario.bundled import bundled_scenarios
     from neumatc_mimo.scenario.schema import read_config
 
     configs = [read_config(name) for name in bundled_scenarios()]

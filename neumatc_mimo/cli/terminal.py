@@ -23,6 +23,6 @@ def fail(error: BaseException) -> None:
 
 def print_json(value: Any) -> None:
     """Print a value for programs; numbers that are not finite become null."""
-    from neumatc_mimo.report import finite
+    from neumatc_mimo.reporting.report import finite
 
     sys.stdout.write(json.dumps(finite(value), indent=2, allow_nan=False) + "\n")

@@ -14,15 +14,15 @@ from rich.table import Table
 from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
-from neumatc_mimo.files import (
+from neumatc_mimo.progress import Callback, Callbacks, within
+from neumatc_mimo.storage.files import (
     Location,
     check_replaceable,
     check_writable,
     joined,
     local_path,
 )
-from neumatc_mimo.progress import Callback, Callbacks, within
-from neumatc_mimo.saved import CARD
+from neumatc_mimo.storage.model_folder import CARD
 
 
 def train(
@@ -175,7 +175,7 @@ def _on_cluster(
     seed: int,
     callback: Callbacks,
 ) -> list[dict[str, Any]]:
-    from neumatc_mimo import cluster
+    from neumatc_mimo.training import cluster
 
     paths = {name: local_path(folder) for name, folder in folders.items()}
     for name, path in paths.items():

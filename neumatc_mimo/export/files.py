@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from neumatc_mimo.export.onnx import read_onnx_metadata, write_onnx
 from neumatc_mimo.export.program import read_program_metadata, write_program
 from neumatc_mimo.export.query import QueryModule
-from neumatc_mimo.files import Location, local_path, replaced
+from neumatc_mimo.storage.files import Location, local_path, replaced
 
 L = TypeVar("L", bound=Location)
 

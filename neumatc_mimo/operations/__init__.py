@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from neumatc_mimo.foundation.registry import made
 from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
 from neumatc_mimo.operations.cholesky import Cholesky, CholeskyFactor
@@ -17,7 +18,6 @@ from neumatc_mimo.operations.qr import QR, QRFactors
 from neumatc_mimo.operations.slnr import SLNR, UserStreams
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.operations.wmmse import WMMSE
-from neumatc_mimo.registry import made
 
 # A new operation is a new file and one entry here.
 _REGISTERED: dict[str, type[Operation]] = {

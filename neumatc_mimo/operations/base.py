@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.tolerance import Tolerance as Tolerance
+from neumatc_mimo.foundation.tolerance import Tolerance as Tolerance
 
 Components = tuple[Tensor, ...]
 

@@ -7,10 +7,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
 from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge, sinr
 from neumatc_mimo.operations.tracking import normalised
+from neumatc_mimo.tensors.tracing import is_traced
 
 # Iterations of a correction.
 _STEPS = 2

@@ -7,7 +7,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import (
     Components,
     Operation,
@@ -17,6 +16,7 @@ from neumatc_mimo.operations.base import (
     underivable,
 )
 from neumatc_mimo.operations.tracking import unit
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class Precoding(NamedTuple):

@@ -8,7 +8,6 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from neumatc_mimo.compiled import is_traced
 from neumatc_mimo.operations.base import (
     Components,
     Operation,
@@ -27,6 +26,7 @@ from neumatc_mimo.operations.tracking import (
     turned,
     unit,
 )
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class Triplets(NamedTuple):

@@ -1,8 +1,8 @@
 """Scenarios: from a TOML file and ray-traced paths to link sets."""
 
-from .links import LinkSet
-from .resources import bundled_scenarios
-from .scenario import Scenario, load_scenario
-from .schema import ScenarioConfig
+from neumatc_mimo.scenario.bundled import bundled_scenarios
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.scenario import Scenario, load_scenario
+from neumatc_mimo.scenario.schema import ScenarioConfig
 
 __all__ = ["LinkSet", "Scenario", "ScenarioConfig", "bundled_scenarios", "load_scenario"]

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .deepmimo_data import BaseStation, Paths
-from .deepmimo_motion import SPEED_OF_LIGHT
-from .links import LinkKind, LinkSet
-from .schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
+from neumatc_mimo.scenario.deepmimo_data import BaseStation, Paths
+from neumatc_mimo.scenario.deepmimo_motion import SPEED_OF_LIGHT
+from neumatc_mimo.scenario.links import LinkKind, LinkSet
+from neumatc_mimo.scenario.schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
 
 # A group: index of its base station in the scenario's list, and its users.
 Group = tuple[int, NDArray[np.int64]]

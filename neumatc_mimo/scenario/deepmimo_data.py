@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .deepmimo_motion import (
+from neumatc_mimo.scenario.deepmimo_motion import (
     copied,
     directions,
     path_doppler,
@@ -23,7 +23,7 @@ from .deepmimo_motion import (
     set_velocities,
     update_digest,
 )
-from .schema import ArrayConfig, DeepMIMOConfig, ScenarioConfig
+from neumatc_mimo.scenario.schema import ArrayConfig, DeepMIMOConfig, ScenarioConfig
 
 _LOGGER = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .schema import MotionConfig
+from neumatc_mimo.scenario.schema import MotionConfig
 
 # m/s
 SPEED_OF_LIGHT = 299_792_458.0

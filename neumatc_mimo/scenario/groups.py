@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumatc_mimo.progress import Callback, Callbacks, Event, reported
-
-from .assembly import Group, build_links, link_kind
-from .deepmimo_data import BaseStation
-from .links import LinkSet
-from .schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
+from neumatc_mimo.scenario.assembly import Group, build_links, link_kind
+from neumatc_mimo.scenario.deepmimo_data import BaseStation
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
 
 # Subcarriers, spread over the grid, on which groups are judged.
 _PROBES = 64

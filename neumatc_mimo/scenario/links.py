@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from neumatc_mimo.shown import Facts, Shown
+from neumatc_mimo.foundation.display import Facts, Shown
 
 LinkKind = Literal["multi_user", "single_user"]
 

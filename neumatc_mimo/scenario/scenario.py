@@ -11,13 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neumatc_mimo.foundation.display import Facts, Shown
 from neumatc_mimo.progress import Callbacks, Event, reported
-from neumatc_mimo.shown import Facts, Shown
-
-from .deepmimo_data import BaseStation, load_base_stations
-from .groups import draw_multi_user, draw_single_user
-from .links import LinkSet
-from .schema import ScenarioConfig, read_config
+from neumatc_mimo.scenario.deepmimo_data import BaseStation, load_base_stations
+from neumatc_mimo.scenario.groups import draw_multi_user, draw_single_user
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.schema import ScenarioConfig, read_config
 
 
 class Positions(NamedTuple):

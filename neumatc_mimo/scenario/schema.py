@@ -24,8 +24,8 @@ from pydantic import (
     model_validator,
 )
 
-from .resources import bundled_scenarios, scenarios_folder
-from .slot import slot_duration
+from neumatc_mimo.scenario.bundled import bundled_scenarios, scenarios_folder
+from neumatc_mimo.scenario.slot import slot_duration
 
 
 def _from_list(value: Any) -> Any:

@@ -9,17 +9,17 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo import certified
-from neumatc_mimo.axes import NoiseAxis
-from neumatc_mimo.mapping import CompactMapping, Layout, Trunk
-from neumatc_mimo.memo import Memo
+from neumatc_mimo.learning.projection import Design, project
+from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Components, Operation, Tolerance, select
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.solvers.joined import Joined
 from neumatc_mimo.solvers.sampled import EstimatedAnswers, check_positive, mapped, with_samples
-from neumatc_mimo.training.projection import Design, project
-from neumatc_mimo.units import SplineUnits
+from neumatc_mimo.tensors.memo import Memo
 
 # Pairs of neighbouring subcarriers that tell the mean delay of a row.
 _NUM_PAIRS = 64

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.compiled import is_traced
-from neumatc_mimo.fused import Applied
+from neumatc_mimo.foundation.display import brief
+from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.shown import brief
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensors.tracing import is_traced
 
 T = TypeVar("T")
 

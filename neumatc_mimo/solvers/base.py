@@ -9,8 +9,8 @@ from typing import Any, ClassVar, TypeVar
 
 from torch import Tensor
 
-from neumatc_mimo.counts import Counts
-from neumatc_mimo.fused import Applied
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 
 T = TypeVar("T")

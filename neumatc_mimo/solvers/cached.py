@@ -7,11 +7,11 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from neumatc_mimo.fused import Applied
-from neumatc_mimo.memo import Memo
+from neumatc_mimo.foundation.display import brief
+from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.shown import brief
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.tensors.memo import Memo
 
 T = TypeVar("T")
 

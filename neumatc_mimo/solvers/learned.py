@@ -8,24 +8,24 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.axes import NoiseAxis
-from neumatc_mimo.mapping import CompactMapping
+from neumatc_mimo.learning.fit import FitConfig, Problem, fit
+from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.mapping.basis import SplineUnits, Units
+from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
 from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive, mapped
 from neumatc_mimo.solvers.spline import Spline
-from neumatc_mimo.training.fit import FitConfig, Problem, fit
-from neumatc_mimo.units import SplineUnits, Units
 
 
 @dataclass(frozen=True)
 class Learned(Estimating):
     r"""A compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` of every item (NeuMatC, Eq. 1).
 
-    ``start`` learns it as :func:`~neumatc_mimo.training.fit.fit` does: exact results at
+    ``start`` learns it as :func:`~neumatc_mimo.learning.fit.fit` does: exact results at
     ``num_samples`` points, residual-lowering steps at ``collocation`` others, trunk and latent
-    tensors in closed form. Tiles then only query it. A
-    :class:`~neumatc_mimo.model.ScenarioModel` is the same for links that were learned before.
+    tensors in closed form. Tiles then only query it. A ``ScenarioModel`` is the same for links that
+    were learned before.
 
     :param num_samples: grid points computed exactly, at most, promoted ones included
     :param rank: r; None keeps all units, without a readout

@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo import certified
-from neumatc_mimo.mapping import CompactMapping
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Components, Operation, Tolerance, batched, select
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 

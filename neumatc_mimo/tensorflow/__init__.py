@@ -3,9 +3,9 @@
 They read the models that were trained with PyTorch, and need none of it.
 """
 
-from neumatc_mimo.counts import Counts
-from neumatc_mimo.sionna_version import require_sionna
-from neumatc_mimo.tolerance import Tolerance
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.sionna_version import require_sionna
+from neumatc_mimo.foundation.tolerance import Tolerance
 
 require_sionna(1, "neumatc_mimo.tensorflow", "neumatc_mimo.blocks, which has those of Sionna 2.x")
 

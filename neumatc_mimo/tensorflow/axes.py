@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from neumatc_mimo.registry import made
+from neumatc_mimo.foundation.registry import made
 
 
 class NoiseAxis:
     """Interpolation between Chebyshev nodes along log(no + lowest), see
-    :class:`~neumatc_mimo.axes.NoiseAxis`, whose arguments these are.
+    :class:`~neumatc_mimo.mapping.axes.NoiseAxis`, whose arguments these are.
     """
 
     def __init__(self, lowest: float, highest: float, num_nodes: int) -> None:

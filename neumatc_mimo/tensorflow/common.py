@@ -14,11 +14,11 @@ from sionna.phy import Block, config
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
-from neumatc_mimo.block_settings import check_proofs, check_type
-from neumatc_mimo.counts import Counts
+from neumatc_mimo.foundation.block_checks import check_proofs, check_type
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.operation import Operation
 from neumatc_mimo.tensorflow.solver import Exact, Solver
-from neumatc_mimo.tolerance import Tolerance
 
 # Runs of neighbouring subcarriers, and their length, at which OFDM symbols are compared.
 _NUM_RUNS, _RUN = 2, 8

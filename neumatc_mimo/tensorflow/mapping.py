@@ -10,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from neumatc_mimo.tensorflow.axes import make_axis
-from neumatc_mimo.tensorflow.units import windows
+from neumatc_mimo.tensorflow.basis import windows
 
 Array = NDArray[Any]
 
@@ -22,7 +22,7 @@ class Mapping:
     a query is one product of matrices for each group of neighbouring subcarriers.
 
     :param tensors: ``latent.0``, ... and, maybe, ``readout``, as
-        :class:`~neumatc_mimo.mapping.CompactMapping` has them
+        :class:`~neumatc_mimo.mapping.compact.CompactMapping` has them
     :param card: units, axis, layouts and band, plain values
     """
 
@@ -95,7 +95,7 @@ def _planar(latent: Array, kind: str) -> Array:
 
 
 def _unpacked(rows: tf.Tensor, shape: Sequence[int], kind: str) -> tf.Tensor:
-    """A component [..., *shape] from its rows of reals, see ``neumatc_mimo.mapping.Layout``."""
+    """A component [..., *shape] from its rows of reals, see ``Layout`` of the compact mapping."""
     batch = [-1, rows.shape[1], *shape]
     if kind == "complex":
         real, imag = tf.split(rows, 2, axis=-1)

@@ -10,10 +10,10 @@ from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
-from neumatc_mimo.counts import Counts
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.tensorflow.solver import Solver
-from neumatc_mimo.tolerance import Tolerance
 
 
 class MMSEDetector(Block):

@@ -9,11 +9,11 @@ import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
 
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.common import InPrecision, SolverBlock, check_channel, first_dimensions
 from neumatc_mimo.tensorflow.data_symbols import DataSymbols
 from neumatc_mimo.tensorflow.pseudo_inverse import PseudoInverse
 from neumatc_mimo.tensorflow.solver import Solver, counted
-from neumatc_mimo.tolerance import Tolerance
 
 
 class MMSEEqualizer(SolverBlock):

@@ -11,16 +11,16 @@ import tensorflow as tf
 from numpy.typing import NDArray
 from safetensors import safe_open
 
-from neumatc_mimo.files import Location
-from neumatc_mimo.saved import read_model
-from neumatc_mimo.shard_index import read_indexed
+from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.foundation.warnings import warn
+from neumatc_mimo.storage.files import Location
+from neumatc_mimo.storage.model_folder import read_model
+from neumatc_mimo.storage.shard_index import read_indexed
 from neumatc_mimo.tensorflow.links import Links
 from neumatc_mimo.tensorflow.mapping import Mapping
 from neumatc_mimo.tensorflow.operation import Operation
 from neumatc_mimo.tensorflow.recognition import Found, Recognition
 from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
-from neumatc_mimo.tolerance import Tolerance
-from neumatc_mimo.warned import warn
 
 Array = NDArray[Any]
 

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import tensorflow as tf
 
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.recognition import Found
-from neumatc_mimo.tolerance import Tolerance
 
 
 class Operation(ABC):

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.operation import Operation, decibels, permuted, power
 from neumatc_mimo.tensorflow.recognition import Found
-from neumatc_mimo.tolerance import Tolerance
 
 
 class Filter(NamedTuple):

@@ -1,4 +1,4 @@
-"""Telling in a graph which trained link a channel is; see :mod:`neumatc_mimo.recognition`.
+"""Telling in a graph which trained link a channel is; see :mod:`neumatc_mimo.model.recognition`.
 
 Decisions on data are made with ``tf.where``: a graph has one way through for all items.
 """
@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from neumatc_mimo.probes import DEVIATION, PEAK, TIE, probe_indices, stretches
+from neumatc_mimo.foundation.probes import DEVIATION, PEAK, TIE, probe_indices, stretches
 from neumatc_mimo.tensorflow.links import Links
 
 Floats = NDArray[np.float64]

@@ -10,9 +10,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from neumatc_mimo.counts import Counts
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.operation import Operation
-from neumatc_mimo.tolerance import Tolerance
 
 
 class Answers(Protocol):
@@ -84,5 +84,5 @@ class Exact(Solver):
 
 
 def counted(**numbers: tf.Tensor | int) -> tf.Tensor:
-    """Numbers of :class:`~neumatc_mimo.counts.Counts` as a vector, in the order of its fields."""
+    """Numbers of ``Counts`` as a vector, in the order of its fields."""
     return tf.stack([tf.cast(numbers.get(f.name, 0), tf.int64) for f in fields(Counts)])

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.hermitian import eigenvectors
 from neumatc_mimo.tensorflow.operation import Operation, decibels, permuted, power
 from neumatc_mimo.tensorflow.recognition import Found
-from neumatc_mimo.tolerance import Tolerance
 
 # Steps of the power iteration that looks for a direction left out.
 _STEPS = 8

@@ -8,7 +8,8 @@ import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
-from neumatc_mimo.block_settings import check_streams
+from neumatc_mimo.foundation.block_checks import check_streams
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.common import (
     SolverBlock,
     check_channel,
@@ -23,7 +24,6 @@ from neumatc_mimo.tensorflow.operation import power as squared
 from neumatc_mimo.tensorflow.power import allocated_noise, find_allocation
 from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
 from neumatc_mimo.tensorflow.svd import SVD, Triplets
-from neumatc_mimo.tolerance import Tolerance
 
 
 class SVDCombiner(SolverBlock):

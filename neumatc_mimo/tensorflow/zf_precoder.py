@@ -9,10 +9,10 @@ import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid, RZFPrecoder
 
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.common import InPrecision, SolverBlock, check_channel
 from neumatc_mimo.tensorflow.pseudo_inverse import PseudoInverse
 from neumatc_mimo.tensorflow.solver import Solver, counted
-from neumatc_mimo.tolerance import Tolerance
 
 
 class ZFPrecoder(SolverBlock):

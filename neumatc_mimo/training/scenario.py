@@ -16,11 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo import certified
-from neumatc_mimo.axes import Axis, NoiseAxis, TimeAxis
-from neumatc_mimo.device import check_device
-from neumatc_mimo.mapping import CompactMapping, Layout
-from neumatc_mimo.model import FORMAT_VERSION, OperationModel, ScenarioModel
+from neumatc_mimo.foundation.warnings import warn
+from neumatc_mimo.learning.fit import FitConfig, OnRound, Problem, fit
+from neumatc_mimo.learning.projection import Design, project
+from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.mapping.basis import SineUnits, SplineUnits, Units
+from neumatc_mimo.mapping.compact import CompactMapping, Layout
+from neumatc_mimo.model.scenario_model import FORMAT_VERSION, OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
     SLNR,
     SVD,
@@ -30,17 +32,15 @@ from neumatc_mimo.operations import (
     Operation,
     PseudoInverse,
     Tolerance,
+    certified,
 )
 from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
-from neumatc_mimo.training.fit import FitConfig, OnRound, Problem, fit
-from neumatc_mimo.training.projection import Design, project
+from neumatc_mimo.tensors.device import check_device
 from neumatc_mimo.training.store import Store, discard_finished
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
-from neumatc_mimo.units import SineUnits, SplineUnits, Units
-from neumatc_mimo.warned import warn
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
 # leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
@@ -179,7 +179,7 @@ class Job:
 
     @property
     def problem(self) -> Problem:
-        """The same as a problem of :func:`~neumatc_mimo.training.fit.fit`."""
+        """The same as a problem of :func:`~neumatc_mimo.learning.fit.fit`."""
 
         def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
             return _channels(self.links, self.axis.nodes, chosen, frequencies, torch.complex128)

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo import certified
-from neumatc_mimo.axes import TimeAxis
+from neumatc_mimo.learning.fit import aligned
+from neumatc_mimo.mapping.axes import TimeAxis
+from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.training.fit import aligned
 
 # Share of the results of a model's links that may be left to exact computation.
 MOST_EXACT = 0.01

@@ -1,0 +1,1 @@
+"""What every part needs, PyTorch and TensorFlow alike: nothing here imports either."""

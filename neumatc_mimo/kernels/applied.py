@@ -1,0 +1,111 @@
+"""Products of symbols with filters that are evaluated on chip and never written to memory.
+
+For a trunk of local units the filter of subcarrier f is a sum of few rows of the latent tensor,
+
+.. math:: W_f = \\sum_{j} \\varphi_j(f) \\, C_{c_j(f)},
+
+8 of them for splines of degree 7. Evaluating it as a matrix product writes W, and applying it reads
+W again: twice 2 K M numbers a subcarrier, more than the symbols themselves. The kernels keep W in
+registers.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.kernels.expansion import Expansion
+
+# Tests run the kernels on a CPU, through Triton's interpreter.
+_on_cpu = False
+
+
+class Applied:
+    """Products of symbols with filters that are not evaluated yet.
+
+    On a GPU the first product of each shape is the measurement: by a kernel, or by evaluating the
+    filters and multiplying, whichever takes less time.
+
+    :param expansion: the filters
+    :param filters: evaluates them the other way,
+        [num_items, num_subcarriers, num_antennas, num_streams]
+    :param at: subcarriers whose filters are given, [num_given] int64, or None
+    :param given: these filters, [num_items, num_given, num_antennas, num_streams]
+    """
+
+    def __init__(
+        self,
+        expansion: Expansion,
+        filters: Callable[[], Tensor],
+        at: Tensor | None = None,
+        given: Tensor | None = None,
+    ) -> None:
+        self._expansion, self._filters = expansion, filters
+        self._at, self._given = at, given
+
+    def precode(self, x: Tensor) -> Tensor:
+        """W x for x [num_items, num_streams, num_symbols, num_subcarriers], of any strides:
+        [num_items, num_antennas, num_symbols, num_subcarriers].
+        """
+        return self._product(x, "precoded", "ifak,iksf->iasf")
+
+    def receive(self, y: Tensor) -> Tensor:
+        """y^T W for y [num_items, num_antennas, num_symbols, num_subcarriers], of any strides:
+        [num_items, num_streams, num_symbols, num_subcarriers].
+        """
+        return self._product(y, "received", "ifak,iasf->iksf")
+
+    def _product(self, x: Tensor, name: str, equation: str) -> Tensor:
+        from neumatc_mimo.kernels import (
+            triton_kernels as kernels,  # Triton, which takes a while, and may be missing
+        )
+
+        kernel = getattr(kernels, name)
+        ways: dict[bool, Callable[[], Tensor]] = {
+            True: lambda: kernel(self._expansion, x),
+            False: lambda: torch.einsum(equation, self._filters(), x),
+        }
+        out = ways[_is_faster(kernel, self._expansion, x, ways)]()
+        if self._at is not None and self._given is not None and len(self._at):
+            out[..., self._at] = torch.einsum(equation, self._given, x[..., self._at])
+        return out
+
+
+_faster: dict[Hashable, bool] = {}
+
+
+def _is_faster(
+    kernel: Any, expansion: Expansion, x: Tensor, ways: dict[bool, Callable[[], Tensor]]
+) -> bool:
+    """Whether the kernel takes less time than the other way, as measured once a shape."""
+    if x.device.type != "cuda":
+        return True  # asked for: Triton's interpreter
+    key = (kernel, x.device, x.shape, x.stride(), expansion.num_antennas, expansion.num_streams)
+    if key not in _faster:
+        times = {}
+        for way, product in ways.items():
+            product()
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begin.record()
+            for _ in range(3):
+                product()
+            end.record()
+            end.synchronize()
+            times[way] = begin.elapsed_time(end)
+        _faster[key] = times[True] < times[False]
+    return _faster[key]
+
+
+def available(device: torch.device) -> bool:
+    """Whether the kernels run there: on a GPU, where Triton is installed."""
+    return (device.type == "cuda" or _on_cpu) and _has_triton()
+
+
+@functools.cache
+def _has_triton() -> bool:
+    return importlib.util.find_spec("triton") is not None

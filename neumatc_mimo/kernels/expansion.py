@@ -1,0 +1,25 @@
+"""Filters as few rows of a latent tensor, as the kernels take them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Expansion(NamedTuple):
+    """Filters as sums of rows of a latent tensor.
+
+    :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
+    :param values: [num_subcarriers, num_terms] float32, their weights
+    :param rows: [num_items, rank, n] float32,
+        with the filter [num_antennas, num_streams] first in a row, complex entries as pairs
+    :param num_antennas: of the filter
+    :param num_streams: of the filter
+    """
+
+    columns: Tensor
+    values: Tensor
+    rows: Tensor
+    num_antennas: int
+    num_streams: int

@@ -1,0 +1,1 @@
+"""How mappings are learned: the method, which knows nothing of wireless."""

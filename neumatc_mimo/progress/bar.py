@@ -1,0 +1,122 @@
+"""The progress bar of long steps, in a terminal or a notebook."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from importlib.util import find_spec
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from neumatc_mimo.progress.events import Callback, Event
+
+
+class ProgressBar:
+    """A callback that shows a line for each step under way, on standard error.
+
+    Nothing is shown where standard error is no terminal and the program no notebook. A line goes
+    when its step is done or, where it cannot tell when, as soon as another one begins.
+
+    .. code-block:: python
+
+        with nm.ProgressBar() as bar:
+            model = nm.train(scenario, progress=False, callback=bar)
+
+    :param console: Where to show it; None is standard error, or the notebook's cell
+    """
+
+    def __init__(self, console: Console | None = None) -> None:
+        console = console or Console(stderr=True)
+        self._lines: dict[str, TaskID] = {}
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[unit]}"),
+            TextColumn("[dim]{task.fields[metrics]}[/dim]"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not _can_show(console),
+        )
+
+    def __enter__(self) -> ProgressBar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        # Older versions of rich end one that shows nothing with an empty line.
+        if not self._progress.disable:
+            self._progress.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event."""
+        if event.step not in self._lines:
+            self._drop_unmeasured()
+            self._lines[event.step] = self._progress.add_task(
+                "", total=event.total, unit="", metrics=""
+            )
+        values: dict[str, Any] = {"completed": event.done, "total": event.total}
+        if event.metrics:
+            values["metrics"] = escape(_written(event))
+        line = self._lines[event.step]
+        self._progress.update(line, description=escape(event.step), unit=event.unit, **values)
+        if event.total is not None and event.done >= event.total:
+            self._progress.remove_task(self._lines.pop(event.step))
+
+    def _drop_unmeasured(self) -> None:
+        """Take away the lines of steps that cannot tell when they are done."""
+        for step, line in list(self._lines.items()):
+            (task,) = (task for task in self._progress.tasks if task.id == line)
+            if task.total is None:
+                self._progress.remove_task(self._lines.pop(step))
+
+
+_shown: ContextVar[ProgressBar | None] = ContextVar("_shown", default=None)
+
+
+@contextmanager
+def shared_bar() -> Iterator[Callback]:
+    """The bar that is shown already, or a new one while the block lasts."""
+    outer = _shown.get()
+    with nullcontext(outer) if outer is not None else ProgressBar() as bar:
+        token = _shown.set(bar)
+        try:
+            yield bar
+        finally:
+            _shown.reset(token)
+
+
+def _can_show(console: Console) -> bool:
+    if console.is_jupyter:
+        # Without its widgets rich prints a warning instead of a bar.
+        return find_spec("ipywidgets") is not None
+    return console.is_terminal
+
+
+def _written(event: Event) -> str:
+    return ", ".join(
+        f"{name.replace('_', ' ')} {value if isinstance(value, int) else f'{value:.3g}'}"
+        for name, value in event.metrics.items()
+    )

@@ -1,0 +1,1 @@
+"""What a person reads: the report, the model card, and what is installed."""

@@ -1,0 +1,1 @@
+"""Model folders on disk and behind URLs: files, shards, cards."""

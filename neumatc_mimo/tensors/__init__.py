@@ -1,0 +1,1 @@
+"""Small helpers on PyTorch tensors."""
