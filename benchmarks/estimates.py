@@ -17,12 +17,12 @@ from benchmarks.paper.pictures import panels, save
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Exact, LinkSet, ScenarioModel
 from neumatc_mimo.progress import Event
-from neumatc_mimo.simulation.estimated import CSI, Estimated, EstimatedDownlink, EstimatedUplink
+from neumatc_mimo.simulation.pilots import CSI, PilotDownlink, PilotPipeline, PilotUplink
 from neumatc_mimo.simulation.pipelines import ErrorCurve, error_curves, snr_offset_db, waterfall
 
-_PIPELINES: dict[str, Callable[..., Estimated]] = {
-    "uplink": EstimatedUplink,
-    "downlink": EstimatedDownlink,
+_PIPELINES: dict[str, Callable[..., PilotPipeline]] = {
+    "uplink": PilotUplink,
+    "downlink": PilotDownlink,
 }
 _MOST_DB = 18.0
 PERFECT, TRUSTED = "Sionna, perfect CSI", 'trust="model"'

@@ -21,7 +21,7 @@ from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.storage.shards import shard_file
 from neumatc_mimo.training.cluster.driver import connected
-from neumatc_mimo.training.scenario import Job, jobs, joined, train_batch
+from neumatc_mimo.training.scenario import Job, concatenated, jobs, train_batch
 from neumatc_mimo.training.store import Store
 
 RESULTS = Path(__file__).parent / "results" / "scale"
@@ -120,7 +120,7 @@ def _measured(job: Job, store: Store) -> tuple[float, float]:
     train_batch(job, torch.arange(1))  # what only the first one takes
     begun = time.process_time()
     batches = torch.arange(job.links.num_links).split(job.together)
-    part = joined([train_batch(job, batch) for batch in batches], job.links)
+    part = concatenated([train_batch(job, batch) for batch in batches], job.links)
     store.write(range(job.links.num_links), part)
     seconds = time.process_time() - begun
     return seconds, 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

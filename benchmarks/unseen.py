@@ -22,7 +22,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.bench.sheet import Row, Sheet, origin, origin_line
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.mapping.compact import Layout
 from neumatc_mimo.operations import SVD, WMMSE, Operation, PseudoInverse
 from neumatc_mimo.scenario.links import LinkSet
@@ -187,7 +187,7 @@ def _rows(name: str, station: int, subject: Subject) -> list[Row]:
         "linear": Linear(round(num)),
         "DFT": DFT(round(num)),
     }
-    width = SplineUnits.on_grid(links.fft_size, links.fft_size // adapted.spacing).width
+    width = SplineBasis.on_grid(links.fft_size, links.fft_size // adapted.spacing).width
     packed, plain = _numbers(subject.operation, links)
     rows = [("NeuMatC, adapted", ours, width * packed)]
     for title, solver in rivals.items():

@@ -8,7 +8,7 @@ import torch
 
 from neumatc_mimo.learning.banded import bandwidth, solve_banded
 from neumatc_mimo.learning.projection import Design, project
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 
 
 def _matrices(num: int, width: int, count: int = 2) -> torch.Tensor:
@@ -36,9 +36,9 @@ def test_a_matrix_that_is_not_definite_is_refused() -> None:
 
 @pytest.mark.parametrize("share", [1.0, 0.9])
 def test_sparse_designs_project_like_dense_ones(share: float) -> None:
-    units = SplineUnits(200, 3)
+    basis = SplineBasis(200, 3)
     x = torch.linspace(-1, 1, 400, dtype=torch.float64)
-    hidden = units.values(x)
+    hidden = basis.values(x)
     sparse, dense = Design.of(hidden), Design(hidden, hidden, hidden.mT)
     assert sparse.forward.is_sparse
     generator = torch.Generator().manual_seed(2)
@@ -46,7 +46,7 @@ def test_sparse_designs_project_like_dense_ones(share: float) -> None:
     weights = (torch.rand(3, 400, generator=generator) < share).double()
     latents = []
     for design in (sparse, dense):
-        readout, latent = project(design, targets, weights, 200, units.penalty())
+        readout, latent = project(design, targets, weights, 200, basis.penalty())
         assert readout is None
         latents.append(latent)
     torch.testing.assert_close(*latents)
@@ -55,5 +55,5 @@ def test_sparse_designs_project_like_dense_ones(share: float) -> None:
     (latent, _), lam = latents, weights[..., None]
     normal = hidden.mT @ (lam * hidden)
     scale = normal.diagonal(dim1=-2, dim2=-1).mean(-1)[:, None, None]
-    gradient = hidden.mT @ (lam * (hidden @ latent - targets)) + scale * units.penalty() @ latent
+    gradient = hidden.mT @ (lam * (hidden @ latent - targets)) + scale * basis.penalty() @ latent
     assert gradient.abs().max() < 1e-9 * (hidden.mT @ targets).abs().max()

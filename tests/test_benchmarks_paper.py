@@ -29,7 +29,7 @@ from benchmarks.paper.published import published
 from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, fill, number, run_and_write
 from benchmarks.paper.sweeps import choice
 from neumatc_mimo.families.base import Product, RadialFamily
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.operations import SVD, Inverse
 from neumatc_mimo.solvers import (
     Exact,
@@ -80,7 +80,7 @@ def test_formulas(small: Problem) -> None:
     assert flops.flops(ZhangInverse(substeps=2), small) == 2 * 4 * 3 * 2 * n**3
     assert flops.flops(Spline(40), small) == 2 * 4 * n**2
     assert flops.flops(Hold(40), small) == 0
-    assert flops.flops(Learned(40, 12, SplineUnits(40)), small) == 2 * 8 * 12 + 2 * 12 * n**2
+    assert flops.flops(Learned(40, 12, SplineBasis(40)), small) == 2 * 8 * 12 + 2 * 12 * n**2
     assert flops.flops(Learned(40), small) == 2 * 4 * n**2
     solver, seconds = published(small, 6, steps=2)
     weights = 64 + 64 * 64 + 64 * 6

@@ -185,7 +185,7 @@ def test_what_is_valid_is_not_trained_again(
     folder, log = shutil.copytree(killing[0], tmp_path / "model"), _Log()
     cluster.train({str(folder): scenario}, progress=False, callback=log)
     assert not log.begun
-    # A training that was cut off: no card, a shard damaged, another one missing.
+    # A training that was cut off: no manifest, a shard damaged, another one missing.
     (folder / "model.json").unlink()
     damaged = found_shards(folder, "svd")[1]
     file = shard_file(folder, "svd", damaged)
@@ -277,7 +277,7 @@ def test_a_grid_on_the_command_line(
     for row, rank in zip(rows, (24, 48), strict=True):
         model = nm.ScenarioModel.load(row["folder"])
         trunk = model.models["pseudo_inverse"].mapping.trunk
-        assert trunk.rank == rank and trunk.units.width < 100  # 800 unless set
+        assert trunk.rank == rank and trunk.basis.width < 100  # 800 unless set
         assert row["mega_bytes"] == pytest.approx(model.num_bytes / 1e6)
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "small-rank=48" in result.stdout

@@ -16,7 +16,7 @@ import neumatc_mimo as nm
 from benchmarks import error_rates as benchmark
 from neumatc_mimo.bench.evaluation import error_rates, evaluate, tiers
 from neumatc_mimo.bench.figures import label, written
-from neumatc_mimo.bench.model_card import model_card, write_card
+from neumatc_mimo.bench.model_card import model_card, write_model_card
 from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.cli import app, main
 from neumatc_mimo.simulation.pipelines import MultiUserDownlink
@@ -121,7 +121,7 @@ def test_figures_are_written_in_their_units() -> None:
 def test_card_tells_what_the_results_are(
     scenario: nm.Scenario, model: nm.ScenarioModel, results: dict[str, Any], tmp_path: Path
 ) -> None:
-    file = write_card(tmp_path / "card.md", scenario, model, results)
+    file = write_model_card(tmp_path / "card.md", scenario, model, results)
     text = file.read_text(encoding="utf-8")
     assert text == model_card(scenario, model, results)
     assert [path.name for path in tmp_path.iterdir()] == ["card.md"]

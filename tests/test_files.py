@@ -17,9 +17,9 @@ import neumatc_mimo as nm
 from neumatc_mimo.storage.files import (
     check_replaceable,
     check_writable,
+    child,
     fetched,
     is_folder,
-    joined,
     local_path,
     replaced,
     replaced_folder,
@@ -157,7 +157,7 @@ def test_nothing_is_left_beside_whatever_ends_the_writing(location: str) -> None
 def test_files_of_others_are_not_replaced(location: str) -> None:
     check_writable(location)
     check_replaceable(location, "card")
-    write_text(joined(location, "thesis.txt"), "years of work")
+    write_text(child(location, "thesis.txt"), "years of work")
     for refused in (
         lambda: check_replaceable(location, "card"),
         lambda: replaced_folder(location, _writer(card="1"), last="card"),
@@ -166,7 +166,7 @@ def test_files_of_others_are_not_replaced(location: str) -> None:
             refused()
     assert _content(location, "thesis.txt") == {"thesis.txt": "years of work"}
     with pytest.raises(ValueError, match=r"thesis\.txt is a file, a folder is needed"):
-        check_replaceable(joined(location, "thesis.txt"), "card")
+        check_replaceable(child(location, "thesis.txt"), "card")
 
 
 @pytest.mark.parametrize("where", [".", "..", "/", "file:///", "memory://", "bucket://store"])
@@ -287,7 +287,7 @@ def test_a_folder_that_is_replaced_while_it_is_read_is_refused(
 
 
 def test_a_file_is_replaced(location: str) -> None:
-    file = joined(location, "README.md")
+    file = child(location, "README.md")
     check_writable(location)
     assert write_text(write_text(file, "old"), "new") == file
     assert _content(location, "README.md") == {"README.md": "new"}
@@ -306,7 +306,7 @@ def test_which_locations_are_of_this_machine(tmp_path: Path) -> None:
     assert local_path(tmp_path) == tmp_path
     assert local_path(f"file://{tmp_path}") == tmp_path
     assert local_path("memory://models/munich") is None
-    assert joined("memory://models/munich/", "a") == "memory://models/munich/a"
+    assert child("memory://models/munich/", "a") == "memory://models/munich/a"
     with pytest.raises(ValueError, match="nowhere"):
         local_path("nowhere://models")
 

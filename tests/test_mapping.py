@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.mapping.axes import NoiseAxis
-from neumatc_mimo.mapping.basis import SineUnits, SplineUnits, Units
+from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
 from neumatc_mimo.operations.base import Components
 
@@ -18,8 +18,8 @@ LAYOUTS = (
     Layout((5,), "real"),
     Layout((2,), "complex"),
 )
-UNITS: list[Units] = [SplineUnits(20, 3), SplineUnits(24), SineUnits(16)]
-CASES = [(units, readout) for units in UNITS for readout in (False, True)]
+UNITS: list[Basis] = [SplineBasis(20, 3), SplineBasis(24), SineBasis(16)]
+CASES = [(basis, readout) for basis in UNITS for readout in (False, True)]
 FREQUENCIES = torch.linspace(-3e6, 2e6, 40, dtype=torch.float64)
 
 
@@ -34,10 +34,10 @@ def component(layout: Layout, *batch: int, dtype: torch.dtype = torch.float32) -
     return square + square.mH if layout.kind == "hermitian" else square
 
 
-def mapping(units: Units, readout: bool) -> CompactMapping:
+def mapping(basis: Basis, readout: bool) -> CompactMapping:
     """A mapping whose second and last components depend on the noise power."""
-    rank = RANK if readout else units.width
-    trunk = Trunk(units, normal(LINKS, units.width, RANK) if readout else None)
+    rank = RANK if readout else basis.width
+    trunk = Trunk(basis, normal(LINKS, basis.width, RANK) if readout else None)
     latents = tuple(
         normal(LINKS, rank, NODES if number % 2 else 1, layout.size, seed=number)
         for number, layout in enumerate(LAYOUTS)
@@ -49,7 +49,7 @@ def mapping(units: Units, readout: bool) -> CompactMapping:
 def plain(whole: CompactMapping, frequencies: Tensor, no: Tensor) -> Components:
     """Ŷ(x, no) = Σ_r Σ_q φ_r(x) ψ_q(no) C_rq, all of it dense and in float64."""
     low, high = whole.band
-    basis = whole.trunk.units.values((2 * frequencies - low - high) / (high - low))[None]
+    basis = whole.trunk.basis.values((2 * frequencies - low - high) / (high - low))[None]
     if whole.trunk.readout is not None:
         basis = basis @ whole.trunk.readout.double()
     basis = basis.expand(LINKS, -1, -1)
@@ -94,20 +94,20 @@ def test_layouts_are_linear(layout: Layout) -> None:
     torch.testing.assert_close(layout.unpack(weights @ rows), expected)
 
 
-@pytest.mark.parametrize("units, readout", CASES, ids=str)
-def test_trunk_is_the_units_mixed(units: Units, readout: bool) -> None:
-    trunk = mapping(units, readout).trunk
+@pytest.mark.parametrize("basis, readout", CASES, ids=str)
+def test_trunk_is_the_units_mixed(basis: Basis, readout: bool) -> None:
+    trunk = mapping(basis, readout).trunk
     x = torch.linspace(-1, 1, 33, dtype=torch.float64)
-    expected = units.values(x)[None]
+    expected = basis.values(x)[None]
     if trunk.readout is not None:
         expected = expected @ trunk.readout.double()
     assert trunk.rank == expected.shape[-1]
     torch.testing.assert_close(trunk(x).double(), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("units, readout", CASES, ids=str)
-def test_evaluation_is_the_plain_formula(units: Units, readout: bool) -> None:
-    whole = mapping(units, readout)
+@pytest.mark.parametrize("basis, readout", CASES, ids=str)
+def test_evaluation_is_the_plain_formula(basis: Basis, readout: bool) -> None:
+    whole = mapping(basis, readout)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     shuffled = FREQUENCIES[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
     for frequencies in (FREQUENCIES, shuffled, FREQUENCIES[7:8] + 1234.5):
@@ -117,9 +117,9 @@ def test_evaluation_is_the_plain_formula(units: Units, readout: bool) -> None:
         assert_near(found, expected)
 
 
-@pytest.mark.parametrize("units, readout", CASES, ids=str)
-def test_a_table_serves_tiles(units: Units, readout: bool) -> None:
-    whole = mapping(units, readout)
+@pytest.mark.parametrize("basis, readout", CASES, ids=str)
+def test_a_table_serves_tiles(basis: Basis, readout: bool) -> None:
+    whole = mapping(basis, readout)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     expected = plain(whole, FREQUENCIES, no)
     table, folded = whole.trunk.table(whole.coordinate(FREQUENCIES)), whole.at(no)
@@ -128,18 +128,18 @@ def test_a_table_serves_tiles(units: Units, readout: bool) -> None:
         assert_near(found, tuple(c[:, tile] for c in expected))
 
 
-@pytest.mark.parametrize("units, readout", CASES, ids=str)
+@pytest.mark.parametrize("basis, readout", CASES, ids=str)
 def test_a_component_of_one_node_is_the_same_at_every_noise_power(
-    units: Units, readout: bool
+    basis: Basis, readout: bool
 ) -> None:
-    whole = mapping(units, readout)
+    whole = mapping(basis, readout)
     low, high = (whole(FREQUENCIES, torch.full((LINKS,), no)) for no in (0.0, 0.5))
     for number, (one, other) in enumerate(zip(low, high, strict=True)):
         assert torch.equal(one, other) == (whole.latents[number].shape[2] == 1)
 
 
 def test_at_a_node_only_its_own_latent_tensor_counts() -> None:
-    whole = mapping(SplineUnits(20), False)
+    whole = mapping(SplineBasis(20), False)
     for node, power in enumerate(whole.axis.nodes):
         folded = whole.at(power.expand(LINKS))
         parts = folded.split(folded.rows)
@@ -149,18 +149,18 @@ def test_at_a_node_only_its_own_latent_tensor_counts() -> None:
 
 
 def test_the_band_ends_at_one() -> None:
-    whole = mapping(SplineUnits(20), False)
+    whole = mapping(SplineBasis(20), False)
     x = whole.coordinate(FREQUENCIES)
     assert x.dtype == torch.float64
     torch.testing.assert_close(x, torch.linspace(-1, 1, 40, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("units, readout", CASES, ids=str)
+@pytest.mark.parametrize("basis, readout", CASES, ids=str)
 @pytest.mark.parametrize("links", [[1], [2, 0], [0, 0, 1]], ids=str)
 def test_selected_links_are_those_of_the_whole(
-    units: Units, readout: bool, links: list[int]
+    basis: Basis, readout: bool, links: list[int]
 ) -> None:
-    whole, chosen = mapping(units, readout), torch.tensor(links)
+    whole, chosen = mapping(basis, readout), torch.tensor(links)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     part = whole.select(chosen)
     assert part.num_links == len(links)
@@ -169,34 +169,34 @@ def test_selected_links_are_those_of_the_whole(
 
 
 def test_selecting_one_link_copies_nothing() -> None:
-    whole = mapping(SplineUnits(20), True)
+    whole = mapping(SplineBasis(20), True)
     owners = [t.untyped_storage().data_ptr() for t in whole.tensors().values()]
     part = whole.select(torch.tensor([1]))
     assert [t.untyped_storage().data_ptr() for t in part.tensors().values()] == owners
 
 
-@pytest.mark.parametrize("units, readout", CASES, ids=str)
-def test_joined_selections_are_the_whole(units: Units, readout: bool) -> None:
-    whole = mapping(units, readout)
+@pytest.mark.parametrize("basis, readout", CASES, ids=str)
+def test_joined_selections_are_the_whole(basis: Basis, readout: bool) -> None:
+    whole = mapping(basis, readout)
     parts = [whole.select(torch.arange(LINKS)[part]) for part in (slice(0, 1), slice(1, LINKS))]
     joined = CompactMapping.concatenate(parts)
     assert joined.num_links == LINKS
     assert (joined.axis, joined.layouts, joined.band) == (whole.axis, whole.layouts, whole.band)
-    assert joined.trunk.units == units
+    assert joined.trunk.basis == basis
     assert joined.tensors().keys() == whole.tensors().keys()
     for name, tensor in whole.tensors().items():
         assert torch.equal(joined.tensors()[name], tensor)
 
 
-@pytest.mark.parametrize("units, readout", CASES, ids=str)
-def test_tensors_hold_all_that_was_learned(units: Units, readout: bool) -> None:
-    whole = mapping(units, readout)
+@pytest.mark.parametrize("basis, readout", CASES, ids=str)
+def test_tensors_hold_all_that_was_learned(basis: Basis, readout: bool) -> None:
+    whole = mapping(basis, readout)
     named = whole.tensors()
     latents = tuple(named[f"latent.{number}"] for number in range(len(LAYOUTS)))
     assert set(named) - {f"latent.{number}" for number in range(len(LAYOUTS))} == (
         {"readout"} if readout else set()
     )
-    trunk = Trunk(units, named.get("readout"))
+    trunk = Trunk(basis, named.get("readout"))
     again = CompactMapping(trunk, whole.axis, latents, whole.layouts, whole.band)
     no = torch.full((LINKS,), 0.1, dtype=torch.float64)
     for one, other in zip(again(FREQUENCIES, no), whole(FREQUENCIES, no), strict=True):

@@ -186,8 +186,8 @@ def test_damaged_files_are_refused(model: nm.ScenarioModel, tmp_path: Path) -> N
     tensors.write_bytes(tensors.read_bytes()[:-100])
     with pytest.raises(ValueError, match="truncated or damaged"):
         nm.ScenarioModel.load(folder)
-    card = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(card | {"format": 99}))
+    manifest = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(ValueError, match="format 99"):
         nm.ScenarioModel.load(folder)
     (folder / "model.json").write_text("{")

@@ -85,7 +85,7 @@ def test_streams_of_a_model_are_the_exact_ones(
 def test_the_strongest_triplets_are_the_first() -> None:
     g = torch.Generator().manual_seed(0)
     a = torch.randn(5, ROWS, COLS, dtype=torch.complex64, generator=g)
-    whole, few = SVD(ROWS).solve(a), SVD(2).own(SVD(ROWS).solve(a))
+    whole, few = SVD(ROWS).solve(a), SVD(2).restricted(SVD(ROWS).solve(a))
     assert torch.equal(few.s, whole.s[..., :2])
     assert torch.equal(few.u, whole.u[..., :2]) and torch.equal(few.v, whole.v[..., :2])
     turned = whole.complete()._replace(order=torch.arange(ROWS - 1, -1, -1).expand(5, ROWS))

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
-from neumatc_mimo.model.scenario_model import SHARED, OperationModel, pack_model, write_card
+from neumatc_mimo.model.scenario_model import SHARED, OperationModel, pack_model, write_manifest
 from neumatc_mimo.storage.shards import (
     found_shards,
     read_shard,
@@ -19,7 +19,7 @@ from neumatc_mimo.storage.shards import (
     write_index,
     write_shard,
 )
-from neumatc_mimo.training.scenario import jobs, joined, train_batch
+from neumatc_mimo.training.scenario import concatenated, jobs, train_batch
 from neumatc_mimo.training.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,7 +52,7 @@ def folder(small_model: nm.ScenarioModel, tmp_path: Path) -> Path:
             write_shard(tmp_path, name, links, tensors, SHARED, {"links": str(links)})
         write_index(tmp_path, name, SHARDS)
         values[name] = pack_model(model)[1]
-    write_card(tmp_path, small_model.name, small_model.scenario, values)
+    write_manifest(tmp_path, small_model.name, small_model.scenario, values)
     return tmp_path
 
 
@@ -86,10 +86,10 @@ def test_links_that_are_missing_are_named(folder: Path) -> None:
     with pytest.raises(ValueError, match="lacks links from 0"):
         write_index(folder, "svd", SHARDS[1:])
     index = folder / "svd.safetensors.index.json"
-    card = json.loads(index.read_text())
-    card["weight_map"] = {k: v for k, v in card["weight_map"].items() if "[1:4]" not in k}
-    card["weight_map"]["corrected[2:4]"] = next(iter(card["weight_map"].values()))
-    index.write_text(json.dumps(card))
+    manifest = json.loads(index.read_text())
+    manifest["weight_map"] = {k: v for k, v in manifest["weight_map"].items() if "[1:4]" not in k}
+    manifest["weight_map"]["corrected[2:4]"] = next(iter(manifest["weight_map"].values()))
+    index.write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match=r"index\.json is missing, truncated or damaged"):
         nm.ScenarioModel.load(folder)
 
@@ -170,7 +170,7 @@ def test_a_link_is_learned_alike_whatever_it_is_learned_with(write_scenario: Any
         whole = train_batch(job, torch.arange(6))
         singles = [train_batch(job, torch.tensor([link])) for link in range(6)]
         assert len({len(one.training["batches"][0]) for one in singles}) > 1
-        parts = joined(singles, job.links)
+        parts = concatenated(singles, job.links)
         assert torch.equal(parts.corrected, whole.corrected)
         assert torch.equal(parts.patches, whole.patches)
         for mine, theirs in zip(whole.mapping.latents, parts.mapping.latents, strict=True):

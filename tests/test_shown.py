@@ -15,12 +15,12 @@ from sionna.phy.ofdm import ResourceGrid
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, SVDBeamformer, ZFPrecoder
-from neumatc_mimo.foundation.display import Facts, Shown
+from neumatc_mimo.foundation.display import Displayed, Facts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-class Told(Shown):
+class Told(Displayed):
     """An object that tells what it is given."""
 
     def __init__(self, name: str, **values: Any) -> None:
@@ -51,7 +51,7 @@ class _Balanced(HTMLParser):
             self.cells[-1] += data
 
 
-def _cells(shown: Shown) -> list[str]:
+def _cells(shown: Displayed) -> list[str]:
     parser = _Balanced()
     parser.feed(shown._repr_html_())
     parser.close()
@@ -59,7 +59,7 @@ def _cells(shown: Shown) -> list[str]:
     return parser.cells
 
 
-def _objects(model: nm.ScenarioModel, write_scenario: Any) -> list[Shown]:
+def _objects(model: nm.ScenarioModel, write_scenario: Any) -> list[Displayed]:
     scenario = nm.load_scenario(write_scenario())
     assert scenario.multi_user is not None and scenario.single_user is not None
     grid = ResourceGrid(2, 192, 120e3, num_tx=1, num_streams_per_tx=3)

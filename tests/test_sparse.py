@@ -16,7 +16,7 @@ from scipy.sparse.linalg import spsolve
 
 from neumatc_mimo.families.sparse import AdvectionDiffusionReaction, AffineSystem
 from neumatc_mimo.learning.affine import AffineConfig, learn_solutions
-from neumatc_mimo.mapping.basis import FourierUnits, SineUnits, SplineUnits, Units
+from neumatc_mimo.mapping.basis import Basis, FourierBasis, SineBasis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
 
 SMALL = AdvectionDiffusionReaction(20, diffusion=0.05)
@@ -126,9 +126,9 @@ def system_of(b: list[float]) -> AffineSystem:
     return AffineSystem([sp.eye_array(3)], lambda p: p[:, None], b, (1.0, 2.0))
 
 
-def config(units: Units | None = None, **changes: Any) -> AffineConfig:
+def config(basis: Basis | None = None, **changes: Any) -> AffineConfig:
     settings = {"threshold": 1e-3, "samples": 8} | changes
-    return AffineConfig(units or FourierUnits(31), **settings)
+    return AffineConfig(basis or FourierBasis(31), **settings)
 
 
 # The learned solutions.
@@ -173,27 +173,27 @@ def test_residuals_without_samples_teach_too() -> None:
     assert report.stopped == "samples" and report.num_samples == num
     p = (np.arange(num) + 0.5) / num * 2 * math.pi
     x = torch.from_numpy((p - math.pi) / math.pi)
-    design = FourierUnits(num).values(x)
+    design = FourierBasis(num).values(x)
     latent = torch.linalg.solve(design, torch.from_numpy(SMALL.exact(p)))
     unseen = np.sort(np.random.default_rng(9).uniform(*SMALL.domain, 50))
-    basis = FourierUnits(num).values(torch.from_numpy((unseen - math.pi) / math.pi))
+    basis = FourierBasis(num).values(torch.from_numpy((unseen - math.pi) / math.pi))
     exact = SMALL.exact(unseen)
     error = np.linalg.norm((basis @ latent).numpy() - exact, axis=1) / np.linalg.norm(exact, axis=1)
     assert errors(SMALL, learned).max() < 0.7 * error.max()
 
 
 def test_says_why_it_stopped() -> None:
-    _, few = learn_solutions(SMALL, config(FourierUnits(9), samples=16, collocation=64))
-    assert few.stopped == "units" and few.num_samples <= 32
+    _, few = learn_solutions(SMALL, config(FourierBasis(9), samples=16, collocation=64))
+    assert few.stopped == "basis" and few.num_samples <= 32
     _, spent = learn_solutions(SMALL, config(samples=4, max_samples=6))
     assert spent.stopped == "samples" and spent.num_samples == 6 and spent.failed[-1] > 0
 
 
 @pytest.mark.parametrize(
-    ("units", "threshold"), [(SplineUnits(40), 1e-3), (SineUnits(40), 1e-2)], ids=str
+    ("basis", "threshold"), [(SplineBasis(40), 1e-3), (SineBasis(40), 1e-2)], ids=str
 )
-def test_trunks_that_are_not_periodic(units: Units, threshold: float) -> None:
-    mapping, report = learn_solutions(SMALL, config(units, threshold=threshold))
+def test_trunks_that_are_not_periodic(basis: Basis, threshold: float) -> None:
+    mapping, report = learn_solutions(SMALL, config(basis, threshold=threshold))
     assert report.stopped == "tolerance" and errors(SMALL, mapping).max() < threshold
 
 

@@ -20,7 +20,7 @@ from sionna.phy.ofdm import ResourceGrid
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
-from neumatc_mimo.model import SHARED, pack_model, write_card
+from neumatc_mimo.model.scenario_model import SHARED, pack_model, write_manifest
 from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.storage.shards import write_index, write_shard
 
@@ -79,7 +79,7 @@ def _write_sharded(model: nm.ScenarioModel, folder: Path) -> None:
             part = {key: t if key in SHARED else t[rows] for key, t in tensors.items()}
             write_shard(folder, name, links, part, SHARED, {})
         write_index(folder, name, SHARDS)
-    write_card(folder, model.name, model.scenario, operations)
+    write_manifest(folder, model.name, model.scenario, operations)
 
 
 def _multi_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:

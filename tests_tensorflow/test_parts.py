@@ -33,18 +33,18 @@ def test_eigenvectors(n: int, jit: bool) -> None:
 def test_windows_of_splines() -> None:
     """A partition of unity, and the same as all splines at once."""
     x = np.linspace(-1, 1, 101)
-    values, units = windows(
-        {"kind": "spline", "num_units": 40, "degree": 3, "points_per_interval": 0}, x
+    values, basis = windows(
+        {"kind": "spline", "num_functions": 40, "degree": 3, "points_per_interval": 0}, x
     )
     full = np.zeros([values.shape[0] * values.shape[1], 40])
-    for group, (part, columns) in enumerate(zip(values, units, strict=True)):
+    for group, (part, columns) in enumerate(zip(values, basis, strict=True)):
         full[group * len(part) : (group + 1) * len(part), columns] = part
     full = full[: len(x)]
     assert np.abs(full.sum(1) - 1).max() < 1e-12
     # The splines between two knots, from the middle of an interval.
     middle = (20 + 0.5) / 37 * 2 - 1
     ((one,), (columns,)) = windows(
-        {"kind": "spline", "num_units": 40, "degree": 3, "points_per_interval": 0},
+        {"kind": "spline", "num_functions": 40, "degree": 3, "points_per_interval": 0},
         np.array([middle]),
     )
     assert columns.tolist() == [20, 21, 22, 23]
@@ -53,12 +53,12 @@ def test_windows_of_splines() -> None:
 
 @pytest.mark.parametrize("kind", ["sine", "fourier"])
 def test_units_that_are_everywhere(kind: str) -> None:
-    settings = {"kind": kind, "num_units": 9}
+    settings = {"kind": kind, "num_functions": 9}
     if kind == "sine":
         settings |= {"spacing": 0.9, "decay": 45.0}
-    values, units = windows(settings, np.linspace(-1, 1, 101))
-    assert values.shape == (1, 101, 9) and units.tolist() == [list(range(9))]
-    with pytest.raises(ValueError, match='There are no units "cubic"'):
+    values, basis = windows(settings, np.linspace(-1, 1, 101))
+    assert values.shape == (1, 101, 9) and basis.tolist() == [list(range(9))]
+    with pytest.raises(ValueError, match='There are no basis "cubic"'):
         windows({"kind": "cubic"}, np.zeros(1))
 
 

@@ -109,13 +109,13 @@ def test_models(folder: Path, sharded: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"holds no model: model\.json is missing"):
         ScenarioModel.load(tmp_path)
     copy = Path(shutil.copytree(folder, tmp_path / "model"))
-    card = json.loads((copy / "model.json").read_text())
-    svd = card["operations"]["svd"]
+    manifest = json.loads((copy / "model.json").read_text())
+    svd = manifest["operations"]["svd"]
     svd["mapping"]["axis"] = {"kind": "time", "duration": 0.02, "num_nodes": 9, "power": 0.0}
-    (copy / "model.json").write_text(json.dumps(card))
+    (copy / "model.json").write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match='The TensorFlow blocks have no axis "time"'):
         ScenarioModel.load(copy)
-    (copy / "model.json").write_text(json.dumps(card | {"format": 99}))
+    (copy / "model.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(ValueError, match="has the model format 99"):
         ScenarioModel.load(copy)
     (copy / "model.json").write_text((folder / "model.json").read_text())
@@ -124,13 +124,15 @@ def test_models(folder: Path, sharded: Path, tmp_path: Path) -> None:
         ScenarioModel.load(copy)
     shards = Path(shutil.copytree(sharded, tmp_path / "sharded"))
     index = shards / "svd.safetensors.index.json"
-    card = json.loads(index.read_text())
-    first, *others = card["weight_map"]
-    index.write_text(json.dumps({"weight_map": {key: card["weight_map"][key] for key in others}}))
+    manifest = json.loads(index.read_text())
+    first, *others = manifest["weight_map"]
+    index.write_text(
+        json.dumps({"weight_map": {key: manifest["weight_map"][key] for key in others}})
+    )
     with pytest.raises(ValueError, match=r"index\.json .* damaged \(.* lacks links from 0\)"):
         ScenarioModel.load(shards)
-    index.write_text(json.dumps(card))
-    (shards / card["weight_map"][first]).unlink()
+    index.write_text(json.dumps(manifest))
+    (shards / manifest["weight_map"][first]).unlink()
     with pytest.raises(ValueError, match=r"svd-00000000-00000001\.safetensors is missing"):
         ScenarioModel.load(shards)
     one = ScenarioModel.load(folder)

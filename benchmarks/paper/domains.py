@@ -20,7 +20,7 @@ from neumatc_mimo.learning.algorithm1 import Algorithm1Config, MLPTrunk, NeuMatC
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import Components, Operation
 from neumatc_mimo.solvers import Channels, Solver, Trained
-from neumatc_mimo.solvers.sampled import Estimate, Estimating
+from neumatc_mimo.solvers.sampled import Approximating, Approximation
 
 NUM_TESTED = 100
 
@@ -121,7 +121,7 @@ def learned(
 
 
 @dataclass(frozen=True)
-class TensorSpline(Estimating):
+class TensorSpline(Approximating):
     """Splines of degree 5 along every coordinate through the exact results of a grid.
 
     :param family: A(p)
@@ -133,7 +133,7 @@ class TensorSpline(Estimating):
     family: Family
     nums: tuple[int, ...]
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         exact = operation.exact(self.family(self.family.grid(self.nums)))
         x = self.family.coordinate(unseen_points(self.family)).numpy()
         splines = [self._spline(c) for c in exact]

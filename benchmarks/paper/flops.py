@@ -127,8 +127,8 @@ def _(solver: DFT, given: Problem) -> float:
 
 @flops.register
 def _(solver: Learned, given: Problem) -> float:
-    units = solver.trunk_units(given.channels.a.shape[1])
-    active = getattr(units, "degree", units.width - 1) + 1
+    basis = solver.trunk_basis(given.channels.a.shape[1])
+    active = getattr(basis, "degree", basis.width - 1) + 1
     if solver.rank is None:
         return 2.0 * active * entries(given)
     return 2.0 * active * solver.rank + 2.0 * solver.rank * entries(given)

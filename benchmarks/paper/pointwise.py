@@ -11,11 +11,11 @@ from benchmarks.paper.flops import flops
 from benchmarks.paper.problems import Problem
 from neumatc_mimo.operations import Components, Operation
 from neumatc_mimo.solvers import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Estimating
+from neumatc_mimo.solvers.sampled import Approximating, Approximation
 
 
 @dataclass(frozen=True)
-class Pointwise(Estimating):
+class Pointwise(Approximating):
     """Components by a function of the matrices.
 
     :param function: a [..., m, n] to components
@@ -25,7 +25,7 @@ class Pointwise(Estimating):
     function: Callable[[Tensor], Components]
     cost: Callable[[Problem], float]
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         def estimate(subcarriers: slice) -> Components:
             return self.function(channels.a[:, subcarriers].contiguous())
 

@@ -12,7 +12,7 @@ from benchmarks.paper.problems import (
 from benchmarks.paper.published import published
 from benchmarks.paper.rivals import inverse_rivals
 from benchmarks.paper.sheet import Settings, Sheet, main
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.solvers import Learned, LibraryLU, NumPyLU
 
 RANK = 24
@@ -49,7 +49,7 @@ def run(settings: Settings) -> Sheet:
 def neumatc(rank: int | None) -> Learned:
     """The closed form from all samples, and residuals half-way between them."""
     points = (NUM_POINTS + 1) // 2
-    return Learned(NUM_SAMPLES, rank, SplineUnits(points), collocation=points)
+    return Learned(NUM_SAMPLES, rank, SplineBasis(points), collocation=points)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from benchmarks.paper.sparse_rivals import (
 )
 from neumatc_mimo.families.sparse import AdvectionDiffusionReaction
 from neumatc_mimo.learning.affine import AffineConfig, learn_solutions
-from neumatc_mimo.mapping.basis import FourierUnits
+from neumatc_mimo.mapping.basis import FourierBasis
 
 THRESHOLD = 1e-3  # of NeuMatC's residual; its error is far below
 _TUNED_ON = 20  # systems on which tolerances are chosen
@@ -96,8 +96,8 @@ def iterated(name: str, given: Systems, solved: Solved, tolerance: float | None 
 def neumatc(given: Systems) -> Row:
     """The learned mapping: a query of all systems at once."""
     # Once before, small: what a process does at its first factorisation is no training.
-    learn_solutions(given.system, AffineConfig(FourierUnits(9), samples=4, max_samples=4))
-    mapping, report = learn_solutions(given.system, AffineConfig(FourierUnits(61), THRESHOLD))
+    learn_solutions(given.system, AffineConfig(FourierBasis(9), samples=4, max_samples=4))
+    mapping, report = learn_solutions(given.system, AffineConfig(FourierBasis(61), THRESHOLD))
     p, no = torch.from_numpy(given.p), torch.zeros(1, dtype=torch.float64)
     time = spread(lambda: mapping(p, no))
     x = mapping(p, no)[0][0].double().numpy()

@@ -12,7 +12,7 @@ from benchmarks.paper.problems import (
 )
 from benchmarks.paper.sheet import Settings, Sheet, main
 from neumatc_mimo.families.base import Product, RadialFamily
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.operations import SVD
 from neumatc_mimo.solvers import Exact, Learned, NumPySVD, RandomizedSVD, Spline
 
@@ -20,7 +20,7 @@ RANK = 24
 _RANKS = (10, 20, 30)
 _SAMPLES, _BETWEEN = 20, 6
 _TRIPLETS, _WANTED = 32, 16
-_NEUMATC = Learned(_SAMPLES, RANK, SplineUnits(30), collocation=3 * (_SAMPLES - 1) + 1)
+_NEUMATC = Learned(_SAMPLES, RANK, SplineBasis(30), collocation=3 * (_SAMPLES - 1) + 1)
 
 
 def run(settings: Settings) -> Sheet:

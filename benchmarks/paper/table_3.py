@@ -7,7 +7,7 @@ from benchmarks.paper.problems import Problem
 from benchmarks.paper.real import real_inversion, real_svd, scenarios
 from benchmarks.paper.rivals import inverse_rivals, svd_rivals
 from benchmarks.paper.sheet import Row, Settings, Sheet, main
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.solvers import (
     Exact,
     Learned,
@@ -113,17 +113,17 @@ def _fast(rivals: dict[str, Solver], n: int) -> dict[str, Solver]:
 def _mappings(given: Problem, ranks: tuple[int, ...]) -> list[Method]:
     """The local trunk, and those of lower rank."""
     count = given.num_samples
-    units = SplineUnits(max(3 * count // 2, 16))
+    basis = SplineBasis(max(3 * count // 2, 16))
     points = len(given.unseen) // 2 + 1
 
     def learned(rank: int | None) -> Learned:
-        return Learned(count, rank, units, collocation=points, rounds=3)
+        return Learned(count, rank, basis, collocation=points, rounds=3)
 
     methods = [
-        Method.of("NeuMatC, local", learned(None), units.width),
+        Method.of("NeuMatC, local", learned(None), basis.width),
     ]
     for rank in ranks:
-        if rank < units.width and given.shape[0] < 256:
+        if rank < basis.width and given.shape[0] < 256:
             methods.append(Method.of(f"NeuMatC, rank {rank}", learned(rank), rank))
     return methods
 

@@ -16,7 +16,7 @@ from benchmarks.paper.problems import (
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.table_2 import NUM_TRIPLETS, RANK
 from benchmarks.paper.table_4 import on_device
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.operations import SVD
 from neumatc_mimo.solvers import Exact, Learned, LibrarySVD, NumPySVD, RandomizedSVD, Solver
 
@@ -46,7 +46,7 @@ def run(settings: Settings) -> Sheet:
         ours = measure(
             "NeuMatC",
             given,
-            Learned(NUM_SAMPLES, RANK, SplineUnits(2 * NUM_SAMPLES), collocation=2 * NUM_SAMPLES),
+            Learned(NUM_SAMPLES, RANK, SplineBasis(2 * NUM_SAMPLES), collocation=2 * NUM_SAMPLES),
             most=5,
         )
         whole = ours.training + ours.milliseconds.median * batch / 1e3

@@ -79,7 +79,7 @@ def median(values: Sequence[float]) -> str:
 
 def _over_bound(found: Components, exact: Components, rank: int) -> float:
     rows, best = (
-        # In units of each component, as they are learned, or the largest would decide alone.
+        # In functions of each component, as they are learned, or the largest would decide alone.
         torch.cat([(c / e.abs().square().mean().sqrt()).flatten(1) for c, e in pairs], dim=1)
         for pairs in (list(zip(found, exact, strict=True)), list(zip(exact, exact, strict=True)))
     )

@@ -35,7 +35,7 @@ class Point:
     :param num_streams: of the single user; None is half its antennas, eight at most
     :param slot: OFDM symbols, batch size and precision
     :param num_links: that the model knows; None is what the batch needs, up to four
-    :param width: units of its trunk; None is the scenario's
+    :param width: functions of its trunk; None is the scenario's
     """
 
     num_users: int = 8
@@ -175,7 +175,7 @@ def axes() -> dict[str, list[Point]]:
         "precision": slots(precision=("single", "double")),
         "effective channel": slots(return_effective_channel=(False, True)),
         "links": [replace(BASE, num_links=n) for n in (1, 4, 16)],
-        "units": [replace(BASE, width=n) for n in (250, 500, 1000, 2000)],
+        "basis": [replace(BASE, width=n) for n in (250, 500, 1000, 2000)],
     }
 
 
@@ -192,7 +192,7 @@ def along(axis: str, point: Point) -> Any:
         "precision": slot.precision,
         "effective channel": slot.return_effective_channel,
         "links": point.num_links,
-        "units": point.width,
+        "basis": point.width,
     }[axis]
 
 

@@ -225,7 +225,7 @@ def _over_bound(part: Any, links: LinkSet, num_links: int = 8) -> dict[str, floa
     The mapping alone, at no = 0, on every third subcarrier; aligned samples with real and
     imaginary parts side by side, as the basis is real. Beside the mapping's rank stands the rank
     whose bound is the mapping's error. The ratio at the mapping's own rank has a meaning only where
-    the bound is above rounding: not for a trunk of local units that keeps all of them.
+    the bound is above rounding: not for a trunk of local functions that keeps all of them.
     """
     mapping = part.mapping
     frequencies = links.grid_frequencies()[1::3]

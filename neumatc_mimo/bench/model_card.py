@@ -12,7 +12,9 @@ from neumatc_mimo.bench.sheet import Row, table
 from neumatc_mimo.storage.files import Location, write_text
 
 
-def write_card(file: Location, scenario: Any, model: Any, results: Mapping[str, Any]) -> Location:
+def write_model_card(
+    file: Location, scenario: Any, model: Any, results: Mapping[str, Any]
+) -> Location:
     """Write the card of a model, whole or not at all.
 
     :param file: A path, or a URL of any file system that fsspec knows

@@ -38,7 +38,7 @@ _NUMERIC = (
     "OFDM symbols",
     "batch size",
     "links",
-    "units",
+    "basis",
 )
 _SCALING = (
     "Exponents b of costs that grow as size^b along each axis, the others as at the base point: "

@@ -14,7 +14,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.foundation.block_checks import check_proofs, check_type
-from neumatc_mimo.foundation.display import Facts, Shown, brief
+from neumatc_mimo.foundation.display import Displayed, Facts, brief
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
@@ -36,7 +36,7 @@ _UNKNOWN = 0.5
 Symbols = tuple[slice, ...]
 
 
-class Part(NamedTuple):
+class TileAnswer(NamedTuple):
     """A solver's answer for a tile of subcarriers.
 
     :param tile: subcarriers
@@ -54,7 +54,7 @@ class Part(NamedTuple):
     channel: Callable[[], Tensor]
 
 
-class SolverBlock(Shown, Block):
+class SolverBlock(Displayed, Block):
     """Base of the blocks: a Sionna block whose matrices come from a solver.
 
     :param resource_grid: ResourceGrid to be used
@@ -145,7 +145,7 @@ class SolverBlock(Shown, Block):
         }
         if self._tolerance is not None:
             values["tolerance"] = f"{self._tolerance.quality_db:g} dB"
-        return Facts("", values | self.stats.shown())
+        return Facts("", values | self.stats.words())
 
     def _in_parts(
         self, call: Callable[..., Any], links: Tensor | None, *inputs: Tensor | None
@@ -229,7 +229,7 @@ class SolverBlock(Shown, Block):
         trusted: bool = False,
         time: float = 0.0,
         solver: Solver | None = None,
-    ) -> Iterator[Part]:
+    ) -> Iterator[TileAnswer]:
         """Yield tiles of subcarriers, none across two ``cuts``, with the solver's answer there.
 
         :param a: [num_items, num_frequencies, m, n], a view
@@ -256,13 +256,13 @@ class SolverBlock(Shown, Block):
             answers = solver.start(operation, channels, self._certify, self._tolerance)
         for tile in split(tiles(a, answers.entries(a)), cuts):
             with _finite(a):
-                answer = operation.own(answers.tile(tile))
+                answer = operation.restricted(answers.tile(tile))
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 check_finite(a, answer[-1].sum())
             keep = partial(answers.keep, subcarriers=tile)
             channel = partial(answers.channel, tile, a)
-            yield Part(tile, answer, keep, answers.applied(tile), channel)
+            yield TileAnswer(tile, answer, keep, answers.applied(tile), channel)
         answers.finish()
         self._count(answers.counts)
 

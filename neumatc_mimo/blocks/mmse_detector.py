@@ -12,12 +12,12 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
-from neumatc_mimo.foundation.display import Facts, Shown
+from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.solvers.base import Counts, Solver
 
 
-class MMSEDetector(Shown, Block):
+class MMSEDetector(Displayed, Block):
     r"""Linear MMSE detection for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` with ``equalizer="lmmse"``: a

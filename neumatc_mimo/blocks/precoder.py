@@ -13,9 +13,9 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.common import (
-    Part,
     SolverBlock,
     Symbols,
+    TileAnswer,
     at_symbols,
     check_complex,
     check_shape,
@@ -171,7 +171,7 @@ class Precoder(SolverBlock):
         time: float = 0.0,
         *,
         products: bool = False,
-    ) -> Iterator[Part]:
+    ) -> Iterator[TileAnswer]:
         """The solver's answers for one transmitter and OFDM symbol.
 
         :param rows: All receivers' rows, [batch_size, num_rx, num_rx_ant, num_tx_ant, fft_size]

@@ -12,7 +12,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.common import (
-    Part,
+    TileAnswer,
     check_complex,
     check_noise,
     check_shape,
@@ -197,9 +197,9 @@ class SVDCombiner(Receiver):
                     )
                     start = self._solver.start
                     whole[at] = start(self._both, channels, self._certify, self._tolerance)
-                return self._both.own(whole[at].tile(tile))
+                return self._both.restricted(whole[at].tile(tile))
 
-            def leakage_at(part: Part) -> Tensor:
+            def leakage_at(part: TileAnswer) -> Tensor:
                 answer = part.answer
                 sent = sent_to(rx, part.tile) if answer.right is None else answer
                 gains = _gains(part.channel(), sent, answer)

@@ -11,7 +11,7 @@ from rich.table import Table
 from neumatc_mimo.cli.inputs import integers, load_model, load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioName, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
-from neumatc_mimo.storage.files import check_writable, joined
+from neumatc_mimo.storage.files import check_writable, child
 
 
 def evaluate(
@@ -50,10 +50,10 @@ def evaluate(
     loaded = load_scenario(scenario, scenario_seed)
     folder = model_folder(loaded, model)
     trained = load_model(loaded, folder, device)
-    file = card or joined(folder, "README.md")
+    file = card or child(folder, "README.md")
     check_writable(card.parent if card else folder)
     from neumatc_mimo.bench.evaluation import evaluate as run
-    from neumatc_mimo.bench.model_card import error_rate_rows, tier_rows, write_card
+    from neumatc_mimo.bench.model_card import error_rate_rows, tier_rows, write_model_card
 
     results = run(
         trained,
@@ -65,7 +65,7 @@ def evaluate(
         num_receivers=num_receivers,
         seed=seed,
     )
-    write_card(file, loaded, trained, results)
+    write_model_card(file, loaded, trained, results)
     if as_json:
         print_json(results)
         return

@@ -19,10 +19,10 @@ from neumatc_mimo.storage.files import (
     Location,
     check_replaceable,
     check_writable,
-    joined,
+    child,
     local_path,
 )
-from neumatc_mimo.storage.model_folder import CARD
+from neumatc_mimo.storage.model_folder import MANIFEST
 
 
 def train(
@@ -99,7 +99,7 @@ def train(
         raise ValueError(
             f"--model is the folder of one model, there are {len(variants)}; give --models."
         )
-    folders: dict[str, Location] = {name: joined(models or "models", name) for name in variants}
+    folders: dict[str, Location] = {name: child(models or "models", name) for name in variants}
     if model is not None:
         folders = dict.fromkeys(variants, model)
     callback: Callback | None = None if tensorboard is None else nm.TensorBoard(tensorboard)
@@ -107,7 +107,7 @@ def train(
         rows = _on_cluster(variants, folders, ray, task_seconds, seed, callback)
     else:
         for folder in folders.values():
-            check_replaceable(folder, CARD)
+            check_replaceable(folder, MANIFEST)
         rows = []
         for name, variant in variants.items():
             told = callback
@@ -134,7 +134,7 @@ def train_and_save(
     from neumatc_mimo.training.store import discard_finished
 
     location = model_folder(scenario, folder)
-    check_replaceable(location, CARD)
+    check_replaceable(location, MANIFEST)
     check_writable(location)
     begin = time.perf_counter()
     # Finished links are kept beside the model, or where it would be by default if that is on

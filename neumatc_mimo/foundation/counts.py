@@ -32,7 +32,7 @@ class Counts:
         for name, value in vars(other).items():
             setattr(self, name, getattr(self, name) + value)
 
-    def shown(self) -> dict[str, dict[str, str]]:
+    def words(self) -> dict[str, dict[str, str]]:
         """The counts in words, those of links and those of subcarriers."""
         words = {name: f"{value:,}" for name, value in vars(self).items()}
         links = {name: text for name, text in words.items() if name.startswith("links_")}

@@ -22,7 +22,7 @@ class Facts:
     values: Mapping[str, Any]
 
 
-class Shown:
+class Displayed:
     """Base of objects that tell what they are, from the same facts wherever they are shown."""
 
     def facts(self) -> Facts:
@@ -63,7 +63,7 @@ class Shown:
 
 def brief(value: object) -> str:
     """Type and name of an object that tells much more of itself, the ``repr`` of any other."""
-    if isinstance(value, Shown):
+    if isinstance(value, Displayed):
         return f"{type(value).__name__}({value.facts().name})"
     return repr(value)
 

@@ -1,6 +1,6 @@
 """Products of symbols with filters that are evaluated on chip and never written to memory.
 
-For a trunk of local units the filter of subcarrier f is a sum of few rows of the latent tensor,
+For a trunk of local functions the filter of subcarrier f is a sum of few rows of the latent tensor,
 
 .. math:: W_f = \\sum_{j} \\varphi_j(f) \\, C_{c_j(f)},
 

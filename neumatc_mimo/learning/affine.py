@@ -15,7 +15,7 @@ from torch import Tensor
 from neumatc_mimo.families.sparse import AffineSystem
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
-from neumatc_mimo.mapping.basis import Units
+from neumatc_mimo.mapping.basis import Basis
 from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ Array = NDArray[np.float64]
 class AffineConfig:
     """How :func:`learn_solutions` learns.
 
-    :param units: the trunk's units
+    :param basis: the trunk's functions
     :param threshold: residual ‖A x̂ − b‖ / ‖b‖ above which a candidate has failed
     :param samples: exact solutions at first, spread evenly over the domain
     :param promoted: candidates that become exact samples a round, at most
@@ -37,7 +37,7 @@ class AffineConfig:
     :raises ValueError: if the numbers do not fit together
     """
 
-    units: Units
+    basis: Basis
     threshold: float = 1e-4
     samples: int = 16
     promoted: int = 8
@@ -55,9 +55,10 @@ class AffineConfig:
                 f"{self.candidates} candidates: each is at least one, and no more samples at first "
                 "than at last."
             )
-        if self.collocation < self.units.width:
+        if self.collocation < self.basis.width:
             raise ValueError(
-                f"{self.collocation} collocation points do not determine {self.units.width} units."
+                f"{self.collocation} collocation points do not determine "
+                f"{self.basis.width} functions."
             )
 
 
@@ -65,7 +66,7 @@ class AffineConfig:
 class AffineReport:
     """What training did, as plain values.
 
-    :param stopped: why: "tolerance", "samples" (all spent) or "units" (too few for the threshold)
+    :param stopped: why: "tolerance", "samples" (all spent) or "basis" (too few functions)
     :param num_samples: exact solutions
     :param failed: share of the candidates that failed, one value a round
     :param residual: largest residual among the candidates, likewise
@@ -112,7 +113,7 @@ def learn_solutions(
     report = AffineReport()
     random = np.random.default_rng(config.seed)
     collocation = _spread(system.domain, config.collocation)
-    hidden = config.units.values(_coordinate(system, collocation))
+    hidden = config.basis.values(_coordinate(system, collocation))
     weights = torch.ones(1, len(collocation), dtype=torch.float64)
     basis: Array = np.empty((system.size, 0))
     promoted = _spread(system.domain, config.samples)
@@ -125,10 +126,10 @@ def learn_solutions(
             torch.from_numpy(coefficients)[None],
             weights,
             basis.shape[1],
-            config.units.penalty(),
+            config.basis.penalty(),
         )
         candidates = np.sort(random.uniform(*system.domain, config.candidates))
-        fitted = config.units.values(_coordinate(system, candidates))
+        fitted = config.basis.values(_coordinate(system, candidates))
         for factor in (latent,) if readout is None else (readout, latent):
             fitted = fitted @ factor[0]
         residual = reduced.residual(candidates, fitted.numpy())
@@ -140,7 +141,7 @@ def learn_solutions(
         if not failed.any():
             report.stopped = "tolerance"
         elif reduced.residual(collocation, coefficients).max() < config.threshold / 2:
-            report.stopped = "units"  # the samples span the solutions well enough
+            report.stopped = "basis"  # the samples span the solutions well enough
         elif room < 1:
             report.stopped = "samples"
         if report.stopped:
@@ -148,7 +149,7 @@ def learn_solutions(
         promoted = candidates[_peaks(residual, failed, room)]
     full = (latent[0] @ torch.from_numpy(basis).mT).float()
     mapping = CompactMapping(
-        Trunk(config.units, None if readout is None else readout.float()),
+        Trunk(config.basis, None if readout is None else readout.float()),
         NoiseAxis.at(0.0),
         (full[None, :, None],),
         (Layout((system.size,), "real"),),

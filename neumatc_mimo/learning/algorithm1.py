@@ -36,7 +36,7 @@ class MLPTrunk(nn.Module):
 
     :param dimension: d
     :param depth: number of hidden layers
-    :param width: units of each
+    :param width: functions of each
     :param rank: number r of functions
     :param omega0: ω₀ of the sines
     :param activation: "sine", "tanh", "relu", "gelu" or "sigmoid"
@@ -193,7 +193,7 @@ class Algorithm1Config:
     """How :func:`train_algorithm1` learns.
 
     :param depth: hidden layers of the trunk
-    :param width: units of each
+    :param width: functions of each
     :param rank: r
     :param omega0: ω₀ of the sine activations
     :param activation: "sine", "tanh", "relu", "gelu" or "sigmoid"

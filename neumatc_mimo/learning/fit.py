@@ -13,9 +13,9 @@ from torch import Tensor
 
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import Axis
-from neumatc_mimo.mapping.basis import Units
+from neumatc_mimo.mapping.basis import Basis
 from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
-from neumatc_mimo.operations.base import Components, Operation, select
+from neumatc_mimo.operations.base import Components, Operation, where_components
 
 Matrices = Callable[[Tensor, Tensor], Tensor]
 
@@ -43,8 +43,8 @@ class Problem:
 class FitConfig:
     """How it is learned; :class:`~neumatc_mimo.scenario.schema.ModelConfig` holds the defaults.
 
-    :param units: the trunk's units
-    :param rank: r of the trunk; at the units' width there is no readout
+    :param basis: the trunk's functions
+    :param rank: r of the trunk; at the functions' width there is no readout
     :param samples: exact samples per link and node, promoted points included
     :param collocation: points per link and node where only the residual is known
     :param rounds: rounds of adaptive sampling at most; at least two, then until no point fails
@@ -54,7 +54,7 @@ class FitConfig:
     :param refinements: residual-lowering steps at the collocation points, per round
     """
 
-    units: Units
+    basis: Basis
     rank: int
     samples: int
     collocation: int
@@ -89,7 +89,7 @@ class FitReport:
     history: list[dict[str, float]] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for the JSON card."""
+        """Plain values for the JSON manifest."""
         return asdict(self)
 
 
@@ -117,12 +117,12 @@ def fit(
     powers = problem.axis.powers
     points, sampled_points = config.points(len(frequencies))
     supervised = sampled_points.expand(len(links), -1).clone()
-    band = config.units.band(frequencies)
+    band = config.basis.band(frequencies)
     low, high = band
     design = Design.of(
-        config.units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
+        config.basis.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
     )
-    penalty = config.units.penalty()
+    penalty = config.basis.penalty()
 
     # [l, P, q, m, n]: every node sees the same frequencies. At all points single precision is
     # enough; with many nodes, tensors of this size are what training needs its memory for.
@@ -175,14 +175,14 @@ def fit(
         promote = _worst(residual, failed, config.promoted)
         if number <= config.promotions and bool(promote.any()):
             update = operation.align_to(_exact(problem, links, points, promote), fitted)
-            exact = select(promote, update, exact)
+            exact = where_components(promote, update, exact)
             supervised = supervised | promote
         usable = torch.where(going, supervised | ~failed, usable)
-        renewed = select(supervised, exact, refined)
+        renewed = where_components(supervised, exact, refined)
         del fitted, refined
         for c in renewed:
             c[~usable] = 0
-        targets = renewed if bool(going.all()) else select(going, renewed, targets)
+        targets = renewed if bool(going.all()) else where_components(going, renewed, targets)
         del renewed
         if number >= min(2, config.rounds):
             going = going & failed.any(1, keepdim=True)
@@ -193,7 +193,7 @@ def fit(
         for c, layout in zip(_split(latent, rows), layouts, strict=True)
     )
     mapping = CompactMapping(
-        Trunk(config.units, None if readout is None else readout.float()),
+        Trunk(config.basis, None if readout is None else readout.float()),
         problem.axis,
         latents,
         layouts,

@@ -1,4 +1,4 @@
-"""Variable projection: readout and latent tensors in closed form for given units."""
+"""Variable projection: readout and latent tensors in closed form for given functions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPARSE = 0.05
 
 @dataclass(frozen=True)
 class Design:
-    """Values H of units at points, as products need them.
+    """Values H of functions at points, as products need them.
 
     :param hidden: H, [N, width], float64
     :param forward: the same, sparse where most of it is zero
@@ -45,12 +45,12 @@ class Design:
 def project(
     design: Design, targets: Tensor, weights: Tensor, rank: int, penalty: Tensor
 ) -> tuple[Tensor | None, Tensor]:
-    r"""Best readout and latent tensor of rank r for given units.
+    r"""Best readout and latent tensor of rank r for given functions.
 
     Minimises :math:`\sum_i w_i \|h_i^T Z - y_i\|^2 + \lambda \, \mathrm{tr}(Z^T P Z)` over
     Z [width, n]. Where r is smaller than the width, Z is truncated to rank r in the metric of the
     fitted values (reduced-rank ridge regression), Z ≈ readout · latent. Normal equations by
-    Cholesky, all in float64; those of local units are banded.
+    Cholesky, all in float64; those of local functions are banded.
 
     :param design: h of the N points
     :param targets: y, [num_links, N, n], float64

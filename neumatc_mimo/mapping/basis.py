@@ -1,4 +1,4 @@
-"""Units of a trunk: the functions of the parameter that its readout mixes."""
+"""The basis of a trunk: the functions of the parameter that its readout mixes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
 from neumatc_mimo.foundation.registry import made
 from neumatc_mimo.tensors.tracing import is_traced
 
-# Points that share a window of a table of local units: of a dense table of more points most would
-# be zero, and products with fewer have too little to do.
+# Points that share a window of a table of local functions: of a dense table of more points most
+# would be zero, and products with fewer have too little to do.
 _WINDOW = range(48, 11, -1)
 
 
 class Windows(NamedTuple):
-    """Points in groups of one size, each with the consecutive units that do not vanish there.
+    """Points in groups of one size, each with the consecutive functions that do not vanish there.
 
-    :param values: of the units of a group, [num_groups, points, units]
+    :param values: of the functions of a group, [num_groups, points, functions]
     :param first: first unit of each group, [num_groups]
     :param start: the first of these
-    :param stride: distance of the groups' first units, or None where it varies
+    :param stride: distance of the groups' first functions, or None where it varies
     """
 
     values: Tensor
@@ -35,36 +35,36 @@ class Windows(NamedTuple):
     stride: int | None
 
     def of(self, rows: Tensor) -> Tensor:
-        """The groups' rows of a matrix [width, n], [num_groups, units, n]: a view, if it can be."""
-        num_groups, _, num_units = self.values.shape
+        """The groups' rows of a matrix [width, n], [num_groups, functions, n]: a view if it can."""
+        num_groups, _, num_functions = self.values.shape
         if self.stride is None:
-            index = self.first[:, None] + torch.arange(num_units, device=rows.device)
+            index = self.first[:, None] + torch.arange(num_functions, device=rows.device)
             return rows[index]
         step = rows.stride(0)
         offset = rows.storage_offset() + self.start * step
         return rows.as_strided(
-            (num_groups, num_units, rows.shape[1]), (self.stride * step, step, 1), offset
+            (num_groups, num_functions, rows.shape[1]), (self.stride * step, step, 1), offset
         )
 
 
 class Table(ABC):
-    """Values of units at points x [B], ready to be read a stretch of points at a time."""
+    """Values of functions at points x [B], ready to be read a stretch of points at a time."""
 
     @abstractmethod
     def read(self, points: slice) -> tuple[slice, Tensor]:
-        """The consecutive units that do not vanish at these points, and their values [b, w]."""
+        """The consecutive functions that do not vanish at these points, and their values [b, w]."""
 
     def windows(self, points: slice) -> Windows | None:
-        """These points in groups; None where all units are needed for any."""
+        """These points in groups; None where all functions are needed for any."""
         del points
         return None
 
     def terms(self) -> tuple[Tensor, Tensor] | None:
-        """Units that do not vanish at each point and their values, [B, w] each; None for all."""
+        """Functions that do not vanish at each point, and their values, [B, w]; None for all."""
         return None
 
 
-class Units(ABC):
+class Basis(ABC):
     """Fixed functions u_i(x), x in [-1, 1], whose combinations a trunk learns."""
 
     kind: ClassVar[str]
@@ -72,11 +72,11 @@ class Units(ABC):
     @property
     @abstractmethod
     def width(self) -> int:
-        """Number of units."""
+        """Number of functions."""
 
     @abstractmethod
     def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
-        """The units at x [B]."""
+        """The functions at x [B]."""
 
     @abstractmethod
     def penalty(self) -> Tensor:
@@ -91,16 +91,16 @@ class Units(ABC):
         return frequencies[0].item(), frequencies[-1].item()
 
     def values(self, x: Tensor) -> Tensor:
-        """All units at x [B]: [B, width], float64."""
-        units, values = self.table(x).read(slice(0, len(x)))
+        """All functions at x [B]: [B, width], float64."""
+        functions, values = self.table(x).read(slice(0, len(x)))
         full = values.new_zeros(len(x), self.width)
-        full[:, units] = values
+        full[:, functions] = values
         return full
 
 
 @dataclass(frozen=True)
 class DenseTable(Table):
-    """All units everywhere."""
+    """All functions everywhere."""
 
     values: Tensor
 
@@ -109,101 +109,101 @@ class DenseTable(Table):
 
 
 @dataclass(frozen=True)
-class SineUnits(Units):
+class SineBasis(Basis):
     r"""sin(ω_i x + b_i), NeuMatC's activations, at evenly spread delays.
 
     ω = π B τ for the delay τ and the band B, as x covers the band from -1 to 1; every delay has a
     sine and a cosine. A prior lets the coefficients decay with the delay: few samples leave the far
     delays open, the prior closes them.
 
-    :param num_units: number of units, two for every delay
+    :param num_functions: number of functions, two for every delay
     :param spacing: spacing of the delays in 1/B
     :param decay: delay in 1/B over which the prior amplitude falls by e
     """
 
     kind: ClassVar[str] = "sine"
-    num_units: int
+    num_functions: int
     spacing: float = 0.9
     decay: float = 45.0
 
     @property
     def width(self) -> int:
-        return self.num_units
+        return self.num_functions
 
     def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
-        count = (self.num_units + 1) // 2
+        count = (self.num_functions + 1) // 2
         delays = (torch.arange(count, dtype=torch.float64, device=x.device) + 0.5) * self.spacing
-        delays = torch.cat([delays, delays])[: self.num_units]
+        delays = torch.cat([delays, delays])[: self.num_functions]
         phase = torch.zeros_like(delays)
         phase[count:] = math.pi / 2
-        # The prior is a scale of the units, so that the ridge stays a multiple of the identity.
+        # The prior is a scale of the functions, so that the ridge stays a multiple of the identity.
         amplitude = torch.exp(-delays / self.decay).clamp_min(1e-5)
         angle = x.to(torch.float64)[:, None] * (math.pi * delays) + phase
         return DenseTable(amplitude.to(dtype) * torch.sin(angle.to(dtype)))
 
     def penalty(self) -> Tensor:
-        return 1e-10 * torch.eye(self.num_units, dtype=torch.float64)
+        return 1e-10 * torch.eye(self.num_functions, dtype=torch.float64)
 
     def settings(self) -> dict[str, Any]:
         return {"kind": self.kind} | vars(self)
 
 
 @dataclass(frozen=True)
-class FourierUnits(Units):
+class FourierBasis(Basis):
     r"""1, cos(π k x) and sin(π k x), for results that are periodic over the domain.
 
-    :param num_units: number of units, odd: a constant and a pair for every k
+    :param num_functions: number of functions, odd: a constant and a pair for every k
     """
 
     kind: ClassVar[str] = "fourier"
-    num_units: int
+    num_functions: int
 
     def __post_init__(self) -> None:
-        if self.num_units < 1 or self.num_units % 2 == 0:
-            raise ValueError(f"{self.num_units} Fourier units are no odd number of them.")
+        if self.num_functions < 1 or self.num_functions % 2 == 0:
+            raise ValueError(f"{self.num_functions} Fourier functions are no odd number of them.")
 
     @property
     def width(self) -> int:
-        return self.num_units
+        return self.num_functions
 
     def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
-        orders = torch.arange(1, self.num_units // 2 + 1, dtype=torch.float64, device=x.device)
+        orders = torch.arange(1, self.num_functions // 2 + 1, dtype=torch.float64, device=x.device)
         angle = x.to(torch.float64)[:, None] * (math.pi * orders)
         one = angle.new_ones(len(x), 1)
         return DenseTable(torch.cat([one, angle.cos(), angle.sin()], dim=-1).to(dtype))
 
     def penalty(self) -> Tensor:
-        return 1e-10 * torch.eye(self.num_units, dtype=torch.float64)
+        return 1e-10 * torch.eye(self.num_functions, dtype=torch.float64)
 
     def settings(self) -> dict[str, Any]:
         return {"kind": self.kind} | vars(self)
 
 
 @dataclass(frozen=True)
-class SplineUnits(Units):
+class SplineBasis(Basis):
     r"""Cardinal B-splines on even knots (de Boor; Eilers and Marx, 1996, for the penalty).
 
     degree + 1 of them differ from zero at any x, so that a query costs as many multiplications an
-    entry whatever their number. They reach delays of up to some 0.4 num_units / B.
+    entry whatever their number. They reach delays of up to some 0.4 num_functions / B.
 
-    :param num_units: number of splines
+    :param num_functions: number of splines
     :param degree: degree of their polynomials
     :param points_per_interval: subcarriers between two knots, see :meth:`on_grid`; 0 lets the knots
         end where the band does
     """
 
     kind: ClassVar[str] = "spline"
-    num_units: int
+    num_functions: int
     degree: int = 7
     points_per_interval: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_units <= self.degree:
-            raise ValueError(f"{self.num_units} splines of degree {self.degree} are too few.")
+        if self.num_functions <= self.degree:
+            raise ValueError(f"{self.num_functions} splines of degree {self.degree} are too few.")
         _pieces_on(self.degree, torch.device("cpu"))
 
     @classmethod
-    def on_grid(cls, num_points: int, width: int, degree: int = 7) -> SplineUnits:
+    def on_grid(cls, num_points: int, width: int, degree: int = 7) -> SplineBasis:
         """At least ``width`` splines, as far as there are points, whose knots lie on the grid.
 
         Subcarriers then see the splines in a pattern that repeats, and a query is a product of
@@ -214,28 +214,28 @@ class SplineUnits(Units):
 
     @property
     def width(self) -> int:
-        return self.num_units
+        return self.num_functions
 
     def band(self, frequencies: Tensor) -> tuple[float, float]:
         if not self.points_per_interval:
             return super().band(frequencies)
         first, last = frequencies[0].item(), frequencies[-1].item()
         step = (last - first) / (len(frequencies) - 1)
-        return first, first + step * self.points_per_interval * (self.num_units - self.degree)
+        return first, first + step * self.points_per_interval * (self.num_functions - self.degree)
 
     def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
-        intervals = self.num_units - self.degree
+        intervals = self.num_functions - self.degree
         place = (x.to(torch.float64) + 1) / 2 * intervals
         # Points on a knot belong to the interval that follows, whatever rounding makes of them.
         first = (place + 1e-9).floor().clamp(0, intervals - 1)
         pieces = _pieces_on(self.degree, x.device)
         values = torch.linalg.vander(place - first - 0.5, N=self.degree + 1) @ pieces.T
         columns = first.long()[:, None] + torch.arange(self.degree + 1, device=x.device)
-        return _SplineTable(self.num_units, columns, values.to(dtype))
+        return _SplineTable(self.num_functions, columns, values.to(dtype))
 
     def penalty(self) -> Tensor:
         """Squared fourth differences: roughness, which decides where there are no samples."""
-        differences = np.diff(np.eye(self.num_units), n=4, axis=0)
+        differences = np.diff(np.eye(self.num_functions), n=4, axis=0)
         return 1e-8 * torch.from_numpy(differences.T @ differences)
 
     def settings(self) -> dict[str, Any]:
@@ -246,13 +246,13 @@ class SplineUnits(Units):
 class _SplineTable(Table):
     """The splines that differ from zero at each point.
 
-    :param num_units: number of all splines
+    :param num_functions: number of all splines
     :param columns: [B, degree + 1] indices of the splines
     :param values: [B, degree + 1]
     :param known: windows made before, as blocks read the same tiles at every call
     """
 
-    num_units: int
+    num_functions: int
     columns: Tensor
     values: Tensor
     known: dict[tuple[int, int], Windows | None] = field(default_factory=dict, compare=False)
@@ -278,19 +278,19 @@ class _SplineTable(Table):
         size = next((size for size in sizes if strides[size] is not None), sizes[0])
         stride, grouped = strides[size], columns.unflatten(0, (-1, size))
         first = grouped.amin((1, 2))
-        num_units = int((grouped.amax((1, 2)) - first).max()) + 1
-        if num_units > self.num_units // 2:
+        num_functions = int((grouped.amax((1, 2)) - first).max()) + 1
+        if num_functions > self.num_functions // 2:
             return None
-        if int(first.max()) + num_units > self.num_units:
+        if int(first.max()) + num_functions > self.num_functions:
             # A window at the end starts earlier, rather than reach beyond the last unit.
-            first, stride = first.clamp_max(self.num_units - num_units), None
-        dense = values.new_zeros(len(first), size, num_units)
+            first, stride = first.clamp_max(self.num_functions - num_functions), None
+        dense = values.new_zeros(len(first), size, num_functions)
         dense.scatter_(2, grouped - first[:, None, None], values.unflatten(0, (-1, size)))
         return Windows(dense, first, int(first[0]), stride)
 
     def read(self, points: slice) -> tuple[slice, Tensor]:
         columns, values = self.columns[points], self.values[points]
-        start, stop = 0, self.num_units
+        start, stop = 0, self.num_functions
         if not len(columns):
             return slice(0, 0), values[:, :0]
         if not is_traced():
@@ -308,21 +308,21 @@ def _stride(columns: Tensor, size: int) -> int | None:
     return int(steps[0]) if ascending and len(steps) == 1 and int(steps[0]) > 0 else None
 
 
-_KINDS: dict[str, type[SineUnits] | type[FourierUnits] | type[SplineUnits]] = {
-    kind.kind: kind for kind in (SineUnits, FourierUnits, SplineUnits)
+_KINDS: dict[str, type[SineBasis] | type[FourierBasis] | type[SplineBasis]] = {
+    kind.kind: kind for kind in (SineBasis, FourierBasis, SplineBasis)
 }
 
 
-def make_units(settings: dict[str, Any]) -> Units:
-    """The units that ``Units.settings`` described.
+def make_basis(settings: dict[str, Any]) -> Basis:
+    """The basis that ``Basis.settings`` described.
 
-    :raises ValueError: if there are no units of that kind
+    :raises ValueError: if there is no basis of that kind
     """
-    return made(_KINDS, settings, "kind", "There are no units")
+    return made(_KINDS, settings, "kind", "There is no basis")
 
 
-# By degree and device. A graph can neither make them nor copy them from the host: units make them
-# when they are made, and a call before a capture brings them to the device.
+# By degree and device. A graph can neither make them nor copy them from the host: a basis makes
+# them when it is made, and a call before a capture brings them to the device.
 _pieces: dict[tuple[int, torch.device], Tensor] = {}
 
 

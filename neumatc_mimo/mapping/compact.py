@@ -10,43 +10,43 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.mapping.axes import Axis
-from neumatc_mimo.mapping.basis import Table, Units
+from neumatc_mimo.mapping.basis import Basis, Table
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.tensors.tracing import is_traced
 
 
 @dataclass(frozen=True)
 class Trunk:
-    r"""φ(x; θ) = readout^T u(x): one hidden layer of units (NeuMatC, Section 2.1).
+    r"""φ(x; θ) = readout^T u(x): one hidden layer of functions (NeuMatC, Section 2.1).
 
-    Without a readout φ is u itself; where the units are local, a query then touches the few of
+    Without a readout φ is u itself; where the functions are local, a query then touches the few of
     them that differ from zero.
 
-    :param units: u, [B] → [B, width]
+    :param basis: u, [B] → [B, width]
     :param readout: [num_links, width, rank], or None
     """
 
-    units: Units
+    basis: Basis
     readout: Tensor | None = None
 
     @property
     def rank(self) -> int:
         """Number r of basis functions."""
-        return self.units.width if self.readout is None else self.readout.shape[-1]
+        return self.basis.width if self.readout is None else self.readout.shape[-1]
 
     def table(self, x: Tensor) -> Table:
-        """The units at x [B], float32; many tiles share it."""
-        return self.units.table(x, torch.float32)
+        """The functions at x [B], float32; many tiles share it."""
+        return self.basis.table(x, torch.float32)
 
     def read(self, table: Table, points: slice) -> tuple[slice, Tensor]:
         """The consecutive functions that do not vanish at some points of a table, and their values.
 
         :return: functions, and [num_links or 1, b, w]
         """
-        units, values = table.read(points)
+        functions, values = table.read(points)
         if self.readout is None:
-            return units, values[None]
-        return slice(0, self.rank), values @ self.readout[:, units]
+            return functions, values[None]
+        return slice(0, self.rank), values @ self.readout[:, functions]
 
     def __call__(self, x: Tensor) -> Tensor:
         """φ at x [B]: [num_links or 1, B, rank]."""
@@ -147,7 +147,7 @@ class CompactMapping:
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> CompactMapping:
         readout = self.trunk.readout
-        trunk = Trunk(self.trunk.units, None if readout is None else change(readout))
+        trunk = Trunk(self.trunk.basis, None if readout is None else change(readout))
         return replace(self, trunk=trunk, latents=tuple(change(c) for c in self.latents))
 
     def tensors(self) -> dict[str, Tensor]:
@@ -163,11 +163,11 @@ class CompactMapping:
 
     @staticmethod
     def concatenate(parts: Sequence[CompactMapping]) -> CompactMapping:
-        """One mapping of all the links of several with the same units."""
+        """One mapping of all the links of several with the same basis."""
         trunk = parts[0].trunk
         if trunk.readout is not None:
             readouts = [m.trunk.readout for m in parts if m.trunk.readout is not None]
-            trunk = Trunk(trunk.units, torch.cat(readouts))
+            trunk = Trunk(trunk.basis, torch.cat(readouts))
         latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
         return replace(parts[0], trunk=trunk, latents=latents)
 

@@ -15,13 +15,13 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.display import Facts, Shown
+from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels import applied as fused
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.expansion import Expansion
 from neumatc_mimo.mapping.axes import make_axis
-from neumatc_mimo.mapping.basis import Table, make_units
+from neumatc_mimo.mapping.basis import Table, make_basis
 from neumatc_mimo.mapping.compact import CompactMapping, Latents, Layout, Trunk
 from neumatc_mimo.model.recognition import (
     Recognised,
@@ -39,8 +39,8 @@ from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.storage.files import Location, local_path, replaced_folder, write_text
-from neumatc_mimo.storage.model_folder import CARD as CARD
 from neumatc_mimo.storage.model_folder import FORMAT_VERSION as FORMAT_VERSION
+from neumatc_mimo.storage.model_folder import MANIFEST as MANIFEST
 from neumatc_mimo.storage.model_folder import read_model
 from neumatc_mimo.storage.shards import read_tensors
 from neumatc_mimo.storage.tensor_file import write_tensors
@@ -57,7 +57,7 @@ _KEPT_BYTES = 2**28
 
 
 @dataclass(frozen=True, repr=False)
-class OperationModel(Shown):
+class OperationModel(Displayed):
     """One operation's mappings over a link set, with what certifies them.
 
     :param operation: the operation
@@ -209,7 +209,7 @@ class OperationModel(Shown):
 
 
 @dataclass(eq=False, repr=False)
-class ScenarioModel(Shown, Solver):
+class ScenarioModel(Displayed, Solver):
     """The trained models of a scenario, usable as the solver of any block.
 
     :param name: name of the scenario
@@ -348,7 +348,7 @@ class ScenarioModel(Shown, Solver):
         return Facts(self.name, size | {k: model.figures() for k, model in self.models.items()})
 
     def save(self, folder: Location) -> Path | str:
-        """Write safetensors and a JSON card to a folder, complete or not at all.
+        """Write safetensors and a JSON manifest to a folder, complete or not at all.
 
         Each operation's tensors go to one file; a training on several machines leaves more of them
         (:mod:`neumatc_mimo.storage.shards`), which :meth:`load` reads alike.
@@ -359,7 +359,7 @@ class ScenarioModel(Shown, Solver):
         :raises ValueError: if the folder holds files but no model, which would go with it
         :raises OSError: if the folder cannot be written
         """
-        replaced_folder(folder, self._write, last=CARD)
+        replaced_folder(folder, self._write, last=MANIFEST)
         return local_path(folder) or os.fspath(folder)
 
     def _write(self, folder: Path) -> None:
@@ -368,7 +368,7 @@ class ScenarioModel(Shown, Solver):
         for name, model in self.models.items():
             tensors, operations[name] = pack_model(model)
             write_tensors(folder / f"{name}.safetensors", tensors)
-        write_card(folder, self.name, self.scenario, operations)
+        write_manifest(folder, self.name, self.scenario, operations)
 
     @classmethod
     def load(cls, folder: Location, device: str = "cpu") -> ScenarioModel:
@@ -381,12 +381,12 @@ class ScenarioModel(Shown, Solver):
         :raises ValueError: if it is damaged or of a newer format
         :raises OSError: if it cannot be read, or was replaced while it was
         """
-        card, models = read_model(
+        manifest, models = read_model(
             folder,
             lambda source, operation: read_tensors(source, operation, device),
             unpack_model,
         )
-        return cls(card["name"], models, card["scenario"])
+        return cls(manifest["name"], models, manifest["scenario"])
 
     def check(self, scenario_fingerprint: str) -> None:
         """Refuse a scenario other than the one that the model was trained on."""
@@ -813,10 +813,10 @@ def _warn_of_noise(model: OperationModel, no: Tensor, time: float) -> None:
     )
 
 
-def write_card(
+def write_manifest(
     folder: Path, name: str, scenario: Mapping[str, Any], operations: Mapping[str, dict[str, Any]]
 ) -> Path:
-    """Write the card that makes a folder of tensors a model.
+    """Write the manifest that makes a folder of tensors a model.
 
     :param name: of the scenario
     :param scenario: what the models were trained on, plain values
@@ -824,13 +824,13 @@ def write_card(
 
     :raises OSError: if it cannot be written
     """
-    card = {
+    manifest = {
         "format": FORMAT_VERSION,
         "name": name,
         "scenario": scenario,
         "operations": operations,
     }
-    return write_text(folder / CARD, json.dumps(card, indent=2))
+    return write_text(folder / MANIFEST, json.dumps(manifest, indent=2))
 
 
 # Tensors of a packed model that are the same for all links; the others have a row for each.
@@ -847,7 +847,7 @@ def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]
     values: dict[str, Any] = {
         "operation": model.operation.settings(),
         "mapping": {
-            "units": mapping.trunk.units.settings(),
+            "basis": mapping.trunk.basis.settings(),
             "axis": mapping.axis.settings(),
             "layouts": [vars(layout) for layout in mapping.layouts],
             "band": mapping.band,
@@ -869,14 +869,14 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     def under(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    named, card = under("mapping."), values["mapping"]
-    layouts = tuple(Layout(tuple(one["shape"]), one["kind"]) for one in card["layouts"])
+    named, manifest = under("mapping."), values["mapping"]
+    layouts = tuple(Layout(tuple(one["shape"]), one["kind"]) for one in manifest["layouts"])
     mapping = CompactMapping(
-        Trunk(make_units(card["units"]), named.get("readout")),
-        make_axis(card["axis"]),
+        Trunk(make_basis(manifest["basis"]), named.get("readout")),
+        make_axis(manifest["axis"]),
         tuple(named[f"latent.{i}"] for i in range(len(layouts))),
         layouts,
-        (card["band"][0], card["band"][1]),
+        (manifest["band"][0], manifest["band"][1]),
     )
     return OperationModel(
         make_operation(values["operation"]),

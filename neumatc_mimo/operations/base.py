@@ -126,7 +126,7 @@ class Operation(ABC):
 
     def serves(self, asked: Operation) -> bool:
         """Whether its results, of matrices of one shape, are also those of another operation of
-        its name, or have them as a part that :meth:`own` takes.
+        its name, or have them as a part that :meth:`restricted` takes.
         """
         del asked
         return True
@@ -139,7 +139,7 @@ class Operation(ABC):
         del num_rows, num_cols
         return False
 
-    def own(self, answer: Any) -> Any:
+    def restricted(self, answer: Any) -> Any:
         """Its answer from that of an operation which :meth:`serves` it."""
         return answer
 
@@ -279,7 +279,7 @@ def identity(like: Tensor) -> Tensor:
     return torch.eye(like.shape[-1], dtype=like.dtype, device=like.device)
 
 
-def select(where: Tensor, yes: Components, no: Components) -> Components:
+def where_components(where: Tensor, yes: Components, no: Components) -> Components:
     """``yes`` at the marked matrices, ``no`` elsewhere."""
     return tuple(
         torch.where(where.reshape(where.shape + (1,) * (y.ndim - where.ndim)), y, n)

@@ -234,7 +234,7 @@ class SVD(Operation):
         """Triplets of which the strongest ``asked`` ones are the first."""
         return isinstance(asked, SVD) and asked.num_streams <= self.num_streams
 
-    def own(self, answer: Triplets) -> Triplets:
+    def restricted(self, answer: Triplets) -> Triplets:
         return answer.strongest(self.num_streams)
 
     def extended(self, components: Components) -> Components:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.display import Facts, Shown
+from neumatc_mimo.foundation.display import Displayed, Facts
 
 LinkKind = Literal["multi_user", "single_user"]
 
@@ -20,7 +20,7 @@ _STEP = 2**21
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LinkSet(Shown):
+class LinkSet(Displayed):
     r"""The links of one kind in a scenario, batched.
 
     Link :math:`l` is the channel family

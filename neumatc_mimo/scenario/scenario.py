@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from neumatc_mimo.foundation.display import Facts, Shown
+from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.scenario.deepmimo_data import BaseStation, load_base_stations
 from neumatc_mimo.scenario.groups import draw_multi_user, draw_single_user
@@ -32,7 +32,7 @@ class Positions(NamedTuple):
     base_stations: NDArray[np.float64]
 
 
-class Scenario(Shown):
+class Scenario(Displayed):
     """The links of a scenario; data are read and links drawn when they are first asked for.
 
     :param config: The checked configuration, from :func:`load_scenario`

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.simulation.estimated import CSI
+from neumatc_mimo.simulation.pilots import CSI
 from neumatc_mimo.simulation.pipelines import Draws, propagate
 
 

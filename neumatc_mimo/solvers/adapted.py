@@ -11,14 +11,14 @@ from torch import Tensor
 
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
-from neumatc_mimo.mapping.basis import SplineUnits
+from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
 from neumatc_mimo.operations import certified
-from neumatc_mimo.operations.base import Components, Operation, Tolerance, select
+from neumatc_mimo.operations.base import Components, Operation, Tolerance, where_components
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
-from neumatc_mimo.solvers.joined import Joined
-from neumatc_mimo.solvers.sampled import EstimatedAnswers, check_positive, mapped, with_samples
+from neumatc_mimo.solvers.grouped import GroupedAnswers
+from neumatc_mimo.solvers.sampled import ApproximateAnswers, check_positive, mapped, with_samples
 from neumatc_mimo.tensors.memo import Memo
 
 # Pairs of neighbouring subcarriers that tell the mean delay of a row.
@@ -88,7 +88,7 @@ class Adapted(Solver):
                 # Their tiles will count them again.
                 queried=-num_promoted,
             )
-            answers = EstimatedAnswers(
+            answers = ApproximateAnswers(
                 operation,
                 channels.select(known),
                 certify,
@@ -101,16 +101,16 @@ class Adapted(Solver):
             groups.append((answers, known))
         if len(unknown):
             groups.append((Exact().start(operation, channels.select(unknown)), unknown))
-        return groups[0][0] if len(groups) == 1 else Joined(operation, groups)
+        return groups[0][0] if len(groups) == 1 else GroupedAnswers(operation, groups)
 
     def _plan(self, channels: Channels) -> _Plan | None:
         """Where to sample a grid and how to fit; None where it has too few points."""
         num = len(channels.frequencies)
         if num < self.spacing * _LEAST_SAMPLES:
             return None
-        units = SplineUnits.on_grid(num, num // self.spacing)
+        basis = SplineBasis.on_grid(num, num // self.spacing)
         frequencies, dtype = channels.frequencies.to(channels.a.device), channels.a.real.dtype
-        return self._plans((frequencies, dtype), lambda: _Plan.of(units, frequencies, dtype))
+        return self._plans((frequencies, dtype), lambda: _Plan.of(basis, frequencies, dtype))
 
     def _points(
         self, operation: Operation, channels: Channels, plan: _Plan, rows: Tensor
@@ -138,7 +138,7 @@ class Adapted(Solver):
         # In the gauge of the first mapping: what a step has spoilt has none.
         exact = certified.repair(operation, between, first, no, nowhere, promoted)
         points = []
-        for sample, other in zip(samples, select(promoted, exact, found), strict=True):
+        for sample, other in zip(samples, where_components(promoted, exact, found), strict=True):
             kind = channels.a.dtype if sample.is_complex() else channels.a.real.dtype
             shape = (len(a), len(plan.points), *sample.shape[2:])
             both = torch.empty(shape, dtype=kind, device=a.device)
@@ -168,7 +168,7 @@ def _rows(channels: Channels, antennas_per_user: int) -> Tensor:
 class _Plan:
     """Where a grid is sampled, and the linear maps of the fit, which all items share.
 
-    :param units: of the trunk
+    :param basis: of the trunk
     :param band: frequencies in Hz of x = -1 and 1
     :param points: [2 num_samples - 1] subcarriers, samples and collocation points in turn
     :param gain: latent tensors of values at all points, [width, 2 num_samples - 1]
@@ -176,23 +176,23 @@ class _Plan:
         [num_samples - 1, num_samples]
     """
 
-    units: SplineUnits
+    basis: SplineBasis
     band: tuple[float, float]
     points: Tensor
     gain: Tensor
     interpolation: Tensor
 
     @classmethod
-    def of(cls, units: SplineUnits, frequencies: Tensor, dtype: torch.dtype) -> _Plan:
+    def of(cls, basis: SplineBasis, frequencies: Tensor, dtype: torch.dtype) -> _Plan:
         """For a grid [num_frequencies] in Hz."""
-        num_samples = units.width + 1
+        num_samples = basis.width + 1
         last = len(frequencies) - 1
         points = torch.linspace(0, last, 2 * num_samples - 1, dtype=torch.float64).round().long()
         points = points.to(frequencies.device)
-        low, high = band = units.band(frequencies)
-        values = units.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
-        first = values[1::2] @ _gain(values[::2], units.penalty())
-        return cls(units, band, points, _gain(values, units.penalty()).to(dtype), first)
+        low, high = band = basis.band(frequencies)
+        values = basis.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
+        first = values[1::2] @ _gain(values[::2], basis.penalty())
+        return cls(basis, band, points, _gain(values, basis.penalty()).to(dtype), first)
 
     @property
     def samples(self) -> Tensor:
@@ -213,7 +213,7 @@ class _Plan:
             (self.gain @ layout.pack(c))[:, :, None]
             for layout, c in zip(layouts, points, strict=True)
         )
-        return CompactMapping(Trunk(self.units), NoiseAxis.at(0.0), latents, layouts, self.band)
+        return CompactMapping(Trunk(self.basis), NoiseAxis.at(0.0), latents, layouts, self.band)
 
 
 def _gain(values: Tensor, penalty: Tensor) -> Tensor:

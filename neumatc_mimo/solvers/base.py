@@ -161,8 +161,8 @@ def tiles(a: Tensor, entries: int | None = None) -> list[slice]:
     """Slices that cover the subcarriers of a [num_items, num_frequencies, ...].
 
     A tile has a multiple of 84 subcarriers, or of 42 where matrices are large: it falls into equal
-    groups of many sizes, as tables of local units need, and is no power of two, whose rows would
-    all meet in the same sets of the cache.
+    groups of many sizes, as tables of local functions need, and is no power of two, whose rows
+    would all meet in the same sets of the cache.
 
     :param entries: complex numbers of a subcarrier; None counts those of a
     """

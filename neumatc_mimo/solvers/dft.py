@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Sampled, check_positive
+from neumatc_mimo.solvers.sampled import Approximation, Sampled, check_positive
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class DFT(Sampled):
 
     def _interpolate(
         self, operation: Operation, channels: Channels, points: Tensor, samples: Components
-    ) -> Estimate:
+    ) -> Approximation:
         place = _places(channels.frequencies)
         comb = place[points]
         spacing = int(comb[1] - comb[0]) if len(comb) > 1 else int(place[-1]) + 1

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Sampled
+from neumatc_mimo.solvers.sampled import Approximation, Sampled
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Hold(Sampled):
 
     def _interpolate(
         self, operation: Operation, channels: Channels, points: Tensor, samples: Components
-    ) -> Estimate:
+    ) -> Approximation:
         if self.block:
             nearest = torch.arange(channels.a.shape[1], device=points.device) // self.block
         else:

@@ -10,16 +10,16 @@ from torch import Tensor
 
 from neumatc_mimo.learning.fit import FitConfig, Problem, fit
 from neumatc_mimo.mapping.axes import NoiseAxis
-from neumatc_mimo.mapping.basis import SplineUnits, Units
+from neumatc_mimo.mapping.basis import Basis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
-from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive, mapped
+from neumatc_mimo.solvers.sampled import Approximating, Approximation, check_positive, mapped
 from neumatc_mimo.solvers.spline import Spline
 
 
 @dataclass(frozen=True)
-class Learned(Estimating):
+class Learned(Approximating):
     r"""A compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` of every item (NeuMatC, Eq. 1).
 
     ``start`` learns it as :func:`~neumatc_mimo.learning.fit.fit` does: exact results at
@@ -28,8 +28,8 @@ class Learned(Estimating):
     were learned before.
 
     :param num_samples: grid points computed exactly, at most, promoted ones included
-    :param rank: r; None keeps all units, without a readout
-    :param units: u(x) of the trunk; None for cubic splines, two more than samples, as many as an
+    :param rank: r; None keeps all functions, without a readout
+    :param basis: u(x) of the trunk; None for cubic splines, two more than samples, as many as an
         interpolating spline has
     :param collocation: grid points where only the residual is known
     :param rounds: rounds of adaptive sampling at most
@@ -45,7 +45,7 @@ class Learned(Estimating):
 
     num_samples: int
     rank: int | None = None
-    units: Units | None = None
+    basis: Basis | None = None
     collocation: int = 0
     rounds: int = 2
     promoted: int = 0
@@ -67,7 +67,7 @@ class Learned(Estimating):
             return spline.start(operation, channels, certify, tolerance)
         return super().start(operation, channels, certify, tolerance)
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         return mapped(self.learn(operation, channels), channels)
 
     def learn(self, operation: Operation, channels: Channels) -> CompactMapping:
@@ -75,9 +75,9 @@ class Learned(Estimating):
         items = range(len(channels.a))
         return CompactMapping.concatenate([self._item(operation, channels, i) for i in items])
 
-    def trunk_units(self, num_points: int) -> Units:
-        """The units over a grid of so many points."""
-        return self.units or SplineUnits(max(min(self.num_samples, num_points), 4) + 2, degree=3)
+    def trunk_basis(self, num_points: int) -> Basis:
+        """The functions over a grid of so many points."""
+        return self.basis or SplineBasis(max(min(self.num_samples, num_points), 4) + 2, degree=3)
 
     def _item(self, operation: Operation, channels: Channels, item: int) -> CompactMapping:
         frequencies = channels.frequencies.to(torch.float64)
@@ -89,10 +89,10 @@ class Learned(Estimating):
 
         noise = NoiseAxis.at(0.0 if channels.no is None else float(channels.no[item]))
         num_samples = min(self.num_samples, len(frequencies))
-        units = self.trunk_units(len(frequencies))
+        basis = self.trunk_basis(len(frequencies))
         config = FitConfig(
-            units,
-            min(self.rank or units.width, units.width),
+            basis,
+            min(self.rank or basis.width, basis.width),
             num_samples,
             max(self.collocation, 2),
             self.rounds,

@@ -8,13 +8,13 @@ import torch
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Estimating, num_triplets
+from neumatc_mimo.solvers.sampled import Approximating, Approximation, num_triplets
 
 _DRIVERS = ("gesvd", "gesvdj", "gesvda")
 
 
 @dataclass(frozen=True)
-class LibrarySVD(Estimating):
+class LibrarySVD(Approximating):
     r"""The strongest triplets of the thin SVD, ``torch.linalg.svd`` ("cuSOLVER" in NeuMatC).
 
     All triplets are found, of which the first L are kept. Exact to rounding, in the precision of
@@ -36,7 +36,7 @@ class LibrarySVD(Estimating):
                 f'cuSOLVER has no driver "{self.driver}", known are {", ".join(_DRIVERS)}.'
             )
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         strongest = slice(0, num_triplets(self, operation, channels))
         # PyTorch refuses the argument on a CPU.
         driver = self.driver if channels.a.is_cuda else None

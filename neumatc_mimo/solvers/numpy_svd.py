@@ -9,11 +9,11 @@ import torch
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Estimating, num_triplets
+from neumatc_mimo.solvers.sampled import Approximating, Approximation, num_triplets
 
 
 @dataclass(frozen=True)
-class NumPySVD(Estimating):
+class NumPySVD(Approximating):
     r"""The strongest triplets of the thin SVD, ``numpy.linalg.svd`` ("SVD (NumPy)", NeuMatC).
 
     LAPACK's ``gesdd`` finds all triplets, of which the first L are kept. Exact to rounding, in the
@@ -23,7 +23,7 @@ class NumPySVD(Estimating):
     :raises ValueError: in ``start``, if the operation's components are no triplets
     """
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         strongest = slice(0, num_triplets(self, operation, channels))
 
         def estimate(subcarriers: slice) -> Components:

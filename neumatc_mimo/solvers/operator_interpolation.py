@@ -10,7 +10,7 @@ from torch import Tensor
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
 from neumatc_mimo.solvers.sampled import (
-    Estimate,
+    Approximation,
     Sampled,
     SquareInverses,
     check_positive,
@@ -60,7 +60,7 @@ class OperatorInterpolation(Sampled):
 
     def _interpolate(
         self, operation: Operation, channels: Channels, points: Tensor, samples: Components
-    ) -> Estimate:
+    ) -> Approximation:
         square = SquareInverses(self, operation)
         exact = square.inverses(samples, noise_at(channels, points))  # [1 or 2, items, S, m, m]
         theta = self._theta(exact)

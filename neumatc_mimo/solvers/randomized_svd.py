@@ -9,11 +9,11 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Estimating, check_positive, num_triplets
+from neumatc_mimo.solvers.sampled import Approximating, Approximation, check_positive, num_triplets
 
 
 @dataclass(frozen=True)
-class RandomizedSVD(Estimating):
+class RandomizedSVD(Approximating):
     r"""Randomised SVD of every point by itself (Halko, Martinsson, Tropp, SIAM Rev. 53(2), 2011).
 
     .. math:: Y = (A A^H)^q A \Omega, \qquad Y = Q R, \qquad
@@ -40,7 +40,7 @@ class RandomizedSVD(Estimating):
         check_positive(self, oversampling=self.oversampling + 1)
         check_positive(self, power_iterations=self.power_iterations + 1)
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         num_streams = num_triplets(self, operation, channels)
         _, num_points, m, n = channels.a.shape
         omega = self._omega(channels.a, num_points, min(num_streams + self.oversampling, m, n))

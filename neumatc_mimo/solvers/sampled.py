@@ -12,14 +12,14 @@ from torch import Tensor
 
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.operations import certified
-from neumatc_mimo.operations.base import Components, Operation, Tolerance, batched, select
+from neumatc_mimo.operations.base import Components, Operation, Tolerance, batched, where_components
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 
 # A solver's own components of a tile of subcarriers, [num_items, tile, ...] each, before any proof.
-Estimate = Callable[[slice], Components]
+Approximation = Callable[[slice], Components]
 
 
-class EstimatedAnswers(Answers):
+class ApproximateAnswers(Answers):
     """A solver's own components, proven, corrected or replaced as tiles are asked for.
 
     :param certify: None leaves them as they are; "link" and "call" are the same here, as nothing
@@ -35,7 +35,7 @@ class EstimatedAnswers(Answers):
         channels: Channels,
         certify: str | None,
         tolerance: Tolerance | None,
-        estimate: Estimate,
+        estimate: Approximation,
         settled: Tensor,
         counts: Counts,
         rows: Tensor | None = None,
@@ -111,7 +111,9 @@ class Sampled(Solver):
             self._interpolate(operation, channels, points, samples), points, samples
         )
         counts = Counts(exact=channels.a.shape[0] * len(points))
-        return EstimatedAnswers(operation, channels, certify, tolerance, estimate, settled, counts)
+        return ApproximateAnswers(
+            operation, channels, certify, tolerance, estimate, settled, counts
+        )
 
     def _points(self, frequencies: Tensor) -> Tensor:
         """Ascending indices of the samples on the grid [num_frequencies]."""
@@ -130,7 +132,7 @@ class Sampled(Solver):
     @abstractmethod
     def _interpolate(
         self, operation: Operation, channels: Channels, points: Tensor, samples: Components
-    ) -> Estimate:
+    ) -> Approximation:
         """Components between the samples.
 
         :param points: [num_samples] ascending indices of the samples on the grid
@@ -138,7 +140,7 @@ class Sampled(Solver):
         """
 
 
-class Estimating(Solver):
+class Approximating(Solver):
     """Base of the solvers that estimate every grid point on its own, and compute none exactly."""
 
     def start(
@@ -150,22 +152,22 @@ class Estimating(Solver):
     ) -> Answers:
         settled = torch.zeros(channels.a.shape[1], dtype=torch.bool, device=channels.a.device)
         estimate = self._estimate(operation, channels)
-        return EstimatedAnswers(
+        return ApproximateAnswers(
             operation, channels, certify, tolerance, estimate, settled, Counts()
         )
 
     @abstractmethod
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         """Components of any tile."""
 
 
-class Inverting(Estimating):
+class Inverting(Approximating):
     """Base of those among them that invert square matrices.
 
     :raises ValueError: in ``start``, if the operation's components are no inverses
     """
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         square = SquareInverses(self, operation)
 
         def estimate(subcarriers: slice) -> Components:
@@ -223,7 +225,7 @@ class Path:
         else:
             # A diverged estimate has no phases and no order, which a replacement is to take over.
             usable = torch.stack([torch.isfinite(c.flatten(2)).all(-1) for c in estimate]).all(0)
-            found = select(usable, estimate, self.at(k - 1))
+            found = where_components(usable, estimate, self.at(k - 1))
             if self._tolerance is not None:
                 found = certified.certify(operation, a, found, no, self._tolerance, counts)
             else:
@@ -268,7 +270,7 @@ class Marching(Solver):
         # The gauge runs from the first point on so far; branches are numbered from the centre.
         estimate = sliced(operation.align(path.components))
         settled = torch.ones(num_points, dtype=torch.bool, device=channels.a.device)
-        return EstimatedAnswers(
+        return ApproximateAnswers(
             operation, channels, certify, tolerance, estimate, settled, path.counts
         )
 
@@ -277,10 +279,10 @@ class Marching(Solver):
 
     @abstractmethod
     def _next(self, path: Path, k: int) -> Components | None:
-        """Estimate at point k [num_items, 1, ...] from the points before; None for an exact one."""
+        """Components at point k [num_items, 1, ...] from the points before; None for exact ones."""
 
 
-def with_samples(estimate: Estimate, points: Tensor, samples: Components) -> Estimate:
+def with_samples(estimate: Approximation, points: Tensor, samples: Components) -> Approximation:
     """An estimate, and the samples themselves where they are.
 
     :param points: [num_samples] ascending grid points of the samples
@@ -301,16 +303,16 @@ def with_samples(estimate: Estimate, points: Tensor, samples: Components) -> Est
     return estimate_with_samples
 
 
-def mapped(mapping: CompactMapping, channels: Channels) -> Estimate:
+def mapped(mapping: CompactMapping, channels: Channels) -> Approximation:
     """The estimate that evaluates a mapping of the items, in the precision of the channels."""
     real, device = channels.a.real.dtype, channels.a.device
     mapping = mapping.to(real)
-    table = mapping.trunk.units.table(mapping.coordinate(channels.frequencies.to(device)), real)
+    table = mapping.trunk.basis.table(mapping.coordinate(channels.frequencies.to(device)), real)
     folded = mapping.at(torch.zeros(mapping.num_links, dtype=torch.float64, device=device))
     return lambda subcarriers: mapping.evaluate(table, subcarriers, folded)
 
 
-def sliced(components: Components) -> Estimate:
+def sliced(components: Components) -> Approximation:
     """The estimate that reads components known on the whole grid."""
     return lambda subcarriers: tuple(c[:, subcarriers] for c in components)
 

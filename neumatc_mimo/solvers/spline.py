@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Sampled
+from neumatc_mimo.solvers.sampled import Approximation, Sampled
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Spline(Sampled):
 
     def _interpolate(
         self, operation: Operation, channels: Channels, points: Tensor, samples: Components
-    ) -> Estimate:
+    ) -> Approximation:
         # All in double precision up to the weights: positions in Hz, and their differences.
         x = channels.frequencies.to(torch.float64)
         degree = min(self.degree, len(points) - 1)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Estimate, Estimating
+from neumatc_mimo.solvers.sampled import Approximating, Approximation
 
 
 @dataclass(frozen=True)
-class Trained(Estimating):
+class Trained(Approximating):
     """Queries of mappings from the parameter to an operation's components, one an item.
 
     :param mappings: p [B, 1], in Hz as the channels' frequencies, to components [B, ...];
@@ -28,7 +28,7 @@ class Trained(Estimating):
 
     mappings: Sequence[Callable[[Tensor], Components]]
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Estimate:
+    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
         if len(self.mappings) != len(channels.a):
             raise ValueError(
                 f"There are {len(self.mappings)} trained mappings for {len(channels.a)} items, "

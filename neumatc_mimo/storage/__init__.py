@@ -1,1 +1,1 @@
-"""Model folders on disk and behind URLs: files, shards, cards."""
+"""Model folders on disk and behind URLs: files, shards, manifests."""

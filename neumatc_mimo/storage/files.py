@@ -39,7 +39,7 @@ def local_path(location: Location) -> Path | None:
     return Path(path) if isinstance(filesystem, LocalFileSystem) else None
 
 
-def joined(folder: Location, name: str) -> Location:
+def child(folder: Location, name: str) -> Location:
     """The location of a file in a folder."""
     path = local_path(folder)
     return f"{os.fspath(folder).rstrip('/')}/{name}" if path is None else path / name
@@ -327,9 +327,9 @@ __all__ = [
     "Location",
     "check_replaceable",
     "check_writable",
+    "child",
     "fetched",
     "is_folder",
-    "joined",
     "local_path",
     "replaced",
     "replaced_folder",

@@ -1,4 +1,4 @@
-"""Model folders: a JSON card, and the tensors of each operation."""
+"""Model folders: a JSON manifest, and the tensors of each operation."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from neumatc_mimo.storage.files import Location, fetched, local_path
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 # The file that tells what the others of a model folder are.
-CARD = "model.json"
+MANIFEST = "model.json"
 
 A = TypeVar("A")
 M = TypeVar("M")
@@ -28,18 +28,18 @@ def read_model(
 
     :param folder: a path, or a URL; its files are copied to this machine while they are read
     :param read: gives the tensors of an operation by name, from a folder of this machine
-    :param unpack: makes the model of one operation from its tensors and its part of the card
+    :param unpack: makes the model of one operation from its tensors and its part of the manifest
 
-    :return: the card, and the models by the names of their operations
+    :return: the manifest, and the models by the names of their operations
     :raises FileNotFoundError: if there is no model in the folder
     :raises ValueError: if it is damaged or of a newer format
     :raises OSError: if it cannot be read, or was replaced while it was
     """
     name = os.fspath(folder)
     models = {}
-    with fetched(folder, CARD) as source:
-        card = _read_card(source, name)
-        for operation, values in card["operations"].items():
+    with fetched(folder, MANIFEST) as source:
+        manifest = _read_manifest(source, name)
+        for operation, values in manifest["operations"].items():
             try:
                 models[operation] = unpack(read(source, operation), values)
             except KeyError as error:
@@ -49,26 +49,26 @@ def read_model(
                     raise
                 # The name of a copy on this machine tells a reader nothing.
                 raise ValueError(str(error).replace(str(source), name)) from None
-    return card, models
+    return manifest, models
 
 
-def _read_card(source: Path, name: str) -> dict[str, Any]:
-    """The card of a folder, which errors call by name."""
+def _read_manifest(source: Path, name: str) -> dict[str, Any]:
+    """The manifest of a folder, which errors call by name."""
     try:
-        card = json.loads((source / CARD).read_text(encoding="utf-8"))
+        manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise FileNotFoundError(f"{name} holds no model: {CARD} is missing.") from None
+        raise FileNotFoundError(f"{name} holds no model: {MANIFEST} is missing.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{name}/{CARD} is damaged: {error}.") from None
-    if not isinstance(card, dict) or card.get("format") != FORMAT_VERSION:
-        version = card.get("format") if isinstance(card, dict) else None
+        raise ValueError(f"{name}/{MANIFEST} is damaged: {error}.") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT_VERSION:
+        version = manifest.get("format") if isinstance(manifest, dict) else None
         raise ValueError(
             f"{name} has the model format {version}, this version of the package reads "
             f"{FORMAT_VERSION}; update the package or train again."
         )
-    lacking = [key for key in ("name", "scenario", "operations") if key not in card]
-    if lacking or not isinstance(card["operations"], dict):
+    lacking = [key for key in ("name", "scenario", "operations") if key not in manifest]
+    if lacking or not isinstance(manifest["operations"], dict):
         raise ValueError(
-            f"{name}/{CARD} is damaged: it lacks {', '.join(lacking or ['operations'])}."
+            f"{name}/{MANIFEST} is damaged: it lacks {', '.join(lacking or ['operations'])}."
         )
-    return card
+    return manifest

@@ -114,8 +114,8 @@ def write_index(folder: Path, name: str, shards: Sequence[range]) -> Path:
             with file.open("rb") as raw:
                 size += file.stat().st_size - 8 - int.from_bytes(raw.read(8), "little")
     num_links(places)
-    card = {"metadata": {"total_size": size}, "weight_map": places}
-    return write_text(index_file(folder, name), json.dumps(card, indent=2))
+    index = {"metadata": {"total_size": size}, "weight_map": places}
+    return write_text(index_file(folder, name), json.dumps(index, indent=2))
 
 
 def shard_file(folder: Path, name: str, links: range) -> Path:

@@ -23,13 +23,13 @@ class Mapping:
 
     :param tensors: ``latent.0``, ... and, maybe, ``readout``, as
         :class:`~neumatc_mimo.mapping.compact.CompactMapping` has them
-    :param card: units, axis, layouts and band, plain values
+    :param manifest: functions, axis, layouts and band, plain values
     """
 
-    def __init__(self, tensors: dict[str, Array], card: dict[str, Any]) -> None:
-        self.axis = make_axis(card["axis"])
-        self._units, self._band = card["units"], card["band"]
-        self._layouts = [(tuple(one["shape"]), one["kind"]) for one in card["layouts"]]
+    def __init__(self, tensors: dict[str, Array], manifest: dict[str, Any]) -> None:
+        self.axis = make_axis(manifest["axis"])
+        self._basis, self._band = manifest["basis"], manifest["band"]
+        self._layouts = [(tuple(one["shape"]), one["kind"]) for one in manifest["layouts"]]
         self._latents = [
             _planar(_read_out(tensors[f"latent.{i}"], tensors.get("readout")), kind)
             for i, (_, kind) in enumerate(self._layouts)
@@ -39,7 +39,7 @@ class Mapping:
         """The mapping at ascending frequencies [F] in Hz, in a real precision."""
         low, high = self._band
         x = (frequencies - (low + high) / 2) / ((high - low) / 2)
-        return MappingOnGrid(self, windows(self._units, x.clip(-1, 1)), len(x), dtype)
+        return MappingOnGrid(self, windows(self._basis, x.clip(-1, 1)), len(x), dtype)
 
 
 class MappingOnGrid:
@@ -48,15 +48,15 @@ class MappingOnGrid:
     def __init__(self, mapping: Mapping, table: Any, num_points: int, dtype: tf.DType) -> None:
         self._axis, self._layouts = mapping.axis, mapping._layouts
         self._values = tf.constant(table.values, dtype)
-        self._units = tf.constant(table.units)
+        self._basis = tf.constant(table.basis)
         self._num_points = num_points
         self._latents = [tf.constant(latent, dtype) for latent in mapping._latents]
 
     def __call__(self, links: tf.Tensor, no: tf.Tensor) -> list[tf.Tensor]:
         """Components of the links [B] at noise powers [B], float64: [B, F, ...] each."""
         rows = tf.concat([self._folded(latent, links, no) for latent in self._latents], axis=-1)
-        # [B, groups, units, n]
-        windowed = tf.gather(rows, self._units, axis=1)
+        # [B, groups, functions, n]
+        windowed = tf.gather(rows, self._basis, axis=1)
         product = tf.matmul(self._values, windowed)
         size = product.shape[-1]
         product = tf.reshape(product, [-1, self._values.shape[0] * self._values.shape[1], size])
@@ -80,7 +80,7 @@ class MappingOnGrid:
 
 
 def _read_out(latent: Array, readout: Array | None) -> Array:
-    """Latent tensors [num_links, width, nodes, n] of the units themselves."""
+    """Latent tensors [num_links, width, nodes, n] of the functions themselves."""
     if readout is None:
         return latent
     folded: Array = np.einsum("lwr,lrqn->lwqn", readout.astype(np.float64), latent, optimize=True)

@@ -78,8 +78,8 @@ class ScenarioModel(Solver):
         :raises FileNotFoundError: if there is no model in the folder
         :raises ValueError: if it is damaged or of a newer format, or of moving users
         """
-        card, models = read_model(folder, _read, _unpack)
-        return cls(card["name"], models)
+        manifest, models = read_model(folder, _read, _unpack)
+        return cls(manifest["name"], models)
 
     def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
         links = self.models[operation.name].links if operation.name in self.models else None
@@ -262,12 +262,12 @@ def _read(folder: Path, operation: str) -> dict[str, Array]:
 
 
 def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel:
-    """The model of one operation from its tensors and its part of the card."""
+    """The model of one operation from its tensors and its part of the manifest."""
 
     def under(prefix: str) -> dict[str, Array]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    mapping, links, card = under("mapping."), under("links."), values["links"]
+    mapping, links, manifest = under("mapping."), under("links."), values["links"]
     # safetensors has no complex128: such tensors are pairs of reals.
     coefficients = links["coefficients"]
     if "links.coefficients" in values["complex"]:
@@ -279,8 +279,8 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
             coefficients,
             links["delays"],
             links["row_delays"],
-            card["fft_size"],
-            card["subcarrier_spacing"],
+            manifest["fft_size"],
+            manifest["subcarrier_spacing"],
         ),
         np.any((tensors["corrected"] > 0) | tensors["patches"], axis=1),
         Tolerance(**values["tolerance"]),

@@ -20,7 +20,7 @@ from neumatc_mimo.foundation.warnings import warn
 from neumatc_mimo.learning.fit import FitConfig, OnRound, Problem, fit
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
-from neumatc_mimo.mapping.basis import SineUnits, SplineUnits, Units
+from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping, Layout
 from neumatc_mimo.model.scenario_model import FORMAT_VERSION, OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
@@ -123,7 +123,7 @@ def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
 
 
 def origin(scenario: Scenario, seed: int) -> dict[str, Any]:
-    """What models of a scenario are trained on, as their card tells it."""
+    """What models of a scenario are trained on, as their manifest tells it."""
     return {
         "fingerprint": scenario.fingerprint,
         "seed": seed,
@@ -155,7 +155,7 @@ class Job:
     @property
     def key(self) -> str:
         """SHA-256 in hex: equal exactly if the same is trained in the same way."""
-        settings = vars(self.settings) | {"units": self.settings.units.settings()}
+        settings = vars(self.settings) | {"basis": self.settings.basis.settings()}
         parts = [
             FORMAT_VERSION,
             self.links.fingerprint(),
@@ -224,7 +224,7 @@ def train_batch(job: Job, batch: Tensor, on_round: OnRound | None = None) -> Ope
     return part
 
 
-def joined(parts: Sequence[OperationModel], links: LinkSet) -> OperationModel:
+def concatenated(parts: Sequence[OperationModel], links: LinkSet) -> OperationModel:
     """One model of the links of several, in their order."""
     return OperationModel(
         parts[0].operation,
@@ -234,11 +234,11 @@ def joined(parts: Sequence[OperationModel], links: LinkSet) -> OperationModel:
         torch.cat([part.patches for part in parts]),
         parts[0].unseen,
         parts[0].tolerance,
-        joined_report([(part.links.num_links, part.training) for part in parts]),
+        mean_report([(part.links.num_links, part.training) for part in parts]),
     )
 
 
-def joined_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+def mean_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     """One training report of several numbers of links and the report on each: means over links."""
     report: dict[str, Any] = {}
     for name in parts[0][1]:
@@ -313,11 +313,11 @@ def _power(decibels: float) -> float:
 
 
 def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
-    units: Units = SineUnits(config.width)
+    basis: Basis = SineBasis(config.width)
     if config.trunk == "spline":
-        units = SplineUnits.on_grid(num_points, config.width)
-    rank = min(rank or units.width, units.width)
-    return FitConfig(units, rank, config.samples, config.collocation, config.rounds)
+        basis = SplineBasis.on_grid(num_points, config.width)
+    rank = min(rank or basis.width, basis.width)
+    return FitConfig(basis, rank, config.samples, config.collocation, config.rounds)
 
 
 def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:
@@ -336,7 +336,7 @@ def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> Op
         figures = {name: part.training[name] for name in CERTIFIED}
         done = replace(done, done=span.stop, metrics=figures)
         tell(done)
-    whole = joined(parts, links)
+    whole = concatenated(parts, links)
     whole.training["untrained_error"] = untrained_error(job, seed)
     add_search(job, whole.training)
     return whole
@@ -424,8 +424,8 @@ def untrained_error(job: Job, seed: int = 0) -> float:
     """Error on the first link of a random trunk of the same rank whose latent tensors alone are
     fitted: what training gains.
 
-    Its delays are drawn with the spread that our prior gives the units, its phases uniformly; the
-    latent tensors are the ridge solution for the same number of exact samples, all components
+    Its delays are drawn with the spread that our prior gives the functions, its phases uniformly;
+    the latent tensors are the ridge solution for the same number of exact samples, all components
     together at the first node, and the error is that of the first one in the gauge of the fit.
     """
     problem, config = job.problem, job.settings
@@ -433,7 +433,7 @@ def untrained_error(job: Job, seed: int = 0) -> float:
     lowest = problem.axis.powers[0]
     generator = torch.Generator().manual_seed(seed)
     draws = torch.rand(2, config.rank, generator=generator, dtype=torch.float64)
-    omega = -math.pi * SineUnits(config.rank).decay * torch.log1p(-draws[0])
+    omega = -math.pi * SineBasis(config.rank).decay * torch.log1p(-draws[0])
     phase = 2 * math.pi * draws[1]
     frequencies = problem.frequencies
     index = torch.linspace(0, len(frequencies) - 1, config.samples).round().long()

@@ -45,7 +45,7 @@ class NodeSearch:
     seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values for the JSON card."""
+        """Plain values for the JSON manifest."""
         return asdict(self)
 
 

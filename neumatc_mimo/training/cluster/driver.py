@@ -14,7 +14,7 @@ from typing import Any
 
 import neumatc_mimo
 from neumatc_mimo.progress import Callback, Event
-from neumatc_mimo.training.cluster.folder import Part
+from neumatc_mimo.training.cluster.folder import Assignment
 from neumatc_mimo.training.cluster.sizes import Cost, links_per_task, split
 from neumatc_mimo.training.scenario import CERTIFIED
 
@@ -64,7 +64,9 @@ def _knock(address: str) -> None:
         socket.create_connection((host, int(port)), timeout=10).close()
 
 
-def train_missing(ray: Any, parts: Sequence[Part], task_seconds: float, tell: Callback) -> None:
+def train_missing(
+    ray: Any, parts: Sequence[Assignment], task_seconds: float, tell: Callback
+) -> None:
     """Train all that is missing of some parts.
 
     :param ray: the module, connected to a cluster
@@ -106,7 +108,7 @@ class _Driver:
 
         from neumatc_mimo.training.cluster.worker import train_shard
 
-        self.running: dict[Any, tuple[Part, range]] = {}
+        self.running: dict[Any, tuple[Assignment, range]] = {}
         self._ray, self._tell = ray, tell
         self._train = ray.remote(num_cpus=1, max_retries=_RETRIES)(train_shard)
         self._events = Queue(actor_options={"num_cpus": 0})
@@ -117,13 +119,13 @@ class _Driver:
         """Of the cluster as it is now."""
         return max(int(self._ray.cluster_resources().get("CPU", 1)), 1)
 
-    def first(self, part: Part) -> range:
+    def first(self, part: Assignment) -> range:
         """Links of a part to begin with: as many as are trained together, as these set how much
         memory a worker takes, but no more than a core's share.
         """
         return part.missing[0][: max(_FEW, min(part.job.together, self._share(part)))]
 
-    def tasks(self, part: Part, cost: Cost, seconds: float) -> list[range]:
+    def tasks(self, part: Assignment, cost: Cost, seconds: float) -> list[range]:
         """Links of the tasks that finish a part, of which some links took ``cost``.
 
         :raises RuntimeError: if no machine has the memory for a single link, or none is left
@@ -139,7 +141,7 @@ class _Driver:
         self._costs[part.step] = cost
         return split(part.missing, size)
 
-    def submit(self, part: Part, links: range) -> None:
+    def submit(self, part: Assignment, links: range) -> None:
         """Ask for a task; Ray chooses when and where."""
         train, cost = self._train, self._costs.get(part.step)
         if cost is not None:
@@ -156,7 +158,7 @@ class _Driver:
         )
         self.running[reference] = (part, links)
 
-    def finished(self) -> Iterator[tuple[Part, Cost]]:
+    def finished(self) -> Iterator[tuple[Assignment, Cost]]:
         """Wait for a moment; parts of which a shard has finished, and what it cost."""
         references, _ = self._ray.wait(list(self.running), timeout=0.2)
         self._pass_on_events()
@@ -171,7 +173,7 @@ class _Driver:
         for reference in self.running:
             self._ray.cancel(reference)
 
-    def _share(self, part: Part) -> int:
+    def _share(self, part: Assignment) -> int:
         """Links of a part that each core gets if all get as many."""
         return math.ceil(sum(map(len, part.missing)) / self.cores)
 
@@ -217,12 +219,12 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), "") or type(error).__name__
 
 
-def _name(part: Part, links: range) -> str:
+def _name(part: Assignment, links: range) -> str:
     """Name of a shard in events."""
     return f"{part.step}[{links.start}:{links.stop}]"
 
 
-def _progress_of(part: Part) -> Event:
+def _progress_of(part: Assignment) -> Event:
     event = Event(part.step, part.num_finished, part.job.links.num_links, "links")
     if not part.finished:
         return event

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from neumatc_mimo.model.scenario_model import FORMAT_VERSION, write_card
+from neumatc_mimo.model.scenario_model import FORMAT_VERSION, write_manifest
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.storage.files import write_text
 from neumatc_mimo.storage.shards import write_index
@@ -16,7 +16,7 @@ from neumatc_mimo.training.scenario import (
     Job,
     add_search,
     jobs,
-    joined_report,
+    mean_report,
     origin,
     warn_of_patches,
 )
@@ -44,7 +44,7 @@ class TrainedModel:
 
 
 @dataclass(frozen=True)
-class Part:
+class Assignment:
     """One operation of a model.
 
     :param step: its name in events
@@ -83,7 +83,7 @@ class Part:
         """Join the shards by their index; the values of the whole model."""
         self.store.discard(self.shards)
         write_index(self.store.folder, self.store.name, self.shards)
-        training = joined_report(
+        training = mean_report(
             [(len(links), self.finished[links]["training"]) for links in self.shards]
         )
         add_search(self.job, training)
@@ -105,7 +105,7 @@ class ModelInParts:
     folder: str
     scenario: Scenario
     seed: int
-    parts: list[Part]
+    parts: list[Assignment]
 
     @classmethod
     def begun(cls, folder: str, scenario: Scenario, seed: int) -> ModelInParts:
@@ -120,14 +120,14 @@ class ModelInParts:
         parts = []
         for job in jobs(scenario):
             store = Store(path, job.operation.name, job.key)
-            parts.append(Part(f"{folder}: {store.name}", job, store, seed, store.finished()))
+            parts.append(Assignment(f"{folder}: {store.name}", job, store, seed, store.finished()))
         return cls(folder, scenario, seed, parts)
 
     def finish(self) -> TrainedModel:
         """Make the folder a model that can be loaded."""
         values = {part.store.name: part.finish() for part in self.parts}
         path = Path(self.folder).absolute()
-        write_card(path, self.scenario.name, origin(self.scenario, self.seed), values)
+        write_manifest(path, self.scenario.name, origin(self.scenario, self.seed), values)
         training = {name: value["training"] for name, value in values.items()}
         num_bytes = sum(
             part.job.links.num_links * training[part.store.name]["bytes_per_link"]

@@ -17,7 +17,7 @@ from neumatc_mimo.model.scenario_model import pack_model
 from neumatc_mimo.progress import Event
 from neumatc_mimo.training.cluster.folder import RUN
 from neumatc_mimo.training.cluster.sizes import Cost
-from neumatc_mimo.training.scenario import Job, joined, train_batch, untrained_error
+from neumatc_mimo.training.scenario import Job, concatenated, train_batch, untrained_error
 from neumatc_mimo.training.store import Store
 
 
@@ -56,7 +56,7 @@ def train_shard(
         _tell(events, done)
         parts.append(train_batch(job, batch))
         done = replace(done, done=done.done + len(batch))
-    part = joined(parts, job.links)
+    part = concatenated(parts, job.links)
     if links.start == 0:
         part.training["untrained_error"] = untrained_error(job, seed)
     file = store.write(links, part)

@@ -30,7 +30,7 @@ from neumatc_mimo.simulation.pipelines import (
 CSI = Literal["perfect", "nn", "lin"]
 
 
-class Estimated(Pipeline):
+class PilotPipeline(Pipeline):
     """A pipeline whose blocks are given an estimate of the channel.
 
     One OFDM symbol carries pilots, Sionna's "kronecker" pattern: K users take turns along the
@@ -91,7 +91,7 @@ class Estimated(Pipeline):
         return LSChannelEstimator(grid, interpolation_type=self._csi, **self._options)
 
 
-class EstimatedUplink(Estimated, MultiUserUplink):
+class PilotUplink(PilotPipeline, MultiUserUplink):
     """MMSE detection of K single-antenna users from a slot that begins with pilots."""
 
     title = "uplink MMSE, estimated channels"
@@ -133,7 +133,7 @@ class EstimatedUplink(Estimated, MultiUserUplink):
         return llr[:, :, 0]
 
 
-class EstimatedDownlink(Estimated, MultiUserDownlink):
+class PilotDownlink(PilotPipeline, MultiUserDownlink):
     """Zero-forcing precoding to K users whose channels were estimated in the uplink.
 
     The base station estimates from the users' pilots; by reciprocity the downlink's channel is the

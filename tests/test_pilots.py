@@ -8,11 +8,11 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
-from neumatc_mimo.simulation.estimated import EstimatedDownlink, EstimatedUplink
+from neumatc_mimo.simulation.pilots import PilotDownlink, PilotUplink
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-PIPELINES = {"downlink": EstimatedDownlink, "uplink": EstimatedUplink}
+PIPELINES = {"downlink": PilotDownlink, "uplink": PilotUplink}
 SMALL: dict[str, Any] = {"block_length": 240, "stride": 1, "num_ofdm_symbols": 2}
 
 
@@ -67,4 +67,4 @@ def test_coded_bits_arrive_without_noise(scenario: nm.Scenario, name: str) -> No
 
 def test_an_unknown_csi_is_refused(scenario: nm.Scenario) -> None:
     with pytest.raises(ValueError, match="csi is 'cubic'"):
-        EstimatedUplink(scenario.multi_user, None, csi="cubic")  # type: ignore[arg-type]
+        PilotUplink(scenario.multi_user, None, csi="cubic")  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Answers, Counts
 
 
-class Joined(Answers):
+class GroupedAnswers(Answers):
     """Answers of groups of items as one.
 
     :param operation: merges the groups' answers
