@@ -105,7 +105,7 @@ def test_fourier_units_are_the_formula() -> None:
     torch.testing.assert_close(values, torch.stack(expected, dim=-1), rtol=0, atol=1e-14)
     ends = FourierBasis(21).values(torch.tensor([-1.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(ends[0], ends[1], rtol=0, atol=1e-13)
-    with pytest.raises(ValueError, match="4 Fourier units are no odd number of them."):
+    with pytest.raises(ValueError, match="4 Fourier functions are no odd number of them."):
         FourierBasis(4)
 
 
