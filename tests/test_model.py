@@ -440,18 +440,19 @@ def test_what_follows_from_a_certified_link_is_kept(model: nm.ScenarioModel) -> 
     h = part.links.channel(part.links.grid_frequencies())
     made: list[str] = []
 
-    def make() -> str:
+    def make(a: torch.Tensor) -> str:
+        assert a.shape[1] == 100
         made.append("once")
         return "leakage"
 
     for certify, count in (("link", 1), ("link", 1), ("call", 2), ("call", 3)):
         channels = Channels(h, part.links.grid_frequencies())
         answers = model.start(SVD(1), channels, certify)
-        assert answers.keep("of a test", slice(0, 100), make) == "leakage"
+        assert answers.keep("of a test", slice(0, 100), make, h) == "leakage"
         assert len(made) == count
     # Another channel has no right to it.
     others = model.start(SVD(1), Channels(h.roll(9, 1), part.links.grid_frequencies()))
-    others.keep("of a test", slice(0, 100), make)
+    others.keep("of a test", slice(0, 100), make, h)
     assert len(made) == 4
 
 

@@ -41,8 +41,8 @@ class TileAnswer(NamedTuple):
 
     :param tile: subcarriers
     :param answer: of the operation
-    :param keep: gives what the function ``make`` makes of it, as kept under ``name`` if it is
-        known from an earlier call
+    :param keep: gives what the function ``make`` makes of these matrices, as kept under ``name``
+        where they are a link's own
     :param applied: products with the component that the answer leaves out, or None
     :param channel: gives the matrices that the answer belongs to, [num_items, tile, m, n]
     """
@@ -260,7 +260,7 @@ class SolverBlock(Displayed, Block):
             if answers.reads_channel and not is_traced():
                 # What is not finite shows in the last of the answer's tensors.
                 check_finite(a, answer[-1].sum())
-            keep = partial(answers.keep, subcarriers=tile)
+            keep = partial(answers.keep, subcarriers=tile, given=a)
             channel = partial(answers.channel, tile, a)
             yield TileAnswer(tile, answer, keep, answers.applied(tile), channel)
         answers.finish()

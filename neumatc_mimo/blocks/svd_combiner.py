@@ -199,10 +199,10 @@ class SVDCombiner(Receiver):
                     whole[at] = start(self._both, channels, self._certify, self._tolerance)
                 return self._both.restricted(whole[at].tile(tile))
 
-            def leakage_at(part: TileAnswer) -> Tensor:
+            def leakage_at(part: TileAnswer, a: Tensor) -> Tensor:
                 answer = part.answer
                 sent = sent_to(rx, part.tile) if answer.right is None else answer
-                gains = _gains(part.channel(), sent, answer)
+                gains = _gains(a, sent, answer)
                 gains.diagonal(dim1=-2, dim2=-1).sub_(1)
                 return gains.abs().square()
 

@@ -470,7 +470,7 @@ class ModelAnswers(Answers):
         return make() if is_traced() else self._model.memo[kind](arguments, make)
 
     @property
-    def counts(self) -> Counts:  # type: ignore[override]
+    def counts(self) -> Counts:
         total = replace(self._own)
         if self._rest is not None:
             total.add(self._rest.counts)
@@ -492,7 +492,7 @@ class ModelAnswers(Answers):
         return operation.merge([known, others], [self._known, self._unknown])
 
     @property
-    def reads_channel(self) -> bool:  # type: ignore[override]
+    def reads_channel(self) -> bool:
         proves = self._certify == "call" and not self._channels.trusted
         return proves or self._rest is not None
 
@@ -554,16 +554,16 @@ class ModelAnswers(Answers):
         at, some = self._repaired_in(subcarriers)
         return Applied(expansion, filters, at, self._repaired_factor[:, some])
 
-    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
+    def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
         if self._certify != "link" or self._rest is not None or not self._few or is_traced():
-            return make()
+            return make(self.channel(subcarriers, given))
         # The links are those that were certified: what follows from them is what it was.
         links = (self._links, self._order, self._channels.time)
         start = (self._frequencies, *links, self._channels.a.dtype)
         known: dict[Any, T] = self._model.memo["derived"](start, dict)
         key = (name, subcarriers.start, subcarriers.stop)
         if key not in known:
-            known[key] = make()
+            known[key] = make(self.channel(subcarriers, given))
         return known[key]
 
     def _recalled(self, subcarriers: slice) -> Any:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Hashable
-from typing import Any, TypeVar
+from collections.abc import Hashable
 
 import torch
-from torch import Tensor
 
 from neumatc_mimo.foundation.display import brief
-from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.solvers.delegating import Delegating, DelegatingSolver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.tensors.tracing import is_traced
 
-T = TypeVar("T")
 
-
-class Auto(Solver):
+class Auto(DelegatingSolver):
     """Exact results or a model's queries, whichever takes a block less time.
 
     Which one that is depends on the operation, the sizes and the machine: a queried inverse wins
@@ -37,7 +33,7 @@ class Auto(Solver):
             raise TypeError(f"model is a {type(model).__name__}, it must be a Solver.")
         if num_trials < 1:
             raise ValueError(f"num_trials is {num_trials}, at least one is needed.")
-        self.model = model
+        super().__init__(model)
         self.num_trials = num_trials
         # Whether to adapt to unknown links, which a model decides by a rule, is measured, too.
         queried = model.choosing(lambda way: Auto(way, num_trials))
@@ -45,8 +41,12 @@ class Auto(Solver):
         self._seconds: dict[Hashable, dict[str, list[float]]] = {}
 
     @property
-    def knows_links(self) -> bool:
-        return self.model.knows_links
+    def model(self) -> Solver:
+        """The model, or other solver."""
+        return self._inner
+
+    def around(self, inner: Solver) -> Auto:
+        return Auto(inner, self.num_trials)
 
     def start(
         self,
@@ -90,37 +90,17 @@ class Auto(Solver):
         return f"Auto({brief(self.model)}, num_trials={self.num_trials})"
 
 
-class _Timed(Answers):
+class _Timed(Delegating):
     """Another solver's answers, with the time from their start to their end."""
 
     def __init__(
         self, answers: Answers, seconds: list[float], begin: float, device: torch.device
     ) -> None:
-        self._answers, self._seconds = answers, seconds
-        self._begin, self._device = begin, device
-
-    @property
-    def counts(self) -> Counts:  # type: ignore[override]
-        return self._answers.counts
-
-    def tile(self, subcarriers: slice) -> Any:
-        return self._answers.tile(subcarriers)
-
-    @property
-    def reads_channel(self) -> bool:  # type: ignore[override]
-        return self._answers.reads_channel
-
-    def entries(self, a: Tensor) -> int:
-        return self._answers.entries(a)
-
-    def applied(self, subcarriers: slice) -> Applied | None:
-        return self._answers.applied(subcarriers)
-
-    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
-        return self._answers.keep(name, subcarriers, make)
+        super().__init__(answers)
+        self._seconds, self._begin, self._device = seconds, begin, device
 
     def finish(self) -> None:
-        self._answers.finish()
+        super().finish()
         self._seconds.append(_now(self._device) - self._begin)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 from torch import Tensor
 
@@ -59,9 +59,15 @@ class Channels:
 class Answers(ABC):
     """Results of one call, produced a tile of subcarriers at a time so that they stay in cache."""
 
-    counts: Counts
-    # Whether a tile is made from the channel, so that it shows where that is not finite.
-    reads_channel: bool = True
+    @property
+    @abstractmethod
+    def counts(self) -> Counts:
+        """How the answers so far came about."""
+
+    @property
+    def reads_channel(self) -> bool:
+        """Whether a tile is made from the channel, so that it shows where that is not finite."""
+        return True
 
     def entries(self, a: Tensor) -> int:
         """Complex numbers of a subcarrier that pass through the cache."""
@@ -80,13 +86,18 @@ class Answers(ABC):
         """The matrices that a tile's answer belongs to: those given, unless links are trusted."""
         return given[:, subcarriers]
 
-    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
-        """What a block derives from channel and answer of a tile, under a name of its own.
+    def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
+        """What a block derives from a tile's matrices, under a name of its own.
 
-        It is made anew, unless the solver knows that both are those of an earlier call.
+        It is made anew from the matrices that the answer belongs to, :meth:`channel`, unless the
+        solver keeps it for a link, made from the link's own channel: nothing of the caller's
+        tensors is ever kept.
+
+        :param make: makes it of matrices [num_items, tile, m, n]
+        :param given: the caller's matrices, [num_items, num_frequencies, m, n]
         """
-        del name, subcarriers
-        return make()
+        del name
+        return make(self.channel(subcarriers, given))
 
     def finish(self) -> None:  # noqa: B027 (most answers have nothing to do)
         """Told by a block when it has used all tiles."""
@@ -95,8 +106,10 @@ class Answers(ABC):
 class Solver(ABC):
     """A way to get an operation's result at any parameter."""
 
-    # Whether ``start`` does what later tiles only query: exact samples, a training.
-    prepares: ClassVar[bool] = False
+    @property
+    def prepares(self) -> bool:
+        """Whether ``start`` does what later tiles only query: exact samples, a training."""
+        return False
 
     @property
     def knows_links(self) -> bool:
@@ -139,7 +152,11 @@ class ExactAnswers(Answers):
     def __init__(self, operation: Operation, channels: Channels) -> None:
         self.operation = operation
         self.channels = channels
-        self.counts = Counts()
+        self._counts = Counts()
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
 
     def tile(self, subcarriers: slice) -> Any:
         a = self._matrices(subcarriers)
@@ -148,7 +165,7 @@ class ExactAnswers(Answers):
     def _matrices(self, subcarriers: slice) -> Tensor:
         # .contiguous(): one copy of the tile into cache, from whatever strides the caller has.
         a = self.channels.a[:, subcarriers].contiguous()
-        self.counts.exact += a.shape[0] * a.shape[1]
+        self._counts.exact += a.shape[0] * a.shape[1]
         return a
 
 

@@ -8,15 +8,15 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from neumatc_mimo.foundation.display import brief
-from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.delegating import Delegating, DelegatingSolver
 from neumatc_mimo.tensors.memo import Memo
 
 T = TypeVar("T")
 
 
-class Cached(Solver):
+class Cached(DelegatingSolver):
     """Another solver's answers, computed once and given again for the same channels.
 
     Simulations that draw new noise and new symbols over one channel ask for the same matrices
@@ -35,16 +35,17 @@ class Cached(Solver):
         for name, value in (("num_probes", num_probes), ("num_calls", num_calls)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}, at least one is needed.")
-        self.solver = solver
+        super().__init__(solver)
         self.num_probes = num_probes
         self._kept = Memo(num_calls)
 
     @property
-    def knows_links(self) -> bool:
-        return self.solver.knows_links
+    def solver(self) -> Solver:
+        """The solver whose answers are kept."""
+        return self._inner
 
-    def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
-        return self.solver.knows(operation, num_rows, num_cols)
+    def around(self, inner: Solver) -> Cached:
+        return Cached(inner, self.num_probes)
 
     def start(
         self,
@@ -65,7 +66,7 @@ class Cached(Solver):
         )
         if answers.used:
             num_items = channels.a.shape[0]
-            answers.counts = (
+            answers.served = (
                 Counts(links_trusted=num_items)
                 if channels.trusted
                 else Counts(links_recalled=num_items)
@@ -86,35 +87,30 @@ class Cached(Solver):
         return f"Cached({brief(self.solver)}, num_probes={self.num_probes})"
 
 
-class _Kept(Answers):
+class _Kept(Delegating):
     """Tiles of answers, remembered."""
 
     def __init__(self, answers: Answers) -> None:
+        super().__init__(answers)
         self.used = False
-        self._answers = answers
         self._tiles: dict[tuple[int, int], Any] = {}
         self._derived: dict[tuple[str, int, int], Any] = {}
-        self.counts = answers.counts
+        self.served: Counts | None = None
+
+    @property
+    def counts(self) -> Counts:
+        return super().counts if self.served is None else self.served
 
     def tile(self, subcarriers: slice) -> Any:
         key = (subcarriers.start, subcarriers.stop)
         if key not in self._tiles:
-            self._tiles[key] = self._answers.tile(subcarriers)
+            self._tiles[key] = super().tile(subcarriers)
         return self._tiles[key]
 
-    def entries(self, a: Tensor) -> int:
-        return self._answers.entries(a)
-
-    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
-        return self._answers.channel(subcarriers, given)
-
-    def applied(self, subcarriers: slice) -> Applied | None:
-        return self._answers.applied(subcarriers)
-
-    def keep(self, name: str, subcarriers: slice, make: Callable[[], T]) -> T:
+    def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
         key = (name, subcarriers.start, subcarriers.stop)
         if key not in self._derived:
-            self._derived[key] = make()
+            self._derived[key] = super().keep(name, subcarriers, make, given)
         derived: T = self._derived[key]
         return derived
 

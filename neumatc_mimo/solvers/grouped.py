@@ -22,15 +22,29 @@ class GroupedAnswers(Answers):
         self._operation, self._groups = operation, groups
 
     @property
-    def counts(self) -> Counts:  # type: ignore[override]
+    def counts(self) -> Counts:
         total = Counts()
         for answers, _ in self._groups:
             total.add(answers.counts)
         return total
 
+    @property
+    def reads_channel(self) -> bool:
+        return any(answers.reads_channel for answers, _ in self._groups)
+
+    def entries(self, a: Tensor) -> int:
+        # As many items as a group has, whichever they are.
+        return sum(answers.entries(a[: len(items)]) for answers, items in self._groups)
+
     def tile(self, subcarriers: slice) -> Any:
         parts = [answers.tile(subcarriers) for answers, _ in self._groups]
         return self._operation.merge(parts, [items for _, items in self._groups])
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        whole = given[:, subcarriers].clone()
+        for answers, items in self._groups:
+            whole[items] = answers.channel(subcarriers, given[items])
+        return whole
 
     def finish(self) -> None:
         for answers, _ in self._groups:

@@ -40,18 +40,22 @@ class ApproximateAnswers(Answers):
         counts: Counts,
         rows: Tensor | None = None,
     ) -> None:
-        self.counts = counts
+        self._counts = counts
         self._rows = rows
         self._operation, self._channels, self._estimate = operation, channels, estimate
         self._tolerance = None if certify is None else tolerance or Tolerance()
         self._settled = settled
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
 
     def tile(self, subcarriers: slice) -> Any:
         subcarriers = slice(*subcarriers.indices(len(self._settled))[:2])
         components = self._estimate(subcarriers)
         unsettled = (~self._settled[subcarriers]).nonzero()[:, 0]
         if self._tolerance is None:
-            self.counts.queried += components[0].shape[0] * len(unsettled)
+            self._counts.queried += components[0].shape[0] * len(unsettled)
         elif len(unsettled):
             components = self._proven(components, subcarriers, unsettled, self._tolerance)
         noise = self._channels.noise(subcarriers=subcarriers)
@@ -74,7 +78,7 @@ class ApproximateAnswers(Answers):
             tuple(c.index_select(1, which) for c in components),
             noise,
             tolerance,
-            self.counts,
+            self._counts,
         )
         return tuple(
             c.index_copy(1, which, part) for c, part in zip(components, certified_ones, strict=True)
