@@ -16,7 +16,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.bench.sheet import Row, Sheet, origin, origin_line
-from neumatc_mimo.model.scenario_model import OperationModel
+from neumatc_mimo.model import OperationModel
 from neumatc_mimo.operations import PseudoInverse
 from neumatc_mimo.scenario.scenario import Scenario
 from neumatc_mimo.scenario.schema import MotionConfig

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 import neumatc_mimo as nm
 from neumatc_mimo.cli import app
-from neumatc_mimo.model.scenario_model import pack_model
+from neumatc_mimo.model.packing import pack_model
 from neumatc_mimo.progress import Event
 from neumatc_mimo.storage.shards import found_shards, shard_file
 from neumatc_mimo.training import cluster

@@ -16,7 +16,7 @@ import torch
 import neumatc_mimo as nm
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
 from neumatc_mimo.mapping.axes import NoiseAxis
-from neumatc_mimo.model.recognition import Reference, probe_subcarriers, recognise
+from neumatc_mimo.model.likeness import Reference, probe_subcarriers, recognise
 from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.progress import Event

@@ -13,7 +13,7 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
-from neumatc_mimo.model.recognition import is_link, probe_subcarriers, spots, spots_of_link
+from neumatc_mimo.model.likeness import is_link, probe_subcarriers, spots, spots_of_link
 from neumatc_mimo.operations import SVD, Operation, PseudoInverse
 from neumatc_mimo.scenario import LinkSet
 from neumatc_mimo.solvers import Channels, Counts

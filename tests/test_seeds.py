@@ -14,7 +14,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.bench.evaluation import error_rates
 from neumatc_mimo.bench.fidelity import fidelity
-from neumatc_mimo.model.scenario_model import pack_model
+from neumatc_mimo.model.packing import pack_model
 from neumatc_mimo.simulation.pipelines import PIPELINES, error_curves
 
 pytestmark = pytest.mark.usefixtures("one_thread")

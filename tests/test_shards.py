@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
-from neumatc_mimo.model.scenario_model import SHARED, OperationModel, pack_model, write_manifest
+from neumatc_mimo.model import OperationModel
+from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
 from neumatc_mimo.storage.shards import (
     found_shards,
     read_shard,

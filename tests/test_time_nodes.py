@@ -11,7 +11,7 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.mapping.axes import TimeAxis
-from neumatc_mimo.model.scenario_model import OperationModel
+from neumatc_mimo.model import OperationModel
 from neumatc_mimo.operations import PseudoInverse, Tolerance
 from neumatc_mimo.training.time_nodes import MOST_EXACT, Channels, NodeSearch, enough_nodes
 

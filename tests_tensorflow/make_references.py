@@ -20,7 +20,7 @@ from sionna.phy.ofdm import ResourceGrid
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
-from neumatc_mimo.model.scenario_model import SHARED, pack_model, write_manifest
+from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
 from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.storage.shards import write_index, write_shard
 

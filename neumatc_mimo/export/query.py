@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import neumatc_mimo
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Table
-from neumatc_mimo.model.scenario_model import OperationModel, ScenarioModel
+from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations.base import Components
 
 # A frequency off the grid by less than this share of the spacing is that of the subcarrier.

@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,6 +23,19 @@ from neumatc_mimo.kernels.expansion import Expansion
 
 # Tests run the kernels on a CPU, through Triton's interpreter.
 _on_cpu = False
+
+
+class Replaced(NamedTuple):
+    """Filters at some places, a row for each.
+
+    :param item: [num_places] int64
+    :param at: subcarriers, [num_places] int64
+    :param given: [num_places, num_antennas, num_streams]
+    """
+
+    item: Tensor
+    at: Tensor
+    given: Tensor
 
 
 class Applied:
@@ -34,33 +47,31 @@ class Applied:
     :param expansion: the filters
     :param filters: evaluates them the other way,
         [num_items, num_subcarriers, num_antennas, num_streams]
-    :param at: subcarriers whose filters are given, [num_given] int64, or None
-    :param given: these filters, [num_items, num_given, num_antennas, num_streams]
+    :param replaced: filters that stand in the place of some of these, or None
     """
 
     def __init__(
         self,
         expansion: Expansion,
         filters: Callable[[], Tensor],
-        at: Tensor | None = None,
-        given: Tensor | None = None,
+        replaced: Replaced | None = None,
     ) -> None:
         self._expansion, self._filters = expansion, filters
-        self._at, self._given = at, given
+        self._replaced = replaced
 
     def precode(self, x: Tensor) -> Tensor:
         """W x for x [num_items, num_streams, num_symbols, num_subcarriers], of any strides:
         [num_items, num_antennas, num_symbols, num_subcarriers].
         """
-        return self._product(x, "precoded", "ifak,iksf->iasf")
+        return self._product(x, "precoded", "ifak,iksf->iasf", "nak,nks->nas")
 
     def receive(self, y: Tensor) -> Tensor:
         """y^T W for y [num_items, num_antennas, num_symbols, num_subcarriers], of any strides:
         [num_items, num_streams, num_symbols, num_subcarriers].
         """
-        return self._product(y, "received", "ifak,iasf->iksf")
+        return self._product(y, "received", "ifak,iasf->iksf", "nak,nas->nks")
 
-    def _product(self, x: Tensor, name: str, equation: str) -> Tensor:
+    def _product(self, x: Tensor, name: str, equation: str, of_places: str) -> Tensor:
         from neumatc_mimo.kernels import (
             triton_kernels as kernels,  # Triton, which takes a while, and may be missing
         )
@@ -71,8 +82,9 @@ class Applied:
             False: lambda: torch.einsum(equation, self._filters(), x),
         }
         out = ways[_is_faster(kernel, self._expansion, x, ways)]()
-        if self._at is not None and self._given is not None and len(self._at):
-            out[..., self._at] = torch.einsum(equation, self._given, x[..., self._at])
+        if self._replaced is not None and len(self._replaced.at):
+            item, at, given = self._replaced
+            out[item, :, :, at] = torch.einsum(of_places, given, x[item, :, :, at])
         return out
 
 

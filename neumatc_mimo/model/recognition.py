@@ -1,223 +1,138 @@
-"""Telling from a channel which trained link it is, up to what the operation allows.
-
-A channel is compared twice. At a few probe subcarriers all its antennas tell which link it may be,
-and the phase, delay, gain and order of its rows. Then a few antennas at every subcarrier, others in
-each stretch of the band, tell that it is this link between the probes, too. Both together read a
-twentieth of the channel.
-"""
+"""Recognition: which trained links the items of a call are."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, probe_indices, stretches
-from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.model.kept import LinkAt, Moment, kept
+from neumatc_mimo.model.likeness import (
+    Recognised,
+    Reference,
+    is_link,
+    probe_subcarriers,
+    recognise,
+    spots,
+    spots_of_link,
+)
+from neumatc_mimo.model.operation_model import OperationModel
+from neumatc_mimo.model.plan import GridPlan
+from neumatc_mimo.solvers.base import Channels
 
 
 @dataclass(frozen=True)
-class Recognised:
-    r"""Which links the items are: row i of an item is ``gain`` · e^{-j2πf·delay} · row ``order[i]``
-    of the aligned link.
+class Recognition:
+    """Which trained links the items of a call are, up to what their operation allows.
 
-    :param links: [num_items] link index, -1 for unknown
-    :param order: [num_items, K] row of the link that each given row is
-    :param gain: [num_items, K] complex128
-    :param delay: [num_items, K] seconds, float64
+    :param model: of the links
+    :param plan: of the call's grid
+    :param certify: None takes links that are named as they are; "link" looks at every subcarrier;
+        "call" leaves that to the proof
     """
 
-    links: Tensor
-    order: Tensor
-    gain: Tensor
-    delay: Tensor
+    model: OperationModel
+    plan: GridPlan
+    certify: str | None
 
-    def rows(self, frequencies: Tensor, items: Tensor) -> Tensor:
-        """gain · e^{-j2πf·delay} of some items, [num_items, num_frequencies, K], complex64."""
-        turns = frequencies[:, None] * self.delay[items][:, None]
-        # Whole turns are dropped in float64: what is left fits float32 without loss of phase.
-        angle = (-2 * torch.pi * (turns - turns.round())).to(torch.float32)
-        wave = torch.polar(torch.ones_like(angle), angle)
-        return wave * self.gain[items][:, None].to(torch.complex64)
+    def of(self, channels: Channels) -> Recognised:
+        """The links of some channels; those whose noise power was not trained are unknown."""
+        if self.certify is None or channels.trusted:
+            return self._named(channels)
+        check_known(self.model, channels.links)
+        found = self._compared(channels)
+        if self.certify == "link":
+            found = self._seen_everywhere(found, channels)
+        # Rows in an order that the operation cannot follow make another channel.
+        followed = self.model.operation.follows(found.order)
+        found = replace(found, links=torch.where(followed, found.links, -1))
+        return self._within_noise(found, channels)
 
+    def _named(self, channels: Channels) -> Recognised:
+        """The links that the caller names, with their own rows."""
+        if channels.links is None:
+            raise ValueError("certify=None is a pure query, it needs links.")
+        links, num_rows = channels.links, channels.a.shape[2]
+        order = torch.arange(num_rows, device=links.device).expand(len(links), -1)
+        return Recognised(links, order, *self.model.links.row_terms(links, channels.time))
 
-class Reference(NamedTuple):
-    """What channels are compared with.
-
-    :param channels: [num_links, num_probes, K, M] aligned channels of the links at the probes
-    :param adjoint: the same, [num_probes, M, num_links * K] conjugated
-    :param norm: of each row over all probes, [num_links, K]
-    :param delays: of each row in seconds, tried first, [num_links, K]
-    """
-
-    channels: Tensor
-    adjoint: Tensor
-    norm: Tensor
-    delays: Tensor
-
-    @classmethod
-    def of(
-        cls, links: LinkSet, frequencies: Tensor, dtype: torch.dtype, time: float = 0.0
-    ) -> Reference:
-        """Of trained links at probes [num_probes] in Hz and a time in seconds."""
-        channels = links.channel(frequencies, aligned=True, time=time).to(dtype)
-        everyone = torch.arange(links.num_links, device=links.device)
-        _, delays = links.row_terms(everyone, time)
-        flat = channels.permute(1, 0, 2, 3).flatten(1, 2)
-        norm = torch.view_as_real(channels).square().sum((1, 3, 4)).sqrt()
-        return cls(channels, flat.conj().resolve_conj().mT, norm, delays)
-
-
-def probe_subcarriers(num_frequencies: int) -> Tensor:
-    """Indices of the probes, see :func:`~neumatc_mimo.foundation.probes.probe_indices`."""
-    return torch.from_numpy(probe_indices(num_frequencies))
-
-
-def recognise(
-    a: Tensor,
-    frequencies: Tensor,
-    reference: Reference,
-    candidates: Tensor | None,
-    *,
-    any_gain: bool,
-) -> Recognised:
-    """Compare channels with the trained links at the probes.
-
-    :param a: [num_items, num_probes, K, M] channels at the probes
-    :param frequencies: [num_probes] Hz, float64
-    :param reference: the aligned channels of the links at the probes
-    :param candidates: [num_items] links that the caller names (-1: unknown), or None
-    :param any_gain: whether rows may have different gains (plain inverse) or must share one
-    """
-    num_items, _, num_rows, _ = a.shape
-    device = a.device
-    # [items, probes, K, 1] against [links, probes, K', M]: inner products <reference, given>.
-    inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ reference.adjoint  # [P, items * K, L * K']
-    inner = inner.unflatten(2, (-1, num_rows)).unflatten(1, (num_items, num_rows))
-    given = a.abs().square().sum((1, 3)).sqrt()  # [items, K]
-    # Magnitudes leave out phase and delay; 1 where rows agree.
-    likeness = inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / reference.norm
-    best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
-    chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
-    pick = torch.arange(num_items, device=device)
-    if not bool((best[pick, chosen] > ALIKE).any()):
-        return _strangers(num_items, num_rows, device)
-    # Rows that differ in phase and delay only are as good in their own order as in any.
-    own_row = TIE * torch.eye(num_rows, dtype=likeness.dtype, device=device)
-    order = (likeness[pick, :, chosen] + own_row).argmax(-1)  # [items, K]
-    proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
-
-    rows = reference.channels[chosen].gather(
-        2, order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3])
-    )
-    products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
-    weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()  # [items, K]
-    own = reference.delays[chosen].gather(1, order)
-    delay = _delays(products, frequencies, own)
-    wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
-    gain = (products * wave).sum(-1) / weight
-    # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
-    fit = rows.to(torch.complex128) * (gain[..., None] * wave.conj()).transpose(1, 2)[..., None]
-    deviation = (a - fit).abs().square().sum((1, 3)).sqrt() / given.clamp_min(1e-30)
-    accepted = proper & ((deviation < DEVIATION) & (given > 0)).all(-1)
-    if not any_gain:
-        size = gain.abs()
-        accepted &= size.amax(-1) - size.amin(-1) < DEVIATION * size.amax(-1)
-    if candidates is not None:
-        accepted &= candidates >= 0
-    return Recognised(torch.where(accepted, chosen, -1), order, gain, delay)
-
-
-def spots(a: Tensor) -> Tensor:
-    """Some antennas of channels at every subcarrier, others in each stretch of the band.
-
-    :param a: [num_items, num_frequencies, K, M], a view
-
-    :return: [num_items, K, antennas, num_frequencies]
-    """
-    h = a.permute(0, 2, 3, 1)
-    parts = [h[:, :, columns, part] for columns, part in stretches(a.shape[1], a.shape[3])]
-    return torch.cat(parts, dim=-1)
-
-
-def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
-    """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies]."""
-    one = links.select([link])
-    parts = []
-    for columns, part in stretches(len(frequencies), links.num_cols):
-        squint = one.delays.shape[2] > 1
-        few = replace(
-            one,
-            coefficients=one.coefficients[:, :, columns],
-            delays=one.delays[:, :, columns] if squint else one.delays,
+    def _compared(self, channels: Channels) -> Recognised:
+        """Compared at the probes, by all antennas."""
+        probes = probe_subcarriers(channels.a.shape[1]).to(channels.a.device)
+        frequencies = self.plan.frequencies[probes]
+        dtype, time = channels.a.dtype, channels.time
+        reference = kept(
+            self.model.kept.references,
+            lambda: Moment(self.plan.key, dtype, time),
+            lambda: Reference.of(self.model.links, frequencies, dtype, time),
         )
-        parts.append(few.channel(frequencies[part], aligned=True, time=time)[0].permute(1, 2, 0))
-    return torch.cat(parts, dim=-1)
+        any_gain = self.model.operation.free_gains(channels.no)
+        at_probes = channels.a[:, probes]
+        return recognise(at_probes, frequencies, reference, channels.links, any_gain=any_gain)
+
+    def _seen_everywhere(self, found: Recognised, channels: Channels) -> Recognised:
+        """Without the items that are the link at the probes only."""
+        items = (found.links >= 0).nonzero()[:, 0]
+        if not len(items):
+            return found
+        links = found.links[items].tolist()
+        expected = [
+            self._spots(link, channels)[order]
+            for link, order in zip(links, found.order[items], strict=True)
+        ]
+        given = spots(channels.a)[items]
+        same = is_link(
+            given, torch.stack(expected), found.select(items).rows(self.plan.frequencies)
+        )
+        return replace(found, links=found.links.index_fill(0, items[~same], -1))
+
+    def _spots(self, link: int, channels: Channels) -> Tensor:
+        """What a link looks like at every subcarrier, see :func:`spots_of_link`."""
+        model, plan, time = self.model, self.plan, channels.time
+        return kept(
+            model.kept.spots,
+            lambda: LinkAt(Moment(plan.key, torch.complex64, time), link, 0.0),
+            lambda: spots_of_link(model.links, link, plan.frequencies, time),
+        )
+
+    def _within_noise(self, found: Recognised, channels: Channels) -> Recognised:
+        """Without the items whose noise power was not trained."""
+        power = noise_powers(found, channels)
+        inside = self.model.mapping.axis.covers(power, channels.time)
+        if not bool((inside | (found.links < 0)).all()):
+            warn_of_noise(self.model, power, channels.time)
+        return replace(found, links=torch.where(inside, found.links, -1))
 
 
-def is_link(given: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
-    """Whether channels are the links they were taken for at every subcarrier, [num_items].
+def noise_powers(found: Recognised, channels: Channels) -> Tensor:
+    """Noise power that each item's link has, [num_items], float64.
 
-    :param given: :func:`spots` of the channels, [num_items, K, antennas, num_frequencies]
-    :param expected: of the aligned links, rows in the order of the given ones
-    :param rows: [num_items, num_frequencies, K] the rows' factors, see :meth:`Recognised.rows`
+    A common gain c of the rows turns the problem into that of A at the noise power no / |c|².
     """
-    difference = torch.addcmul(given, rows.mT[:, :, None], expected, value=-1)
-    # NaN is no link either.
-    return (_power(difference).amax(-1) < PEAK**2 * _power(given).mean(-1)).all(-1)
+    if channels.no is None:
+        return torch.zeros(len(found.links), dtype=torch.float64, device=found.gain.device)
+    return channels.no.to(found.gain.real) / found.gain.abs()[:, 0].square()
 
 
-def _power(spots: Tensor) -> Tensor:
-    """Over the antennas, [num_items, K, num_frequencies]."""
-    # Step by step: one sum over both dimensions takes ten times as long.
-    parts = torch.view_as_real(spots).square().sum(2)
-    return parts[..., 0] + parts[..., 1]
+def check_known(model: OperationModel, links: Tensor | None) -> None:
+    """Refuse named links that a model does not have.
+
+    :raises ValueError: if there are any
+    """
+    if links is not None and bool((links >= model.links.num_links).any()):
+        raise ValueError(
+            f"links has the entry {int(links.max())}, the model has links 0 to "
+            f"{model.links.num_links - 1}."
+        )
 
 
-def _strangers(num_items: int, num_rows: int, device: torch.device) -> Recognised:
-    """None of the items is a link."""
-    links = torch.full((num_items,), -1, device=device)
-    order = torch.arange(num_rows, device=device).expand(num_items, -1)
-    delay = torch.zeros(num_items, num_rows, dtype=torch.float64, device=device)
-    return Recognised(links, order, torch.ones_like(delay).to(torch.complex128), delay)
-
-
-def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:
-    """Delay of each row: the link's own, none (normalised delays), or the one that fits best."""
-    power = products.abs().sum(-1)
-
-    def score(delay: Tensor) -> Tensor:
-        wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
-        return (products * wave).sum(-1).abs() / power.clamp_min(1e-300)
-
-    def certain(delay: Tensor) -> bool:
-        # Noise of single precision leaves the score below one by 1e-10 and less.
-        return bool((score(delay) > 1 - 1e-7).all())
-
-    def better(delay: Tensor, other: Tensor) -> Tensor:
-        return torch.where(score(other) > score(delay), other, delay)
-
-    delay = own
-    if not certain(delay):
-        delay = better(delay, torch.zeros_like(own))
-    if not certain(delay):
-        delay = better(delay, _searched(products, frequencies))
-    return delay
-
-
-def _searched(products: Tensor, frequencies: Tensor) -> Tensor:
-    """Delay by refinement from the closest probes to the farthest apart."""
-    order = frequencies.argsort()
-    f, p = frequencies[order], products[..., order]
-    closest = (f[1:] - f[:-1]).argmin()
-    reach = [(f - f[closest]).abs().argsort()][0]
-    unit = p / p.abs().clamp_min(1e-300)
-    delay = torch.zeros(products.shape[:-1], dtype=torch.float64, device=products.device)
-    for index in reach[1:].tolist():
-        step = f[index] - f[closest]
-        turn = unit[..., index] * unit[..., closest].conj()
-        predicted = torch.exp(2j * torch.pi * step * delay)
-        delay = delay - torch.angle(turn * predicted) / (2 * torch.pi * step)
-    return delay
+def warn_of_noise(model: OperationModel, no: Tensor, time: float) -> None:
+    """Say that noise powers or a time lie outside what was trained."""
+    model.warned.once(
+        "noise",
+        f"Noise powers of {no.min().item():g} to {no.max().item():g} at {time:g} s are not all "
+        f"among {model.mapping.axis}, which the model of {model.operation.name} was trained for: "
+        "the others are computed exactly. To have them queried, widen noise_db or the bursts in "
+        "the scenario and train again.",
+    )

@@ -22,7 +22,7 @@ from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping, Layout
-from neumatc_mimo.model.scenario_model import FORMAT_VERSION, OperationModel, ScenarioModel
+from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
     SLNR,
     SVD,
@@ -38,6 +38,7 @@ from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
+from neumatc_mimo.storage.model_folder import FORMAT_VERSION
 from neumatc_mimo.tensors.device import check_device
 from neumatc_mimo.training.store import Store, discard_finished
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes

@@ -12,7 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
-from neumatc_mimo.model.scenario_model import SHARED, OperationModel, pack_model, unpack_model
+from neumatc_mimo.model import OperationModel
+from neumatc_mimo.model.packing import SHARED, pack_model, unpack_model
 from neumatc_mimo.storage.shards import found_shards, read_shard, shard_file, write_shard
 
 _log = logging.getLogger(__name__)

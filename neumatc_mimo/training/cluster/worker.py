@@ -13,7 +13,7 @@ import ray
 import torch
 
 import neumatc_mimo
-from neumatc_mimo.model.scenario_model import pack_model
+from neumatc_mimo.model.packing import pack_model
 from neumatc_mimo.progress import Event
 from neumatc_mimo.training.cluster.folder import RUN
 from neumatc_mimo.training.cluster.sizes import Cost

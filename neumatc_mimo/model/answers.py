@@ -1,0 +1,225 @@
+"""Answers of a call for items that are trained links, and for those that are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.kernels import applied as kernels
+from neumatc_mimo.kernels.applied import Applied, Replaced
+from neumatc_mimo.kernels.expansion import Expansion
+from neumatc_mimo.mapping.compact import Latents
+from neumatc_mimo.model.kept import DerivedAt, kept
+from neumatc_mimo.model.recall import Needed, Recall, folded
+from neumatc_mimo.model.repaired import aligned, repaired
+from neumatc_mimo.model.repairs import Repairs
+from neumatc_mimo.operations import certified
+from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.delegating import Delegating
+from neumatc_mimo.tensors.tracing import is_traced
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Unevaluated:
+    """A component that kernels apply to symbols without evaluating it.
+
+    :param index: which of the operation's components
+    :param latents: its latent tensors
+    """
+
+    index: int
+    latents: Latents
+
+    @classmethod
+    def of(cls, recall: Recall, channels: Channels) -> Unevaluated | None:
+        """That of a call; None where kernels cannot apply it."""
+        operation, names = recall.model.operation, recall.model.operation.component_names
+        if (
+            not channels.products
+            or recall.order is not None
+            or operation.applied not in names
+            or channels.a.dtype != torch.complex64
+            or recall.mapping.trunk.readout is not None
+            or recall.plan.table.terms() is None
+            or is_traced()
+            or not kernels.available(channels.a.device)
+        ):
+            return None
+        index = names.index(operation.applied)
+        if not recall.needed.used[index]:
+            return None
+        alone = tuple(i == index for i in range(len(names)))
+        value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
+        needed = Needed(operation, alone, derived=False)
+        return cls(index, folded(recall.model, recall.mapping, recall.links, value, needed))
+
+
+class RecalledAnswers(Answers):
+    """Answers for trained links: from their mappings, repaired where their training says so.
+
+    :param recall: the links as the call has them; without the component that kernels apply
+    :param channels: of the call
+    :param unevaluated: the component that kernels apply, if any
+    :param repairs: components at other subcarriers than the mapping serves; None takes the mapping
+        everywhere
+    """
+
+    def __init__(
+        self,
+        recall: Recall,
+        channels: Channels,
+        unevaluated: Unevaluated | None,
+        repairs: Repairs | None,
+    ) -> None:
+        self._recall, self._channels = recall, channels
+        self._unevaluated = unevaluated
+        self._certified = repairs is not None
+        self._counts = _links(recall, channels)
+        self._repairs: Repairs | None = None
+        self._given: Repairs | None = None
+        if repairs is None:
+            self._counts.queried = len(recall.links) * len(recall.plan.frequencies)
+            return
+        self._counts.add(repairs.counts)
+        if len(repairs.at):
+            self._repairs = replace(repairs, components=recall.needed.chosen(repairs.components))
+            if unevaluated is not None:
+                given = (repairs.components[unevaluated.index],)
+                self._given = replace(repairs, components=given)
+
+    @classmethod
+    def of(cls, recall: Recall, channels: Channels, certify: str | None) -> RecalledAnswers:
+        """Those of links that were certified in training, or, with None, of the mapping alone."""
+        unevaluated = Unevaluated.of(recall, channels)
+        if unevaluated is not None:
+            needed = recall.needed.without(unevaluated.index)
+            value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
+            latents = folded(recall.model, recall.mapping, recall.links, value, needed)
+            recall = replace(recall, needed=needed, latents=latents)
+        return cls(recall, channels, unevaluated, repaired(recall, channels) if certify else None)
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
+
+    @property
+    def reads_channel(self) -> bool:
+        return False
+
+    def entries(self, a: Tensor) -> int:
+        return max(self._recall.latents.size // 2 * a.shape[0], 1)
+
+    def tile(self, subcarriers: slice) -> Any:
+        components = self._recall.evaluated(subcarriers)
+        if self._repairs is not None:
+            self._repairs.within(subcarriers).put_into(components)
+        return self._recall.answer(components, subcarriers)
+
+    def applied(self, subcarriers: slice) -> Applied | None:
+        if self._unevaluated is None:
+            return None
+        recall, latents = self._recall, self._unevaluated.latents
+        terms = recall.plan.table.terms()
+        assert terms is not None
+        columns, values = (t[subcarriers] for t in terms)
+        (layout,) = latents.layouts
+        expansion = Expansion(columns, values, latents.rows, *layout.shape)
+
+        def filters() -> Tensor:
+            return recall.mapping.evaluate(recall.plan.table, subcarriers, latents)[0]
+
+        if self._given is None:
+            return Applied(expansion, filters)
+        here = self._given.within(subcarriers)
+        return Applied(expansion, filters, Replaced(here.item, here.at, here.components[0]))
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        if self._channels.trusted:
+            return self._recall.channel(subcarriers).to(given.dtype)
+        return given[:, subcarriers]
+
+    def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
+        # Gradients are those of the channel given.
+        if not self._certified or is_traced() or given.requires_grad:
+            return make(self.channel(subcarriers, given))
+        return kept(
+            self._recall.model.kept.derived,
+            lambda: DerivedAt(self._recall.rows_at, name, subcarriers.start, subcarriers.stop),
+            lambda: make(self._recall.channel(subcarriers)),
+        )
+
+
+class ProvenAnswers(Answers):
+    """Answers for trained links, each proven against the channel of the call.
+
+    :param recall: the links as the call has them, with all components
+    :param channels: of the call
+    :param tolerance: what a proof has to reach
+    """
+
+    def __init__(self, recall: Recall, channels: Channels, tolerance: Tolerance) -> None:
+        self._recall, self._channels, self._tolerance = recall, channels, tolerance
+        self._counts = _links(recall, channels)
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
+
+    @property
+    def reads_channel(self) -> bool:
+        return not self._channels.trusted
+
+    def entries(self, a: Tensor) -> int:
+        return max(self._recall.latents.size // 2 * a.shape[0], 1)
+
+    def tile(self, subcarriers: slice) -> Any:
+        recall = self._recall
+        components = certified.certify(
+            recall.model.operation,
+            aligned(recall, self._channels, subcarriers),
+            recall.evaluated(subcarriers),
+            recall.no,
+            self._tolerance,
+            self._counts,
+        )
+        return recall.answer(components, subcarriers)
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        if self._channels.trusted:
+            return self._recall.channel(subcarriers).to(given.dtype)
+        return given[:, subcarriers]
+
+
+class StrangersAnswers(Delegating):
+    """Another solver's answers for items that are none of the model's links.
+
+    :param answers: of the other solver
+    :param channels: what it was asked for
+    """
+
+    def __init__(self, answers: Answers, channels: Channels) -> None:
+        super().__init__(answers)
+        self._channels = channels
+
+    @property
+    def counts(self) -> Counts:
+        counts = self._inner.counts
+        unknown = len(self._channels.a) - counts.links_adapted
+        return replace(counts, links_unknown=unknown)
+
+    def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
+        # Links that were named at a noise power without a mapping have their own channels.
+        return self._channels.a[:, subcarriers]
+
+
+def _links(recall: Recall, channels: Channels) -> Counts:
+    num = len(recall.links)
+    return Counts(links_trusted=num) if channels.trusted else Counts(links_recalled=num)

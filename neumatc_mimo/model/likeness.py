@@ -1,0 +1,230 @@
+"""Telling from a channel which trained link it is, up to what the operation allows.
+
+A channel is compared twice. At a few probe subcarriers all its antennas tell which link it may be,
+and the phase, delay, gain and order of its rows. Then a few antennas at every subcarrier, others in
+each stretch of the band, tell that it is this link between the probes, too. Both together read a
+twentieth of the channel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, probe_indices, stretches
+from neumatc_mimo.scenario.links import LinkSet
+
+
+@dataclass(frozen=True)
+class Recognised:
+    r"""Which links the items are: row i of an item is ``gain`` · e^{-j2πf·delay} · row ``order[i]``
+    of the aligned link.
+
+    :param links: [num_items] link index, -1 for unknown
+    :param order: [num_items, K] row of the link that each given row is
+    :param gain: [num_items, K] complex128
+    :param delay: [num_items, K] seconds, float64
+    """
+
+    links: Tensor
+    order: Tensor
+    gain: Tensor
+    delay: Tensor
+
+    def select(self, items: Tensor) -> Recognised:
+        """Those of some items."""
+        return Recognised(self.links[items], self.order[items], self.gain[items], self.delay[items])
+
+    def waves(self, frequencies: Tensor) -> Tensor:
+        """e^{-j2πf·delay}, [num_items, num_frequencies, K], complex64."""
+        turns = frequencies[:, None] * self.delay[:, None]
+        # Whole turns are dropped in float64: what is left fits float32 without loss of phase.
+        angle = (-2 * torch.pi * (turns - turns.round())).to(torch.float32)
+        return torch.polar(torch.ones_like(angle), angle)
+
+    def rows(self, frequencies: Tensor) -> Tensor:
+        """gain · e^{-j2πf·delay}, [num_items, num_frequencies, K], complex64."""
+        return self.waves(frequencies) * self.gain[:, None].to(torch.complex64)
+
+
+class Reference(NamedTuple):
+    """What channels are compared with.
+
+    :param channels: [num_links, num_probes, K, M] aligned channels of the links at the probes
+    :param adjoint: the same, [num_probes, M, num_links * K] conjugated
+    :param norm: of each row over all probes, [num_links, K]
+    :param delays: of each row in seconds, tried first, [num_links, K]
+    """
+
+    channels: Tensor
+    adjoint: Tensor
+    norm: Tensor
+    delays: Tensor
+
+    @classmethod
+    def of(
+        cls, links: LinkSet, frequencies: Tensor, dtype: torch.dtype, time: float = 0.0
+    ) -> Reference:
+        """Of trained links at probes [num_probes] in Hz and a time in seconds."""
+        channels = links.channel(frequencies, aligned=True, time=time).to(dtype)
+        everyone = torch.arange(links.num_links, device=links.device)
+        _, delays = links.row_terms(everyone, time)
+        flat = channels.permute(1, 0, 2, 3).flatten(1, 2)
+        norm = torch.view_as_real(channels).square().sum((1, 3, 4)).sqrt()
+        return cls(channels, flat.conj().resolve_conj().mT, norm, delays)
+
+
+def probe_subcarriers(num_frequencies: int) -> Tensor:
+    """Indices of the probes, see :func:`~neumatc_mimo.foundation.probes.probe_indices`."""
+    return torch.from_numpy(probe_indices(num_frequencies))
+
+
+def recognise(
+    a: Tensor,
+    frequencies: Tensor,
+    reference: Reference,
+    candidates: Tensor | None,
+    *,
+    any_gain: bool,
+) -> Recognised:
+    """Compare channels with the trained links at the probes.
+
+    :param a: [num_items, num_probes, K, M] channels at the probes
+    :param frequencies: [num_probes] Hz, float64
+    :param reference: the aligned channels of the links at the probes
+    :param candidates: [num_items] links that the caller names (-1: unknown), or None
+    :param any_gain: whether rows may have different gains (plain inverse) or must share one
+    """
+    num_items, _, num_rows, _ = a.shape
+    device = a.device
+    # [items, probes, K, 1] against [links, probes, K', M]: inner products <reference, given>.
+    inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ reference.adjoint  # [P, items * K, L * K']
+    inner = inner.unflatten(2, (-1, num_rows)).unflatten(1, (num_items, num_rows))
+    given = a.abs().square().sum((1, 3)).sqrt()  # [items, K]
+    # Magnitudes leave out phase and delay; 1 where rows agree.
+    likeness = inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / reference.norm
+    best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
+    chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
+    pick = torch.arange(num_items, device=device)
+    if not bool((best[pick, chosen] > ALIKE).any()):
+        return _strangers(num_items, num_rows, device)
+    # Rows that differ in phase and delay only are as good in their own order as in any.
+    own_row = TIE * torch.eye(num_rows, dtype=likeness.dtype, device=device)
+    order = (likeness[pick, :, chosen] + own_row).argmax(-1)  # [items, K]
+    proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
+
+    rows = reference.channels[chosen].gather(
+        2, order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3])
+    )
+    products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
+    weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()  # [items, K]
+    own = reference.delays[chosen].gather(1, order)
+    delay = _delays(products, frequencies, own)
+    wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
+    gain = (products * wave).sum(-1) / weight
+    # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
+    fit = rows.to(torch.complex128) * (gain[..., None] * wave.conj()).transpose(1, 2)[..., None]
+    deviation = (a - fit).abs().square().sum((1, 3)).sqrt() / given.clamp_min(1e-30)
+    accepted = proper & ((deviation < DEVIATION) & (given > 0)).all(-1)
+    if not any_gain:
+        size = gain.abs()
+        accepted &= size.amax(-1) - size.amin(-1) < DEVIATION * size.amax(-1)
+    if candidates is not None:
+        accepted &= candidates >= 0
+    return Recognised(torch.where(accepted, chosen, -1), order, gain, delay)
+
+
+def spots(a: Tensor) -> Tensor:
+    """Some antennas of channels at every subcarrier, others in each stretch of the band.
+
+    :param a: [num_items, num_frequencies, K, M], a view
+
+    :return: [num_items, K, antennas, num_frequencies]
+    """
+    h = a.permute(0, 2, 3, 1)
+    parts = [h[:, :, columns, part] for columns, part in stretches(a.shape[1], a.shape[3])]
+    return torch.cat(parts, dim=-1)
+
+
+def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
+    """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies]."""
+    one = links.select([link])
+    parts = []
+    for columns, part in stretches(len(frequencies), links.num_cols):
+        squint = one.delays.shape[2] > 1
+        few = replace(
+            one,
+            coefficients=one.coefficients[:, :, columns],
+            delays=one.delays[:, :, columns] if squint else one.delays,
+        )
+        parts.append(few.channel(frequencies[part], aligned=True, time=time)[0].permute(1, 2, 0))
+    return torch.cat(parts, dim=-1)
+
+
+def is_link(given: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
+    """Whether channels are the links they were taken for at every subcarrier, [num_items].
+
+    :param given: :func:`spots` of the channels, [num_items, K, antennas, num_frequencies]
+    :param expected: of the aligned links, rows in the order of the given ones
+    :param rows: [num_items, num_frequencies, K] the rows' factors, see :meth:`Recognised.rows`
+    """
+    difference = torch.addcmul(given, rows.mT[:, :, None], expected, value=-1)
+    # NaN is no link either.
+    return (_power(difference).amax(-1) < PEAK**2 * _power(given).mean(-1)).all(-1)
+
+
+def _power(spots: Tensor) -> Tensor:
+    """Over the antennas, [num_items, K, num_frequencies]."""
+    # Step by step: one sum over both dimensions takes ten times as long.
+    parts = torch.view_as_real(spots).square().sum(2)
+    return parts[..., 0] + parts[..., 1]
+
+
+def _strangers(num_items: int, num_rows: int, device: torch.device) -> Recognised:
+    """None of the items is a link."""
+    links = torch.full((num_items,), -1, device=device)
+    order = torch.arange(num_rows, device=device).expand(num_items, -1)
+    delay = torch.zeros(num_items, num_rows, dtype=torch.float64, device=device)
+    return Recognised(links, order, torch.ones_like(delay).to(torch.complex128), delay)
+
+
+def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:
+    """Delay of each row: the link's own, none (normalised delays), or the one that fits best."""
+    power = products.abs().sum(-1)
+
+    def score(delay: Tensor) -> Tensor:
+        wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
+        return (products * wave).sum(-1).abs() / power.clamp_min(1e-300)
+
+    def certain(delay: Tensor) -> bool:
+        # Noise of single precision leaves the score below one by 1e-10 and less.
+        return bool((score(delay) > 1 - 1e-7).all())
+
+    def better(delay: Tensor, other: Tensor) -> Tensor:
+        return torch.where(score(other) > score(delay), other, delay)
+
+    delay = own
+    if not certain(delay):
+        delay = better(delay, torch.zeros_like(own))
+    if not certain(delay):
+        delay = better(delay, _searched(products, frequencies))
+    return delay
+
+
+def _searched(products: Tensor, frequencies: Tensor) -> Tensor:
+    """Delay by refinement from the closest probes to the farthest apart."""
+    order = frequencies.argsort()
+    f, p = frequencies[order], products[..., order]
+    closest = (f[1:] - f[:-1]).argmin()
+    reach = [(f - f[closest]).abs().argsort()][0]
+    unit = p / p.abs().clamp_min(1e-300)
+    delay = torch.zeros(products.shape[:-1], dtype=torch.float64, device=products.device)
+    for index in reach[1:].tolist():
+        step = f[index] - f[closest]
+        turn = unit[..., index] * unit[..., closest].conj()
+        predicted = torch.exp(2j * torch.pi * step * delay)
+        delay = delay - torch.angle(turn * predicted) / (2 * torch.pi * step)
+    return delay

@@ -1,0 +1,210 @@
+"""One operation's trained mappings over the links of a scenario, with what certifies them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.display import Displayed, Facts
+from neumatc_mimo.foundation.warnings import Warned
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.model.kept import Kept, kept
+from neumatc_mimo.model.plan import GridPlan, nearest_subcarriers
+from neumatc_mimo.operations import certified
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.tensors.cache import digest
+from neumatc_mimo.tensors.tracing import is_traced
+
+
+@dataclass(frozen=True, repr=False)
+class OperationModel(Displayed):
+    """One operation's mappings over a link set, with what certifies them.
+
+    :param operation: the operation
+    :param mapping: the compact mappings of the aligned links
+    :param links: the links
+    :param corrected: [num_links, num_stretches, fft_size] correction steps with the channel that
+        grid subcarriers take, int8; stretches are those of the mapping's axis
+    :param patches: [num_links, num_stretches, fft_size] grid subcarriers that are computed exactly
+    :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
+    :param tolerance: what the certificate asked for
+    :param training: report of the training, plain values
+    :param warned: the warnings that were given
+    :param memo: what the next call of a block would compute again, by its kind: trunk values on a
+        grid, latent tensors at a noise power, channels at the probes
+    """
+
+    operation: Operation
+    mapping: CompactMapping
+    links: LinkSet
+    corrected: Tensor
+    patches: Tensor
+    unseen: Tensor
+    tolerance: Tolerance
+    training: dict[str, Any]
+    # Not an argument: a model that another one is replaced by must not know its results.
+    kept: Kept = field(default_factory=Kept, init=False, compare=False)
+    warned: Warned = field(default_factory=Warned, init=False, compare=False)
+
+    def query(
+        self,
+        frequencies: Tensor,
+        links: Tensor | Sequence[int] | None = None,
+        no: Tensor | float = 0.0,
+        time: float = 0.0,
+    ) -> Components:
+        """Results of the links as they are, see :meth:`ScenarioModel.query`."""
+        frequencies, links, power = self._checked(frequencies, links, no, time)
+        components = self.components(frequencies, links, power, time)
+        noise = power[:, None].float() if bool(power.any()) else 0.0
+        rows = self.links.row_factors(frequencies, links, time).to(torch.complex64)
+        return self.operation.results(self.operation.answer(components, noise, rows))
+
+    def residual(
+        self,
+        frequencies: Tensor,
+        links: Tensor | Sequence[int] | None = None,
+        no: float = 0.0,
+        time: float = 0.0,
+    ) -> Tensor:
+        """Relative residual of the answers, [num_links, num_frequencies]."""
+        frequencies, links, power = self._checked(frequencies, links, no, time)
+        components = self.components(frequencies, links, power, time)
+        a = self.links.channel(frequencies, links, aligned=True, time=time)
+        return self.operation.residual(a, components, no)
+
+    def components(
+        self, frequencies: Tensor, links: Tensor, no: Tensor, time: float = 0.0
+    ) -> Components:
+        """Certified components of the aligned links [l] at frequencies [F] in Hz, noise powers [l]
+        and a time in seconds.
+
+        Corrections and patches need the channel, which comes from the links' paths.
+        """
+        components = self.mapping.select(links)(frequencies, self.mapping.axis.value(no, time))
+        index, _ = nearest_subcarriers(self.links, frequencies)
+        corrected, patched = self.marks(links, index, time)
+        needed = ((corrected > 0) | patched).any(0)
+        if not bool(needed.any()):
+            return components
+        a = self.links.channel(frequencies[needed], links, aligned=True, time=time)
+        noise = no[:, None].to(a.real.dtype)
+        few = tuple(c[:, needed] for c in components)
+        few, _ = self.repaired(a, few, noise, corrected[:, needed], patched[:, needed])
+        for c, value in zip(components, few, strict=True):
+            c[:, needed] = value
+        return components
+
+    def repaired(
+        self,
+        a: Tensor,
+        components: Components,
+        no: Tensor | float,
+        corrected: Tensor,
+        exactly: Tensor,
+    ) -> tuple[Components, Counts | None]:
+        """Components [l, F, ...] repaired as marks tell, or, where marks only tell where to look,
+        proven, and then how they came about.
+
+        :param a: aligned channels [l, F, m, n]
+        :param no: noise power, broadcastable to [l, F]
+        :param corrected: correction steps, [l, F]
+        :param exactly: which are computed exactly, [l, F]
+        """
+        operation = self.operation
+        if not self.mapping.axis.margin_db:
+            return certified.repair(operation, a, components, no, corrected, exactly), None
+        where = ((corrected > 0) & ~exactly).nonzero(as_tuple=True)
+        noise = certified.chosen_noise(no, exactly, where)
+        poor, counts = tuple(c[where] for c in components), Counts()
+        proven = certified.certify(operation, a[where], poor, noise, self.tolerance, counts)
+        components = tuple(c.index_put(where, p) for c, p in zip(components, proven, strict=True))
+        none = torch.zeros_like(exactly)
+        return certified.repair(operation, a, components, no, none, exactly), counts
+
+    def marks(self, links: Tensor, index: Tensor, time: float) -> tuple[Tensor, Tensor]:
+        """Correction steps, and which are patched, of links [l] at grid subcarriers [F] and a time,
+        [l, F] each.
+        """
+        stretch = self.mapping.axis.stretch(time)
+        corrected = self.corrected[links, stretch][:, index]
+        patched = self.patches[links, stretch][:, index]
+        if self.mapping.axis.margin_db:
+            # All are proven anew, and few of those that failed somewhere in the stretch fail again.
+            return corrected.masked_fill(patched, 1), torch.zeros_like(patched)
+        return corrected, patched
+
+    def _checked(
+        self,
+        frequencies: Tensor,
+        links: Tensor | Sequence[int] | None,
+        no: Tensor | float,
+        time: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Frequencies, links and a noise power for each, on the model's device.
+
+        :raises ValueError: if any of them, or the time, was not trained
+        """
+        frequencies = self.links.check_frequencies(frequencies)
+        links = self.links.check_links(links)
+        power = torch.as_tensor(no, dtype=torch.float64).expand(len(links))
+        if not bool(self.mapping.axis.covers(power, time).all()):
+            raise ValueError(
+                f"no reaches from {power.min().item():g} to {power.max().item():g} and time is "
+                f"{time:g} s, the model was trained for {self.mapping.axis}."
+            )
+        return frequencies, links, power.to(frequencies.device)
+
+    def plan(self, frequencies: Tensor) -> GridPlan:
+        """What depends on the model and frequencies [F] in Hz alone, kept for later calls."""
+        if is_traced():
+            return GridPlan.of(self.mapping, self.links, frequencies)
+        key = digest(frequencies)
+        make = partial(GridPlan.of, self.mapping, self.links, frequencies, key)
+        return kept(self.kept.plans, lambda: key, make)
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the mappings."""
+        return self.mapping.num_bytes
+
+    def facts(self) -> Facts:
+        return Facts(self.operation.name, self.figures())
+
+    def figures(self) -> dict[str, str]:
+        """Sizes, what is proven, and what training found, in words."""
+        links, report = self.links, self.training
+        values = {
+            "links": f"{links.num_links} of {links.num_rows} x {links.num_cols}",
+            "rank": str(self.mapping.trunk.rank),
+            "asked for": f"{self.tolerance.quality_db:g} dB",
+        }
+        # Of the mapping alone, where it was not trained; not a number if that is nowhere.
+        if report.get("error_median", 0.0) > 0:
+            values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
+            values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
+        for name, marks in (("corrected", self.corrected), ("patched", self.patches)):
+            values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"
+        values["size"] = f"{self.num_bytes / 1e6:.3g} MB on {links.device}"
+        return values
+
+    def to(self, device: torch.device | str) -> OperationModel:
+        """The model on another device."""
+        return OperationModel(
+            self.operation,
+            self.mapping.to(device),
+            self.links.to(device),
+            self.corrected.to(device),
+            self.patches.to(device),
+            self.unseen.to(device),
+            self.tolerance,
+            self.training,
+        )

@@ -1,0 +1,98 @@
+"""Models as tensors and plain values, as their folders hold them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.mapping.axes import make_axis
+from neumatc_mimo.mapping.basis import make_basis
+from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.model.operation_model import OperationModel
+from neumatc_mimo.operations import make_operation
+from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.storage.files import write_text
+from neumatc_mimo.storage.model_folder import FORMAT_VERSION, MANIFEST
+
+
+def write_manifest(
+    folder: Path, name: str, scenario: Mapping[str, Any], operations: Mapping[str, dict[str, Any]]
+) -> Path:
+    """Write the manifest that makes a folder of tensors a model.
+
+    :param name: of the scenario
+    :param scenario: what the models were trained on, plain values
+    :param operations: values of each operation's model, as :func:`pack_model` returns them
+
+    :raises OSError: if it cannot be written
+    """
+    manifest = {
+        "format": FORMAT_VERSION,
+        "name": name,
+        "scenario": scenario,
+        "operations": operations,
+    }
+    return write_text(folder / MANIFEST, json.dumps(manifest, indent=2))
+
+
+# Tensors of a packed model that are the same for all links; the others have a row for each.
+SHARED = frozenset({"unseen", "links.base_station_positions"})
+
+
+def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and JSON values of a model."""
+    tensors = {f"mapping.{k}": v.contiguous() for k, v in model.mapping.tensors().items()}
+    link_tensors, link_values = model.links.to_tensors()
+    tensors |= {f"links.{k}": v for k, v in link_tensors.items()}
+    tensors |= {"corrected": model.corrected, "patches": model.patches, "unseen": model.unseen}
+    mapping = model.mapping
+    values: dict[str, Any] = {
+        "operation": model.operation.settings(),
+        "mapping": {
+            "basis": mapping.trunk.basis.settings(),
+            "axis": mapping.axis.settings(),
+            "layouts": [vars(layout) for layout in mapping.layouts],
+            "band": mapping.band,
+        },
+        "links": link_values,
+        "tolerance": vars(model.tolerance),
+        "training": model.training,
+    }
+    # safetensors has no complex128: such tensors are stored as pairs of reals.
+    values["complex"] = sorted(k for k, v in tensors.items() if v.is_complex())
+    real = {k: torch.view_as_real(v) if v.is_complex() else v for k, v in tensors.items()}
+    return {k: v.contiguous() for k, v in real.items()}, values
+
+
+def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> OperationModel:
+    """The inverse of :func:`pack_model`."""
+    tensors = tensors | {k: torch.view_as_complex(tensors[k]) for k in values["complex"]}
+
+    def under(prefix: str) -> dict[str, Tensor]:
+        return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+    named, manifest = under("mapping."), values["mapping"]
+    layouts = tuple(Layout(tuple(one["shape"]), one["kind"]) for one in manifest["layouts"])
+    mapping = CompactMapping(
+        Trunk(make_basis(manifest["basis"]), named.get("readout")),
+        make_axis(manifest["axis"]),
+        tuple(named[f"latent.{i}"] for i in range(len(layouts))),
+        layouts,
+        (manifest["band"][0], manifest["band"][1]),
+    )
+    return OperationModel(
+        make_operation(values["operation"]),
+        mapping,
+        LinkSet.from_tensors(under("links."), values["links"]),
+        tensors["corrected"],
+        tensors["patches"],
+        tensors["unseen"],
+        Tolerance(**values["tolerance"]),
+        values["training"],
+    )

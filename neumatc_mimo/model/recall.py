@@ -1,0 +1,190 @@
+"""Recall: the components of trained links at noise powers or a time, from their mappings."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.mapping.compact import CompactMapping, Latents
+from neumatc_mimo.model.kept import LinksAt, Moment, RowsAt, kept
+from neumatc_mimo.model.likeness import Recognised
+from neumatc_mimo.model.operation_model import OperationModel
+from neumatc_mimo.model.plan import GridPlan
+from neumatc_mimo.model.recognition import noise_powers
+from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.tensors.tracing import is_traced
+
+
+@dataclass(frozen=True)
+class Needed:
+    """Which components of an operation a call evaluates.
+
+    :param operation: the operation
+    :param used: whether each of its components is
+    :param derived: whether what its answer derives by linear maps is evaluated with them
+    """
+
+    operation: Operation
+    used: tuple[bool, ...]
+    derived: bool = True
+
+    @classmethod
+    def of(cls, operation: Operation, unused: Sequence[str] = ()) -> Needed:
+        """All but the components that a caller has no use for."""
+        return cls(operation, tuple(name not in unused for name in operation.component_names))
+
+    def without(self, index: int) -> Needed:
+        """The same without a component."""
+        used = tuple(used and i != index for i, used in enumerate(self.used))
+        return Needed(self.operation, used, self.derived)
+
+    def chosen(self, components: Components) -> Components:
+        """Of all components those that are evaluated."""
+        if not self.derived:
+            return components
+        full = self.operation.extended(components)
+        used = self.used + (True,) * (len(full) - len(components))
+        return tuple(c for c, wanted in zip(full, used, strict=True) if wanted)
+
+    def filled(self, evaluated: Components) -> list[Any]:
+        """All components in their places, None for those that are not evaluated."""
+        rest = iter(evaluated)
+        return [next(rest) if used else None for used in self.used] + list(rest)
+
+
+@dataclass(frozen=True)
+class Recall:
+    """Trained links as the items of a call have them.
+
+    :param model: of the links
+    :param mapping: of these links alone
+    :param plan: of the call's grid
+    :param moment: grid, precision and time of the call
+    :param links: [l] of each item
+    :param power: [l] noise power of the aligned links, float64
+    :param no: the same as answers take it, [l, 1] real, or zero
+    :param order: [l, K] rows of the links in the order of the items'; None where it is the same
+    :param rows: [l, F, K] factors of the items' rows
+    :param needed: which components are evaluated
+    :param latents: latent tensors of these, at the noise powers or the time
+    """
+
+    model: OperationModel
+    mapping: CompactMapping
+    plan: GridPlan
+    moment: Moment
+    links: Tensor
+    power: Tensor
+    no: Tensor | float
+    order: Tensor | None
+    rows: Tensor
+    needed: Needed
+    latents: Latents
+
+    @classmethod
+    def of(
+        cls,
+        model: OperationModel,
+        plan: GridPlan,
+        found: Recognised,
+        channels: Channels,
+        needed: Needed,
+    ) -> Recall:
+        """The links of items that are all recognised."""
+        real, time = channels.a.real.dtype, channels.time
+        # In the precision of the call: the same link has the same power at every call.
+        power = noise_powers(found, channels).to(real).double()
+        no = 0.0 if channels.no is None else power[:, None].to(real)
+        moment = Moment(plan.key, channels.a.dtype, time)
+        mapping = model.mapping.select(found.links)
+        latents = folded(model, mapping, found.links, model.mapping.axis.value(power, time), needed)
+        return cls(
+            model,
+            mapping,
+            plan,
+            moment,
+            found.links,
+            power,
+            no,
+            _order(found.order),
+            _rows(model, plan, moment, found),
+            needed,
+            latents,
+        )
+
+    def evaluated(self, points: slice) -> Components:
+        """The needed components at a stretch of subcarriers, in the precision of the call."""
+        dtype = self.moment.dtype
+        return tuple(
+            c.to(dtype if c.is_complex() else dtype.to_real())
+            for c in self.mapping.evaluate(self.plan.table, points, self.latents)
+        )
+
+    def answer(self, components: Components, subcarriers: slice) -> Any:
+        """The operation's answer from needed components, for the items' own rows."""
+        operation, full = self.model.operation, self.needed.filled(components)
+        if self.order is not None:
+            full = list(operation.permute(tuple(full), self.order))
+        return operation.answer(tuple(full), self.no, self.rows[:, subcarriers])
+
+    def channel(self, subcarriers: slice) -> Tensor:
+        """The links' own channels as the items have them, [l, F, K, M]."""
+        a = self.model.links.channel(
+            self.plan.frequencies[subcarriers],
+            self.links,
+            aligned=True,
+            dtype=self.moment.dtype,
+            time=self.moment.time,
+        )
+        if self.order is not None:
+            a = a.gather(2, self.order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3]))
+        return a * self.rows[:, subcarriers, :, None].to(a.dtype)
+
+    @property
+    def rows_at(self) -> RowsAt:
+        """The links and their rows, by which what derives from them is kept."""
+        order = () if self.order is None else tuple(self.order.flatten().tolist())
+        return RowsAt(self.moment, tuple(self.links.tolist()), order)
+
+
+def folded(
+    model: OperationModel, mapping: CompactMapping, links: Tensor, value: Tensor, needed: Needed
+) -> Latents:
+    """Latent tensors of links [l] at values [l] of the axis.
+
+    :param mapping: of these links alone
+    """
+    return kept(
+        model.kept.latents,
+        lambda: LinksAt(
+            tuple(links.tolist()), tuple(value.tolist()), (needed.used, needed.derived)
+        ),
+        functools.partial(mapping.at, value, needed.chosen),
+    )
+
+
+def _order(order: Tensor) -> Tensor | None:
+    """The order of rows, or None where it is that of the link."""
+    in_order = torch.arange(order.shape[1], device=order.device)
+    return None if is_traced() or bool((order == in_order).all()) else order
+
+
+def _rows(model: OperationModel, plan: GridPlan, moment: Moment, found: Recognised) -> Tensor:
+    """Factors of the rows, [l, F, K] complex64; the waves of links' own delays are kept."""
+    if is_traced():
+        return found.rows(plan.frequencies)
+    own = model.links.row_terms(found.links, moment.time)[1].gather(1, found.order)
+    if not torch.equal(own, found.delay):
+        return found.rows(plan.frequencies)
+    waves = kept(
+        model.kept.waves,
+        lambda: RowsAt(moment, tuple(found.links.tolist()), tuple(found.order.flatten().tolist())),
+        lambda: replace(found, delay=own).waves(plan.frequencies),
+    )
+    return waves * found.gain[:, None].to(torch.complex64)

@@ -1,0 +1,57 @@
+"""Components at the subcarriers where a mapping alone is not good enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.operations.base import Components
+
+
+@dataclass(frozen=True)
+class Repairs:
+    """Repaired components of some items, a row for each place.
+
+    :param at: [n] subcarriers, ascending
+    :param item: [n] items that the rows are of
+    :param components: [n, ...] each
+    :param counts: how they came about
+    """
+
+    at: Tensor
+    item: Tensor
+    components: Components
+    counts: Counts
+
+    @classmethod
+    def of_batch(cls, parts: Sequence[Repairs]) -> Repairs:
+        """Those of a batch, from those of its items in order; of an item there may be several."""
+        counts = Counts()
+        for part in parts:
+            counts.add(part.counts)
+        filled = [part for part in parts if len(part.at)] or list(parts[:1])
+        if len(filled) == 1:
+            return replace(filled[0], counts=counts)
+        at, order = torch.cat([part.at for part in filled]).sort(stable=True)
+        item = torch.cat([part.item for part in filled])[order]
+        columns = zip(*(part.components for part in filled), strict=True)
+        return cls(at, item, tuple(torch.cat(column)[order] for column in columns), counts)
+
+    def within(self, subcarriers: slice) -> Repairs:
+        """Those of a stretch of subcarriers, counted from its start; views."""
+        if not len(self.at):
+            return self
+        ends = self.at.new_tensor([subcarriers.start, subcarriers.stop])
+        some = slice(*torch.searchsorted(self.at, ends).tolist())
+        components = tuple(c[some] for c in self.components)
+        return Repairs(self.at[some] - subcarriers.start, self.item[some], components, self.counts)
+
+    def put_into(self, components: Components) -> None:
+        """Write them into components [num_items, num_subcarriers, ...] each."""
+        if len(self.at):
+            for c, value in zip(components, self.components, strict=True):
+                c[self.item, self.at] = value
