@@ -46,9 +46,7 @@ class Needed:
 
     def chosen(self, components: Components) -> Components:
         """Of all components those that are evaluated."""
-        if not self.derived:
-            return components
-        full = self.operation.extended(components)
+        full = self.operation.extended(components) if self.derived else components
         used = self.used + (True,) * (len(full) - len(components))
         return tuple(c for c, wanted in zip(full, used, strict=True) if wanted)
 
@@ -120,11 +118,8 @@ class Recall:
 
     def evaluated(self, points: slice) -> Components:
         """The needed components at a stretch of subcarriers, in the precision of the call."""
-        dtype = self.moment.dtype
-        return tuple(
-            c.to(dtype if c.is_complex() else dtype.to_real())
-            for c in self.mapping.evaluate(self.plan.table, points, self.latents)
-        )
+        components = self.mapping.evaluate(self.plan.table, points, self.latents)
+        return in_precision(components, self.moment.dtype)
 
     def answer(self, components: Components, subcarriers: slice) -> Any:
         """The operation's answer from needed components, for the items' own rows."""
@@ -151,6 +146,12 @@ class Recall:
         """The links and their rows, by which what derives from them is kept."""
         order = () if self.order is None else tuple(self.order.flatten().tolist())
         return RowsAt(self.moment, tuple(self.links.tolist()), order)
+
+
+def in_precision(components: Components, dtype: torch.dtype) -> Components:
+    """Components in the precision of a complex dtype, those that are real likewise."""
+    real = torch.float64 if dtype == torch.complex128 else torch.float32
+    return tuple(c.to(dtype if c.is_complex() else real) for c in components)
 
 
 def folded(

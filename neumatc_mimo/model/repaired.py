@@ -12,7 +12,7 @@ from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.model.kept import LinkAt, kept
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.model.plan import GridPlan
-from neumatc_mimo.model.recall import Recall
+from neumatc_mimo.model.recall import Recall, in_precision
 from neumatc_mimo.model.repairs import Repairs
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.solvers.base import Channels
@@ -116,11 +116,8 @@ def _mapped(recall: Recall, item: int, where: Tensor) -> Components:
     mapping = recall.mapping.select(torch.tensor([item], device=where.device))
     value = recall.model.mapping.axis.value(recall.power[item : item + 1], recall.moment.time)
     table = mapping.trunk.table(mapping.coordinate(recall.plan.frequencies[where]))
-    dtype = recall.moment.dtype
-    return tuple(
-        c.to(dtype if c.is_complex() else dtype.to_real())
-        for c in mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
-    )
+    components = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
+    return in_precision(components, recall.moment.dtype)
 
 
 def _warn_of_band(model: OperationModel, plan: GridPlan) -> None:
