@@ -20,7 +20,7 @@ test: $(SETUP)  ## the whole test suite
 	$(PYTHON) -m pytest $(ARGS)
 
 test-tensorflow: $(SETUP) $(TENSORFLOW)/.installed  ## the blocks of Sionna 1.2, against PyTorch's
-	$(PYTHON) tests_tensorflow/make_references.py build/tensorflow
+	$(PYTHON) -m tests_tensorflow.make_references build/tensorflow
 	$(TENSORFLOW)/bin/python -m pytest tests_tensorflow $(ARGS)
 
 bench: $(SETUP)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
