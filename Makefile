@@ -39,9 +39,10 @@ docs: $(SITE)  ## the documentation as a site, in site/; a broken link is an err
 
 docs-setup: $(SITE)  ## what the site needs beyond the package
 
-lint: $(SETUP)
+lint: $(SETUP)  ## rules, format, and which package may import which
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-cache
 
 types: $(SETUP)
 	$(PYTHON) -m mypy
