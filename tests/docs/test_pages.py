@@ -37,7 +37,7 @@ def few_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     assert text.count("num_links = 32") == 2
     (bundled / "munich.toml").write_text(text.replace("num_links = 32", "num_links = 2"))
     (bundled / "data").symlink_to(scenarios_folder() / "data")
-    for module in ("resources", "schema"):
+    for module in ("bundled", "schema"):
         monkeypatch.setattr(f"neumatc_mimo.scenario.{module}.scenarios_folder", lambda: bundled)
     monkeypatch.chdir(work)
     monkeypatch.syspath_prepend(str(ROOT))
