@@ -20,7 +20,7 @@ test: $(SETUP)  ## the whole test suite
 	$(PYTHON) -m pytest $(ARGS)
 
 test-tensorflow: $(SETUP) $(TENSORFLOW)/.installed  ## the blocks of Sionna 1.2, against PyTorch's
-	$(PYTHON) tests_tensorflow/make_references.py build/tensorflow
+	$(PYTHON) -m tests_tensorflow.make_references build/tensorflow
 	$(TENSORFLOW)/bin/python -m pytest tests_tensorflow $(ARGS)
 
 bench: $(SETUP)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
@@ -39,9 +39,10 @@ docs: $(SITE)  ## the documentation as a site, in site/; a broken link is an err
 
 docs-setup: $(SITE)  ## what the site needs beyond the package
 
-lint: $(SETUP)
+lint: $(SETUP)  ## rules, format, and which package may import which
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as lint; lint()" --no-cache
 
 types: $(SETUP)
 	$(PYTHON) -m mypy

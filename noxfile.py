@@ -18,15 +18,15 @@ RESOLUTIONS = ["lowest-direct", "highest"]
 
 # What depends on other packages most: their data, their blocks, files, compilers, the terminal.
 QUICK = [
-    "tests/test_blocks_compile.py",
-    "tests/test_blocks_inverse.py",
-    "tests/test_blocks_svd.py",
-    "tests/test_cli.py",
-    "tests/test_files.py",
-    "tests/test_model.py",
-    "tests/test_scenario_channels.py",
-    "tests/test_scenario_deepmimo_data.py",
-    "tests/test_scenario_schema.py",
+    "tests/blocks/test_compile.py",
+    "tests/blocks/test_inverse.py",
+    "tests/blocks/test_svd.py",
+    "tests/cli",
+    "tests/storage/test_files.py",
+    "tests/model/test_scenario_model.py",
+    "tests/scenario/test_channels.py",
+    "tests/scenario/test_deepmimo_data.py",
+    "tests/scenario/test_schema.py",
 ]
 # Tools of the tests, not what is tested: always the newest.
 TOOLS = ["pytest", "hypothesis"]

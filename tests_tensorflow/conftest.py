@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from grids import SYMBOLS, grid_settings
 from numpy.typing import NDArray
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.tensorflow import ScenarioModel
+from tests_tensorflow.grids import SYMBOLS, grid_settings
 
 Array = NDArray[Any]
 

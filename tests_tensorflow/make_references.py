@@ -1,6 +1,6 @@
 """Train a small model and write it, with inputs and outputs of the PyTorch blocks, to a folder.
 
-    python tests_tensorflow/make_references.py FOLDER
+    python -m tests_tensorflow.make_references FOLDER
 
 Run in the package's own environment; the tests beside this file read the folder in one of Sionna
 1.2.
@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from grids import FFT_SIZE, SYMBOLS, grid_settings
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
@@ -23,6 +22,7 @@ from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDC
 from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
 from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.storage.shards import write_index, write_shard
+from tests_tensorflow.grids import FFT_SIZE, SYMBOLS, grid_settings
 
 TOML = f"""
 name = "small"

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import samples
 
 from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
 from neumatc_mimo.tensorflow.basis import windows
 from neumatc_mimo.tensorflow.hermitian import eigenvectors
 from neumatc_mimo.tensorflow.power import waterfilling
+from tests_tensorflow.conftest import samples
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 5, 8])

@@ -9,7 +9,18 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import (
+from safetensors.numpy import load_file
+
+from neumatc_mimo.tensorflow import (
+    Exact,
+    MMSEDetector,
+    MMSEEqualizer,
+    ScenarioModel,
+    SVDBeamformer,
+    SVDCombiner,
+    ZFPrecoder,
+)
+from tests_tensorflow.conftest import (
     DOWNLINK,
     LINKS,
     NO,
@@ -22,17 +33,6 @@ from conftest import (
     one_user,
     uplink,
     users,
-)
-from safetensors.numpy import load_file
-
-from neumatc_mimo.tensorflow import (
-    Exact,
-    MMSEDetector,
-    MMSEEqualizer,
-    ScenarioModel,
-    SVDBeamformer,
-    SVDCombiner,
-    ZFPrecoder,
 )
 
 WAYS: dict[str, Callable[[Any], Callable[..., Any]]] = {

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import DOWNLINK, SINGLE, UPLINK, grid, over_symbols, samples
-from grids import FFT_SIZE, SYMBOLS
 
 from neumatc_mimo.tensorflow import (
     Exact,
@@ -24,6 +22,8 @@ from neumatc_mimo.tensorflow import (
     SVDCombiner,
     ZFPrecoder,
 )
+from tests_tensorflow.conftest import DOWNLINK, SINGLE, UPLINK, grid, over_symbols, samples
+from tests_tensorflow.grids import FFT_SIZE, SYMBOLS
 
 
 def test_no_pytorch(folder: Path, sharded: Path) -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import DOWNLINK, UPLINK, close, compiled, grid, samples
-from grids import FFT_SIZE, SYMBOLS
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, RZFPrecoder
 
 from neumatc_mimo.tensorflow import Exact, MMSEDetector, MMSEEqualizer, ZFPrecoder
 from neumatc_mimo.tensorflow.common import InPrecision
+from tests_tensorflow.conftest import DOWNLINK, UPLINK, close, compiled, grid, samples
+from tests_tensorflow.grids import FFT_SIZE, SYMBOLS
 
 BATCH = 2
 # Two cells of two users each, every base station heard by all.

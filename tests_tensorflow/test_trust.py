@@ -8,7 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import (
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
+
+from neumatc_mimo.tensorflow import (
+    Exact,
+    MMSEEqualizer,
+    ScenarioModel,
+    SVDBeamformer,
+    SVDCombiner,
+    Tolerance,
+    ZFPrecoder,
+)
+from neumatc_mimo.tensorflow.common import InPrecision
+from tests_tensorflow.conftest import (
     DOWNLINK,
     NO,
     SINGLE,
@@ -23,20 +36,7 @@ from conftest import (
     uplink,
     users,
 )
-from grids import FFT_SIZE, SYMBOLS
-from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
-
-from neumatc_mimo.tensorflow import (
-    Exact,
-    MMSEEqualizer,
-    ScenarioModel,
-    SVDBeamformer,
-    SVDCombiner,
-    Tolerance,
-    ZFPrecoder,
-)
-from neumatc_mimo.tensorflow.common import InPrecision
+from tests_tensorflow.grids import FFT_SIZE, SYMBOLS
 
 # Beyond what 40 dB leave of an answer.
 CERTIFIED = 2e-2

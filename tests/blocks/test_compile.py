@@ -1,0 +1,171 @@
+"""Without certification the blocks are traced as one graph, and captured as one on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sionna.phy.mimo import StreamManagement
+
+import neumatc_mimo as nm
+from neumatc_mimo.bench.tasks import TASKS, Slot, Task
+from neumatc_mimo.blocks import (
+    MMSEEqualizer,
+    SVDBeamformer,
+    SVDCombiner,
+    WMMSEPrecoder,
+    ZFPrecoder,
+)
+from neumatc_mimo.solvers.exact import Exact
+from tests.blocks.common import FFT_SIZE, NUM_EFFECTIVE, SYMBOLS, close, grid, noise
+from tests.conftest import ScenarioWriter
+
+SETTINGS: dict[str, Any] = {"certify": None, "time_varying": False, "precision": "double"}
+ONE = StreamManagement(np.ones([1, 1]), 2)
+CASES = {
+    "zf": (
+        ZFPrecoder(grid(1, 3), StreamManagement(np.ones([3, 1]), 3), Exact(), **SETTINGS),
+        (
+            noise(2, 1, 3, SYMBOLS, FFT_SIZE, seed=1),
+            noise(2, 3, 1, 1, 8, SYMBOLS, FFT_SIZE, seed=2),
+        ),
+    ),
+    "wmmse": (
+        WMMSEPrecoder(grid(1, 3), StreamManagement(np.ones([3, 1]), 3), Exact(), **SETTINGS),
+        (
+            noise(2, 1, 3, SYMBOLS, FFT_SIZE, seed=1),
+            noise(2, 3, 1, 1, 8, SYMBOLS, FFT_SIZE, seed=2),
+            torch.tensor(0.5),
+        ),
+    ),
+    "mmse": (
+        MMSEEqualizer(grid(3, 1), StreamManagement(np.ones([1, 3]), 1), Exact(), **SETTINGS),
+        (
+            noise(2, 1, 8, SYMBOLS, FFT_SIZE, seed=1),
+            noise(2, 1, 8, 3, 1, SYMBOLS, NUM_EFFECTIVE, seed=2),
+            torch.tensor(0.0),
+            torch.tensor(0.1),
+        ),
+    ),
+    "beamformer": (
+        SVDBeamformer(grid(1, 2), ONE, Exact(), **SETTINGS),
+        (
+            noise(2, 1, 2, SYMBOLS, FFT_SIZE, seed=1),
+            noise(2, 1, 3, 1, 8, SYMBOLS, FFT_SIZE, seed=2),
+        ),
+    ),
+    "combiner": (
+        SVDCombiner(grid(1, 2), ONE, Exact(), **SETTINGS),
+        (
+            noise(2, 1, 3, SYMBOLS, FFT_SIZE, seed=1),
+            noise(2, 1, 3, 1, 8, SYMBOLS, FFT_SIZE, seed=2),
+            torch.tensor(0.1),
+        ),
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
+    noise_db = dict.fromkeys(["wmmse_db", "max_min_db", "slnr_db"], -20.0)
+    file = write_scenario(
+        grid={"fft_size": 96, "subcarrier_spacing": 240e3},
+        multi_user={"users_per_link": 3, "num_links": 2, **noise_db},
+        single_user={"ue": [2, 1], "num_streams": 1, "num_links": 2},
+        model={
+            "width": 40,
+            "samples": 64,
+            "collocation": 64,
+            "noise_nodes": 5,
+            "rounds": 2,
+        },
+    )
+    return nm.train(nm.load_scenario(file), progress=False)
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> None:
+    """All blocks share one forward method, and a method has few graphs."""
+    torch.compiler.reset()
+
+
+def _same(actual: Any, expected: Any, tolerance: float) -> None:
+    if isinstance(expected, torch.Tensor):
+        expected, actual = (expected,), (actual,)
+    for one, other in zip(actual, expected, strict=True):
+        close(one, other, tolerance)
+
+
+@pytest.mark.parametrize("block, inputs", CASES.values(), ids=CASES)
+def test_one_graph(block: Any, inputs: Any) -> None:
+    expected = block(*inputs)
+    # The graph is what matters here: the eager backend runs it without generating code.
+    compiled = torch.compile(block, fullgraph=True, backend="eager")
+    _same(compiled(*inputs), expected, 1e-9)
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.title)
+def test_one_graph_of_a_query(model: nm.ScenarioModel, task: type[Task]) -> None:
+    block, inputs, links = _queried(model, task, "cpu")
+    expected = block(*inputs, links=links)
+    compiled = torch.compile(block, fullgraph=True, backend="eager")
+    _same(compiled(*inputs, links=links), expected, 1e-4)
+    # Other links of the same graph.
+    swapped = torch.flip(links, [0])
+    _same(compiled(*inputs, links=swapped), block(*inputs, links=swapped), 1e-4)
+
+
+def _queried(
+    model: nm.ScenarioModel, task: type[Task], device: str
+) -> tuple[Any, tuple[Any, ...], torch.Tensor]:
+    """A block that queries a model on a device, its inputs, and the links."""
+    part = model.models[task.operation].to(device)
+    case = task(part.links, Slot(num_ofdm_symbols=3, batch_size=2))
+    some = nm.ScenarioModel("some", {task.operation: part})
+    block = case.block(some, None)
+    for one in (block, getattr(block, "_equalizer", block)):
+        one._time_varying = False
+    return block, case.inputs(), torch.arange(2, device=device)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.title)
+def test_a_query_is_captured_and_replayed(model: nm.ScenarioModel, task: type[Task]) -> None:
+    block, inputs, links = _queried(model, task, "cuda")
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.no_grad(), torch.cuda.stream(stream):
+        for _ in range(3):
+            block(*inputs, links=links)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.no_grad(), torch.cuda.graph(graph):
+        captured = block(*inputs, links=links)
+    # New symbols in the same memory.
+    inputs[0].mul_(2).add_(1)
+    graph.replay()
+    _same(captured, block(*inputs, links=links), 1e-4)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.title)
+def test_a_query_stays_on_the_device(model: nm.ScenarioModel, task: type[Task]) -> None:
+    block, inputs, links = _queried(model, task, "cuda")
+    with torch.no_grad():
+        block(*inputs, links=links)  # kernels are compiled, and their ways timed
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = block(*inputs, links=links)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    here, given, chosen = _queried(model, task, "cpu")
+    expected = here(*(i.cpu() for i in inputs), links=chosen)
+    del given
+    found = found if isinstance(found, tuple) else (found,)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for one, other in zip(found, expected, strict=True):
+        close(one.cpu(), other, 1e-3)

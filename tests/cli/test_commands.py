@@ -1,0 +1,232 @@
+"""The command line: help, JSON, results, and one sentence for bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+from typer.testing import CliRunner
+
+import neumatc_mimo as nm
+from neumatc_mimo.cli import app, main
+from neumatc_mimo.cli.train import train_and_save
+from neumatc_mimo.progress import Event
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+_COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+_RUNNER = CliRunner()
+
+
+def _main(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and error of the command line."""
+    monkeypatch.setattr(sys, "argv", ["neumatc-mimo", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        main()
+    captured = capsys.readouterr()
+    return int(stop.value.code or 0), captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", _COMMANDS)
+def test_help_shows_an_example(command: str) -> None:
+    result = _RUNNER.invoke(app, [command, "--help"])
+    assert result.exit_code == 0
+    assert f"neumatc-mimo {command}" in result.output and "--json" in result.output
+
+
+def test_scenarios_as_json() -> None:
+    result = _RUNNER.invoke(app, ["scenarios", "--json"])
+    assert {"munich"} <= {scenario["name"] for scenario in json.loads(result.stdout)}
+    assert "munich" in _RUNNER.invoke(app, ["scenarios"]).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["simulate", "nowhere", "--exact-only"], 'no scenario file and no bundled scenario "nowh'),
+        (["evaluate", "munich", "--model", "/nonexistent/model"], "There is no model folder"),
+        (["report", "/nonexistent/report"], "run `neumatc-mimo demo` first"),
+        (["demo", "munich", "--report", "/proc/report"], "cannot be written"),
+        (["bench", "munich", "--axis", "length"], 'There is no axis "length", known are "base"'),
+        (["train", "munich", "--task-seconds", "3"], "--task-seconds is of tasks on a cluster"),
+        (["train", "munich", "--model", "a", "--models", "b"], "two places for a model"),
+        (["train", "munich", "--model", "."], "is the current folder or one above it"),
+        (["train", "munich", "--model", "/usr"], "holds files but no model.json"),
+    ],
+)
+def test_bad_input_gets_one_sentence(
+    arguments: list[str], sentence: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    code, out, err = _main(monkeypatch, capsys, *arguments)
+    assert code == 1 and out == ""
+    assert sentence in " ".join(err.split()) and "Traceback" not in err
+
+
+@pytest.mark.parametrize("device", ["gpu", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_before_any_work(
+    device: str, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    code, out, err = _main(monkeypatch, capsys, "train", "munich", "--device", device)
+    assert code == 2 and out == ""
+    assert f'device is "{device}"' in err and "Traceback" not in err
+
+
+def test_an_empty_model_folder_is_no_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    code, _, err = _main(monkeypatch, capsys, "evaluate", "munich", "--model", str(tmp_path))
+    assert code == 1 and "run `neumatc-mimo train munich` first" in " ".join(err.split())
+
+
+def test_help_says_where_to_start_and_version_which_one_it_is() -> None:
+    shown = _RUNNER.invoke(app, [])
+    assert "neumatc-mimo demo" in " ".join(shown.output.split())
+    assert _RUNNER.invoke(app, ["--version"]).stdout == f"neumatc-mimo {nm.__version__}\n"
+
+
+def test_units_are_not_taken_for_markup() -> None:
+    text = " ".join(_RUNNER.invoke(app, ["trace", "--help"]).output.split())
+    assert "Position ." not in text and "of users ." not in text
+
+
+def test_an_unknown_key_is_named(
+    write_scenario: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    file = write_scenario(grid={"fft_sise": 12})
+    code, _, err = _main(monkeypatch, capsys, "simulate", str(file), "--exact-only")
+    assert code == 1 and "fft_sise" in err
+
+
+def test_simulate_with_exact_blocks(write_scenario: Any) -> None:
+    arguments = ["simulate", str(write_scenario()), "--task", "downlink", "--exact-only"]
+    arguments += ["--stride", "1", "--points", "2", "--max-calls", "1"]
+    arguments += ["--batch-size", "4"]
+    result = _RUNNER.invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.output
+    curve = json.loads(result.stdout)["downlink"]["curves"]["exact"]
+    assert len(curve["ebno_dbs"]) == 2 and curve["bler"][0] > curve["bler"][1]
+
+
+def test_demo_with_exact_blocks_writes_the_report_and_report_draws_it_again(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write_scenario(single_user=None)  # tests/simulation has all three transmissions
+    arguments = ["demo", str(file), "--exact-only", "--points", "2", "--max-calls", "1"]
+    result = _RUNNER.invoke(app, [*arguments, "--stride", "1", "--batch-size", "4"])
+    assert result.exit_code == 0, result.output
+    assert "ZFPrecoder: exact" in result.stdout
+    names = {"summary.json", "error_curves.png", "map.png", "singular_values.png"}
+    assert {file.name for file in (tmp_path / "report").iterdir()} == names
+    summary = json.loads((tmp_path / "report" / "summary.json").read_text())
+    assert {row["way"] for row in summary["block_times"]} > {"Sionna", "exact", "limit"}
+    result = _RUNNER.invoke(app, ["report", "report", "--json"])
+    assert result.exit_code == 0, result.output
+    assert {Path(file).name for file in json.loads(result.stdout)} == names
+
+
+def test_train_and_evaluate_other_groups_at_another_rank(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = str(
+        write_scenario(
+            grid={"fft_size": 512, "subcarrier_spacing": 60e3},
+            multi_user={"num_links": 2},
+            single_user={"num_links": 2},
+            model={"width": 192, "rank": 192, "svd_rank": 192, "samples": 96, "collocation": 256},
+        )
+    )
+    groups = ["--scenario-seed", "1"]
+    result = _RUNNER.invoke(app, ["train", file, *groups, "--set", "rank=24", "--json"])
+    assert result.exit_code == 0, result.output
+    result = _RUNNER.invoke(app, ["evaluate", file, *groups, "--blocks", "0", "--json"])
+    assert result.exit_code == 0, result.output
+    figures = json.loads(result.stdout)
+    assert figures["zero_forcing"]["rank"] == 24
+    assert figures["zero_forcing"]["rank_of_equal_eckart_young_bound"] <= 24
+    assert figures["zero_forcing"]["error_over_eckart_young"] >= 0.99
+    # The certificate's promise: 40 dB, whatever the rank, with what is corrected and patched.
+    assert figures["zero_forcing"]["sir_5th_percentile_db"] > 40
+    for power in ("-40", "-20", "0"):
+        assert figures[f"mmse_{power}_db"]["x_hat_error_median_db"] < -40
+        assert figures[f"mmse_{power}_db"]["no_eff_deviation_99th_percentile"] < 0.02
+    assert figures["svd"]["rate_ratio"] > 0.999
+    code, _, err = _main(monkeypatch, capsys, "evaluate", file)
+    assert code == 1 and "trained on other data" in err
+
+
+class _OutOfReach(MemoryFileSystem):  # type: ignore[misc]
+    """A file system that takes large files no more, until it does."""
+
+    protocol = "outofreach"
+    reachable = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace("outofreach://", "memory://")))
+
+    def put_file(self, lpath: str, rpath: str, **kwargs: Any) -> None:
+        if not self.reachable:
+            raise RuntimeError("ExpiredToken")
+        super().put_file(lpath, rpath, **kwargs)
+
+
+def test_a_training_outlives_a_place_that_cannot_be_written(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("outofreach", _OutOfReach, clobber=True)
+    monkeypatch.chdir(tmp_path)
+    scenario = nm.load_scenario(write_scenario(single_user=None))
+    url, events = "outofreach://training/small", list[Event]()
+    with pytest.raises(OSError, match=r"ExpiredToken\)\. What was trained is kept in .*-training:"):
+        train_and_save(scenario, url, "cpu", 0)
+    monkeypatch.setattr(_OutOfReach, "reachable", True)
+    train_and_save(scenario, url, "cpu", 0, events.append)
+    assert events and not any("round" in event.metrics for event in events)
+    assert nm.ScenarioModel.load(url).scenario["fingerprint"] == scenario.fingerprint
+    assert not list(Path("models").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*are patched")  # ranks this low are
+def test_a_grid_of_models_goes_behind_a_url(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = write_scenario(single_user=None, multi_user={"num_links": 1}, model={"samples": 64})
+    arguments = ["train", str(file), "--set", "rank=24,48", "--models", "memory://a/grid", "--json"]
+    result = _RUNNER.invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    folders = [row["folder"] for row in json.loads(result.stdout)]
+    assert folders == ["memory://a/grid/small-rank=24", "memory://a/grid/small-rank=48"]
+    for folder in folders:
+        assert nm.ScenarioModel.load(folder).models.keys() == {"pseudo_inverse"}
+
+
+def test_a_damaged_summary_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "summary.json").write_text("{")
+    code, _, err = _main(monkeypatch, capsys, "report", str(tmp_path))
+    assert code == 1 and "is damaged" in err
+
+
+def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, "-m", "neumatc_mimo", "scenarios", "--json"],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout)
