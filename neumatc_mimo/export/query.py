@@ -15,6 +15,7 @@ from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Table
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations.base import Components
+from neumatc_mimo.tensors.waves import wave
 
 # A frequency off the grid by less than this share of the spacing is that of the subcarrier.
 _ON_GRID = 1e-3
@@ -126,7 +127,7 @@ class QueryModule(nn.Module):
         power = torch.where(known_link, power, 0.0)
         components = self._components(links, frequencies, power)
         noise: Tensor | float = 0.0 if no is None else power[:, None].float()
-        rows = _row_factors(frequencies, self.row_delays[links])
+        rows = wave(frequencies[:, None], self.row_delays[links][:, None], torch.complex64)
         operation = self._operation
         results = operation.results(operation.answer(components, noise, rows))
         known = known_link[:, None] & known_frequency
@@ -191,16 +192,6 @@ def _part(
         corrected=part.corrected[chosen],
         patches=part.patches[chosen],
     )
-
-
-def _row_factors(frequencies: Tensor, delays: Tensor) -> Tensor:
-    r""":math:`e^{-j 2\pi f \tau}`, [num_links, F, K] complex64; whole turns are dropped in float64.
-
-    :param delays: [num_links, K]
-    """
-    turns = -frequencies[:, None] * delays[:, None]
-    angle = (2 * math.pi * (turns - turns.round())).float()
-    return torch.polar(torch.ones_like(angle), angle)
 
 
 def _where(known: Tensor, result: Tensor) -> Tensor:

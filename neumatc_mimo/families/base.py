@@ -9,6 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from neumatc_mimo.foundation.coordinate import coordinate, in_band
+
 
 class Family(ABC):
     """A matrix A(p) that depends on a parameter p of dimension d, for a batch of p at once.
@@ -50,13 +52,11 @@ class Family(ABC):
         """
         if p.ndim != 2 or p.shape[1] != self.dimension:
             raise ValueError(f"Parameters are [batch, {self.dimension}] here, not {list(p.shape)}.")
-        low, high = self.domain.to(p.device).unbind(-1)
-        return (p.to(torch.float64) - (low + high) / 2) / ((high - low) / 2)
+        return coordinate(p.to(torch.float64), self._bounds(p))
 
     def parameter(self, x: Tensor) -> Tensor:
         """The inverse of :meth:`coordinate`: x in [-1, 1]^d as p [B, d] in its own units."""
-        low, high = self.domain.to(x.device).unbind(-1)
-        return (low + high) / 2 + x * (high - low) / 2
+        return in_band(x, self._bounds(x))
 
     def uniform(self, num: int, generator: torch.Generator) -> Tensor:
         """``num`` points drawn uniformly from the domain, [num, d] float64."""
@@ -78,6 +78,11 @@ class Family(ABC):
         axes = [torch.linspace(-1, 1, points, dtype=torch.float64) for points in nums]
         mesh = torch.meshgrid(axes, indexing="ij")
         return self.parameter(torch.stack(mesh, dim=-1).flatten(0, -2))
+
+    def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Lowest and highest value of every coordinate, on the device of another tensor."""
+        low, high = self.domain.to(like.device).unbind(-1)
+        return low, high
 
 
 class CosineFamily(Family):

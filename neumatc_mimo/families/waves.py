@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.families.base import Family
+from neumatc_mimo.tensors.waves import turned
 
 
 class PlaneWaves(Family):
@@ -48,10 +48,7 @@ class PlaneWaves(Family):
     def __call__(self, p: Tensor) -> Tensor:
         self.coordinate(p)  # refuses other shapes
         turns = torch.tensordot(p.to(torch.float64), self._cycles.to(p.device), ([1], [3]))
-        # Whole turns first: a phase of many of them loses digits in the exponential.
-        angle = -2 * math.pi * (turns - turns.round())
-        waves = torch.polar(torch.ones_like(angle), angle)
-        return (self._coefficients.to(p.device) * waves).sum(-1)
+        return (self._coefficients.to(p.device) * turned(-turns)).sum(-1)
 
 
 class Augmented(Family):

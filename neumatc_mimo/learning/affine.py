@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neumatc_mimo.families.sparse import AffineSystem
+from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis
@@ -218,5 +219,4 @@ def _spread(domain: tuple[float, float], num: int) -> Array:
 
 def _coordinate(system: AffineSystem, p: Array) -> Tensor:
     """p as x in [-1, 1]."""
-    low, high = system.domain
-    return torch.from_numpy((p - (low + high) / 2) / ((high - low) / 2))
+    return torch.from_numpy(coordinate(p, system.domain))

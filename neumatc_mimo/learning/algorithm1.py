@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from neumatc_mimo.families.base import Family
+from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.mapping.compact import Layout
 from neumatc_mimo.operations.base import Components, Operation
 
@@ -142,7 +143,7 @@ class NeuMatC(nn.Module):
             )
         low, high = self.domain.unbind(-1)
         # Positions in the domain, not p itself, are small enough for single precision.
-        return ((p.to(low) - (low + high) / 2) / ((high - low) / 2)).float()
+        return coordinate(p.to(low), (low, high)).float()
 
     def rows(self, basis: Tensor, latents: Sequence[Tensor] | None = None) -> list[Tensor]:
         """Components in real rows [B, size] in units of their scales, from φ [B, rank].

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Basis
@@ -118,10 +119,7 @@ def fit(
     points, sampled_points = config.points(len(frequencies))
     supervised = sampled_points.expand(len(links), -1).clone()
     band = config.basis.band(frequencies)
-    low, high = band
-    design = Design.of(
-        config.basis.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
-    )
+    design = Design.of(config.basis.values(coordinate(frequencies[points], band)))
     penalty = config.basis.penalty()
 
     # [l, P, q, m, n]: every node sees the same frequencies. At all points single precision is

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Basis, Table
 from neumatc_mimo.operations.base import Components
@@ -86,8 +87,7 @@ class CompactMapping:
 
     def coordinate(self, frequencies: Tensor) -> Tensor:
         """x in [-1, 1] of frequencies [B] in Hz, float64."""
-        low, high = self.band
-        return (frequencies.to(torch.float64) - (low + high) / 2) / ((high - low) / 2)
+        return coordinate(frequencies.to(torch.float64), self.band)
 
     def at(self, values: Tensor, change: Callable[[Components], Components] = tuple) -> Latents:
         """Latent tensors with values of the axis folded in.

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, probe_indices, stretches
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.tensors.waves import wave
 
 
 @dataclass(frozen=True)
@@ -40,10 +41,7 @@ class Recognised:
 
     def waves(self, frequencies: Tensor) -> Tensor:
         """e^{-j2πf·delay}, [num_items, num_frequencies, K], complex64."""
-        turns = frequencies[:, None] * self.delay[:, None]
-        # Whole turns are dropped in float64: what is left fits float32 without loss of phase.
-        angle = (-2 * torch.pi * (turns - turns.round())).to(torch.float32)
-        return torch.polar(torch.ones_like(angle), angle)
+        return wave(frequencies[:, None], self.delay[:, None], torch.complex64)
 
     def rows(self, frequencies: Tensor) -> Tensor:
         """gain · e^{-j2πf·delay}, [num_items, num_frequencies, K], complex64."""
@@ -123,10 +121,10 @@ def recognise(
     weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()  # [items, K]
     own = reference.delays[chosen].gather(1, order)
     delay = _delays(products, frequencies, own)
-    wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
-    gain = (products * wave).sum(-1) / weight
+    waves = wave(frequencies, delay[..., None])
+    gain = (products * waves.conj()).sum(-1) / weight
     # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
-    fit = rows.to(torch.complex128) * (gain[..., None] * wave.conj()).transpose(1, 2)[..., None]
+    fit = rows.to(torch.complex128) * (gain[..., None] * waves).transpose(1, 2)[..., None]
     deviation = (a - fit).abs().square().sum((1, 3)).sqrt() / given.clamp_min(1e-30)
     accepted = proper & ((deviation < DEVIATION) & (given > 0)).all(-1)
     if not any_gain:
@@ -196,8 +194,8 @@ def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:
     power = products.abs().sum(-1)
 
     def score(delay: Tensor) -> Tensor:
-        wave = torch.exp(2j * torch.pi * frequencies * delay[..., None])
-        return (products * wave).sum(-1).abs() / power.clamp_min(1e-300)
+        waves = wave(-frequencies, delay[..., None])
+        return (products * waves).sum(-1).abs() / power.clamp_min(1e-300)
 
     def certain(delay: Tensor) -> bool:
         # Noise of single precision leaves the score below one by 1e-10 and less.
@@ -225,6 +223,6 @@ def _searched(products: Tensor, frequencies: Tensor) -> Tensor:
     for index in reach[1:].tolist():
         step = f[index] - f[closest]
         turn = unit[..., index] * unit[..., closest].conj()
-        predicted = torch.exp(2j * torch.pi * step * delay)
+        predicted = wave(-step, delay)
         delay = delay - torch.angle(turn * predicted) / (2 * torch.pi * step)
     return delay

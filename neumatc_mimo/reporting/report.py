@@ -19,6 +19,7 @@ from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.storage.files import replaced, write_text
+from neumatc_mimo.tensors.waves import wave
 
 _NUM_SAMPLES = 512
 
@@ -136,7 +137,7 @@ def _query_vs_exact(links: LinkSet, model: Any) -> Figure:
     exact = PseudoInverse().exact(h)[0][:, 0, 0]
     (w,) = model.query("pseudo_inverse", frequencies, links=torch.tensor([0]))
     # The first arrival's delay turns the phase hundreds of times over the band: take it out.
-    turn = torch.exp(-2j * torch.pi * frequencies * links.row_delays[0, 0])
+    turn = wave(frequencies, links.row_delays[0, 0])
     pair = (exact * turn, w[0, :, 0, 0].to(exact) * turn)
     figure = _figure(7, 5)
     top, bottom = figure.subplots(2, 1, sharex=True)

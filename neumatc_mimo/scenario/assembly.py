@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neumatc_mimo.foundation.waves import wave
 from neumatc_mimo.scenario.deepmimo_data import BaseStation, Paths
 from neumatc_mimo.scenario.deepmimo_motion import SPEED_OF_LIGHT
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
@@ -214,6 +215,6 @@ def grid_power(
         kernel = np.sin(np.pi * fft_size * turns) / (fft_size * np.sin(np.pi * turns))
     kernel = np.where(turns == 0, 1.0, kernel)
     centre = (fft_size - 1) / 2 - fft_size // 2  # the grid of an even size is not symmetric
-    dirichlet = kernel * np.exp(-2j * np.pi * centre * turns)
+    dirichlet = kernel * wave(centre, turns)
     power = np.einsum("lkmp,lkmq,lkmpq->lk", coefficients, coefficients.conj(), dirichlet).real
     return power / coefficients.shape[2]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.display import Displayed, Facts
+from neumatc_mimo.tensors.waves import turned, wave
 
 LinkKind = Literal["multi_user", "single_user"]
 
@@ -274,7 +275,7 @@ class LinkSet(Displayed):
             doppler = self.doppler[links]
             if aligned:
                 doppler = doppler - self._row(self.row_doppler, links, doppler)
-            coefficients = coefficients * _turned(doppler * time)
+            coefficients = coefficients * turned(doppler * time)
             delays = delays - self.doppler[links] * self._drift(time)
         if aligned:
             delays = delays - self._row(self._delays_at(time), links, delays)
@@ -307,7 +308,7 @@ class LinkSet(Displayed):
         frequencies = self.check_frequencies(frequencies, in_band=False)
         links = self.check_links(links)
         gain, delay = self.row_terms(links, time)
-        return _turned(-frequencies[:, None] * delay[:, None]) * gain[:, None]
+        return wave(frequencies[:, None], delay[:, None]) * gain[:, None]
 
     def row_terms(self, links: Tensor, time: float = 0.0) -> tuple[Tensor, Tensor]:
         """What row factors are made of: factors of modulus one, complex128, and delays in seconds,
@@ -316,7 +317,7 @@ class LinkSet(Displayed):
         turns = torch.zeros_like(self.row_delays)
         if self.row_doppler is not None:
             turns = self.row_doppler * time
-        return _turned(turns[links]), self._delays_at(time)[links]
+        return turned(turns[links]), self._delays_at(time)[links]
 
     def _delays_at(self, time: float) -> Tensor:
         """Row delays at a time, [num_links, K]."""
@@ -436,12 +437,6 @@ class LinkSet(Displayed):
         return Facts(self.kind, values)
 
 
-def _turned(turns: Tensor) -> Tensor:
-    """e^{j2π turns}; whole turns are dropped first, in float64."""
-    angle = 2 * torch.pi * (turns - turns.round())
-    return torch.polar(torch.ones_like(angle), angle)
-
-
 def _axes(rows: int, cols: int) -> list[tuple[int, int]]:
     """Sizes of the row and column axes of delays: shared by all, per row, or per antenna."""
     return [(1, 1), (rows, 1), (rows, cols)]
@@ -458,11 +453,7 @@ def _sum_paths(coefficients: Tensor, delays: Tensor, frequencies: Tensor) -> Ten
     """
     links, rows, cols, paths = coefficients.shape
     k, m = delays.shape[1:3]
-    real = torch.float32 if coefficients.dtype == torch.complex64 else torch.float64
-    # Whole turns are dropped in float64: what is left fits float32 without loss of phase.
-    turns = frequencies[:, None] * delays[..., None, :]  # [L, k, m, F, P]
-    angle = (-2 * torch.pi * (turns - turns.round())).to(real)
-    waves = torch.polar(torch.ones_like(angle), angle)
+    waves = wave(frequencies[:, None], delays[..., None, :], coefficients.dtype)  # [L, k, m, F, P]
     # [L, k, K/k, m, M/m, P] -> [L, k, m, P, K/k * M/m]
     shared = coefficients.reshape(links, k, rows // k, m, cols // m, paths)
     shared = shared.permute(0, 1, 3, 5, 2, 4).reshape(links, k, m, paths, -1)

@@ -16,6 +16,7 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
+from neumatc_mimo.foundation.waves import wave
 from neumatc_mimo.progress import Callbacks, Event, reported
 
 # DeepMIMO's converter keeps 25 paths of a user, and writes the interactions of a path as the
@@ -259,7 +260,7 @@ def _strongest_first(paths: dict[str, Any], frequency: float) -> dict[str, Any]:
     # All but the positions end in a path axis; vertices have their coordinates behind it.
     a, tau = paths["a"], paths["tau"].astype(np.float64)
     order = np.argsort(-np.abs(a), axis=-1, kind="stable")[..., :_MAX_PATHS]
-    a = a * np.exp(-2j * np.pi * frequency * tau)
+    a = a * wave(frequency, tau)
     ordered = {"a": np.take_along_axis(a, order, -1).astype(np.complex64)}
     for name in ("tau", "phi_r", "phi_t", "theta_r", "theta_t"):
         ordered[name] = np.take_along_axis(paths[name], order, -1)

@@ -9,6 +9,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import SplineBasis
@@ -20,6 +21,7 @@ from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.solvers.grouped import GroupedAnswers
 from neumatc_mimo.solvers.sampled import ApproximateAnswers, check_positive, mapped, with_samples
 from neumatc_mimo.tensors.memo import Memo
+from neumatc_mimo.tensors.waves import wave
 
 # Pairs of neighbouring subcarriers that tell the mean delay of a row.
 _NUM_PAIRS = 64
@@ -159,9 +161,8 @@ def _rows(channels: Channels, antennas_per_user: int) -> Tensor:
     turn = (a[:, close + 1] * a[:, close].conj()).sum((1, 3))  # [num_items, m]
     shared = turn.unflatten(1, (-1, antennas_per_user)).sum(-1)
     angle = torch.angle(shared).to(torch.float64).repeat_interleave(antennas_per_user, 1)
-    turns = frequencies[:, None] * (angle / (2 * math.pi * steps.min()))[:, None]
-    phase = 2 * math.pi * (turns - turns.round())
-    return torch.polar(torch.ones_like(phase), phase).to(a.dtype)
+    delays = -angle / (2 * math.pi * steps.min())
+    return wave(frequencies[:, None], delays[:, None]).to(a.dtype)
 
 
 @dataclass(frozen=True)
@@ -189,8 +190,8 @@ class _Plan:
         last = len(frequencies) - 1
         points = torch.linspace(0, last, 2 * num_samples - 1, dtype=torch.float64).round().long()
         points = points.to(frequencies.device)
-        low, high = band = basis.band(frequencies)
-        values = basis.values((frequencies[points] - (low + high) / 2) / ((high - low) / 2))
+        band = basis.band(frequencies)
+        values = basis.values(coordinate(frequencies[points], band))
         first = values[1::2] @ _gain(values[::2], basis.penalty())
         return cls(basis, band, points, _gain(values, basis.penalty()).to(dtype), first)
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
 from neumatc_mimo.solvers.sampled import Approximation, Sampled, check_positive
+from neumatc_mimo.tensors.waves import turned
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class DFT(Sampled):
             shape = (*delays.shape, *(1,) * (values.ndim - 2))
             kept = taps.gather(1, _along(delays % size, taps))
             # The comb starts at an offset, which turns every tap.
-            turn = torch.exp(2j * torch.pi * delays.to(torch.float64) * (offset / period))
+            turn = turned(delays.to(torch.float64) * (offset / period))
             kept = kept * turn.to(taps.dtype).view(shape)
             padded = kept.new_zeros(len(values), period, *values.shape[2:])
             padded.scatter_(1, _along(delays % period, kept), kept)

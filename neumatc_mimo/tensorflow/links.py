@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neumatc_mimo.foundation.waves import wave
+
 Floats = NDArray[np.floating[Any]]
 Complexes = NDArray[np.complexfloating[Any, Any]]
 
@@ -81,8 +83,7 @@ class Links:
         if aligned:
             # One row stands for all where the rows share their paths.
             delays = delays - self.row_delays[link, : len(delays), None, None]
-        turns = frequencies[:, None, None, None] * delays
-        waves = np.exp(-2j * np.pi * (turns - turns.round())).astype(np.complex64)
+        waves = wave(frequencies[:, None, None, None], delays).astype(np.complex64)
         coefficients = self.coefficients[link].astype(np.complex64)
         if delays.shape[1] > 1:
             channel: Complexes = (waves * coefficients).sum(-1)

@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.tensorflow.axes import make_axis
 from neumatc_mimo.tensorflow.basis import windows
 
@@ -37,8 +38,7 @@ class Mapping:
 
     def on(self, frequencies: NDArray[np.float64], dtype: tf.DType) -> MappingOnGrid:
         """The mapping at ascending frequencies [F] in Hz, in a real precision."""
-        low, high = self._band
-        x = (frequencies - (low + high) / 2) / ((high - low) / 2)
+        x = coordinate(frequencies, self._band)
         return MappingOnGrid(self, windows(self._basis, x.clip(-1, 1)), len(x), dtype)
 
 
