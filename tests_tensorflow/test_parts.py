@@ -58,7 +58,7 @@ def test_units_that_are_everywhere(kind: str) -> None:
         settings |= {"spacing": 0.9, "decay": 45.0}
     values, basis = windows(settings, np.linspace(-1, 1, 101))
     assert values.shape == (1, 101, 9) and basis.tolist() == [list(range(9))]
-    with pytest.raises(ValueError, match='There are no basis "cubic"'):
+    with pytest.raises(ValueError, match='There is no basis "cubic"'):
         windows({"kind": "cubic"}, np.zeros(1))
 
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.registry import made
+from neumatc_mimo.foundation.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,19 @@ class Axis(ABC):
         """Values between neighbouring nodes."""
 
 
+AXES: Registry[type[Axis]] = Registry("axis", base=Axis, key="kind")
+
+
+def make_axis(settings: dict[str, Any]) -> Axis:
+    """The axis that ``Axis.settings`` described.
+
+    :raises ValueError: if there is no axis of that kind
+    """
+    axis: Axis = AXES.make(settings)
+    return axis
+
+
+@AXES.register
 @dataclass(frozen=True)
 class NoiseAxis(Axis):
     r"""The noise power on the coordinate ν = log(no + no_min).
@@ -166,6 +179,7 @@ class NoiseAxis(Axis):
         return math.log(self.lowest), math.log(self.highest + self.lowest)
 
 
+@AXES.register
 @dataclass(frozen=True)
 class TimeAxis(Axis):
     """The time since a burst began; all results are for one noise power.
@@ -259,16 +273,3 @@ def _lagrange(t: Tensor, num_nodes: int) -> Tensor:
     terms = sign / torch.where(hit, 1.0, difference)
     weights = terms / terms.sum(-1, keepdim=True)
     return torch.where(hit.any(-1, keepdim=True), hit.to(torch.float64), weights)
-
-
-_KINDS: dict[str, type[NoiseAxis] | type[TimeAxis]] = {
-    kind.kind: kind for kind in (NoiseAxis, TimeAxis)
-}
-
-
-def make_axis(settings: dict[str, Any]) -> Axis:
-    """The axis that ``Axis.settings`` described.
-
-    :raises ValueError: if there is no axis of that kind
-    """
-    return made(_KINDS, settings, "kind", "There is no axis")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
-from neumatc_mimo.foundation.registry import made
+from neumatc_mimo.foundation.registry import Registry
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Points that share a window of a table of local functions: of a dense table of more points most
@@ -98,6 +98,18 @@ class Basis(ABC):
         return full
 
 
+BASES: Registry[type[Basis]] = Registry("basis", base=Basis, key="kind")
+
+
+def make_basis(settings: dict[str, Any]) -> Basis:
+    """The basis that ``Basis.settings`` described.
+
+    :raises ValueError: if there is no basis of that kind
+    """
+    basis: Basis = BASES.make(settings)
+    return basis
+
+
 @dataclass(frozen=True)
 class DenseTable(Table):
     """All functions everywhere."""
@@ -108,6 +120,7 @@ class DenseTable(Table):
         return slice(0, self.values.shape[1]), self.values[points]
 
 
+@BASES.register
 @dataclass(frozen=True)
 class SineBasis(Basis):
     r"""sin(ω_i x + b_i), NeuMatC's activations, at evenly spread delays.
@@ -148,6 +161,7 @@ class SineBasis(Basis):
         return {"kind": self.kind} | vars(self)
 
 
+@BASES.register
 @dataclass(frozen=True)
 class FourierBasis(Basis):
     r"""1, cos(π k x) and sin(π k x), for results that are periodic over the domain.
@@ -179,6 +193,7 @@ class FourierBasis(Basis):
         return {"kind": self.kind} | vars(self)
 
 
+@BASES.register
 @dataclass(frozen=True)
 class SplineBasis(Basis):
     r"""Cardinal B-splines on even knots (de Boor; Eilers and Marx, 1996, for the penalty).
@@ -306,19 +321,6 @@ def _stride(columns: Tensor, size: int) -> int | None:
     steps = columns[::size, 0].diff().unique()
     ascending = bool((columns[:, 0].diff() >= 0).all())
     return int(steps[0]) if ascending and len(steps) == 1 and int(steps[0]) > 0 else None
-
-
-_KINDS: dict[str, type[SineBasis] | type[FourierBasis] | type[SplineBasis]] = {
-    kind.kind: kind for kind in (SineBasis, FourierBasis, SplineBasis)
-}
-
-
-def make_basis(settings: dict[str, Any]) -> Basis:
-    """The basis that ``Basis.settings`` described.
-
-    :raises ValueError: if there is no basis of that kind
-    """
-    return made(_KINDS, settings, "kind", "There is no basis")
 
 
 # By degree and device. A graph can neither make them nor copy them from the host: a basis makes

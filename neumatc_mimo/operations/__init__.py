@@ -1,11 +1,9 @@
 """Matrix operations, one file each."""
 
-from typing import Any
-
-from neumatc_mimo.foundation.registry import made
 from neumatc_mimo.operations.base import Certificate, Components, Operation, Tolerance
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
 from neumatc_mimo.operations.cholesky import Cholesky, CholeskyFactor
+from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
 from neumatc_mimo.operations.eigen import Eigen, Eigenpairs
 from neumatc_mimo.operations.exponential import Exponential, MatrixExponential
 from neumatc_mimo.operations.hermitian_eigen import HermitianEigen, HermitianEigenpairs
@@ -15,49 +13,24 @@ from neumatc_mimo.operations.max_min import MaxMin
 from neumatc_mimo.operations.precoding import Precoding
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.operations.qr import QR, QRFactors
+from neumatc_mimo.operations.registry import OPERATIONS, make_operation, register
 from neumatc_mimo.operations.slnr import SLNR, UserStreams
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.operations.wmmse import WMMSE
 
-# A new operation is a new file and one entry here.
-_REGISTERED: dict[str, type[Operation]] = {
-    kind.name: kind
-    for kind in (
-        PseudoInverse,
-        Inverse,
-        SVD,
-        HermitianEigen,
-        Eigen,
-        QR,
-        Cholesky,
-        MatrixExponential,
-        LinearSolve,
-        WMMSE,
-        MaxMin,
-        SLNR,
-        BlockDiagonalization,
-    )
-}
-
-
-def make_operation(settings: dict[str, Any]) -> Operation:
-    """The operation that ``Operation.settings`` described.
-
-    :raises ValueError: if there is no operation of that name
-    """
-    return made(_REGISTERED, settings, "name", "There is no operation")
-
-
 __all__ = [
+    "OPERATIONS",
     "QR",
     "SLNR",
     "SVD",
     "WMMSE",
+    "AtNoiseConfig",
     "BlockDiagonalization",
     "Certificate",
     "Cholesky",
     "CholeskyFactor",
     "Components",
+    "Dimensions",
     "Eigen",
     "Eigenpairs",
     "Exponential",
@@ -70,6 +43,7 @@ __all__ = [
     "MatrixExponential",
     "MaxMin",
     "Operation",
+    "OperationConfig",
     "Precoding",
     "PseudoInverse",
     "QRFactors",
@@ -78,4 +52,5 @@ __all__ = [
     "Triplets",
     "UserStreams",
     "make_operation",
+    "register",
 ]

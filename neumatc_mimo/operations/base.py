@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.tolerance import Tolerance as Tolerance
+from neumatc_mimo.operations.config import Dimensions, OperationConfig
+from neumatc_mimo.tensors.tracing import is_traced
 
 Components = tuple[Tensor, ...]
 
@@ -54,6 +56,32 @@ class Operation(ABC):
     unused: tuple[str, ...] = ()
     # Neighbouring rows of A that belong together: their factors are to be the same.
     antennas_per_user: int = 1
+    # Whether :meth:`scale` and :meth:`answer` follow factors of the rows, and :meth:`permute` their
+    # order: a link is then learned without its delays, and known at any of them.
+    follows_rows: ClassVar[bool] = False
+    # The keys that a scenario file gives of it.
+    config: ClassVar[type[OperationConfig]] = OperationConfig
+
+    @classmethod
+    def configured(cls, config: Any, dimensions: Dimensions) -> Operation:
+        """The operation that a scenario file asks for; here its own keys are arguments.
+
+        :param config: of the type :attr:`config`
+        :param dimensions: of the matrices that it is trained on
+        """
+        del dimensions
+        return cls(**config.own())
+
+    @classmethod
+    def depends_on_noise(cls) -> bool:
+        """Whether a component is another one at another noise power."""
+        return not set(cls.component_names) <= set(cls.noise_free)
+
+    @property
+    def matrix(self) -> int:
+        """Index of the component that blocks apply: ``applied``, or else the first one."""
+        names = self.component_names
+        return names.index(self.applied) if self.applied in names else 0
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         """Shapes of the components of one matrix [num_rows, num_cols]; here the identity's."""
@@ -122,7 +150,9 @@ class Operation(ABC):
 
     def follows(self, order: Tensor) -> Tensor:
         """Which of the orders [num_items, m] :meth:`permute` follows, bool [num_items]."""
-        return torch.ones_like(order[:, 0], dtype=torch.bool)
+        if self.follows_rows:
+            return torch.ones_like(order[:, 0], dtype=torch.bool)
+        return (order == torch.arange(order.shape[1], device=order.device)).all(-1)
 
     def serves(self, asked: Operation) -> bool:
         """Whether its results, of matrices of one shape, are also those of another operation of
@@ -239,9 +269,9 @@ def check_square(title: str, num_rows: int, num_cols: int) -> None:
 def check_no_rows(title: str, rows: Tensor | None) -> None:
     """Refuse factors of the rows.
 
-    :raises ValueError: if there are any
+    :raises ValueError: if they are not ones
     """
-    if rows is not None:
+    if rows is not None and not is_traced() and bool(((rows - 1).abs() > 1e-3).any()):
         raise underivable(title, "diag(rows) A")
 
 

@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, positive
+from neumatc_mimo.operations.base import Components, Operation, positive
+from neumatc_mimo.operations.config import Dimensions, OperationConfig
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.slnr import SLNR
 
 
+@register
 class BlockDiagonalization(SLNR):
     r"""Precoder V of users with N antennas each, N consecutive rows :math:`A_k` of A [m, n], m <= n
     of full rank, that lets no user hear another's streams,
@@ -30,9 +33,15 @@ class BlockDiagonalization(SLNR):
     name: ClassVar[str] = "block_diagonalization"
     title: ClassVar[str] = "block-diagonalising precoder"
     noise_free: ClassVar[tuple[str, ...]] = ("v", "s")
+    config: ClassVar[type[OperationConfig]] = OperationConfig
 
     def __init__(self, antennas_per_user: int = 1) -> None:
         self._set_antennas(antennas_per_user)
+
+    @classmethod
+    def configured(cls, config: Any, dimensions: Dimensions) -> Operation:
+        del config
+        return cls(dimensions.antennas_per_user)
 
     def settings(self) -> dict[str, Any]:
         return {"name": self.name, "antennas_per_user": self.antennas_per_user}

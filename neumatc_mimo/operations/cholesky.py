@@ -16,6 +16,7 @@ from neumatc_mimo.operations.base import (
     positive,
     together,
 )
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import unit
 
 
@@ -28,6 +29,7 @@ class CholeskyFactor(NamedTuple):
     lower: Tensor
 
 
+@register
 class Cholesky(SimilarityOperation):
     r"""Cholesky decomposition :math:`A = L L^H` of a Hermitian positive definite matrix.
 

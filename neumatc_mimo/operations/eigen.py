@@ -15,6 +15,7 @@ from neumatc_mimo.operations.base import (
     positive,
     together,
 )
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import first_order, matched, normalised, tracked, turned, unit
 
 
@@ -52,6 +53,7 @@ class EigenpairOperation(SimilarityOperation):
         return values, factor[..., :, None] * v
 
 
+@register
 class Eigen(EigenpairOperation):
     r"""Eigendecomposition :math:`A V = V \Lambda` of a square matrix that has n eigenvectors.
 

@@ -14,6 +14,7 @@ from neumatc_mimo.operations.base import (
     frobenius,
     positive,
 )
+from neumatc_mimo.operations.registry import register
 
 
 class Exponential(NamedTuple):
@@ -25,6 +26,7 @@ class Exponential(NamedTuple):
     e: Tensor
 
 
+@register
 class MatrixExponential(SimilarityOperation):
     r"""Exponential of a square matrix, :math:`E = e^A = \sum_k A^k / k!`.
 

@@ -17,6 +17,7 @@ from neumatc_mimo.operations.base import (
     together,
 )
 from neumatc_mimo.operations.eigen import EigenpairOperation
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import first_order, orthonormal, strongest_outside
 
 
@@ -31,6 +32,7 @@ class HermitianEigenpairs(NamedTuple):
     vectors: Tensor
 
 
+@register
 class HermitianEigen(EigenpairOperation):
     r"""Eigenpairs of a Hermitian matrix, :math:`A V = V \Lambda` with :math:`V^H V = I`.
 

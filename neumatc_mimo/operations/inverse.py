@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, frobenius, identity
+from neumatc_mimo.operations.registry import register
 
 
 class InverseMatrix(NamedTuple):
@@ -19,6 +20,7 @@ class InverseMatrix(NamedTuple):
     w: Tensor
 
 
+@register
 class Inverse(Operation):
     r"""Inverse of a square matrix, :math:`W = A^{-1}`, real or complex.
 
@@ -30,6 +32,7 @@ class Inverse(Operation):
 
     name: ClassVar[str] = "inverse"
     component_names: ClassVar[tuple[str, ...]] = ("w",)
+    follows_rows: ClassVar[bool] = True
     noise_free: ClassVar[tuple[str, ...]] = ("w",)
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:

@@ -16,6 +16,7 @@ from neumatc_mimo.operations.base import (
     positive,
     underivable,
 )
+from neumatc_mimo.operations.registry import register
 
 # Of conjugate gradients in a correction: a few, so that it stays cheaper than a factorisation.
 _STEPS = 8
@@ -30,6 +31,7 @@ class Solution(NamedTuple):
     x: Tensor
 
 
+@register
 class LinearSolve(Operation):
     r"""Solution :math:`X = A^{-1} B` for right-hand sides that do not depend on the parameter.
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
 from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge, sinr
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -16,6 +17,7 @@ from neumatc_mimo.tensors.tracing import is_traced
 _STEPS = 2
 
 
+@register
 class MaxMin(SumPowerPrecoding):
     r"""Precoder V of m users with one antenna each, rows :math:`a_k` of A [m, n], that maximises
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
@@ -15,6 +16,7 @@ from neumatc_mimo.operations.base import (
     positive,
     underivable,
 )
+from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
 from neumatc_mimo.operations.tracking import unit
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -26,6 +28,13 @@ class Precoding(NamedTuple):
     """
 
     v: Tensor
+
+
+class SumPowerConfig(AtNoiseConfig):
+    """The keys of a precoder of a sum power."""
+
+    num_iterations: PositiveInt = 60
+    """Iterations at most."""
 
 
 class SumPowerPrecoding(Operation):
@@ -40,7 +49,9 @@ class SumPowerPrecoding(Operation):
     """
 
     component_names: ClassVar[tuple[str, ...]] = ("v",)
+    follows_rows: ClassVar[bool] = True
     answer_type: ClassVar[Any] = Precoding
+    config: ClassVar[type[OperationConfig]] = SumPowerConfig
 
     def __init__(self, no: float = 0.1, num_iterations: int = 60) -> None:
         if not no > 0:
@@ -49,6 +60,11 @@ class SumPowerPrecoding(Operation):
             raise ValueError(f"num_iterations is {num_iterations}, at least one is needed.")
         self.no = no
         self.num_iterations = num_iterations
+
+    @classmethod
+    def configured(cls, config: Any, dimensions: Dimensions) -> Operation:
+        del dimensions
+        return cls(config.no, **config.own())
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         return ((num_cols, num_rows),)

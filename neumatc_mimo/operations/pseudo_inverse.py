@@ -18,6 +18,7 @@ from neumatc_mimo.operations.base import (
     identity,
 )
 from neumatc_mimo.operations.definite_inverse import definite_inverse
+from neumatc_mimo.operations.registry import register
 
 
 class Filter(NamedTuple):
@@ -96,6 +97,7 @@ class Filter(NamedTuple):
         )
 
 
+@register
 class PseudoInverse(Operation):
     r"""Pseudo-inverse of the augmented matrix.
 
@@ -117,6 +119,7 @@ class PseudoInverse(Operation):
 
     name: ClassVar[str] = "pseudo_inverse"
     component_names: ClassVar[tuple[str, ...]] = ("w", "x")
+    follows_rows: ClassVar[bool] = True
     hermitian: ClassVar[tuple[str, ...]] = ("x",)
     noise_free: ClassVar[tuple[str, ...]] = ("w",)
     applied: ClassVar[str] = "w"

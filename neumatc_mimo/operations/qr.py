@@ -21,6 +21,7 @@ from neumatc_mimo.operations.cholesky import (
     positive_diagonal,
     shape_defects,
 )
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import unit
 
 
@@ -35,6 +36,7 @@ class QRFactors(NamedTuple):
     r: Tensor
 
 
+@register
 class QR(Operation):
     r"""Thin QR decomposition :math:`A = Q R` of a matrix [m, n], m >= n, of full rank.
 
@@ -45,6 +47,7 @@ class QR(Operation):
 
     name: ClassVar[str] = "qr"
     component_names: ClassVar[tuple[str, ...]] = ("q", "r")
+    follows_rows: ClassVar[bool] = True
     noise_free: ClassVar[tuple[str, ...]] = ("q", "r")
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:

@@ -16,8 +16,10 @@ from neumatc_mimo.operations.base import (
     together,
     underivable,
 )
+from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
 from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.precoding import check_gain, own_noise
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import (
     chirp_overlap,
     matched,
@@ -40,6 +42,7 @@ class UserStreams(NamedTuple):
     s: Tensor
 
 
+@register
 class SLNR(Operation):
     r"""Precoder V of users with N antennas each, N consecutive rows :math:`A_k` of A [m, n], that
     maximises the signal-to-leakage-and-noise ratio of each of their streams,
@@ -72,13 +75,19 @@ class SLNR(Operation):
     name: ClassVar[str] = "slnr"
     title: ClassVar[str] = "SLNR precoder"
     component_names: ClassVar[tuple[str, ...]] = ("v", "s")
+    follows_rows: ClassVar[bool] = True
     answer_type: ClassVar[Any] = UserStreams
+    config: ClassVar[type[OperationConfig]] = AtNoiseConfig
 
     def __init__(self, no: float = 0.1, antennas_per_user: int = 1) -> None:
         if not no > 0:
             raise ValueError(f"no is {no}, an SLNR is finite with noise only.")
         self.no = no
         self._set_antennas(antennas_per_user)
+
+    @classmethod
+    def configured(cls, config: Any, dimensions: Dimensions) -> Operation:
+        return cls(config.no, dimensions.antennas_per_user)
 
     def _set_antennas(self, antennas_per_user: int) -> None:
         if antennas_per_user < 1:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
@@ -16,6 +17,8 @@ from neumatc_mimo.operations.base import (
     positive,
     together,
 )
+from neumatc_mimo.operations.config import Dimensions, OperationConfig
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import (
     chirp_overlap,
     matched,
@@ -117,6 +120,14 @@ class Triplets(NamedTuple):
         return turned(vectors, self.order[..., :num_streams], phase)
 
 
+class SVDConfig(OperationConfig):
+    """The keys of singular triplets."""
+
+    num_streams: PositiveInt | None = None
+    """Strongest triplets that are trained; `num_streams` of `[single_user]` unless given."""
+
+
+@register
 class SVD(Operation):
     r"""The ``num_streams`` strongest singular triplets of A [m, n], m small.
 
@@ -132,8 +143,10 @@ class SVD(Operation):
 
     name: ClassVar[str] = "svd"
     component_names: ClassVar[tuple[str, ...]] = ("u", "s", "v")
+    follows_rows: ClassVar[bool] = True
     noise_free: ClassVar[tuple[str, ...]] = ("u", "s", "v")
     applied: ClassVar[str] = "v"
+    config: ClassVar[type[OperationConfig]] = SVDConfig
 
     def __init__(self, num_streams: int, unused: Sequence[str] = ()) -> None:
         if num_streams < 1:
@@ -142,6 +155,13 @@ class SVD(Operation):
             raise ValueError(f'unused is {unused!r}, it may be "u" or "v".')
         self.num_streams = num_streams
         self.unused = tuple(unused)
+
+    @classmethod
+    def configured(cls, config: Any, dimensions: Dimensions) -> Operation:
+        num_streams = config.num_streams or dimensions.num_streams
+        if num_streams is None:
+            raise ValueError("num_streams is missing")
+        return cls(num_streams)
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         return (num_rows, self.num_streams), (self.num_streams,), (num_cols, self.num_streams)

@@ -10,6 +10,7 @@ from torch import Tensor
 from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
 from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge
+from neumatc_mimo.operations.registry import register
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Iterations of a correction, and those between two looks at which matrices are done.
@@ -17,6 +18,7 @@ _STEPS = 4
 _BETWEEN = 10
 
 
+@register
 class WMMSE(SumPowerPrecoding):
     r"""Precoder V of m users with one antenna each, rows :math:`a_k` of A [m, n], that maximises
 

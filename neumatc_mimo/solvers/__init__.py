@@ -18,34 +18,12 @@ from neumatc_mimo.solvers.numpy_lu import NumPyLU
 from neumatc_mimo.solvers.numpy_svd import NumPySVD
 from neumatc_mimo.solvers.operator_interpolation import OperatorInterpolation
 from neumatc_mimo.solvers.randomized_svd import RandomizedSVD
+from neumatc_mimo.solvers.registry import SOLVERS, register
 from neumatc_mimo.solvers.shared_projection_svd import SharedProjectionSVD
 from neumatc_mimo.solvers.spline import Spline
 from neumatc_mimo.solvers.trained import Trained
 from neumatc_mimo.solvers.zhang_inverse import ZhangInverse
 from neumatc_mimo.solvers.zhang_svd import ZhangSVD
-
-# A new solver is a new file and one entry here. (Trained models are solvers, too, and so are what
-# adapts them to new channels, a cache around another solver and the choice between two.)
-SOLVERS: dict[str, type[Solver]] = {
-    "exact": Exact,
-    "numpy_lu": NumPyLU,
-    "numpy_svd": NumPySVD,
-    "library_lu": LibraryLU,
-    "library_svd": LibrarySVD,
-    "hold": Hold,
-    "linear": Linear,
-    "spline": Spline,
-    "dft": DFT,
-    "newton_schulz": NewtonSchulz,
-    "neural_newton": NeuralNewton,
-    "operator_interpolation": OperatorInterpolation,
-    "zhang_inverse": ZhangInverse,
-    "randomized_svd": RandomizedSVD,
-    "shared_projection_svd": SharedProjectionSVD,
-    "zhang_svd": ZhangSVD,
-    "learned": Learned,
-    "gcro_dr": GCRODR,
-}
 
 __all__ = [
     "DFT",
@@ -75,4 +53,5 @@ __all__ = [
     "Trained",
     "ZhangInverse",
     "ZhangSVD",
+    "register",
 ]

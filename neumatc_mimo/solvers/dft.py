@@ -10,10 +10,12 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Approximation, Sampled, check_positive
 from neumatc_mimo.tensors.waves import turned
 
 
+@register(name="dft")
 @dataclass(frozen=True)
 class DFT(Sampled):
     r"""DFT interpolation of the filter (Kashyap, Mollén, Björnson, Larsson, SPAWC 2016).

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels, ExactAnswers, Solver
+from neumatc_mimo.solvers.registry import register
 
 
+@register(name="exact")
 class Exact(Solver):
     """The yardstick: tiled Cholesky for the inverse, m x m ``eigh`` for the SVD.
 

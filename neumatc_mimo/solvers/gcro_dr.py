@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.operations.linear_solve import LinearSolve
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Marching, Path, require
 
 Array = NDArray[Any]  # float64 or complex128
@@ -20,6 +21,7 @@ Array = NDArray[Any]  # float64 or complex128
 _DEPENDENT = 1e-14
 
 
+@register(name="gcro_dr")
 @dataclass(frozen=True)
 class GCRODR(Marching):
     """Systems with fixed right-hand sides, each solved by :func:`gcro_dr` from the one before.

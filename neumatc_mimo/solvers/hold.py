@@ -9,9 +9,11 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Approximation, Sampled
 
 
+@register(name="hold")
 @dataclass(frozen=True)
 class Hold(Sampled):
     r"""Piecewise constant: :math:`\hat Y(p) = Y(p_s)`, p_s the sample nearest to p.

@@ -14,10 +14,12 @@ from neumatc_mimo.mapping.basis import Basis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Approximating, Approximation, check_positive, mapped
 from neumatc_mimo.solvers.spline import Spline
 
 
+@register(name="learned")
 @dataclass(frozen=True)
 class Learned(Approximating):
     r"""A compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` of every item (NeuMatC, Eq. 1).

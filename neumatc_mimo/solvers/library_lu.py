@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Inverting
 
 
+@register(name="library_lu")
 @dataclass(frozen=True)
 class LibraryLU(Inverting):
     r"""Inverses by LU factorisation, ``torch.linalg.inv`` ("cuSOLVER" in NeuMatC, Table 12).

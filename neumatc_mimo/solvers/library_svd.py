@@ -8,11 +8,13 @@ import torch
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Approximating, Approximation, num_triplets
 
 _DRIVERS = ("gesvd", "gesvdj", "gesvda")
 
 
+@register(name="library_svd")
 @dataclass(frozen=True)
 class LibrarySVD(Approximating):
     r"""The strongest triplets of the thin SVD, ``torch.linalg.svd`` ("cuSOLVER" in NeuMatC).

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.spline import Spline
 
 
+@register(name="linear")
 @dataclass(frozen=True)
 class Linear(Spline):
     r"""Linear interpolation between neighbouring samples, the spline of degree one.

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Inverting, check_positive
 
 
+@register(name="neural_newton")
 @dataclass(frozen=True)
 class NeuralNewton(Inverting):
     r"""Discrete Zhang neural network for the inverse of one matrix (Zhang, Ma, Cai, 2008).

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Marching, Path, check_positive
 
 
+@register(name="newton_schulz")
 @dataclass(frozen=True)
 class NewtonSchulz(Marching):
     r"""The operation's correction, warm-started along the parameter (Schulz, 1933).

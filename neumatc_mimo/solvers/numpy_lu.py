@@ -8,9 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Inverting
 
 
+@register(name="numpy_lu")
 @dataclass(frozen=True)
 class NumPyLU(Inverting):
     r"""Inverses by LU factorisation, ``numpy.linalg.inv`` ("LU (NumPy)", NeuMatC, Table 1).

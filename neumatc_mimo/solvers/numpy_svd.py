@@ -9,9 +9,11 @@ import torch
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Approximating, Approximation, num_triplets
 
 
+@register(name="numpy_svd")
 @dataclass(frozen=True)
 class NumPySVD(Approximating):
     r"""The strongest triplets of the thin SVD, ``numpy.linalg.svd`` ("SVD (NumPy)", NeuMatC).

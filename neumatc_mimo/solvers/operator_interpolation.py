@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import (
     Approximation,
     Sampled,
@@ -18,6 +19,7 @@ from neumatc_mimo.solvers.sampled import (
 )
 
 
+@register(name="operator_interpolation")
 @dataclass(frozen=True)
 class OperatorInterpolation(Sampled):
     r"""Interpolation of inverse operators (Zahm and Nouy, SIAM J. Sci. Comput. 38(2), 2016).

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Approximating, Approximation, check_positive, num_triplets
 
 
+@register(name="randomized_svd")
 @dataclass(frozen=True)
 class RandomizedSVD(Approximating):
     r"""Randomised SVD of every point by itself (Halko, Martinsson, Tropp, SIAM Rev. 53(2), 2011).

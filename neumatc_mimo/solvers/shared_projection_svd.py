@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from neumatc_mimo.solvers.randomized_svd import RandomizedSVD
+from neumatc_mimo.solvers.registry import register
 
 
+@register(name="shared_projection_svd")
 @dataclass(frozen=True)
 class SharedProjectionSVD(RandomizedSVD):
     r"""Randomised SVD with a constant projection (Kressner and Lam, Adv. Comput. Math. 50, 2024).

@@ -9,9 +9,11 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Approximation, Sampled
 
 
+@register(name="spline")
 @dataclass(frozen=True)
 class Spline(Sampled):
     r"""Interpolating spline of degree d with not-a-knot ends (de Boor, 1978), entry by entry.

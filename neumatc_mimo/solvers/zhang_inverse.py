@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Marching, Path, SquareInverses, check_positive
 
 
+@register(name="zhang_inverse")
 @dataclass(frozen=True)
 class ZhangInverse(Marching):
     r"""Zeroing dynamics of E = B W - I (Gerontitis et al., Neural Comput. Appl. 35(19), 2023).

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Marching, Path, require
 
 # x_{k+1} = _SLOPE τ ẋ_k + Σ_j _VALUES[j] x_{k-j}: eight instants, exact for polynomials of degree
@@ -20,6 +21,7 @@ _VALUES = (-9 / 40, 27 / 40, 32 / 40, -2 / 40, -9 / 40, -1 / 40, 2 / 40)
 _NUM_BEFORE = len(_VALUES)
 
 
+@register(name="zhang_svd")
 @dataclass(frozen=True)
 class ZhangSVD(Marching):
     r"""Zeroing dynamics of the SVD's equations (Chen and Zhang, Neurocomputing 383, 2020).

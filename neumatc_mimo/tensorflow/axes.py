@@ -8,9 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from neumatc_mimo.foundation.registry import made
+from neumatc_mimo.foundation.registry import Registry
+
+_AXES: Registry[type[NoiseAxis]] = Registry(
+    "axis", key="kind", none="The TensorFlow blocks have no"
+)
 
 
+@_AXES.register(name="noise")
 class NoiseAxis:
     """Interpolation between Chebyshev nodes along log(no + lowest), see
     :class:`~neumatc_mimo.mapping.axes.NoiseAxis`, whose arguments these are.
@@ -46,4 +51,5 @@ def make_axis(settings: dict[str, Any]) -> NoiseAxis:
 
     :raises ValueError: if it is another one
     """
-    return made({"noise": NoiseAxis}, settings, "kind", "The TensorFlow blocks have no axis")
+    axis: NoiseAxis = _AXES.make(settings)
+    return axis

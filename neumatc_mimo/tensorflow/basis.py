@@ -9,12 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
-from neumatc_mimo.foundation.registry import made
+from neumatc_mimo.foundation.registry import Registry
 
 Floats = NDArray[np.float64]
 
 # Points that share the few local functions that differ from zero at any of them.
 _GROUP = 48
+
+
+_BASES: Registry[Callable[..., Any]] = Registry("basis", key="kind")
 
 
 class Windows(NamedTuple):
@@ -36,7 +39,7 @@ def windows(settings: dict[str, Any], x: Floats) -> Windows:
     :raises ValueError: if there is no basis of that kind
     """
     table: Callable[[Floats], tuple[NDArray[np.int64], Floats]]
-    table = made(_KINDS, settings, "kind", "There is no basis")
+    table = _BASES.make(settings)
     columns, values = table(x)
     local = columns.shape[1] <= columns.max()
     size = min(_GROUP, len(x)) if local else len(x)
@@ -50,6 +53,7 @@ def windows(settings: dict[str, Any], x: Floats) -> Windows:
     return Windows(dense, first[:, None] + np.arange(num_functions))
 
 
+@_BASES.register(name="spline")
 class _Spline:
     """Cardinal B-splines on even knots, see :class:`~neumatc_mimo.mapping.basis.SplineBasis`."""
 
@@ -67,6 +71,7 @@ class _Spline:
         return columns, powers @ cardinal_pieces(self._degree).T
 
 
+@_BASES.register(name="sine")
 class _Sine:
     """Sines at evenly spread delays, see :class:`~neumatc_mimo.mapping.basis.SineBasis`."""
 
@@ -82,6 +87,7 @@ class _Sine:
         return _everywhere(values), values
 
 
+@_BASES.register(name="fourier")
 class _Fourier:
     """1, cos(π k x) and sin(π k x), see :class:`~neumatc_mimo.mapping.basis.FourierBasis`."""
 
@@ -96,6 +102,3 @@ class _Fourier:
 
 def _everywhere(values: Floats) -> NDArray[np.int64]:
     return np.broadcast_to(np.arange(values.shape[1]), values.shape)
-
-
-_KINDS: dict[str, Any] = {"spline": _Spline, "sine": _Sine, "fourier": _Fourier}

@@ -16,7 +16,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 import neumatc_mimo as nm
-from neumatc_mimo.operations import _REGISTERED as REGISTERED
+from neumatc_mimo.operations import OPERATIONS as REGISTERED
 from neumatc_mimo.scenario.bundled import scenarios_folder
 from tests.docs.common import PAGES, ROOT, blocks, check, reason
 

@@ -20,7 +20,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.families.base import CosineFamily, Family, Gram
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
 from neumatc_mimo.metrics.measures import relative_error
-from neumatc_mimo.operations import _REGISTERED as REGISTERED
+from neumatc_mimo.operations import OPERATIONS as REGISTERED
 from neumatc_mimo.operations import Components, Operation, Tolerance, make_operation
 from tests.docs.common import ROOT, run
 
