@@ -5,10 +5,11 @@ from neumatc_mimo.foundation.sionna_version import require_sionna
 require_sionna(2, "neumatc_mimo.blocks", "neumatc_mimo.tensorflow, which has those of Sionna 1.2")
 
 from neumatc_mimo.blocks.bd_precoder import BDPrecoder
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
 from neumatc_mimo.blocks.mmse_detector import MMSEDetector
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
-from neumatc_mimo.blocks.precoder import MatrixPrecoder, NoisyPrecoder
+from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
 from neumatc_mimo.blocks.slnr_precoder import SLNRPrecoder
 from neumatc_mimo.blocks.svd_beamformer import SVDBeamformer
 from neumatc_mimo.blocks.svd_combiner import SVDCombiner

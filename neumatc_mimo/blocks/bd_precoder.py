@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from neumatc_mimo.blocks.precoder import MatrixPrecoder
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
 
@@ -33,12 +33,8 @@ class BDPrecoder(MatrixPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
-        each call) or `None` (pure query, compiles and captures)
-    :param tolerance: What a certificate asks for; `None` is a residual of at most -40 dB
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
-    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
-        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -82,7 +78,8 @@ class BDPrecoder(MatrixPrecoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, None, links, time)
+        links = self._checked_links(links, len(h), self._num_tx)
+        return self._precode(PrecoderInputs(x=x, h=h, no=None, links=links, time=time))
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         return BlockDiagonalization(num_rx_ant)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar, Unpack
 
-from neumatc_mimo.blocks.precoder import NoisyPrecoder
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
+from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.max_min import MaxMin
+from neumatc_mimo.solvers.base import Solver
 
 
 class MaxMinPrecoder(NoisyPrecoder):
@@ -31,12 +36,8 @@ class MaxMinPrecoder(NoisyPrecoder):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param num_iterations: Iterations at most
-    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
-        each call) or `None` (pure query, compiles and captures)
-    :param tolerance: What a certificate asks for; `None` is a residual of at most -40 dB
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
-    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
-        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -77,6 +78,25 @@ class MaxMinPrecoder(NoisyPrecoder):
 
     _figure: ClassVar[str] = "SINR"
 
-    def __init__(self, *args: Any, num_iterations: int = 60, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        num_iterations: int = 60,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            return_effective_channel,
+            precision,
+            device,
+            **settings,
+        )
         self._operation = MaxMin(num_iterations=num_iterations)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from sionna.phy import Block
 from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.foundation.display import Displayed, Facts
-from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.solvers.base import Counts, Solver
 
 
@@ -42,10 +42,8 @@ class MMSEDetector(Displayed, Block):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param certify: See :class:`MMSEEqualizer`
-    :param tolerance: See :class:`MMSEEqualizer`
-    :param time_varying: See :class:`MMSEEqualizer`
-    :param trust: See :class:`MMSEEqualizer`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -100,11 +98,7 @@ class MMSEDetector(Displayed, Block):
         hard_out: bool = False,
         precision: str | None = None,
         device: str | None = None,
-        *,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
-        trust: str = "estimate",
+        **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(precision=precision, device=device)
         if output not in ("bit", "symbol"):
@@ -119,10 +113,7 @@ class MMSEDetector(Displayed, Block):
             solver,
             precision=precision,
             device=device,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
-            trust=trust,
+            **settings,
         )
         constellation = Constellation.check_or_create(
             constellation_type=constellation_type,
@@ -131,7 +122,7 @@ class MMSEDetector(Displayed, Block):
             precision=precision,
             device=device,
         )
-        settings: dict[str, Any] = {
+        demapping: dict[str, Any] = {
             "constellation": constellation,
             "hard_out": hard_out,
             "precision": precision,
@@ -139,11 +130,11 @@ class MMSEDetector(Displayed, Block):
         }
         self._demapper: Block
         if output == "symbol":
-            self._demapper = SymbolDemapper(**settings)
+            self._demapper = SymbolDemapper(**demapping)
         elif QAMDemapper.suits(constellation):
-            self._demapper = QAMDemapper(demapping_method, **settings)
+            self._demapper = QAMDemapper(demapping_method, **demapping)
         else:
-            self._demapper = Demapper(demapping_method, **settings)
+            self._demapper = Demapper(demapping_method, **demapping)
 
     @property
     def stats(self) -> Counts:

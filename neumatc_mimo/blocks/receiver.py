@@ -1,27 +1,25 @@
-"""Base of the receiving blocks."""
+"""Linear filtering at every receiver: the base of the receiving blocks."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, Unpack
 
 import torch
+from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import (
-    SolverBlock,
-    Symbols,
-    at_symbols,
-    in_rows,
-    moved,
-    pieces,
-    take,
-)
+from neumatc_mimo.blocks.data_symbols import DataSymbols
+from neumatc_mimo.blocks.solver_block import SolverBlock
+from neumatc_mimo.blocks.symbols import Symbols, at_symbols
+from neumatc_mimo.blocks.tiles import on_grid, permuted_copy, pieces, take
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
+from neumatc_mimo.solvers.base import Solver
 
 
-class Combiner(NamedTuple):
+class ReceiveFilter(NamedTuple):
     """Receive filters of a tile of subcarriers.
 
     :param tile: Effective subcarriers
@@ -37,21 +35,32 @@ class Combiner(NamedTuple):
 
 
 class Receiver(SolverBlock):
-    """Linear combining at every receiver with matrices of the solver."""
+    """Linear filtering at every receiver with matrices of the solver."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         self._data_symbols = DataSymbols(self._resource_grid, self.device)
         self._stream_ind = self._stream_management.stream_ind.tolist()
 
     def _receive(
-        self, y: Tensor, groups: list[Symbols], combiners: Callable[[int, int], Iterator[Combiner]]
+        self,
+        y: Tensor,
+        groups: list[Symbols],
+        filters: Callable[[int, int], Iterator[ReceiveFilter]],
     ) -> tuple[Tensor, Tensor]:
-        """Apply combiners to y and extract the data symbols.
+        """Apply filters to y and extract the data symbols.
 
         :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
-        :param groups: OFDM symbols that share their combiners
-        :param combiners: Gives the combiners of a receiver and a group's first symbol
+        :param groups: OFDM symbols that share their filters
+        :param filters: Gives the filters of a receiver and a group's first symbol
 
         :return: x_hat and no_eff, [batch_size, num_tx, num_streams, num_data_symbols]
         """
@@ -59,13 +68,13 @@ class Receiver(SolverBlock):
         x_hat = y.new_empty(*shape, y.shape[3], self._num_effective)
         no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
         for rx in range(self._num_rx):
-            for group, runs in enumerate(groups):
-                for tile, matrix, after, noise in combiners(rx, runs[0].start):
+            for group, symbols in enumerate(groups):
+                for tile, matrix, after, noise in filters(rx, symbols[0].start):
                     no_eff[:, rx, :, group, tile] = noise.mT
-                    for symbols in runs:
-                        received = y[:, rx, :, symbols, moved(tile, self._runs)]
-                        part = after(_received(received, matrix))
-                        x_hat[:, rx, :, symbols, tile] = part.permute(0, 3, 2, 1)
+                    for run in symbols:
+                        received = y[:, rx, :, run, on_grid(tile, self._stretches)]
+                        streams = after(_received(received, matrix))
+                        x_hat[:, rx, :, run, tile] = streams.permute(0, 3, 2, 1)
         return self._extract(x_hat), self._extract(at_symbols(no_eff, groups, y.shape[3]))
 
     def _extract(self, z: Tensor) -> Tensor:
@@ -80,30 +89,7 @@ def _received(y: Tensor, matrix: Tensor | Applied) -> Tensor:
     """y [batch_size, num_rx_ant, symbols, tile] times the matrix, [batch_size, tile, symbols, .]"""
     if isinstance(matrix, Applied):
         return matrix.receive(y).permute(0, 3, 2, 1)
-    products = [in_rows(y[..., piece], (0, 3, 2, 1)) @ matrix[:, piece] for piece in pieces(matrix)]
+    products = [
+        permuted_copy(y[..., piece], (0, 3, 2, 1)) @ matrix[:, piece] for piece in pieces(matrix)
+    ]
     return products[0] if len(products) == 1 else torch.cat(products, dim=1)
-
-
-class DataSymbols:
-    """Extraction of the data symbols of all streams from a resource grid.
-
-    :param resource_grid: ResourceGrid with its pilot pattern
-    :param device: Device of the indices
-
-    :input z: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, num_effective_subcarriers]
-
-    :output: [batch_size, num_tx, num_streams_per_tx, num_data_symbols]
-    """
-
-    def __init__(self, resource_grid: ResourceGrid, device: str) -> None:
-        pattern = resource_grid.pilot_pattern
-        # A stable sort keeps the data symbols, whose mask is zero, in their order.
-        order = torch.argsort(pattern.mask.flatten(-2), dim=-1, stable=True)
-        self._index = order[..., : int(pattern.num_data_symbols)].to(device)
-        self._is_all = self._index.shape == order.shape
-
-    def __call__(self, z: Tensor) -> Tensor:
-        z = z.flatten(-2)
-        if self._is_all:
-            return z
-        return torch.gather(z, -1, self._index.expand(*z.shape[:-1], -1))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import check_noise, partners
+from neumatc_mimo.blocks.checks import partners
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
-from neumatc_mimo.blocks.precoder import Precoder
-from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Solver
 
 
-class SVDBeamformer(Precoder):
+class SVDBeamformer(MatrixPrecoder):
     r"""SVD beamforming for multi-antenna users, one of each transmitter.
 
     With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
@@ -49,12 +50,8 @@ class SVDBeamformer(Precoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
-        each call) or `None` (pure query, compiles and captures)
-    :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
-    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
-        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -104,11 +101,7 @@ class SVDBeamformer(Precoder):
         power: Literal["uniform", "waterfilling"] = "uniform",
         precision: str | None = None,
         device: str | None = None,
-        *,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
-        trust: str = "estimate",
+        **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(
             resource_grid,
@@ -117,10 +110,7 @@ class SVDBeamformer(Precoder):
             return_effective_channel,
             precision,
             device,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
-            trust=trust,
+            **settings,
         )
         self._allocate = find_allocation(power)
         self._receiver_of, _ = partners(stream_management)
@@ -136,16 +126,19 @@ class SVDBeamformer(Precoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        if self._allocate is None:
-            return self._precode(x, h, None, links, time)
-        if no is None:
-            raise ValueError('no is missing, power="waterfilling" needs the noise power.')
-        noise = check_noise(no, h.shape[:3], self.dtype, self.device)
-        return self._precode(x, h, None, links, time, noise)
+        noise = None
+        if self._allocate is not None:
+            if no is None:
+                raise ValueError('no is missing, power="waterfilling" needs the noise power.')
+            noise = receiver_noise(no, h.shape[:3], self.dtype, self.device)
+        links = self._checked_links(links, len(h), self._num_tx)
+        inputs = PrecoderInputs(x=x, h=h, no=None, noise=noise, links=links, time=time)
+        return self._precode(inputs)
 
-    def _amplitudes(self, answer: Triplets, noise: Tensor, tx: int) -> Tensor:
-        assert self._allocate is not None
-        return self._allocate(answer.s, allocated_noise(noise, self._receiver_of[tx])).sqrt()
+    def _amplitudes(self, answer: Triplets, inputs: PrecoderInputs, tx: int) -> Tensor | None:
+        if self._allocate is None or inputs.noise is None:
+            return None
+        return self._allocate(answer.s, allocated_noise(inputs.noise, self._receiver_of[tx])).sqrt()
 
     def _factors(self, answer: Triplets, x: Tensor) -> tuple[Any, Tensor]:
         return answer.right, answer.before(x)
@@ -153,8 +146,7 @@ class SVDBeamformer(Precoder):
     def _matrix(self, answer: Triplets) -> Tensor:
         return answer.v
 
-    def _check(self, x: Tensor, h: Tensor) -> None:
-        super()._check(x, h)
+    def _check_streams(self, h: Tensor) -> None:
         if self._num_streams_per_tx > h.shape[2]:
             raise ValueError(
                 f"{self._num_streams_per_tx} streams are more than the "

@@ -3,28 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, Unpack
 
 import torch
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import (
-    TileAnswer,
-    check_complex,
-    check_noise,
-    check_shape,
-    moved,
-    partners,
-)
+from neumatc_mimo.blocks.checks import check_complex, check_shape, partners
+from neumatc_mimo.blocks.inputs import Inputs, by_trust
+from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
-from neumatc_mimo.blocks.receiver import Combiner, Receiver
+from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
+from neumatc_mimo.blocks.solver_block import TileAnswer
+from neumatc_mimo.blocks.symbols import sharing
+from neumatc_mimo.blocks.tiles import among_effective
 from neumatc_mimo.foundation.block_checks import check_streams
-from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombinerInputs(Inputs):
+    """What the combiner is called with.
+
+    :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
+    :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size]
+    :param noise: [batch_size or 1, num_rx or 1, num_rx_ant or 1]
+    """
+
+    y: Tensor
+    h: Tensor
+    noise: Tensor
+
+    def channel(self, rx: int, tx: int, symbol: int) -> Tensor:
+        """[batch_size, fft_size, num_rx_ant, num_tx_ant]"""
+        return self.h[:, rx, :, tx, :, symbol].permute(0, 3, 1, 2)
+
+    def noise_of(self, rx: int) -> Tensor:
+        """[batch_size or 1, 1, num_rx_ant or 1, 1]"""
+        return self.noise[:, min(rx, self.noise.shape[1] - 1), None, :, None]
 
 
 class SVDCombiner(Receiver):
@@ -64,12 +85,8 @@ class SVDCombiner(Receiver):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param power: Power of the streams as in the beamformer: "uniform" or "waterfilling"
-    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
-        each call) or `None` (pure query, compiles and captures)
-    :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
-    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
-        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -118,28 +135,15 @@ class SVDCombiner(Receiver):
         device: str | None = None,
         *,
         power: Literal["uniform", "waterfilling"] = "uniform",
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
-        trust: str = "estimate",
+        **settings: Unpack[BlockKeywords],
     ) -> None:
-        super().__init__(
-            resource_grid,
-            stream_management,
-            solver,
-            precision,
-            device,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
-            trust=trust,
-        )
+        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         _, self._transmitter_of = partners(stream_management)
         self._allocate = find_allocation(power)
         # The right singular vectors tell the leakage, which a certified link has once for all.
         self._both = SVD(self._num_streams_per_tx)
         self._operation = self._both
-        if certify == "link":
+        if self._settings.certify == "link":
             self._operation = SVD(self._num_streams_per_tx, unused=("v",))
 
     def call(
@@ -152,92 +156,66 @@ class SVDCombiner(Receiver):
     ) -> tuple[Tensor, Tensor]:
         """Combine ``y``; inputs and outputs as in the class's description."""
         self._check(y, h)
-        noise = check_noise(no, h.shape[:3], self.dtype, self.device)
-        links = self._check_links(links, h.shape[0], self._num_rx)
-        result: tuple[Tensor, Tensor] = self._in_parts(
-            partial(self._combine, time), links, y, h, noise
-        )
+        noise = receiver_noise(no, h.shape[:3], self.dtype, self.device)
+        links = self._checked_links(links, len(h), self._num_rx)
+        inputs = CombinerInputs(y=y, h=h, noise=noise, links=links, time=time)
+        result: tuple[Tensor, Tensor] = by_trust(self._combine, inputs, self._settings.trust)
         return result
 
-    def _combine(
-        self,
-        time: float | None,
-        trusted: frozenset[int],
-        links: Tensor | None,
-        y: Tensor,
-        h: Tensor,
-        noise: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Combine where the links of some receivers are trusted.
+    def _combine(self, inputs: CombinerInputs) -> tuple[Tensor, Tensor]:
+        """Combine where the links of some receivers are trusted."""
+        groups = sharing(
+            inputs.h,
+            time_varying=self._settings.time_varying,
+            # What other transmitters send is seen through the channel given.
+            trusted=inputs.trusted if self._num_rx == 1 else frozenset(),
+            time=inputs.time,
+        )
+        return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
-        :param noise: [batch_size or 1, num_rx or 1, num_rx_ant or 1]
-        """
-        # What other transmitters send is seen through the channel given.
-        known = trusted if self._num_rx == 1 else frozenset()
-        groups = self._groups(h, trusted=known, time=time)
-        runs = [(grid, effective) for effective, grid in self._runs]
+    def _filters(self, inputs: CombinerInputs, rx: int, symbol: int) -> Iterator[ReceiveFilter]:
+        """Filters of a receiver in one OFDM symbol."""
+        beams = _Beams(
+            self._both, lambda at: self._start(self._both, self._channels(inputs, at, symbol))
+        )
+        channels = self._channels(inputs, rx, symbol)
+        borders = [stretch.grid for stretch in self._stretches]
+        for part in self._answers(self._operation, channels, borders):
+            yield self._filter(inputs, rx, symbol, part, beams)
 
-        def combiners(rx: int, symbol: int) -> Iterator[Combiner]:
-            moment = self._moment(time, symbol)
+    def _channels(self, inputs: CombinerInputs, rx: int, symbol: int) -> Channels:
+        """The channel between a receiver and its transmitter."""
+        return Channels(
+            inputs.channel(rx, self._transmitter_of[rx], symbol),
+            self._frequencies,
+            links=inputs.links_of(rx),
+            trusted=rx in inputs.trusted,
+            time=self._moment(inputs.time, symbol),
+        )
 
-            def channel(tx: int, at: int = rx) -> Tensor:
-                return h[:, at, :, tx, :, symbol].permute(0, 3, 1, 2)
-
-            def link(at: int) -> Tensor | None:
-                return None if links is None else links[:, at]
-
-            whole: dict[int, Answers] = {}
-
-            def sent_to(at: int, tile: slice) -> Triplets:
-                """What the transmitter of a receiver sends along."""
-                if at not in whole:
-                    a = channel(self._transmitter_of[at], at)
-                    channels = Channels(
-                        a, self._frequencies, None, link(at), trusted=at in trusted, time=moment
-                    )
-                    start = self._solver.start
-                    whole[at] = start(self._both, channels, self._certify, self._tolerance)
-                return self._both.restricted(whole[at].tile(tile))
-
-            def leakage_at(part: TileAnswer, a: Tensor) -> Tensor:
-                answer = part.answer
-                sent = sent_to(rx, part.tile) if answer.right is None else answer
-                gains = _gains(a, sent, answer)
-                gains.diagonal(dim1=-2, dim2=-1).sub_(1)
-                return gains.abs().square()
-
-            a = channel(self._transmitter_of[rx])
-            # [batch_size or 1, 1, num_rx_ant or 1, 1]
-            own_noise = noise[:, min(rx, noise.shape[1] - 1), None, :, None]
-            others = [at for at in range(self._num_rx) if at != rx]
-            for part in self._answers(
-                self._operation,
-                a,
-                None,
-                link(rx),
-                self._frequencies,
-                [grid for grid, _ in runs],
-                trusted=rx in trusted,
-                time=moment,
-            ):
-                tile, answer = part.tile, part.answer
-                # A model serves combiners of other numbers of streams, too.
-                name = f"leakage of {answer.s.shape[-1]} streams"
-                leakage = part.keep(name, make=partial(leakage_at, part))
-                received = (torch.view_as_real(answer.left).square().sum(-1) * own_noise).sum(-2)
-                powers = self._powers(answer, noise, rx)
-                no_eff = answer.in_order(received) / answer.s.square() + _weighed(leakage, powers)
-                for at in others:
-                    sent = sent_to(at, tile)
-                    gains = _gains(channel(self._transmitter_of[at])[:, tile], sent, answer)
-                    no_eff += _weighed(gains.abs().square(), self._powers(sent, noise, at))
-                after = answer.after
-                if powers is not None:
-                    no_eff = torch.where(powers > 0, no_eff / powers, torch.inf)
-                    after = _rescaled(after, powers)
-                yield Combiner(moved(tile, runs), answer.receiving, after, no_eff)
-
-        return self._receive(y, groups, combiners)
+    def _filter(
+        self, inputs: CombinerInputs, rx: int, symbol: int, part: TileAnswer, beams: _Beams
+    ) -> ReceiveFilter:
+        """The filter of a tile: noise, then leakage of the own streams, then those of others."""
+        tile, answer, noise = part.tile, part.answer, inputs.noise
+        # A model serves combiners of other numbers of streams, too.
+        name = f"leakage of {answer.s.shape[-1]} streams"
+        leakage = part.keep(name, partial(_leakage, part, rx, beams))
+        powers = self._powers(answer, noise, rx)
+        no_eff = _received_noise(answer, inputs.noise_of(rx)) + _weighed(leakage, powers)
+        for at in range(self._num_rx):
+            if at == rx:
+                continue
+            sent = beams.to(at, tile)
+            a = inputs.channel(rx, self._transmitter_of[at], symbol)[:, tile]
+            gains = _gains(a, sent, answer).abs().square()
+            no_eff += _weighed(gains, self._powers(sent, noise, at))
+        after = answer.after
+        if powers is not None:
+            no_eff = torch.where(powers > 0, no_eff / powers, torch.inf)
+            after = _rescaled(after, powers)
+        effective = among_effective(tile, self._stretches)
+        return ReceiveFilter(effective, answer.receiving, after, no_eff)
 
     def _powers(self, answer: Triplets, noise: Tensor, rx: int) -> Tensor | None:
         """Powers [batch_size, tile, num_streams] of the streams to a receiver; None for ones."""
@@ -252,6 +230,46 @@ class SVDCombiner(Receiver):
         check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
         check_shape("y", y, (h.shape[0], self._num_rx, h.shape[2], *grid))
         check_streams(num_streams, h.shape[2], h.shape[4])
+
+
+class _Beams:
+    """What the transmitters send along in one OFDM symbol, each found when it is first asked for.
+
+    :param operation: Gives the right singular vectors
+    :param start: Starts the answers for the transmitter of a receiver
+    """
+
+    def __init__(self, operation: SVD, start: Callable[[int], Answers]) -> None:
+        self._operation, self._start = operation, start
+        self._started: dict[int, Answers] = {}
+
+    def to(self, rx: int, tile: slice) -> Triplets:
+        """What is sent to a receiver."""
+        if rx not in self._started:
+            self._started[rx] = self._start(rx)
+        return self._operation.restricted(self._started[rx].tile(tile))
+
+
+def _leakage(part: TileAnswer, rx: int, beams: _Beams, a: Tensor) -> Tensor:
+    """Power gains between the streams to a receiver, [..., num_streams, num_streams].
+
+    :param a: [num_items, tile, num_rx_ant, num_tx_ant]
+    """
+    answer = part.answer
+    sent = beams.to(rx, part.tile) if answer.right is None else answer
+    gains = _gains(a, sent, answer)
+    gains.diagonal(dim1=-2, dim2=-1).sub_(1)
+    return gains.abs().square()
+
+
+def _received_noise(answer: Triplets, noise: Tensor) -> Tensor:
+    """Noise behind a combiner, [batch_size, tile, num_streams].
+
+    :param noise: [batch_size or 1, 1, num_rx_ant or 1, 1]
+    """
+    assert answer.left is not None
+    received = (torch.view_as_real(answer.left).square().sum(-1) * noise).sum(-2)
+    return answer.in_order(received) / answer.s.square()
 
 
 def _gains(a: Tensor, sent: Triplets, answer: Triplets) -> Tensor:

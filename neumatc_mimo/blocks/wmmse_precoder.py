@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Unpack
 
-from neumatc_mimo.blocks.precoder import NoisyPrecoder
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
+from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.wmmse import WMMSE
+from neumatc_mimo.solvers.base import Solver
 
 
 class WMMSEPrecoder(NoisyPrecoder):
@@ -35,13 +40,8 @@ class WMMSEPrecoder(NoisyPrecoder):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param num_iterations: Iterations at most
-    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
-        each call) or `None` (pure query, compiles and captures)
-    :param tolerance: What a certificate asks for; `None` is a residual of the conditions of a
-        maximum of at most -40 dB
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
-    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
-        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -80,6 +80,25 @@ class WMMSEPrecoder(NoisyPrecoder):
         # torch.Size([2, 1, 16, 14, 64])
     """
 
-    def __init__(self, *args: Any, num_iterations: int = 60, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        num_iterations: int = 60,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            return_effective_channel,
+            precision,
+            device,
+            **settings,
+        )
         self._operation = WMMSE(num_iterations=num_iterations)

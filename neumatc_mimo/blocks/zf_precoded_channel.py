@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from dataclasses import dataclass
+from typing import Unpack
 
 import torch
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.common import check_complex, check_shape, each
-from neumatc_mimo.blocks.precoder import effective, noise_of
+from neumatc_mimo.blocks.checks import check_complex, check_shape
+from neumatc_mimo.blocks.effective_channel import EffectiveChannel
+from neumatc_mimo.blocks.inputs import by_trust
+from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge
+from neumatc_mimo.blocks.symbols import each, members, sharing
 from neumatc_mimo.blocks.zf_precoder import ZeroForcing
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.tensors.tracing import is_traced
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelInputs(ChannelKnowledge):
+    """What a precoded channel is called with.
+
+    :param actual: Channel that the precoded symbols meet, shape as the knowledge ``h`` of it
+    """
+
+    actual: Tensor
 
 
 class ZFPrecodedChannel(ZeroForcing):
@@ -36,7 +50,8 @@ class ZFPrecodedChannel(ZeroForcing):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param certify: See :class:`ZFPrecoder`, as all keyword arguments
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Actual channel realizations.
@@ -84,7 +99,7 @@ class ZFPrecodedChannel(ZeroForcing):
         solver: Solver,
         precision: str | None = None,
         device: str | None = None,
-        **settings: Any,
+        **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(
             resource_grid, stream_management, solver, True, precision, device, **settings
@@ -106,55 +121,29 @@ class ZFPrecodedChannel(ZeroForcing):
         check_shape("h_hat", h_hat, h.shape)
         power = self._stream_power(tx_power, h)
         alpha = alpha if isinstance(alpha, float | int) else _leading(alpha, 4)
-        noise = self._noise_power("alpha", alpha, h)
-        links = self._check_links(links, h.shape[0], self._num_tx)
-        h_eff: Tensor = self._in_parts(
-            partial(self._effective_channel, time), links, h, h_hat, noise
-        )
+        no = self._noise("alpha", alpha, h)
+        links = self._checked_links(links, len(h), self._num_tx)
+        inputs = ChannelInputs(h=h_hat, actual=h, no=no, links=links, time=time)
+        h_eff: Tensor = by_trust(self._effective_channel, inputs, self._settings.trust)
         return h_eff * power.sqrt()
 
-    def _effective_channel(
-        self,
-        time: float | None,
-        trusted: frozenset[int],
-        links: Tensor | None,
-        h: Tensor,
-        h_hat: Tensor,
-        no: Tensor | None,
-    ) -> Tensor:
-        """Channels times precoders of unit power, for links of the same transmitters trusted.
-
-        :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1] or None
-        """
-        batch_size, num_rx, num_rx_ant, num_tx, _, num_symbols, fft_size = h.shape
-        groups = self._groups(h_hat, no, trusted=trusted, dim=3, time=time)
-        all_alike = len(groups) == 1 and len(self._groups(h)) == 1
-        h_eff = h.new_empty(
-            batch_size,
-            num_rx * num_rx_ant,
-            num_tx,
-            self._num_streams_per_tx,
-            1 if all_alike else num_symbols,
-            fft_size,
+    def _effective_channel(self, inputs: ChannelInputs) -> Tensor:
+        """Channels times precoders of unit power, for links of the same transmitters trusted."""
+        actual, varying = inputs.actual, self._settings.time_varying
+        groups = self._groups(inputs, inputs.trusted)
+        constant = len(groups) == 1 and len(sharing(actual, time_varying=varying)) == 1
+        h_eff = EffectiveChannel(
+            actual, self._num_streams_per_tx, groups if constant else each(self._num_symbols)
         )
-        for tx in range(num_tx):
-            for runs in groups:
-                first = runs[0].start
-                symbols = [symbol for run in runs for symbol in range(run.start, run.stop)]
-                known = h_hat[:, :, :, tx, :, first]
-                for part in self._parts(
-                    known,
-                    tx,
-                    noise_of(no, tx, first),
-                    links,
-                    trusted,
-                    self._moment(time, first),
-                ):
+        for tx in range(self._num_tx):
+            for symbols in groups:
+                seen = [0] if constant else members(symbols)
+                for part in self._matrices(inputs, tx, symbols[0].start):
                     matrix = self._matrix(part.answer)
-                    for symbol in [0] if all_alike else symbols:
-                        rows = h[:, :, :, tx, :, symbol, part.tile]
-                        h_eff[:, :, tx, :, symbol, part.tile] = effective(rows, matrix)
-        return self._seen(h_eff, num_rx, groups if all_alike else each(num_symbols))
+                    for symbol in seen:
+                        rows = actual[:, :, :, tx, :, symbol, part.tile]
+                        h_eff.put(rows, matrix, tx, symbol, part.tile)
+        return h_eff.seen(self._effective_ind)
 
     def _stream_power(self, tx_power: Tensor, h: Tensor) -> Tensor:
         """Power of the streams on effective subcarriers, broadcastable to the effective channel."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neumatc_mimo.blocks.precoder import UserPrecoder
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 
 
-class ZeroForcing(UserPrecoder):
+class ZeroForcing(MatrixPrecoder):
     """Base of blocks that precode with zero forcing, columns of unit norm."""
 
     _operation = PseudoInverse()
@@ -48,12 +48,8 @@ class ZFPrecoder(ZeroForcing):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
-        each call) or `None` (pure query, compiles and captures)
-    :param tolerance: What a certificate asks for; `None` is 40 dB and a range error of 1e-2
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
-    :param trust: "estimate" (default): matrices of the channel that the block is given; "model": of
-        the links that ``links`` names, whatever it is given, see :class:`SolverBlock`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
@@ -105,7 +101,9 @@ class ZFPrecoder(ZeroForcing):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        return self._precode(x, h, self._noise_power("alpha", alpha, h), links, time)
+        no = self._noise("alpha", alpha, h)
+        links = self._checked_links(links, len(h), self._num_tx)
+        return self._precode(PrecoderInputs(x=x, h=h, no=no, links=links, time=time))
 
 
 def _unit_columns(answer: Filter) -> Filter:

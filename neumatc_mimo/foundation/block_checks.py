@@ -4,23 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from neumatc_mimo.foundation.tolerance import Tolerance
-
 
 def check_type(name: str, value: Any, kind: type) -> None:
     """Refuse a value of another type."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is a {type(value).__name__}, it must be a {kind.__name__}.")
-
-
-def check_proofs(certify: Any, tolerance: Any, time_varying: Any) -> None:
-    """Refuse what is no way to prove answers, or to tell whether a channel varies."""
-    if certify not in ("link", "call", None):
-        raise ValueError(f'certify is {certify!r}, it must be "link", "call" or None.')
-    if tolerance is not None:
-        check_type("tolerance", tolerance, Tolerance)
-    if time_varying not in (None, True, False):
-        raise ValueError(f"time_varying is {time_varying!r}, it must be None, True or False.")
 
 
 def check_streams(num_streams: int, num_rx_ant: int, num_tx_ant: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import tensorflow as tf
@@ -14,9 +14,9 @@ from sionna.phy import Block, config
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
-from neumatc_mimo.foundation.block_checks import check_proofs, check_type
+from neumatc_mimo.foundation.block_checks import check_type
+from neumatc_mimo.foundation.block_settings import ProofKeywords, ProofSettings
 from neumatc_mimo.foundation.counts import Counts
-from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.operation import Operation
 from neumatc_mimo.tensorflow.solver import Exact, Solver
 
@@ -38,12 +38,10 @@ class SolverBlock(Block):
     :param effective: Whether it is asked on effective subcarriers only
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param certify: "link" (links are recognised at all subcarriers and carry the certificate made
-        in training), "call" (each answer of each call is proven) or `None` (pure query of the links
-        that the caller names)
-    :param tolerance: What a proof asks for; `None` is what the training asked for
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out at every
-        call, `False` takes the first one for all
+    :param settings: ``certify``, ``tolerance`` and ``time_varying``, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. With "link" links are
+        recognised at all subcarriers; `None` is a pure query of the links that the caller names.
+        A channel that is said not to vary has that of its first OFDM symbol in all.
     """
 
     def __init__(
@@ -55,18 +53,15 @@ class SolverBlock(Block):
         *,
         effective: bool,
         precision: str | None,
-        certify: str | None,
-        tolerance: Tolerance | None,
-        time_varying: bool | None,
+        **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(precision=precision)
         check_type("resource_grid", resource_grid, ResourceGrid)
         check_type("stream_management", stream_management, StreamManagement)
         check_type("solver", solver, Solver)
-        check_proofs(certify, tolerance, time_varying)
+        self._settings = ProofSettings(**settings)
         self._resource_grid, self._stream_management = resource_grid, stream_management
-        self._solver, self._certify, self._time_varying = solver, certify, time_varying
-        self._operation = operation
+        self._solver, self._operation = solver, operation
         self._num_tx = int(stream_management.num_tx)
         self._num_rx = int(stream_management.num_rx)
         self._num_streams = int(stream_management.num_streams_per_tx)
@@ -76,6 +71,7 @@ class SolverBlock(Block):
         index = self._effective if effective else np.arange(self._fft_size)
         spacing = float(resource_grid.subcarrier_spacing)
         grid = (index - self._fft_size // 2).astype(np.float64) * spacing
+        certify, tolerance = self._settings.certify, self._settings.tolerance
         self._answers = solver.on(operation, grid, self.cdtype, certify, tolerance)
         self._exact = Exact().on(operation, grid, self.cdtype, None, None)
         self._counts = tf.Variable(tf.zeros(len(fields(Counts)), tf.int64), trainable=False)
@@ -89,7 +85,7 @@ class SolverBlock(Block):
 
     def __repr__(self) -> str:
         return (
-            f"{type(self).__name__}(solver={self._solver!r}, certify={self._certify!r}, "
+            f"{type(self).__name__}(solver={self._solver!r}, certify={self._settings.certify!r}, "
             f"precision={self.precision!r}, stats={self.stats})"
         )
 
@@ -113,7 +109,7 @@ class SolverBlock(Block):
         :param h: [..., num_ofdm_symbols, num_subcarriers]
         :param conditions: What else has to be true for ``once``; None where shapes rule it out
         """
-        if conditions is None or (self._time_varying and self._num_symbols > 1):
+        if conditions is None or (self._settings.time_varying and self._num_symbols > 1):
             outputs, counts = each()
         elif conditions := [*conditions, *self._constant(h)]:
             outputs, counts = tf.cond(tf.reduce_all(tf.stack(conditions)), once, each)
@@ -128,7 +124,7 @@ class SolverBlock(Block):
         Comparing all of h costs more than the block, so symbols are compared bit by bit at probe
         subcarriers.
         """
-        if self._time_varying is not None or self._num_symbols == 1:
+        if self._settings.time_varying is not None or self._num_symbols == 1:
             return []
         probes = tf.gather(h, _probes(h.shape[-1]), axis=-1)
         return [tf.reduce_all(probes == probes[..., :1, :])]

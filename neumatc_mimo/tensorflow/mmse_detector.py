@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import tensorflow as tf
 from sionna.phy import Block
@@ -10,8 +10,8 @@ from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
+from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.foundation.counts import Counts
-from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.tensorflow.solver import Solver
 
@@ -37,9 +37,8 @@ class MMSEDetector(Block):
         point indices instead of soft-values
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param certify: See :class:`MMSEEqualizer`
-    :param tolerance: See :class:`MMSEEqualizer`
-    :param time_varying: See :class:`MMSEEqualizer`
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     Inputs are those of :class:`MMSEEqualizer`.
 
@@ -61,10 +60,7 @@ class MMSEDetector(Block):
         constellation: Constellation | None = None,
         hard_out: bool = False,
         precision: str | None = None,
-        *,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
+        **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(precision=precision)
         if output not in ("bit", "symbol"):
@@ -78,9 +74,7 @@ class MMSEDetector(Block):
             stream_management,
             solver,
             precision=precision,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
+            **settings,
         )
         constellation = Constellation.check_or_create(
             constellation_type=constellation_type,
@@ -88,16 +82,16 @@ class MMSEDetector(Block):
             constellation=constellation,
             precision=precision,
         )
-        settings: dict[str, Any] = {
+        demapping: dict[str, Any] = {
             "constellation": constellation,
             "hard_out": hard_out,
             "precision": precision,
         }
         self._demapper: Block
         if output == "symbol":
-            self._demapper = SymbolDemapper(**settings)
+            self._demapper = SymbolDemapper(**demapping)
         else:
-            self._demapper = Demapper(demapping_method, **settings)
+            self._demapper = Demapper(demapping_method, **demapping)
 
     @property
     def stats(self) -> Counts:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
 
-from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import InPrecision, SolverBlock, check_channel, first_dimensions
 from neumatc_mimo.tensorflow.data_symbols import DataSymbols
 from neumatc_mimo.tensorflow.pseudo_inverse import PseudoInverse
@@ -42,10 +42,8 @@ class MMSEEqualizer(SolverBlock):
     :param whiten_interference: Accepted for compatibility; both values give the same result
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param certify: "link", "call" or `None`, see
-        :class:`~neumatc_mimo.tensorflow.common.SolverBlock`
-    :param tolerance: What a proof asks for; `None` is what the training asked for
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -71,10 +69,7 @@ class MMSEEqualizer(SolverBlock):
         solver: Solver,
         whiten_interference: bool = True,
         precision: str | None = None,
-        *,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
+        **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(
             resource_grid,
@@ -83,9 +78,7 @@ class MMSEEqualizer(SolverBlock):
             PseudoInverse(),
             effective=True,
             precision=precision,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
+            **settings,
         )
         self._sionna = InPrecision(
             lambda: LMMSEEqualizer(resource_grid, stream_management, whiten_interference),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_checks import check_streams
-from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import (
     SolverBlock,
     check_channel,
@@ -47,11 +47,9 @@ class SVDBeamformer(SolverBlock):
         noise power; that of the :class:`SVDCombiner` must be the same
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param certify: "link", "call" or `None`, see
-        :class:`~neumatc_mimo.tensorflow.common.SolverBlock`
-    :param tolerance: What a proof asks for; `None` is what the training asked for
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out. Where
-        it does all is computed exactly.
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel
+        varies over OFDM symbols all is computed exactly.
 
     :input x: [batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], `tf.complex`.
         Resource grids to be precoded.
@@ -78,10 +76,7 @@ class SVDBeamformer(SolverBlock):
         return_effective_channel: bool = False,
         power: Literal["uniform", "waterfilling"] = "uniform",
         precision: str | None = None,
-        *,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
+        **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(
             resource_grid,
@@ -90,9 +85,7 @@ class SVDBeamformer(SolverBlock):
             SVD(int(stream_management.num_streams_per_tx)),
             effective=False,
             precision=precision,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
+            **settings,
         )
         self._return_effective_channel = return_effective_channel
         self._receiver_of, _ = partners(stream_management)

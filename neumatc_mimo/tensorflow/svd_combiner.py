@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, Unpack
 
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_checks import check_streams
-from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import (
     SolverBlock,
     check_channel,
@@ -50,11 +50,9 @@ class SVDCombiner(SolverBlock):
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param power: Power of the streams as in the beamformer: "uniform" or "waterfilling"
-    :param certify: "link", "call" or `None`, see
-        :class:`~neumatc_mimo.tensorflow.common.SolverBlock`
-    :param tolerance: What a proof asks for; `None` is what the training asked for
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out. Where
-        it does all is computed exactly.
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel
+        varies over OFDM symbols all is computed exactly.
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
@@ -79,9 +77,7 @@ class SVDCombiner(SolverBlock):
         precision: str | None = None,
         *,
         power: Literal["uniform", "waterfilling"] = "uniform",
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
+        **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(
             resource_grid,
@@ -90,9 +86,7 @@ class SVDCombiner(SolverBlock):
             SVD(int(stream_management.num_streams_per_tx)),
             effective=False,
             precision=precision,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
+            **settings,
         )
         _, self._transmitter_of = partners(stream_management)
         self._allocate = find_allocation(power)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid, RZFPrecoder
 
-from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import InPrecision, SolverBlock, check_channel
 from neumatc_mimo.tensorflow.pseudo_inverse import PseudoInverse
 from neumatc_mimo.tensorflow.solver import Solver, counted
@@ -38,10 +38,8 @@ class ZFPrecoder(SolverBlock):
         returned. Defaults to `False`.
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param certify: "link", "call" or `None`, see
-        :class:`~neumatc_mimo.tensorflow.common.SolverBlock`
-    :param tolerance: What a proof asks for; `None` is what the training asked for
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `tf.complex`.
         Resource grids to be precoded.
@@ -68,10 +66,7 @@ class ZFPrecoder(SolverBlock):
         solver: Solver,
         return_effective_channel: bool = False,
         precision: str | None = None,
-        *,
-        certify: str | None = "link",
-        tolerance: Tolerance | None = None,
-        time_varying: bool | None = None,
+        **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(
             resource_grid,
@@ -80,9 +75,7 @@ class ZFPrecoder(SolverBlock):
             PseudoInverse(),
             effective=False,
             precision=precision,
-            certify=certify,
-            tolerance=tolerance,
-            time_varying=time_varying,
+            **settings,
         )
         self._return_effective_channel = return_effective_channel
         self._precoding_ind = np.asarray(stream_management.precoding_ind)

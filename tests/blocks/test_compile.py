@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -125,8 +126,8 @@ def _queried(
     case = task(part.links, Slot(num_ofdm_symbols=3, batch_size=2))
     some = nm.ScenarioModel("some", {task.operation: part})
     block = case.block(some, None)
-    for one in (block, getattr(block, "_equalizer", block)):
-        one._time_varying = False
+    asked = getattr(block, "_equalizer", block)
+    asked._settings = replace(asked._settings, time_varying=False)
     return block, case.inputs(), torch.arange(2, device=device)
 
 

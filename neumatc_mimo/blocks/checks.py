@@ -1,0 +1,81 @@
+"""What blocks refuse of the tensors that they are called with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from sionna.phy.mimo import StreamManagement
+from torch import Tensor
+
+from neumatc_mimo.tensors.tracing import is_traced
+
+
+def check_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
+    """Refuse a tensor of another shape; None stands for any size."""
+    sizes = list(tensor.shape)
+    if len(sizes) != len(shape) or any(
+        wanted is not None and size != wanted for size, wanted in zip(sizes, shape, strict=True)
+    ):
+        wanted_text = ", ".join("any" if size is None else str(size) for size in shape)
+        raise ValueError(f"{name} has the shape {sizes}, [{wanted_text}] is needed.")
+
+
+def check_complex(**tensors: Tensor) -> None:
+    """Refuse real resource grids and channels."""
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor) or not tensor.is_complex():
+            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
+            raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
+
+
+def check_links(links: Tensor, batch_size: int, num: int, device: str) -> Tensor:
+    """Links of each item's transmitters or receivers, [batch_size, num], from theirs or the item's
+    own.
+    """
+    links = torch.as_tensor(links, device=device)
+    if links.is_floating_point() or links.is_complex() or links.dtype == torch.bool:
+        raise TypeError(f"links is {links.dtype}, integer link indices are needed.")
+    if links.shape == (batch_size,):
+        links = links[:, None].expand(-1, num)
+    check_shape("links", links, (batch_size, num))
+    if not is_traced() and bool((links < -1).any()):
+        raise ValueError(
+            f"links has the entry {int(links.min())}, an index or -1 for unknown is needed."
+        )
+    return links.to(torch.int64)
+
+
+def check_finite(a: Tensor, total: Tensor) -> None:
+    """Refuse a channel with NaN or infinite entries where a total derived from it shows it.
+
+    A singular but finite channel gives NaN at its subcarriers only, as in Sionna.
+    """
+    if not bool(torch.isfinite(total)) and not bool(torch.isfinite(a).all()):
+        raise ValueError("The channel has NaN or infinite entries, finite ones are needed.")
+
+
+@contextmanager
+def finite(a: Tensor) -> Iterator[None]:
+    """Tell of a channel that is not finite, on which decompositions on a CPU fail."""
+    try:
+        yield
+    except RuntimeError:
+        check_finite(a, a.new_full((), torch.nan))
+        raise
+
+
+def partners(stream_management: StreamManagement) -> tuple[list[int], list[int]]:
+    """The one receiver of each transmitter, and the one transmitter of each receiver.
+
+    :raises ValueError: if a transmitter serves several receivers, or the other way round
+    """
+    association = torch.as_tensor(stream_management.rx_tx_association)
+    num_rx, num_tx = association.shape
+    if num_rx != num_tx or bool((association.sum(0) != 1).any() | (association.sum(1) != 1).any()):
+        raise ValueError(
+            f"stream_management has {num_tx} transmitters and {num_rx} receivers, SVD "
+            "transmission needs one receiver for each transmitter."
+        )
+    return association.argmax(0).tolist(), association.argmax(1).tolist()

@@ -1,0 +1,71 @@
+"""MMSE filters in noise that differs between antennas, and in interference; computed exactly."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.tensors.tracing import is_traced
+
+_OPERATION = PseudoInverse()
+
+
+def filters_of(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
+    """The filter of the first streams in the interference of the others and in noise.
+
+    :param a: [batch_size, tile, num_streams, num_rx_ant]
+    :param noise: [batch_size or 1, tile, num_rx_ant or 1]
+    """
+    few = a.shape[2] <= a.shape[3]
+    return _jointly(a, noise, num_desired) if few else _whitened(a, noise, num_desired)
+
+
+def _jointly(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
+    r"""The filter for no more streams than antennas.
+
+    The filter of all streams at once inverts the same covariance of y, and its columns for the
+    desired ones are those wanted: nothing of num_rx_ant x num_rx_ant is factored.
+    """
+    scale = noise.rsqrt()[:, :, None]
+    filters = _OPERATION.solve(a * scale, 1.0)
+    x = filters.x[..., :num_desired]
+    w = scale.mT * filters.w
+    return filters._replace(w=w, mixing=x, x=x[..., :num_desired, :])
+
+
+def _whitened(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
+    r"""The same for more streams than antennas, through the covariance S = L L^H of noise and
+    interference.
+
+    The whitened channel is :math:`L^{-1} G`, with a noise power of one; its filter applies to
+    :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`. S is factored once where it is
+    constant over neighbouring subcarriers.
+    """
+    # [batch_size, tile, num_rx_ant, num_undesired]
+    undesired = a[:, :, num_desired:].mT
+    diagonal = noise.expand(-1, -1, a.shape[3])
+    new = _new(undesired, diagonal)
+    if new is not None:
+        undesired, diagonal = undesired[:, new], diagonal[:, new]
+    covariance = undesired @ undesired.mH
+    covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    factor, _ = torch.linalg.cholesky_ex(covariance, check_errors=False)
+    if new is not None:
+        factor = factor[:, new.cumsum(0) - 1]
+    white = torch.linalg.solve_triangular(factor, a[:, :, :num_desired].mT, upper=False)
+    filters = _OPERATION.solve(white.mT, 1.0)
+    w = torch.linalg.solve_triangular(factor.mT, filters.w, upper=True)
+    return filters._replace(w=w)
+
+
+def _new(*values: Tensor) -> Tensor | None:
+    """Subcarriers that differ from their lower neighbour, bool; None where all of them do.
+
+    :param values: [batch_size or 1, num_subcarriers, ...]
+    """
+    if is_traced():
+        return None
+    changes = [(v[:, 1:] != v[:, :-1]).flatten(2).any(-1).any(0) for v in values]
+    new = torch.nn.functional.pad(torch.stack(changes).any(0), (1, 0), value=True)
+    return None if bool(new.all()) else new

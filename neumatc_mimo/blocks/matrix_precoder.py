@@ -1,0 +1,226 @@
+"""Precoding with matrices of the solver: the base of the precoding blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.checks import check_complex, check_shape
+from neumatc_mimo.blocks.effective_channel import EffectiveChannel
+from neumatc_mimo.blocks.inputs import Inputs, by_trust
+from neumatc_mimo.blocks.noise import noise_at, transmitter_noise
+from neumatc_mimo.blocks.solver_block import SolverBlock, TileAnswer
+from neumatc_mimo.blocks.symbols import Symbols, sharing
+from neumatc_mimo.blocks.tiles import permuted_copy, pieces, take
+from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.solvers.base import Channels, Solver
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelKnowledge(Inputs):
+    """What precoding matrices are made of.
+
+    :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size]
+    :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1], or None for zero
+    """
+
+    h: Tensor
+    no: Tensor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrecoderInputs(ChannelKnowledge):
+    """What a precoder is called with.
+
+    :param x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size]
+    :param noise: Noise power at the receivers that the streams' powers follow, [batch_size or 1,
+        num_rx or 1, num_rx_ant or 1]; None for streams of unit power
+    """
+
+    x: Tensor
+    noise: Tensor | None = None
+
+
+class MatrixPrecoder(SolverBlock):
+    """Base of the precoders: a matrix for every transmitter and subcarrier, which has it as ``v``
+    [..., num_tx_ant, num_streams], one stream for each antenna of the transmitter's users.
+
+    The streams of a transmitter are those of its receivers' antennas, one receiver after another.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver
+    :param return_effective_channel: Indicates if the effective channel after precoding should be
+        returned. Defaults to `False`.
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
+    """
+
+    _operation: Operation
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
+        self._return_effective_channel = return_effective_channel
+        self._precoding_ind = stream_management.precoding_ind.tolist()
+
+    def _operation_for(self, num_rx_ant: int) -> Operation:
+        """The operation on the rows of receivers of so many antennas each."""
+        del num_rx_ant
+        return self._operation
+
+    def _factors(self, answer: Any, x: Tensor) -> tuple[Any, Tensor]:
+        """A matrix [..., num_tx_ant, num_streams] and what it is applied to, of the shape of x
+        [..., num_streams, symbols]: their product is the precoded x. The matrix is None where the
+        answer leaves it out.
+        """
+        return answer.v, x
+
+    def _matrix(self, answer: Any) -> Tensor:
+        """The precoding matrix, [..., num_tx_ant, num_streams]."""
+        matrix: Tensor = answer.v
+        return matrix
+
+    def _amplitudes(self, answer: Any, inputs: PrecoderInputs, tx: int) -> Tensor | None:
+        """Amplitudes of a transmitter's streams, [batch_size, tile, num_streams]; None for ones."""
+        del answer, inputs, tx
+        return None
+
+    def _precode(self, inputs: PrecoderInputs) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode x, and apply h to the precoder if the effective channel is wanted."""
+        precoded: Tensor | tuple[Tensor, Tensor]
+        precoded = by_trust(self._precode_alike, inputs, self._settings.trust)
+        return precoded
+
+    def _precode_alike(self, inputs: PrecoderInputs) -> Tensor | tuple[Tensor, Tensor]:
+        """:meth:`_precode` for items of which the links of the same transmitters are trusted."""
+        h, x = inputs.h, inputs.x
+        # The effective channel is that of the channel given, whoever's precoder it meets.
+        trusted = frozenset() if self._return_effective_channel else inputs.trusted
+        groups = self._groups(inputs, trusted)
+        x_precoded = x.new_empty(len(h), self._num_tx, *h.shape[4:])
+        h_eff = None
+        if self._return_effective_channel:
+            h_eff = EffectiveChannel(h, self._num_streams_per_tx, groups)
+        for tx in range(self._num_tx):
+            for group, symbols in enumerate(groups):
+                first = symbols[0].start
+                for part in self._matrices(inputs, tx, first, products=h_eff is None):
+                    gains = self._amplitudes(part.answer, inputs, tx)
+                    for run in symbols:
+                        self._send(x_precoded[:, tx, :, run], x[:, tx, :, run], part, gains)
+                    if h_eff is not None:
+                        rows = h[:, :, :, tx, :, first, part.tile]
+                        h_eff.put(rows, self._weighted(part.answer, gains), tx, group, part.tile)
+        return x_precoded if h_eff is None else (x_precoded, h_eff.seen(self._effective_ind))
+
+    def _groups(self, inputs: ChannelKnowledge, trusted: frozenset[int]) -> list[Symbols]:
+        """OFDM symbols that share the matrices of all transmitters."""
+        return sharing(
+            inputs.h,
+            inputs.no,
+            time_varying=self._settings.time_varying,
+            trusted=trusted,
+            dim=3,
+            time=inputs.time,
+        )
+
+    def _matrices(
+        self, inputs: ChannelKnowledge, tx: int, symbol: int, *, products: bool = False
+    ) -> Iterator[TileAnswer]:
+        """The solver's answers for one transmitter and OFDM symbol.
+
+        :param products: Whether products with the matrices will do
+        """
+        rows = inputs.h[:, :, :, tx, :, symbol]
+        # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
+        a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
+        channels = Channels(
+            a,
+            self._frequencies,
+            no=noise_at(inputs.no, tx, symbol),
+            links=inputs.links_of(tx),
+            products=products,
+            trusted=tx in inputs.trusted,
+            time=self._moment(inputs.time, symbol),
+        )
+        operation = self._operation_for(rows.shape[2])
+        return self._answers(operation, channels, [slice(0, self._fft_size)])
+
+    def _send(self, out: Tensor, x: Tensor, part: TileAnswer, gains: Tensor | None) -> None:
+        """Write the precoded symbols of a tile.
+
+        :param out: [batch_size, num_tx_ant, symbols, fft_size]
+        :param x: [batch_size, num_streams, symbols, fft_size]
+        :param gains: Amplitudes of the streams, [batch_size, tile, num_streams], or None
+        """
+        # [batch_size, tile, num_streams, symbols]
+        sent = permuted_copy(x[..., part.tile], (0, 3, 1, 2))
+        if gains is not None:
+            sent = sent * gains[..., None]
+        matrix, sent = self._factors(part.answer, sent)
+        out = out[..., part.tile]
+        if part.applied is not None:
+            out[:] = part.applied.precode(sent.permute(0, 2, 3, 1))
+            return
+        for piece in pieces(sent):
+            out[..., piece] = (matrix[:, piece] @ sent[:, piece]).permute(0, 2, 3, 1)
+
+    def _weighted(self, answer: Any, gains: Tensor | None) -> Tensor:
+        """The precoding matrix with streams of these amplitudes, or of ones."""
+        matrix = self._matrix(answer)
+        return matrix if gains is None else matrix * gains[..., None, :]
+
+    def _noise(self, name: str, power: float | Tensor, h: Tensor) -> Tensor | None:
+        """Noise power as :class:`ChannelKnowledge` has it; None for zero.
+
+        :param name: What errors call it
+        :param power: [batch_size], or broadcastable to
+            [batch_size, num_tx, num_ofdm_symbols, fft_size]
+        """
+        shape = (len(h), h.shape[3], *h.shape[5:])
+        return transmitter_noise(name, power, shape, self.dtype, self.device)
+
+    def _check(self, x: Tensor, h: Tensor) -> None:
+        self._check_channel(h)
+        check_complex(x=x)
+        streams = (self._num_tx, self._num_streams_per_tx)
+        check_shape("x", x, (h.shape[0], *streams, self._num_symbols, self._fft_size))
+
+    def _check_channel(self, h: Tensor) -> None:
+        check_complex(h=h)
+        grid = (self._num_symbols, self._fft_size)
+        check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
+        if self._num_streams_per_tx > h.shape[4]:
+            raise ValueError(
+                f"{self._num_streams_per_tx} streams are more than the {h.shape[4]} antennas of a "
+                "transmitter."
+            )
+        self._check_streams(h)
+
+    def _check_streams(self, h: Tensor) -> None:
+        """Refuse streams that are not those of the rows of a transmitter's channel."""
+        num_rows = self._num_rx_per_tx * h.shape[2]
+        if num_rows != self._num_streams_per_tx:
+            raise ValueError(
+                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of "
+                f"a transmitter's channel, its {self._num_streams_per_tx} streams need as many."
+            )

@@ -1,0 +1,34 @@
+"""Precoding that depends on the noise power."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor
+
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+
+
+class NoisyPrecoder(MatrixPrecoder):
+    """Base of precoders that are called with the noise power at a user, above zero; see
+    :class:`~neumatc_mimo.blocks.wmmse_precoder.WMMSEPrecoder`.
+    """
+
+    # What is finite with noise only.
+    _figure: ClassVar[str] = "rate"
+
+    def call(
+        self,
+        x: Tensor,
+        h: Tensor,
+        no: float | Tensor,
+        links: Tensor | None = None,
+        time: float | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
+        self._check(x, h)
+        noise = self._noise("no", no, h)
+        if noise is None:
+            raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
+        links = self._checked_links(links, len(h), self._num_tx)
+        return self._precode(PrecoderInputs(x=x, h=h, no=noise, links=links, time=time))

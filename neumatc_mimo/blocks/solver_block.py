@@ -1,0 +1,201 @@
+"""The base of all blocks: what it is made of, and the answers of its solver, tile by tile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar, Unpack
+
+import torch
+from sionna.phy import Block
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.checks import check_finite, check_links, finite
+from neumatc_mimo.blocks.tiles import cut, stretches
+from neumatc_mimo.foundation.block_checks import check_type
+from neumatc_mimo.foundation.block_settings import BlockKeywords, BlockSettings
+from neumatc_mimo.foundation.display import Displayed, Facts, brief
+from neumatc_mimo.foundation.warnings import Warned
+from neumatc_mimo.kernels.applied import Applied
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver, tiles
+from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensors.tracing import is_traced
+
+# Share of the links that a model does not know above which a block warns.
+_UNKNOWN = 0.5
+
+T = TypeVar("T")
+
+
+class TileAnswer(NamedTuple):
+    """A solver's answer for a tile of subcarriers.
+
+    :param tile: Subcarriers
+    :param answer: Of the operation
+    :param applied: Products with the component that the answer leaves out, or None
+    :param answers: Whose tile it is
+    :param given: The matrices that the solver got, [num_items, num_frequencies, m, n]
+    """
+
+    tile: slice
+    answer: Any
+    applied: Applied | None
+    answers: Answers
+    given: Tensor
+
+    def keep(self, name: str, make: Callable[[Tensor], T]) -> T:
+        """What ``make`` makes of the matrices that the answer belongs to, [num_items, tile, m, n],
+        as kept under ``name`` where they are a link's own.
+        """
+        return self.answers.keep(name, self.tile, make, self.given)
+
+
+class SolverBlock(Displayed, Block):
+    """Base of the blocks: a Sionna block whose matrices come from a solver.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param settings: ``certify``, ``tolerance``, ``time_varying`` and ``trust``, each explained and
+        checked by :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(precision=precision, device=device)
+        check_type("resource_grid", resource_grid, ResourceGrid)
+        check_type("stream_management", stream_management, StreamManagement)
+        check_type("solver", solver, Solver)
+        self._settings = BlockSettings(**settings)
+        if self._settings.trust == "model" and not solver.knows_links:
+            raise ValueError(
+                f'trust="model" needs a solver that knows links, a ScenarioModel or Auto of one; '
+                f"{type(solver).__name__} knows none."
+            )
+        self._resource_grid = resource_grid
+        self._stream_management = stream_management
+        self._solver = solver
+        self.stats = Counts()
+        self._warned = Warned()
+
+        # Plain integers: Sionna's are partly NumPy's, which torch.compile takes for data.
+        self._num_tx = int(stream_management.num_tx)
+        self._num_rx = int(stream_management.num_rx)
+        self._num_rx_per_tx = int(stream_management.num_rx_per_tx)
+        self._num_streams_per_tx = int(stream_management.num_streams_per_tx)
+        self._num_streams_per_rx = int(stream_management.num_streams_per_rx)
+        self._num_symbols = int(resource_grid.num_ofdm_symbols)
+        self._num_effective = int(resource_grid.num_effective_subcarriers)
+        self._fft_size = fft_size = int(resource_grid.fft_size)
+
+        index = torch.arange(fft_size, dtype=torch.float64, device=self.device)
+        effective = torch.as_tensor(resource_grid.effective_subcarrier_ind, dtype=torch.int64)
+        spacing = float(resource_grid.subcarrier_spacing)
+        self.register_buffer("_frequencies", (index - fft_size // 2) * spacing)
+        self.register_buffer("_effective_ind", effective.to(self.device))
+        self.register_buffer("_effective_frequencies", self._frequencies[self._effective_ind])
+        self._stretches = stretches(effective.tolist())
+
+    def facts(self) -> Facts:
+        grid, settings = self._resource_grid, self._settings
+        values: dict[str, Any] = {
+            "solver": brief(self._solver),
+            "grid": f"{self._num_symbols} symbols, {self._fft_size} subcarriers of "
+            f"{float(grid.subcarrier_spacing) / 1e3:g} kHz",
+            "transmitters": f"{self._num_tx} of {self._num_streams_per_tx} streams",
+            "receivers": f"{self._num_rx} of {self._num_streams_per_rx} streams",
+            "certify": str(settings.certify),
+            "trust": settings.trust,
+            "precision": f"{self.precision} on {self.device}",
+        }
+        if settings.tolerance is not None:
+            values["tolerance"] = f"{settings.tolerance.quality_db:g} dB"
+        return Facts("", values | self.stats.words())
+
+    def _answers(
+        self,
+        operation: Operation,
+        channels: Channels,
+        borders: Sequence[slice],
+        solver: Solver | None = None,
+    ) -> Iterator[TileAnswer]:
+        """Yield tiles of subcarriers, none across two ``borders``, with the solver's answer there.
+
+        A noise power that differs between subcarriers is computed exactly.
+
+        :param solver: Another one than the block's
+
+        :raises ValueError: If the channel is found to have NaN or infinite entries, or a noise
+            power that differs between subcarriers is asked of trusted links
+        """
+        a = channels.a
+        if channels.no is not None and channels.no.dim() == 2:
+            if channels.trusted:
+                raise ValueError(
+                    'trust="model" needs a noise power that is the same on all subcarriers, or '
+                    "links of -1."
+                )
+            solver = Exact()
+        with finite(a):
+            answers = self._start(operation, channels, solver)
+        for tile in cut(tiles(a, answers.entries(a)), borders):
+            with finite(a):
+                answer = operation.restricted(answers.tile(tile))
+            if answers.reads_channel and not is_traced():
+                # What is not finite shows in the last of the answer's tensors.
+                check_finite(a, answer[-1].sum())
+            yield TileAnswer(tile, answer, answers.applied(tile), answers, a)
+        answers.finish()
+        self._count(answers.counts)
+
+    def _start(
+        self, operation: Operation, channels: Channels, solver: Solver | None = None
+    ) -> Answers:
+        """The answers of a solver, proven as the block's settings say."""
+        solver, settings = solver or self._solver, self._settings
+        return solver.start(operation, channels, settings.certify, settings.tolerance)
+
+    def _moment(self, time: float | None, symbol: int) -> float:
+        """Seconds from the burst's begin to an OFDM symbol of a slot that starts at ``time``."""
+        if time is None:
+            return 0.0
+        # Sionna makes tensors of numbers.
+        return float(time) + symbol * float(self._resource_grid.ofdm_symbol_duration)
+
+    def _checked_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
+        """Links as [batch_size, num], or None."""
+        if links is not None:
+            return check_links(links, batch_size, num, self.device)
+        if self._settings.trust == "model":
+            raise ValueError('trust="model" needs links: they tell whose matrices to take.')
+        return None
+
+    def _count(self, counts: Counts) -> None:
+        # A traced counter would be a constant that asks for a new trace at every call.
+        if is_traced():
+            return
+        self.stats.add(counts)
+        unknown = self.stats.links_unknown
+        links = unknown + self.stats.links_recalled + self.stats.links_adapted
+        # Who trusts a model has named the links that it does not know.
+        if self._settings.trust == "estimate" and unknown > _UNKNOWN * links:
+            self._warned.once(
+                "unknown links",
+                f"{type(self).__name__} computed {unknown} of {links} links exactly, as they are "
+                f"none that its model knows. A model knows the channels that it was trained on, "
+                'not estimates of them: for these name the links and set trust="model"; for other '
+                "users train a model of theirs, or use nm.Exact(). print(block) shows all counts.",
+            )
