@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
 from neumatc_mimo.foundation.registry import Registry
+from neumatc_mimo.tensors.cache import outside_call
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Points that share a window of a table of local functions: of a dense table of more points most
@@ -280,7 +281,8 @@ class _SplineTable(Table):
             return None
         start, stop, _ = points.indices(len(self.values))
         if (start, stop) not in self.known:
-            self.known[start, stop] = self._windows(slice(start, stop))
+            with outside_call():
+                self.known[start, stop] = self._windows(slice(start, stop))
         return self.known[start, stop]
 
     def _windows(self, points: slice) -> Windows | None:

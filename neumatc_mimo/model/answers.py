@@ -59,7 +59,7 @@ class Unevaluated:
         alone = tuple(i == index for i in range(len(names)))
         value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
         needed = Needed(operation, alone, derived=False)
-        return cls(index, folded(recall.model, recall.mapping, recall.links, value, needed))
+        return cls(index, folded(recall.model, recall.links, value, needed))
 
 
 class RecalledAnswers(Answers):
@@ -102,7 +102,7 @@ class RecalledAnswers(Answers):
         if unevaluated is not None:
             needed = recall.needed.without(unevaluated.index)
             value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
-            latents = folded(recall.model, recall.mapping, recall.links, value, needed)
+            latents = folded(recall.model, recall.links, value, needed)
             recall = replace(recall, needed=needed, latents=latents)
         return cls(recall, channels, unevaluated, repaired(recall, channels) if certify else None)
 

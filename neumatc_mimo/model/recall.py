@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -101,7 +100,7 @@ class Recall:
         no = 0.0 if channels.no is None else power[:, None].to(real)
         moment = Moment(plan.key, channels.a.dtype, time)
         mapping = model.mapping.select(found.links)
-        latents = folded(model, mapping, found.links, model.mapping.axis.value(power, time), needed)
+        latents = folded(model, found.links, model.mapping.axis.value(power, time), needed)
         return cls(
             model,
             mapping,
@@ -154,19 +153,14 @@ def in_precision(components: Components, dtype: torch.dtype) -> Components:
     return tuple(c.to(dtype if c.is_complex() else real) for c in components)
 
 
-def folded(
-    model: OperationModel, mapping: CompactMapping, links: Tensor, value: Tensor, needed: Needed
-) -> Latents:
-    """Latent tensors of links [l] at values [l] of the axis.
-
-    :param mapping: of these links alone
-    """
+def folded(model: OperationModel, links: Tensor, value: Tensor, needed: Needed) -> Latents:
+    """Latent tensors of links [l] at values [l] of the axis."""
     return kept(
         model.kept.latents,
         lambda: LinksAt(
             tuple(links.tolist()), tuple(value.tolist()), (needed.used, needed.derived)
         ),
-        functools.partial(mapping.at, value, needed.chosen),
+        lambda: model.mapping.select(links).at(value, needed.chosen),
     )
 
 
