@@ -98,12 +98,8 @@ def recognise(
     """
     num_items, _, num_rows, _ = a.shape
     device = a.device
-    # [items, probes, K, 1] against [links, probes, K', M]: inner products <reference, given>.
-    inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ reference.adjoint  # [P, items * K, L * K']
-    inner = inner.unflatten(2, (-1, num_rows)).unflatten(1, (num_items, num_rows))
     given = a.abs().square().sum((1, 3)).sqrt()  # [items, K]
-    # Magnitudes leave out phase and delay; 1 where rows agree.
-    likeness = inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / reference.norm
+    likeness = _likeness(a, given, reference)
     best = likeness.amax(-1).amin(1)  # [items, L]: the weakest row decides
     chosen = best.argmax(-1) if candidates is None else candidates.clamp_min(0)
     pick = torch.arange(num_items, device=device)
@@ -114,18 +110,8 @@ def recognise(
     order = (likeness[pick, :, chosen] + own_row).argmax(-1)  # [items, K]
     proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
 
-    rows = reference.channels[chosen].gather(
-        2, order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3])
-    )
-    products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
-    weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()  # [items, K]
-    own = reference.delays[chosen].gather(1, order)
-    delay = _delays(products, frequencies, own)
-    waves = wave(frequencies, delay[..., None])
-    gain = (products * waves.conj()).sum(-1) / weight
-    # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
-    fit = rows.to(torch.complex128) * (gain[..., None] * waves).transpose(1, 2)[..., None]
-    deviation = (a - fit).abs().square().sum((1, 3)).sqrt() / given.clamp_min(1e-30)
+    gain, delay, deviation = _fitted(a, frequencies, reference, chosen, order)
+    deviation = deviation / given.clamp_min(1e-30)
     accepted = proper & ((deviation < DEVIATION) & (given > 0)).all(-1)
     if not any_gain:
         size = gain.abs()
@@ -187,6 +173,41 @@ def _strangers(num_items: int, num_rows: int, device: torch.device) -> Recognise
     order = torch.arange(num_rows, device=device).expand(num_items, -1)
     delay = torch.zeros(num_items, num_rows, dtype=torch.float64, device=device)
     return Recognised(links, order, torch.ones_like(delay).to(torch.complex128), delay)
+
+
+def _likeness(a: Tensor, given: Tensor, reference: Reference) -> Tensor:
+    """How like every given row is every row of the links, [items, K, L, K']; 1 where they agree.
+
+    :param given: [items, K] norms of the given rows
+    """
+    num_items, _, num_rows, _ = a.shape
+    # [items, probes, K, 1] against [links, probes, K', M]: inner products <reference, given>.
+    inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ reference.adjoint  # [P, items * K, L * K']
+    inner = inner.unflatten(2, (-1, num_rows)).unflatten(1, (num_items, num_rows))
+    # Magnitudes leave out phase and delay.
+    return inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / reference.norm
+
+
+def _fitted(
+    a: Tensor, frequencies: Tensor, reference: Reference, chosen: Tensor, order: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gains and delays of rows that fit the given ones best, and the norms of what is left,
+    [items, K] each.
+
+    :param chosen: [items] links
+    :param order: [items, K] row of the link that each given row is compared with
+    """
+    rows = reference.channels[chosen].gather(
+        2, order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3])
+    )
+    products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
+    weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()
+    delay = _delays(products, frequencies, reference.delays[chosen].gather(1, order))
+    waves = wave(frequencies, delay[..., None])
+    gain = (products * waves.conj()).sum(-1) / weight
+    # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
+    fit = rows.to(torch.complex128) * (gain[..., None] * waves).transpose(1, 2)[..., None]
+    return gain, delay, (a - fit).abs().square().sum((1, 3)).sqrt()
 
 
 def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -38,8 +37,7 @@ class OperationModel(Displayed):
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
     :param warned: the warnings that were given
-    :param memo: what the next call of a block would compute again, by its kind: trunk values on a
-        grid, latent tensors at a noise power, channels at the probes
+    :param kept: what calls keep of the model, grids, links and noise powers
     """
 
     operation: Operation
@@ -53,33 +51,6 @@ class OperationModel(Displayed):
     # Not an argument: a model that another one is replaced by must not know its results.
     kept: Kept = field(default_factory=Kept, init=False, compare=False)
     warned: Warned = field(default_factory=Warned, init=False, compare=False)
-
-    def query(
-        self,
-        frequencies: Tensor,
-        links: Tensor | Sequence[int] | None = None,
-        no: Tensor | float = 0.0,
-        time: float = 0.0,
-    ) -> Components:
-        """Results of the links as they are, see :meth:`ScenarioModel.query`."""
-        frequencies, links, power = self._checked(frequencies, links, no, time)
-        components = self.components(frequencies, links, power, time)
-        noise = power[:, None].float() if bool(power.any()) else 0.0
-        rows = self.links.row_factors(frequencies, links, time).to(torch.complex64)
-        return self.operation.results(self.operation.answer(components, noise, rows))
-
-    def residual(
-        self,
-        frequencies: Tensor,
-        links: Tensor | Sequence[int] | None = None,
-        no: float = 0.0,
-        time: float = 0.0,
-    ) -> Tensor:
-        """Relative residual of the answers, [num_links, num_frequencies]."""
-        frequencies, links, power = self._checked(frequencies, links, no, time)
-        components = self.components(frequencies, links, power, time)
-        a = self.links.channel(frequencies, links, aligned=True, time=time)
-        return self.operation.residual(a, components, no)
 
     def components(
         self, frequencies: Tensor, links: Tensor, no: Tensor, time: float = 0.0
@@ -142,27 +113,6 @@ class OperationModel(Displayed):
             return corrected.masked_fill(patched, 1), torch.zeros_like(patched)
         return corrected, patched
 
-    def _checked(
-        self,
-        frequencies: Tensor,
-        links: Tensor | Sequence[int] | None,
-        no: Tensor | float,
-        time: float,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Frequencies, links and a noise power for each, on the model's device.
-
-        :raises ValueError: if any of them, or the time, was not trained
-        """
-        frequencies = self.links.check_frequencies(frequencies)
-        links = self.links.check_links(links)
-        power = torch.as_tensor(no, dtype=torch.float64).expand(len(links))
-        if not bool(self.mapping.axis.covers(power, time).all()):
-            raise ValueError(
-                f"no reaches from {power.min().item():g} to {power.max().item():g} and time is "
-                f"{time:g} s, the model was trained for {self.mapping.axis}."
-            )
-        return frequencies, links, power.to(frequencies.device)
-
     def plan(self, frequencies: Tensor) -> GridPlan:
         """What depends on the model and frequencies [F] in Hz alone, kept for later calls."""
         if is_traced():
@@ -177,24 +127,7 @@ class OperationModel(Displayed):
         return self.mapping.num_bytes
 
     def facts(self) -> Facts:
-        return Facts(self.operation.name, self.figures())
-
-    def figures(self) -> dict[str, str]:
-        """Sizes, what is proven, and what training found, in words."""
-        links, report = self.links, self.training
-        values = {
-            "links": f"{links.num_links} of {links.num_rows} x {links.num_cols}",
-            "rank": str(self.mapping.trunk.rank),
-            "asked for": f"{self.tolerance.quality_db:g} dB",
-        }
-        # Of the mapping alone, where it was not trained; not a number if that is nowhere.
-        if report.get("error_median", 0.0) > 0:
-            values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
-            values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
-        for name, marks in (("corrected", self.corrected), ("patched", self.patches)):
-            values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"
-        values["size"] = f"{self.num_bytes / 1e6:.3g} MB on {links.device}"
-        return values
+        return Facts(self.operation.name, figures(self))
 
     def to(self, device: torch.device | str) -> OperationModel:
         """The model on another device."""
@@ -208,3 +141,21 @@ class OperationModel(Displayed):
             self.tolerance,
             self.training,
         )
+
+
+def figures(model: OperationModel) -> dict[str, str]:
+    """Sizes, what is proven, and what training found, in words."""
+    links, report = model.links, model.training
+    values = {
+        "links": f"{links.num_links} of {links.num_rows} x {links.num_cols}",
+        "rank": str(model.mapping.trunk.rank),
+        "asked for": f"{model.tolerance.quality_db:g} dB",
+    }
+    # Of the mapping alone, where it was not trained; not a number if that is nowhere.
+    if report.get("error_median", 0.0) > 0:
+        values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
+        values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
+    for name, marks in (("corrected", model.corrected), ("patched", model.patches)):
+        values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"
+    values["size"] = f"{model.num_bytes / 1e6:.3g} MB on {links.device}"
+    return values

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-from torch import Tensor
-
-from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.model.folder import load_models, save_models
-from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.model.serving import serve
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.model.trained import TrainedModels
+from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -24,7 +20,7 @@ _ADAPTED = Adapted()
 
 
 @dataclass(eq=False, repr=False)
-class ScenarioModel(Displayed, Solver):
+class ScenarioModel(TrainedModels, Solver):
     """The trained models of a scenario, usable as the solver of any block.
 
     :param name: name of the scenario
@@ -34,43 +30,7 @@ class ScenarioModel(Displayed, Solver):
         result is dear (``Operation.adapts``), and computes it elsewhere
     """
 
-    name: str
-    models: Mapping[str, OperationModel]
-    scenario: dict[str, Any] = field(default_factory=dict)
     unknown: Solver | None = None
-
-    def query(
-        self,
-        operation: str,
-        frequencies: Tensor,
-        links: Tensor | Sequence[int] | None = None,
-        no: Tensor | float = 0.0,
-        time: float = 0.0,
-    ) -> Components:
-        """Components of trained links at any frequency of the trained band, patches applied.
-
-        :param operation: "pseudo_inverse" → (w,) with w [num_links, num_frequencies, M, K];
-            "svd" → (u, s, v), [.., K, L], [.., L], [.., M, L]
-        :param frequencies: Hz relative to the carrier, [num_frequencies]
-        :param links: link indices; None means all
-        :param no: noise power, linear, scalar or [num_links]; 0 is zero forcing
-        :param time: seconds since the burst began; users that move were trained without noise
-
-        :raises ValueError: for an unknown operation, or frequencies, noise powers or a time out of
-            range
-        """
-        return self._model(operation).query(frequencies, links, no, time)
-
-    def residual(
-        self,
-        operation: str,
-        frequencies: Tensor,
-        links: Tensor | Sequence[int] | None = None,
-        no: float = 0.0,
-        time: float = 0.0,
-    ) -> Tensor:
-        """Relative residual of the answers, [num_links, num_frequencies]."""
-        return self._model(operation).residual(frequencies, links, no, time)
 
     def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
         model = self.models.get(operation.name)
@@ -107,13 +67,6 @@ class ScenarioModel(Displayed, Solver):
     def knows_links(self) -> bool:
         return True
 
-    def _model(self, operation: str) -> OperationModel:
-        if operation not in self.models:
-            raise ValueError(
-                f'There is no model of "{operation}", known are {", ".join(self.models)}.'
-            )
-        return self.models[operation]
-
     def timing_advanced(self) -> ScenarioModel:
         """The model of the same links with timing advance, see ``LinkSet.timing_advanced``.
 
@@ -121,20 +74,6 @@ class ScenarioModel(Displayed, Solver):
         """
         models = {k: replace(m, links=m.links.timing_advanced()) for k, m in self.models.items()}
         return replace(self, models=models)
-
-    @property
-    def training(self) -> dict[str, dict[str, Any]]:
-        """Training report of each operation."""
-        return {name: model.training for name, model in self.models.items()}
-
-    @property
-    def num_bytes(self) -> int:
-        """Bytes of all mappings."""
-        return sum(model.num_bytes for model in self.models.values())
-
-    def facts(self) -> Facts:
-        size = {"size": f"{self.num_bytes / 1e6:.3g} MB"}
-        return Facts(self.name, size | {k: model.figures() for k, model in self.models.items()})
 
     def save(self, folder: Location) -> Path | str:
         """Write safetensors and a JSON manifest to a folder, complete or not at all.
