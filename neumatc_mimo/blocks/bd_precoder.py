@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
@@ -79,7 +80,8 @@ class BDPrecoder(MatrixPrecoder):
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
         links = self._checked_links(links, len(h), self._num_tx)
-        return self._precode(PrecoderInputs(x=x, h=h, no=None, links=links, time=time))
+        inputs = PrecoderInputs(x=x, h=h, no=None, links=links, time=time)
+        return by_trust(self._precode, inputs, self._settings.trust)
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         return BlockDiagonalization(num_rx_ant)

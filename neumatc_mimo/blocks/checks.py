@@ -47,6 +47,14 @@ def check_links(links: Tensor, batch_size: int, num: int, device: str) -> Tensor
     return links.to(torch.int64)
 
 
+def check_antennas(num_streams: int, num_antennas: int, whose: str) -> None:
+    """Refuse more streams than a transmitter or receiver has antennas."""
+    if num_streams > num_antennas:
+        raise ValueError(
+            f"{num_streams} streams are more than the {num_antennas} antennas of {whose}."
+        )
+
+
 def check_finite(a: Tensor, total: Tensor) -> None:
     """Refuse a channel with NaN or infinite entries where a total derived from it shows it.
 

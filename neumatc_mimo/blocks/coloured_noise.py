@@ -2,30 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 from torch import Tensor
 
+from neumatc_mimo.blocks.checks import check_finite
+from neumatc_mimo.blocks.tiles import cut, take
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.solvers.base import tiles
 from neumatc_mimo.tensors.tracing import is_traced
 
 _OPERATION = PseudoInverse()
 
 
-def filters_of(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
-    """The filter of the first streams in the interference of the others and in noise.
+def coloured_filters(
+    h: Tensor,
+    variance: Tensor,
+    desired: list[int],
+    undesired: list[int],
+    borders: Sequence[slice],
+) -> Iterator[tuple[slice, Filter]]:
+    """Tiles of subcarriers, none across two ``borders``, with the filters of the desired streams in
+    noise and in the interference of the undesired ones.
 
-    :param a: [batch_size, tile, num_streams, num_rx_ant]
-    :param noise: [batch_size or 1, tile, num_rx_ant or 1]
+    :param h: [batch_size, num_rx_ant, num_streams, num_subcarriers]
+    :param variance: Of the noise, [batch_size or 1, num_rx_ant or 1, num_subcarriers or 1]
+    :param desired: Places of streams in h, as ``undesired``
     """
-    few = a.shape[2] <= a.shape[3]
-    return _jointly(a, noise, num_desired) if few else _whitened(a, noise, num_desired)
+    # [batch_size, num_subcarriers, num_streams, num_rx_ant], the desired first
+    a = take(h, 2, desired + undesired).permute(0, 3, 2, 1)
+    # [batch_size or 1, num_subcarriers, num_rx_ant or 1]
+    noise = variance.expand(-1, -1, a.shape[1]).mT
+    filters_of = _jointly if a.shape[2] <= a.shape[3] else _whitened
+    for tile in cut(tiles(a), borders):
+        filters = filters_of(a[:, tile].contiguous(), noise[:, tile], len(desired))
+        if not is_traced():
+            check_finite(a, filters.x.sum())
+        yield tile, filters
 
 
 def _jointly(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
-    r"""The filter for no more streams than antennas.
+    r"""The filter of the first streams, for no more streams than antennas.
 
     The filter of all streams at once inverts the same covariance of y, and its columns for the
     desired ones are those wanted: nothing of num_rx_ant x num_rx_ant is factored.
+
+    :param a: [batch_size, tile, num_streams, num_rx_ant]
+    :param noise: [batch_size or 1, tile, num_rx_ant or 1]
     """
     scale = noise.rsqrt()[:, :, None]
     filters = _OPERATION.solve(a * scale, 1.0)

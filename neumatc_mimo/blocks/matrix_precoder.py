@@ -10,13 +10,14 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import check_complex, check_shape
+from neumatc_mimo.blocks.checks import check_antennas, check_complex, check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
-from neumatc_mimo.blocks.inputs import Inputs, by_trust
-from neumatc_mimo.blocks.noise import noise_at, transmitter_noise
+from neumatc_mimo.blocks.inputs import Inputs
+from neumatc_mimo.blocks.noise import noise_at
+from neumatc_mimo.blocks.products import permuted_copy, write_precoded
 from neumatc_mimo.blocks.solver_block import SolverBlock, TileAnswer
-from neumatc_mimo.blocks.symbols import Symbols, sharing
-from neumatc_mimo.blocks.tiles import permuted_copy, pieces, take
+from neumatc_mimo.blocks.symbols import sharing
+from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Channels, Solver
@@ -48,8 +49,8 @@ class PrecoderInputs(ChannelKnowledge):
 
 
 class MatrixPrecoder(SolverBlock):
-    """Base of the precoders: a matrix for every transmitter and subcarrier, which has it as ``v``
-    [..., num_tx_ant, num_streams], one stream for each antenna of the transmitter's users.
+    """Base of the precoders, whose answer has a transmitter's precoding matrix as ``v``,
+    [..., num_tx_ant, num_streams].
 
     The streams of a transmitter are those of its receivers' antennas, one receiver after another.
 
@@ -96,8 +97,7 @@ class MatrixPrecoder(SolverBlock):
 
     def _matrix(self, answer: Any) -> Tensor:
         """The precoding matrix, [..., num_tx_ant, num_streams]."""
-        matrix: Tensor = answer.v
-        return matrix
+        return answer.v
 
     def _amplitudes(self, answer: Any, inputs: PrecoderInputs, tx: int) -> Tensor | None:
         """Amplitudes of a transmitter's streams, [batch_size, tile, num_streams]; None for ones."""
@@ -105,17 +105,14 @@ class MatrixPrecoder(SolverBlock):
         return None
 
     def _precode(self, inputs: PrecoderInputs) -> Tensor | tuple[Tensor, Tensor]:
-        """Precode x, and apply h to the precoder if the effective channel is wanted."""
-        precoded: Tensor | tuple[Tensor, Tensor]
-        precoded = by_trust(self._precode_alike, inputs, self._settings.trust)
-        return precoded
-
-    def _precode_alike(self, inputs: PrecoderInputs) -> Tensor | tuple[Tensor, Tensor]:
-        """:meth:`_precode` for items of which the links of the same transmitters are trusted."""
+        """Precode x, and apply h to the precoder if the effective channel is wanted; for items of
+        which the links of the same transmitters are trusted.
+        """
         h, x = inputs.h, inputs.x
         # The effective channel is that of the channel given, whoever's precoder it meets.
         trusted = frozenset() if self._return_effective_channel else inputs.trusted
-        groups = self._groups(inputs, trusted)
+        varying = self._settings.time_varying
+        groups = sharing(h, inputs.no, varying, dim=3, trusted=trusted, time=inputs.time)
         x_precoded = x.new_empty(len(h), self._num_tx, *h.shape[4:])
         h_eff = None
         if self._return_effective_channel:
@@ -128,20 +125,9 @@ class MatrixPrecoder(SolverBlock):
                     for run in symbols:
                         self._send(x_precoded[:, tx, :, run], x[:, tx, :, run], part, gains)
                     if h_eff is not None:
-                        rows = h[:, :, :, tx, :, first, part.tile]
-                        h_eff.put(rows, self._weighted(part.answer, gains), tx, group, part.tile)
+                        matrix = self._matrix(part.answer)
+                        h_eff.put(h[:, :, :, tx, :, first], matrix, gains, tx, group, part.tile)
         return x_precoded if h_eff is None else (x_precoded, h_eff.seen(self._effective_ind))
-
-    def _groups(self, inputs: ChannelKnowledge, trusted: frozenset[int]) -> list[Symbols]:
-        """OFDM symbols that share the matrices of all transmitters."""
-        return sharing(
-            inputs.h,
-            inputs.no,
-            time_varying=self._settings.time_varying,
-            trusted=trusted,
-            dim=3,
-            time=inputs.time,
-        )
 
     def _matrices(
         self, inputs: ChannelKnowledge, tx: int, symbol: int, *, products: bool = False
@@ -177,43 +163,19 @@ class MatrixPrecoder(SolverBlock):
         if gains is not None:
             sent = sent * gains[..., None]
         matrix, sent = self._factors(part.answer, sent)
-        out = out[..., part.tile]
-        if part.applied is not None:
-            out[:] = part.applied.precode(sent.permute(0, 2, 3, 1))
-            return
-        for piece in pieces(sent):
-            out[..., piece] = (matrix[:, piece] @ sent[:, piece]).permute(0, 2, 3, 1)
-
-    def _weighted(self, answer: Any, gains: Tensor | None) -> Tensor:
-        """The precoding matrix with streams of these amplitudes, or of ones."""
-        matrix = self._matrix(answer)
-        return matrix if gains is None else matrix * gains[..., None, :]
-
-    def _noise(self, name: str, power: float | Tensor, h: Tensor) -> Tensor | None:
-        """Noise power as :class:`ChannelKnowledge` has it; None for zero.
-
-        :param name: What errors call it
-        :param power: [batch_size], or broadcastable to
-            [batch_size, num_tx, num_ofdm_symbols, fft_size]
-        """
-        shape = (len(h), h.shape[3], *h.shape[5:])
-        return transmitter_noise(name, power, shape, self.dtype, self.device)
+        write_precoded(out[..., part.tile], matrix, sent, part.applied)
 
     def _check(self, x: Tensor, h: Tensor) -> None:
         self._check_channel(h)
         check_complex(x=x)
-        streams = (self._num_tx, self._num_streams_per_tx)
-        check_shape("x", x, (h.shape[0], *streams, self._num_symbols, self._fft_size))
+        streams, grid = (self._num_tx, self._num_streams_per_tx), h.shape[5:]
+        check_shape("x", x, (len(h), *streams, *grid))
 
     def _check_channel(self, h: Tensor) -> None:
         check_complex(h=h)
         grid = (self._num_symbols, self._fft_size)
         check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
-        if self._num_streams_per_tx > h.shape[4]:
-            raise ValueError(
-                f"{self._num_streams_per_tx} streams are more than the {h.shape[4]} antennas of a "
-                "transmitter."
-            )
+        check_antennas(self._num_streams_per_tx, h.shape[4], "a transmitter")
         self._check_streams(h)
 
     def _check_streams(self, h: Tensor) -> None:

@@ -11,19 +11,18 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import check_complex, check_finite, check_shape
-from neumatc_mimo.blocks.coloured_noise import filters_of
+from neumatc_mimo.blocks.checks import check_antennas, check_complex, check_shape
+from neumatc_mimo.blocks.coloured_noise import coloured_filters
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import error_and_noise
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
 from neumatc_mimo.blocks.symbols import sharing
-from neumatc_mimo.blocks.tiles import cut, take
+from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
-from neumatc_mimo.solvers.base import Channels, Counts, Solver, tiles
+from neumatc_mimo.solvers.base import Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
-from neumatc_mimo.tensors.tracing import is_traced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +181,7 @@ class MMSEEqualizer(Receiver):
         groups = sharing(
             inputs.h_hat,
             None if len(inputs.trusted) == self._num_rx else inputs.variance,
-            time_varying=self._settings.time_varying,
+            self._settings.time_varying,
             trusted=inputs.trusted,
             time=inputs.time,
         )
@@ -197,17 +196,19 @@ class MMSEEqualizer(Receiver):
                 'trust="model" needs noise that is equal at all antennas and links of all '
                 "streams, interfering ones included, or links of -1."
             )
+        desired, undesired = self._desired[rx], self._undesired[rx]
+        borders = [stretch.effective for stretch in self._stretches]
         if not jointly:
-            yield from self._coloured_filters(rx, h, variance)
+            streams = range(len(desired))
+            for tile, filters in coloured_filters(h, variance, desired, undesired, borders):
+                yield _unbiased(tile, filters, filters.w, streams)
+            self._count(Counts(exact=len(h) * h.shape[-1]))
             return
-        for part in self._answers(
-            self._operation,
-            self._channels(inputs, rx, symbol),
-            self._borders(),
-            self._solver if self._is_known(rx, h) else Exact(),
-        ):
+        channels = self._channels(inputs, rx, symbol)
+        solver = self._solver if self._is_known(rx, h) else Exact()
+        for part in self._answers(self._operation, channels, borders, solver):
             matrix = part.answer.w if part.applied is None else part.applied
-            yield _unbiased(part.tile, part.answer, matrix, self._desired[rx])
+            yield _unbiased(part.tile, part.answer, matrix, desired)
 
     def _channels(self, inputs: EqualizerInputs, rx: int, symbol: int) -> Channels:
         """What the solver is asked: the channels of all streams that a receiver gets."""
@@ -222,28 +223,6 @@ class MMSEEqualizer(Receiver):
             trusted=rx in inputs.trusted,
             time=self._moment(inputs.time, symbol),
         )
-
-    def _coloured_filters(self, rx: int, h: Tensor, variance: Tensor) -> Iterator[ReceiveFilter]:
-        """Filters of the desired streams, in noise that differs between antennas and interference,
-        computed exactly.
-
-        :param h: [batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]
-        :param variance: [batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]
-        """
-        num_desired = len(self._desired[rx])
-        # [batch_size, num_effective_subcarriers, num_streams, num_rx_ant], the desired first
-        a = take(h, 2, self._desired[rx] + self._undesired[rx]).permute(0, 3, 2, 1)
-        # [batch_size or 1, num_effective_subcarriers, num_rx_ant or 1]
-        noise = variance.expand(-1, -1, a.shape[1]).mT
-        for tile in cut(tiles(a), self._borders()):
-            filters = filters_of(a[:, tile].contiguous(), noise[:, tile], num_desired)
-            if not is_traced():
-                check_finite(a, filters.x.sum())
-            yield _unbiased(tile, filters, filters.w, range(num_desired))
-        self._count(Counts(exact=a.shape[0] * a.shape[1]))
-
-    def _borders(self) -> list[slice]:
-        return [stretch.effective for stretch in self._stretches]
 
     def _is_known(self, rx: int, h: Tensor) -> bool:
         """Whether the solver may have links of all streams that a receiver gets.
@@ -261,11 +240,7 @@ class MMSEEqualizer(Receiver):
             "h_hat", h_hat, (None, self._num_rx, None, *streams, symbols, self._num_effective)
         )
         check_shape("y", y, (*h_hat.shape[:3], symbols, self._fft_size))
-        num_streams, num_rx_ant = self._num_streams_per_rx, h_hat.shape[2]
-        if num_streams > num_rx_ant:
-            raise ValueError(
-                f"{num_streams} streams are more than the {num_rx_ant} antennas of a receiver."
-            )
+        check_antennas(self._num_streams_per_rx, h_hat.shape[2], "a receiver")
 
 
 def _unbiased(

@@ -32,26 +32,28 @@ def receiver_noise(
 
 
 def transmitter_noise(
-    name: str, power: float | Tensor, shape: Sequence[int], dtype: torch.dtype, device: str
+    name: str, power: float | Tensor, h: Tensor, dtype: torch.dtype
 ) -> Tensor | None:
     """Noise power as [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1]; None for zero.
 
     :param name: What errors call it
-    :param power: [batch_size], or broadcastable to ``shape``
-    :param shape: [batch_size, num_tx, num_ofdm_symbols, fft_size]
+    :param power: [batch_size], or broadcastable to
+        [batch_size, num_tx, num_ofdm_symbols, fft_size]
+    :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size]
     """
     if isinstance(power, float | int) and power == 0:
         return None
-    power = torch.as_tensor(power, dtype=dtype, device=device)
+    power = torch.as_tensor(power, dtype=dtype, device=h.device)
     if not is_traced():
         if not bool((power >= 0).all()):
             raise ValueError(f"{name} has negative entries or NaN, it is a noise power.")
         if not bool(power.any()):
             return None
+    shape = (len(h), h.shape[3], *h.shape[5:])
     if power.shape == shape[:1] and shape[0] not in (1, shape[3]):
         power = power[:, None, None, None]
     try:
-        power = power.broadcast_to(list(shape))
+        power = power.broadcast_to(shape)
     except RuntimeError:
         raise ValueError(
             f"{name} has the shape {list(power.shape)}, [batch_size] or one that can be "

@@ -6,7 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.noise import transmitter_noise
 
 
 class NoisyPrecoder(MatrixPrecoder):
@@ -27,8 +29,9 @@ class NoisyPrecoder(MatrixPrecoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        noise = self._noise("no", no, h)
+        noise = transmitter_noise("no", no, h, self.dtype)
         if noise is None:
             raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
         links = self._checked_links(links, len(h), self._num_tx)
-        return self._precode(PrecoderInputs(x=x, h=h, no=noise, links=links, time=time))
+        inputs = PrecoderInputs(x=x, h=h, no=noise, links=links, time=time)
+        return by_trust(self._precode, inputs, self._settings.trust)

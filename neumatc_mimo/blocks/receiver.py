@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import NamedTuple, Unpack
 
-import torch
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.data_symbols import DataSymbols
+from neumatc_mimo.blocks.products import received
 from neumatc_mimo.blocks.solver_block import SolverBlock
 from neumatc_mimo.blocks.symbols import Symbols, at_symbols
-from neumatc_mimo.blocks.tiles import on_grid, permuted_copy, pieces, take
+from neumatc_mimo.blocks.tiles import on_grid, take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.solvers.base import Solver
@@ -72,8 +72,8 @@ class Receiver(SolverBlock):
                 for tile, matrix, after, noise in filters(rx, symbols[0].start):
                     no_eff[:, rx, :, group, tile] = noise.mT
                     for run in symbols:
-                        received = y[:, rx, :, run, on_grid(tile, self._stretches)]
-                        streams = after(_received(received, matrix))
+                        here = y[:, rx, :, run, on_grid(tile, self._stretches)]
+                        streams = after(received(here, matrix))
                         x_hat[:, rx, :, run, tile] = streams.permute(0, 3, 2, 1)
         return self._extract(x_hat), self._extract(at_symbols(no_eff, groups, y.shape[3]))
 
@@ -83,13 +83,3 @@ class Receiver(SolverBlock):
         # [batch_size, num_tx, num_streams, num_ofdm_symbols, num_effective_subcarriers]
         z = z.reshape(z.shape[0], self._num_tx, self._num_streams_per_tx, *z.shape[2:])
         return self._data_symbols(z)
-
-
-def _received(y: Tensor, matrix: Tensor | Applied) -> Tensor:
-    """y [batch_size, num_rx_ant, symbols, tile] times the matrix, [batch_size, tile, symbols, .]"""
-    if isinstance(matrix, Applied):
-        return matrix.receive(y).permute(0, 3, 2, 1)
-    products = [
-        permuted_copy(y[..., piece], (0, 3, 2, 1)) @ matrix[:, piece] for piece in pieces(matrix)
-    ]
-    return products[0] if len(products) == 1 else torch.cat(products, dim=1)

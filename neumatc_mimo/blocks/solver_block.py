@@ -85,8 +85,7 @@ class SolverBlock(Displayed, Block):
                 f'trust="model" needs a solver that knows links, a ScenarioModel or Auto of one; '
                 f"{type(solver).__name__} knows none."
             )
-        self._resource_grid = resource_grid
-        self._stream_management = stream_management
+        self._resource_grid, self._stream_management = resource_grid, stream_management
         self._solver = solver
         self.stats = Counts()
         self._warned = Warned()
@@ -141,7 +140,7 @@ class SolverBlock(Displayed, Block):
         :raises ValueError: If the channel is found to have NaN or infinite entries, or a noise
             power that differs between subcarriers is asked of trusted links
         """
-        a = channels.a
+        a, settings = channels.a, self._settings
         if channels.no is not None and channels.no.dim() == 2:
             if channels.trusted:
                 raise ValueError(
@@ -150,7 +149,8 @@ class SolverBlock(Displayed, Block):
                 )
             solver = Exact()
         with finite(a):
-            answers = self._start(operation, channels, solver)
+            start = (solver or self._solver).start
+            answers = start(operation, channels, settings.certify, settings.tolerance)
         for tile in cut(tiles(a, answers.entries(a)), borders):
             with finite(a):
                 answer = operation.restricted(answers.tile(tile))
@@ -160,13 +160,6 @@ class SolverBlock(Displayed, Block):
             yield TileAnswer(tile, answer, answers.applied(tile), answers, a)
         answers.finish()
         self._count(answers.counts)
-
-    def _start(
-        self, operation: Operation, channels: Channels, solver: Solver | None = None
-    ) -> Answers:
-        """The answers of a solver, proven as the block's settings say."""
-        solver, settings = solver or self._solver, self._settings
-        return solver.start(operation, channels, settings.certify, settings.tolerance)
 
     def _moment(self, time: float | None, symbol: int) -> float:
         """Seconds from the burst's begin to an OFDM symbol of a slot that starts at ``time``."""
@@ -188,14 +181,20 @@ class SolverBlock(Displayed, Block):
         if is_traced():
             return
         self.stats.add(counts)
-        unknown = self.stats.links_unknown
-        links = unknown + self.stats.links_recalled + self.stats.links_adapted
         # Who trusts a model has named the links that it does not know.
-        if self._settings.trust == "estimate" and unknown > _UNKNOWN * links:
-            self._warned.once(
-                "unknown links",
-                f"{type(self).__name__} computed {unknown} of {links} links exactly, as they are "
-                f"none that its model knows. A model knows the channels that it was trained on, "
-                'not estimates of them: for these name the links and set trust="model"; for other '
-                "users train a model of theirs, or use nm.Exact(). print(block) shows all counts.",
-            )
+        if self._settings.trust == "estimate":
+            _warn_of_unknown(type(self).__name__, self.stats, self._warned)
+
+
+def _warn_of_unknown(name: str, stats: Counts, warned: Warned) -> None:
+    """Warn of a model that does not know the links that a block meets."""
+    unknown = stats.links_unknown
+    links = unknown + stats.links_recalled + stats.links_adapted
+    if unknown > _UNKNOWN * links:
+        warned.once(
+            "unknown links",
+            f"{name} computed {unknown} of {links} links exactly, as they are none that its model "
+            "knows. A model knows the channels that it was trained on, not estimates of them: for "
+            'these name the links and set trust="model"; for other users train a model of theirs, '
+            "or use nm.Exact(). print(block) shows all counts.",
+        )

@@ -8,7 +8,8 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import partners
+from neumatc_mimo.blocks.checks import check_antennas, partners
+from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
 from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
@@ -133,7 +134,7 @@ class SVDBeamformer(MatrixPrecoder):
             noise = receiver_noise(no, h.shape[:3], self.dtype, self.device)
         links = self._checked_links(links, len(h), self._num_tx)
         inputs = PrecoderInputs(x=x, h=h, no=None, noise=noise, links=links, time=time)
-        return self._precode(inputs)
+        return by_trust(self._precode, inputs, self._settings.trust)
 
     def _amplitudes(self, answer: Triplets, inputs: PrecoderInputs, tx: int) -> Tensor | None:
         if self._allocate is None or inputs.noise is None:
@@ -147,8 +148,4 @@ class SVDBeamformer(MatrixPrecoder):
         return answer.v
 
     def _check_streams(self, h: Tensor) -> None:
-        if self._num_streams_per_tx > h.shape[2]:
-            raise ValueError(
-                f"{self._num_streams_per_tx} streams are more than the "
-                f"{h.shape[2]} antennas of the receiver."
-            )
+        check_antennas(self._num_streams_per_tx, h.shape[2], "the receiver")

@@ -166,7 +166,8 @@ class SVDCombiner(Receiver):
         """Combine where the links of some receivers are trusted."""
         groups = sharing(
             inputs.h,
-            time_varying=self._settings.time_varying,
+            None,
+            self._settings.time_varying,
             # What other transmitters send is seen through the channel given.
             trusted=inputs.trusted if self._num_rx == 1 else frozenset(),
             time=inputs.time,
@@ -175,9 +176,7 @@ class SVDCombiner(Receiver):
 
     def _filters(self, inputs: CombinerInputs, rx: int, symbol: int) -> Iterator[ReceiveFilter]:
         """Filters of a receiver in one OFDM symbol."""
-        beams = _Beams(
-            self._both, lambda at: self._start(self._both, self._channels(inputs, at, symbol))
-        )
+        beams = _Beams(self._both, partial(self._sending, inputs, symbol))
         channels = self._channels(inputs, rx, symbol)
         borders = [stretch.grid for stretch in self._stretches]
         for part in self._answers(self._operation, channels, borders):
@@ -192,6 +191,11 @@ class SVDCombiner(Receiver):
             trusted=rx in inputs.trusted,
             time=self._moment(inputs.time, symbol),
         )
+
+    def _sending(self, inputs: CombinerInputs, symbol: int, rx: int) -> Answers:
+        """The answers that tell what is sent to a receiver."""
+        settings, channels = self._settings, self._channels(inputs, rx, symbol)
+        return self._solver.start(self._both, channels, settings.certify, settings.tolerance)
 
     def _filter(
         self, inputs: CombinerInputs, rx: int, symbol: int, part: TileAnswer, beams: _Beams

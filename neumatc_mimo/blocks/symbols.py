@@ -21,8 +21,9 @@ Symbols = tuple[slice, ...]
 
 def sharing(
     h: Tensor,
-    *others: Tensor | None,
+    other: Tensor | None,
     time_varying: bool | None,
+    *,
     trusted: frozenset[int] = frozenset(),
     dim: int = 1,
     time: float | None = None,
@@ -33,8 +34,8 @@ def sharing(
     are compared bit by bit at probe subcarriers. NaN and infinite entries are refused there.
 
     :param h: [..., num_ofdm_symbols, num_subcarriers]
-    :param others: What the matrices depend on beside h, all of which is compared, likewise;
-        None, or of one symbol, where it is constant
+    :param other: What the matrices depend on beside h, all of which is compared, likewise; None,
+        or of one symbol, where it is constant
     :param time_varying: Whether h differs between symbols; None finds out
     :param trusted: Transmitters or receivers, along ``dim`` of h, that do not depend on h
     :param time: None where their channels are constant
@@ -47,7 +48,7 @@ def sharing(
         h = take(h, dim, rest)
     if not rest or h.stride(-2) == 0:
         h = h[..., :1, :]
-    values = [value for value in others if value is not None and value.shape[-2] > 1]
+    values = [other] if other is not None and other.shape[-2] > 1 else []
     if is_traced():
         unknown = h.shape[-2] > 1 if time_varying is None else time_varying
         return each(num) if unknown or values else [(slice(0, num),)]

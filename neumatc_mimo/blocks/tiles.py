@@ -1,4 +1,4 @@
-"""Subcarriers in tiles, stretches and pieces, and copies that stay in the cache."""
+"""Subcarriers in tiles, and in stretches of effective ones."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-from neumatc_mimo.tensors.tracing import is_traced
-
-# Subcarriers to which a filter is applied at once on a CPU: measured with 64 antennas and 14
-# symbols; a fifth faster than 1008, and no power of two.
-_PIECE = 336
 
 
 class Stretch(NamedTuple):
@@ -54,22 +48,6 @@ def cut(tiles: Sequence[slice], borders: Sequence[slice]) -> list[slice]:
         for within in borders
     ]
     return [tile for tile in both if tile.start < tile.stop]
-
-
-def pieces(x: Tensor) -> list[slice]:
-    """A tile [batch_size, tile, ...] in pieces whose products with a filter stay in the cache."""
-    num = x.shape[1]
-    step = _PIECE if x.device.type == "cpu" and not is_traced() else max(num, 1)
-    return [slice(i, min(i + step, num)) for i in range(0, num, step)]
-
-
-def permuted_copy(x: Tensor, dims: tuple[int, int, int, int]) -> Tensor:
-    """A permuted copy of x [batch_size, ..., tile], a tile of a tensor in Sionna's layout.
-
-    Copied into the cache as it lies, then transposed there: half the time of one strided copy from
-    memory.
-    """
-    return x.contiguous().permute(dims).contiguous()
 
 
 def take(tensor: Tensor, dim: int, index: Sequence[int]) -> Tensor:

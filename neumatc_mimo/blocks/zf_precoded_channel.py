@@ -14,6 +14,7 @@ from neumatc_mimo.blocks.checks import check_complex, check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
 from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge
+from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.blocks.symbols import each, members, sharing
 from neumatc_mimo.blocks.zf_precoder import ZeroForcing
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -121,7 +122,7 @@ class ZFPrecodedChannel(ZeroForcing):
         check_shape("h_hat", h_hat, h.shape)
         power = self._stream_power(tx_power, h)
         alpha = alpha if isinstance(alpha, float | int) else _leading(alpha, 4)
-        no = self._noise("alpha", alpha, h)
+        no = transmitter_noise("alpha", alpha, h, self.dtype)
         links = self._checked_links(links, len(h), self._num_tx)
         inputs = ChannelInputs(h=h_hat, actual=h, no=no, links=links, time=time)
         h_eff: Tensor = by_trust(self._effective_channel, inputs, self._settings.trust)
@@ -130,8 +131,9 @@ class ZFPrecodedChannel(ZeroForcing):
     def _effective_channel(self, inputs: ChannelInputs) -> Tensor:
         """Channels times precoders of unit power, for links of the same transmitters trusted."""
         actual, varying = inputs.actual, self._settings.time_varying
-        groups = self._groups(inputs, inputs.trusted)
-        constant = len(groups) == 1 and len(sharing(actual, time_varying=varying)) == 1
+        trusted, time = inputs.trusted, inputs.time
+        groups = sharing(inputs.h, inputs.no, varying, dim=3, trusted=trusted, time=time)
+        constant = len(groups) == 1 and len(sharing(actual, None, varying)) == 1
         h_eff = EffectiveChannel(
             actual, self._num_streams_per_tx, groups if constant else each(self._num_symbols)
         )
@@ -141,8 +143,8 @@ class ZFPrecodedChannel(ZeroForcing):
                 for part in self._matrices(inputs, tx, symbols[0].start):
                     matrix = self._matrix(part.answer)
                     for symbol in seen:
-                        rows = actual[:, :, :, tx, :, symbol, part.tile]
-                        h_eff.put(rows, matrix, tx, symbol, part.tile)
+                        met = actual[:, :, :, tx, :, symbol]
+                        h_eff.put(met, matrix, None, tx, symbol, part.tile)
         return h_eff.seen(self._effective_ind)
 
     def _stream_power(self, tx_power: Tensor, h: Tensor) -> Tensor:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 
 
@@ -101,9 +103,10 @@ class ZFPrecoder(ZeroForcing):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        no = self._noise("alpha", alpha, h)
+        no = transmitter_noise("alpha", alpha, h, self.dtype)
         links = self._checked_links(links, len(h), self._num_tx)
-        return self._precode(PrecoderInputs(x=x, h=h, no=no, links=links, time=time))
+        inputs = PrecoderInputs(x=x, h=h, no=no, links=links, time=time)
+        return by_trust(self._precode, inputs, self._settings.trust)
 
 
 def _unit_columns(answer: Filter) -> Filter:
