@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families.base import CosineFamily, Family, FourierFamily, Gram
+from neumatc_mimo.families import CosineFamily, Family, FourierFamily, Gram
 from neumatc_mimo.learning.algorithm1 import (
     Algorithm1Config,
     Algorithm1Report,
