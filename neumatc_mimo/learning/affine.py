@@ -18,7 +18,9 @@ from neumatc_mimo.learning.adaptive import Evaluation, sample_adaptively
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.trunk import Trunk
 
 Array = NDArray[np.float64]
 

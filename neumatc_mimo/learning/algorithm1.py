@@ -16,7 +16,7 @@ from neumatc_mimo.learning.alignment import align_along_tree
 from neumatc_mimo.learning.collocation import Collocation, Refinement
 from neumatc_mimo.learning.network import MLPTrunk, NeuMatC, check_activation, check_positive
 from neumatc_mimo.learning.projection import project_latents
-from neumatc_mimo.mapping.compact import Layout
+from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.operations.base import Components, Operation
 
 

@@ -18,7 +18,9 @@ from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.learning.rows import Rows
 from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Basis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations.base import Components, Operation, where_components
 
 Matrices = Callable[[Tensor, Tensor], Tensor]

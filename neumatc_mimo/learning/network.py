@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from neumatc_mimo.foundation.coordinate import coordinate
-from neumatc_mimo.mapping.compact import Layout
+from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.operations.base import Components
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -92,7 +92,7 @@ class NeuMatC(nn.Module):
     r"""Ŷ_i(p) = C_i ×₃ φ(p; θ) for every component i (NeuMatC, Eq. (1)), over any domain.
 
     A complex component stands in twice as many real numbers, see
-    :class:`~neumatc_mimo.mapping.compact.Layout`. Latent tensors are kept in units of the
+    :class:`~neumatc_mimo.mapping.layout.Layout`. Latent tensors are kept in units of the
     component's root-mean-square entry, so that one learning rate suits all of them.
 
     :param trunk: φ

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neumatc_mimo.mapping.compact import Layout
+from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.operations.base import Components
 
 

@@ -22,7 +22,8 @@ from neumatc_mimo.learning.fit import FitConfig, Problem, fit
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
     SLNR,
