@@ -23,7 +23,7 @@ import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.bench.sheet import Row, Sheet, origin, origin_line
 from neumatc_mimo.mapping.basis import SplineBasis
-from neumatc_mimo.mapping.compact import Layout
+from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.operations import SVD, WMMSE, Operation, PseudoInverse
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.scenario import Scenario

@@ -13,7 +13,7 @@ from benchmarks.paper.channels import gram, munich
 from benchmarks.paper.problems import generator, reconstructed
 from benchmarks.paper.sheet import Row, Settings, Sheet, main
 from benchmarks.paper.trials import Trial, median, trial
-from neumatc_mimo.families.base import Family
+from neumatc_mimo.families import Family
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import SVD, Components, Inverse, Operation
 

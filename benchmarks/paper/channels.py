@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo import load_scenario
-from neumatc_mimo.families.base import Family, Gram
+from neumatc_mimo.families import Family, Gram
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 
 

@@ -14,9 +14,10 @@ from torch import Tensor
 from benchmarks.paper.flops import entries, flops
 from benchmarks.paper.problems import Metric, Problem, generator
 from neumatc_mimo import load_scenario
-from neumatc_mimo.families.base import Family
+from neumatc_mimo.families import Family
 from neumatc_mimo.families.waves import Augmented, PlaneWaves
-from neumatc_mimo.learning.algorithm1 import Algorithm1Config, MLPTrunk, NeuMatC, train_algorithm1
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
+from neumatc_mimo.learning.network import MLPTrunk, NeuMatC
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import Components, Operation
 from neumatc_mimo.solvers import Channels, Solver, Trained

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families.base import CosineFamily, Family, Product
+from neumatc_mimo.families import CosineFamily, Family, Product
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import SVD, Components, Inverse, Operation
 from neumatc_mimo.solvers import Channels

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.paper.problems import Problem
-from neumatc_mimo.families.base import Family
+from neumatc_mimo.families import Family
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
 from neumatc_mimo.solvers import Solver, Trained
 

@@ -11,7 +11,7 @@ from benchmarks.paper.problems import (
     reconstruction_error,
 )
 from benchmarks.paper.sheet import Settings, Sheet, main
-from neumatc_mimo.families.base import Product, RadialFamily
+from neumatc_mimo.families import Product, RadialFamily
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.operations import SVD
 from neumatc_mimo.solvers import Exact, Learned, NumPySVD, RandomizedSVD, Spline

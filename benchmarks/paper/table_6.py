@@ -17,7 +17,7 @@ from benchmarks.paper.domains import (
 from benchmarks.paper.methods import Method, fixed, rows
 from benchmarks.paper.problems import Metric, Problem, generator, inverse_error
 from benchmarks.paper.sheet import Settings, Sheet, main
-from neumatc_mimo.families.base import Family, FourierFamily
+from neumatc_mimo.families import Family, FourierFamily
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import Inverse, Operation, PseudoInverse
 from neumatc_mimo.solvers import LibraryLU, NumPyLU, Solver

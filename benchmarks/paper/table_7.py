@@ -19,7 +19,7 @@ from benchmarks.paper.problems import NUM_POINTS, NUM_SAMPLES, Problem, cosines,
 from benchmarks.paper.published import published
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.table_1 import neumatc
-from neumatc_mimo.families.base import Family, Gram
+from neumatc_mimo.families import Family, Gram
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import QR, Cholesky, Components, MatrixExponential, Operation
 from neumatc_mimo.solvers import Solver

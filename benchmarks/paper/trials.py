@@ -11,7 +11,7 @@ from operator import itemgetter
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families.base import Family
+from neumatc_mimo.families import Family
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
 from neumatc_mimo.metrics.measures import eckart_young, relative_error
 from neumatc_mimo.operations import Components, Operation

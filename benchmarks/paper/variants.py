@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.paper.channels import gram, munich
 from benchmarks.paper.sheet import Row, Settings
 from benchmarks.paper.trials import Trial, median, trial
-from neumatc_mimo.families.base import Family
+from neumatc_mimo.families import Family
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import Inverse
 

@@ -1,13 +1,10 @@
 """Parametric matrices A(p)."""
 
-from neumatc_mimo.families.base import (
-    CosineFamily,
-    Family,
-    FourierFamily,
-    Gram,
-    Product,
-    RadialFamily,
-)
+from neumatc_mimo.families.base import Family
+from neumatc_mimo.families.cosine import CosineFamily
+from neumatc_mimo.families.fourier import FourierFamily
+from neumatc_mimo.families.products import Gram, Product
+from neumatc_mimo.families.radial import RadialFamily
 from neumatc_mimo.families.sparse import (
     AdvectionDiffusionReaction,
     AffineSystem,

@@ -57,7 +57,7 @@ class Augmented(Family):
     The last coordinate is the noise power in dB, :math:`\sigma^2 = 10^{\nu / 10}`. The
     pseudo-inverse is that of MMSE: :math:`\widetilde A^+ = [A^H X; \sigma X]` with
     :math:`X = (A A^H + \sigma^2 I)^{-1}`; X itself is the inverse of the
-    :class:`~neumatc_mimo.families.base.Gram` of this family.
+    :class:`~neumatc_mimo.families.products.Gram` of this family.
 
     :param family: A
     :param noise_db: lowest and highest noise power in dB

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,13 @@ from torch import Tensor
 
 from neumatc_mimo.families.sparse import AffineSystem
 from neumatc_mimo.foundation.coordinate import coordinate
+from neumatc_mimo.learning.adaptive import Evaluation, sample_adaptively
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.trunk import Trunk
 
 Array = NDArray[np.float64]
 
@@ -63,7 +66,7 @@ class AffineConfig:
             )
 
 
-@dataclass
+@dataclass(frozen=True)
 class AffineReport:
     """What training did, as plain values.
 
@@ -74,11 +77,11 @@ class AffineReport:
     :param seconds: wall-clock time, exact solutions included
     """
 
-    stopped: str = ""
-    num_samples: int = 0
-    failed: list[float] = field(default_factory=list)
-    residual: list[float] = field(default_factory=list)
-    seconds: float = 0.0
+    stopped: str
+    num_samples: int
+    failed: list[float]
+    residual: list[float]
+    seconds: float
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for a JSON file."""
@@ -111,53 +114,100 @@ def learn_solutions(
         single precision, and a report
     """
     started = time.perf_counter()
-    report = AffineReport()
-    random = np.random.default_rng(config.seed)
-    collocation = _spread(system.domain, config.collocation)
-    hidden = config.basis.values(_coordinate(system, collocation))
-    weights = torch.ones(1, len(collocation), dtype=torch.float64)
-    basis: Array = np.empty((system.size, 0))
-    promoted = _spread(system.domain, config.samples)
-    while True:
-        basis = _extended(basis, system.exact(promoted))
-        reduced = _Reduced(system, basis)
-        coefficients = reduced.least(collocation)
+    solutions = _Solutions(system, config)
+    sampling = sample_adaptively(solutions)
+    report = AffineReport(
+        sampling.stopped,
+        solutions.num_samples,
+        [entry["failed"] for entry in sampling.history],
+        [entry["residual"] for entry in sampling.history],
+        time.perf_counter() - started,
+    )
+    return solutions.mapping(sampling.last), report
+
+
+@dataclass(frozen=True)
+class _Look(Evaluation):
+    """A look at the mapping's residuals.
+
+    :param readout: of the trunk, [1, width, S], or None
+    :param latent: [1, S, S], coefficients of the solutions' basis
+    :param candidates: p of the points looked at, ascending
+    :param residual: [candidates]
+    :param least: largest residual of the samples' best combinations at the collocation points
+    """
+
+    readout: Tensor | None
+    latent: Tensor
+    candidates: Array
+    residual: Array
+    least: float
+
+
+class _Solutions:
+    """The mapping of a system's solutions, a surrogate that exact ones extend."""
+
+    def __init__(self, system: AffineSystem, config: AffineConfig) -> None:
+        self._system, self._config = system, config
+        self._random = np.random.default_rng(config.seed)
+        self._collocation = _spread(system.domain, config.collocation)
+        self._design = Design.of(config.basis.values(_coordinate(system, self._collocation)))
+        self._basis: Array = np.empty((system.size, 0))
+        self.num_samples = 0
+        self._solve(_spread(system.domain, config.samples))
+
+    def evaluate(self) -> _Look:
+        """Fit the mapping, and look at its residual at fresh candidates."""
+        config, system = self._config, self._system
+        reduced = _Reduced(system, self._basis)
+        coefficients = reduced.least(self._collocation)
         readout, latent = project(
-            Design.of(hidden),
+            self._design,
             torch.from_numpy(coefficients)[None],
-            weights,
-            basis.shape[1],
+            torch.ones(1, len(self._collocation), dtype=torch.float64),
+            self._basis.shape[1],
             config.basis.penalty(),
         )
-        candidates = np.sort(random.uniform(*system.domain, config.candidates))
+        candidates = np.sort(self._random.uniform(*system.domain, config.candidates))
         fitted = config.basis.values(_coordinate(system, candidates))
         for factor in (latent,) if readout is None else (readout, latent):
             fitted = fitted @ factor[0]
         residual = reduced.residual(candidates, fitted.numpy())
-        failed = residual > config.threshold
-        report.num_samples += len(promoted)
-        report.failed.append(float(failed.mean()))
-        report.residual.append(float(residual.max()))
-        room = min(config.promoted, config.max_samples - report.num_samples)
-        if not failed.any():
-            report.stopped = "tolerance"
-        elif reduced.residual(collocation, coefficients).max() < config.threshold / 2:
-            report.stopped = "basis"  # the samples span the solutions well enough
-        elif room < 1:
-            report.stopped = "samples"
-        if report.stopped:
-            break
-        promoted = candidates[_peaks(residual, failed, room)]
-    full = (latent[0] @ torch.from_numpy(basis).mT).float()
-    mapping = CompactMapping(
-        Trunk(config.basis, None if readout is None else readout.float()),
-        NoiseAxis.at(0.0),
-        (full[None, :, None],),
-        (Layout((system.size,), "real"),),
-        system.domain,
-    )
-    report.seconds = time.perf_counter() - started
-    return mapping, report
+        figures = {
+            "failed": float((residual > config.threshold).mean()),
+            "residual": float(residual.max()),
+        }
+        least = float(reduced.residual(self._collocation, coefficients).max())
+        return _Look(figures, readout, latent, candidates, residual, least)
+
+    def extend(self, found: _Look) -> str:
+        """Solve where the residual has its largest peaks."""
+        config = self._config
+        if found.least < config.threshold / 2:
+            return "basis"  # the samples span the solutions well enough
+        room = min(config.promoted, config.max_samples - self.num_samples)
+        if room < 1:
+            return "samples"
+        failed = found.residual > config.threshold
+        self._solve(found.candidates[_peaks(found.residual, failed, room)])
+        return ""
+
+    def mapping(self, found: _Look) -> CompactMapping:
+        """The mapping as it was looked at."""
+        full = (found.latent[0] @ torch.from_numpy(self._basis).mT).float()
+        readout = None if found.readout is None else found.readout.float()
+        return CompactMapping(
+            Trunk(self._config.basis, readout),
+            NoiseAxis.at(0.0),
+            (full[None, :, None],),
+            (Layout((self._system.size,), "real"),),
+            self._system.domain,
+        )
+
+    def _solve(self, p: Array) -> None:
+        """Take in the exact solutions at p [B]."""
+        self._basis = _extended(self._basis, self._system.exact(p))
+        self.num_samples += len(p)
 
 
 class _Reduced:

@@ -2,191 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from neumatc_mimo.families.base import Family
-from neumatc_mimo.foundation.coordinate import coordinate
-from neumatc_mimo.mapping.compact import Layout
+from neumatc_mimo.learning.alignment import align_along_tree
+from neumatc_mimo.learning.collocation import Collocation, Refinement
+from neumatc_mimo.learning.network import MLPTrunk, NeuMatC, check_activation, check_positive
+from neumatc_mimo.learning.projection import project_latents
+from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.operations.base import Components, Operation
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sine": torch.sin,
-    "tanh": torch.tanh,
-    "relu": torch.relu,
-    "gelu": nn.functional.gelu,
-    "sigmoid": torch.sigmoid,
-}
-
-
-class MLPTrunk(nn.Module):
-    r"""φ(x; θ), a multilayer perceptron with a linear last layer (NeuMatC, Section 2.1).
-
-    Hidden layers are sin(ω₀ (W h + b)), initialised as SIREN: W uniform within 1/d in the first
-    layer and within √(6/width)/ω₀ in the others (Sitzmann et al., 2020), so that ω₀ is the highest
-    angular frequency of the first layer over x. Other activations, for comparison, take W h + b
-    itself, W and b uniform within 1/√fan-in. With sines the functions φ have about unit
-    variance at first.
-
-    :param dimension: d
-    :param depth: number of hidden layers
-    :param width: functions of each
-    :param rank: number r of functions
-    :param omega0: ω₀ of the sines
-    :param activation: "sine", "tanh", "relu", "gelu" or "sigmoid"
-    :param generator: source of θ; None for PyTorch's own
-
-    :raises ValueError: if a number is out of its range or the activation unknown
-    """
-
-    def __init__(
-        self,
-        dimension: int,
-        depth: int,
-        width: int,
-        rank: int,
-        omega0: float = 5.0,
-        activation: str = "sine",
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        _check_positive(dimension=dimension, depth=depth, width=width, rank=rank, omega0=omega0)
-        if activation not in _ACTIVATIONS:
-            raise ValueError(
-                f'There is no activation "{activation}", known are {", ".join(_ACTIVATIONS)}.'
-            )
-        self.omega0 = omega0
-        self.activation = activation
-        sizes = [dimension] + [width] * depth
-        self.hidden = nn.ModuleList(
-            nn.utils.skip_init(nn.Linear, fan_in, fan_out)
-            for fan_in, fan_out in itertools.pairwise(sizes)
-        )
-        self.readout: nn.Linear = nn.utils.skip_init(nn.Linear, width, rank)
-        for number, layer in enumerate([*self.hidden, self.readout]):
-            bound = 1 / math.sqrt(layer.in_features)
-            scale = bound
-            if layer is self.readout:
-                scale *= math.sqrt(6)
-            elif activation == "sine":
-                scale = 1 / dimension if number == 0 else scale * math.sqrt(6) / omega0
-            with torch.no_grad():
-                layer.weight.uniform_(-scale, scale, generator=generator)
-                layer.bias.uniform_(-bound, bound, generator=generator)
-
-    @property
-    def rank(self) -> int:
-        """Number r of functions."""
-        return self.readout.out_features
-
-    def forward(self, x: Tensor) -> Tensor:
-        """φ at x [B, d] in [-1, 1]^d, float32: [B, rank]."""
-        activate = _ACTIVATIONS[self.activation]
-        gain = self.omega0 if self.activation == "sine" else 1.0
-        for layer in self.hidden:
-            x = activate(gain * layer(x))
-        return self.readout(x)
-
-
-class NeuMatC(nn.Module):
-    r"""Ŷ_i(p) = C_i ×₃ φ(p; θ) for every component i (NeuMatC, Eq. (1)), over any domain.
-
-    A complex component stands in twice as many real numbers, see
-    :class:`~neumatc_mimo.mapping.compact.Layout`. Latent tensors are kept in units of the
-    component's root-mean-square entry, so that one learning rate suits all of them.
-
-    :param trunk: φ
-    :param domain: [d, 2] bounds of p in its own units
-    :param layouts: how each component is stored
-    :param scales: what each component is divided by
-    :param generator: source of the first latent tensors; None for PyTorch's own
-    """
-
-    domain: Tensor
-
-    def __init__(
-        self,
-        trunk: MLPTrunk,
-        domain: Tensor,
-        layouts: Sequence[Layout],
-        scales: Sequence[float],
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        self.trunk = trunk
-        self.layouts = tuple(layouts)
-        self.scales = tuple(scales)
-        self.register_buffer("domain", domain.to(torch.float64))
-        # Close to zero: what random latent tensors of the results' size add would first have to be
-        # unlearned, which takes plain Adam longer than all the rest.
-        deviation = 0.01 / math.sqrt(trunk.rank)
-        self.latents = nn.ParameterList(
-            deviation * torch.randn(trunk.rank, layout.size, generator=generator)
-            for layout in layouts
-        )
-
-    def coordinate(self, p: Tensor) -> Tensor:
-        """p [B, d] in its own units as x in [-1, 1]^d, float32.
-
-        :raises ValueError: if p has another shape
-        """
-        if p.ndim != 2 or p.shape[1] != len(self.domain):
-            raise ValueError(
-                f"Parameters are [batch, {len(self.domain)}] here, not {list(p.shape)}."
-            )
-        low, high = self.domain.unbind(-1)
-        # Positions in the domain, not p itself, are small enough for single precision.
-        return coordinate(p.to(low), (low, high)).float()
-
-    def rows(self, basis: Tensor, latents: Sequence[Tensor] | None = None) -> list[Tensor]:
-        """Components in real rows [B, size] in units of their scales, from φ [B, rank].
-
-        :param latents: others than the mapping's own
-        """
-        return [basis @ latent for latent in (self.latents if latents is None else latents)]
-
-    def components(self, rows: Sequence[Tensor]) -> Components:
-        """Components [B, *shape] in their own units, from the rows of :meth:`rows`."""
-        return tuple(
-            layout.unpack(scale * part)
-            for layout, scale, part in zip(self.layouts, self.scales, rows, strict=True)
-        )
-
-    def forward(self, p: Tensor) -> Components:
-        """Components at p [B, d] in the domain's own units: [B, *shape] float32 or complex64."""
-        return self.components(self.rows(self.trunk(self.coordinate(p))))
-
-    @torch.no_grad()
-    def keep(self, latents: Sequence[Tensor]) -> None:
-        """Take other latent tensors, [rank, size] for every component."""
-        for own, latent in zip(self.latents, latents, strict=True):
-            own.copy_(latent)
-
-
-def project(basis: Tensor, targets: Sequence[Tensor], ridge: float) -> list[Tensor]:
-    r"""Latent tensors that suit a trunk best, by Cholesky of the normal equations in float64.
-
-    .. math:: C = \arg\min_C \tfrac{1}{S} \lVert \Phi C - Y \rVert^2 + \varrho \lVert C \rVert^2
-
-    :param basis: Φ, [S, rank]
-    :param targets: Y, [S, size] for every component, in units of its scale
-    :param ridge: ϱ
-
-    :return: C, [rank, size] float32 for every component, differentiable
-    """
-    phi = basis.double()
-    normal = phi.mT @ phi / len(phi)
-    normal = normal + ridge * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
-    moments = phi.mT @ torch.cat(list(targets), dim=-1).double() / len(phi)
-    latents = torch.cholesky_solve(moments, torch.linalg.cholesky(normal)).float()
-    return list(latents.split([target.shape[-1] for target in targets], dim=-1))
 
 
 @dataclass(frozen=True)
@@ -247,7 +78,7 @@ class Algorithm1Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check_positive(
+        check_positive(
             depth=self.depth,
             width=self.width,
             rank=self.rank,
@@ -262,10 +93,7 @@ class Algorithm1Config:
             # Without a ridge the normal equations are singular as soon as r exceeds the samples.
             ridge=self.ridge,
         )
-        if self.activation not in _ACTIVATIONS:
-            raise ValueError(
-                f'There is no activation "{self.activation}", known are {", ".join(_ACTIVATIONS)}.'
-            )
+        check_activation(self.activation)
         if not self.lam >= 0:
             raise ValueError(f"lam is {self.lam}, the weight of the residual is not negative.")
         if not 0 <= self.tolerance <= 1:
@@ -278,28 +106,6 @@ class Algorithm1Config:
             raise ValueError(f"corrections is {self.corrections}, a number of steps, 0 for none.")
         if self.rounds is not None and self.rounds < 0:
             raise ValueError(f"rounds is {self.rounds}, a number of refinements is not negative.")
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """One look at the candidates.
-
-    :param step: gradient steps done
-    :param loss: Eq. (3) at the last of them
-    :param failure_probability: share of the candidates whose residual exceeds the threshold
-    :param candidates: [candidates, d] in the domain's own units
-    :param residual: [candidates]
-    :param added: indices of the candidates that became collocation points
-    :param num_collocation: collocation points from now on
-    """
-
-    step: int
-    loss: float
-    failure_probability: float
-    candidates: Tensor
-    residual: Tensor
-    added: Tensor
-    num_collocation: int
 
 
 @dataclass
@@ -378,149 +184,103 @@ def train_algorithm1(
     :raises RuntimeError: if the loss becomes infinite or NaN
     """
     started = time.perf_counter()
-    device = samples.device
-    generator = torch.Generator().manual_seed(config.seed)
-    x = _checked(family, samples)
-    order, exact = _exact_samples(operation, family, samples, x)
-    model, sampled = _start(operation, family, exact, config, generator)
-    sample_points = model.coordinate(samples[order])
-    points, targets = sample_points, sampled
-    collocation = _Collocation(operation, family, model)
-    collocation.add(family.uniform(config.num_collocation, generator).to(device))
-
-    model.latents.requires_grad_(not config.projection)
-    learned = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.Adam(learned, lr=config.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-        optimiser, config.steps, eta_min=config.learning_rate / 100
-    )
+    training = _Training(operation, family, samples, config)
     report = Algorithm1Report(num_samples=len(samples))
     for step in range(1, config.steps + 1):
-        basis = model.trunk(points)
-        latents = list(model.latents)
-        if config.projection:
-            latents = project(basis.detach() if config.held else basis, targets, config.ridge)
-        supervised = torch.stack(
-            [
-                (fitted - target).square().mean()
-                for fitted, target in zip(model.rows(basis, latents), targets, strict=True)
-            ]
-        ).sum()
-        loss = supervised
-        if config.lam:
-            loss = loss + config.lam * collocation.residual(latents).square().mean()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        report.loss.append(loss.item())
-        report.supervised.append(supervised.item())
-        if not math.isfinite(report.loss[-1]):
+        loss, supervised = training.step()
+        report.loss.append(loss)
+        report.supervised.append(supervised)
+        if not math.isfinite(loss):
             raise RuntimeError(f"The loss is not finite at step {step}: lower the learning rate.")
         if step % config.refine_every == 0 or step == config.steps:
-            if config.projection:
-                with torch.no_grad():
-                    model.keep(project(model.trunk(points), targets, config.ridge))
-            # Points added after the last step would teach nothing any more.
-            over = step == config.steps
-            if config.rounds is not None:
-                over = over or step > config.rounds * config.refine_every
-            allowed = 0 if over else config.added
-            done = _refine(collocation, config, allowed, generator, step, report.loss[-1])
-            if config.corrections:
-                new, rows = collocation.corrected(config.corrections, config.corrected)
-                points = torch.cat([sample_points, new])
-                targets = [torch.cat(pair) for pair in zip(sampled, rows, strict=True)]
+            done = training.refine(step, loss)
             report.failure_probability.append(done.failure_probability)
             report.collocation.append(done.num_collocation)
             if callback is not None:
                 callback(done)
-    model.requires_grad_(False)
     report.num_collocation = report.collocation[-1]
     report.seconds = time.perf_counter() - started
-    return model, report
+    return training.model.requires_grad_(False), report
 
 
-class _Collocation:
-    """Points where only the residual is known, with their matrices in single precision."""
+class _Training:
+    """A mapping, the points that it is trained at, and the optimiser that moves it."""
 
-    def __init__(self, operation: Operation, family: Family, model: NeuMatC) -> None:
-        self._operation = operation
-        self._family = family
-        self._model = model
-        self._points = torch.empty(0, device=model.domain.device)
-        self._matrices = torch.empty(0, device=model.domain.device)
+    def __init__(
+        self, operation: Operation, family: Family, samples: Tensor, config: Algorithm1Config
+    ) -> None:
+        self._config = config
+        self._generator = torch.Generator().manual_seed(config.seed)
+        x = _checked(family, samples)
+        order, exact = _exact_samples(operation, family, samples, x)
+        self.model, self._sampled = _start(operation, family, exact, config, self._generator)
+        self._sample_points = self.model.coordinate(samples[order])
+        # Samples, and collocation points that corrections made as good as samples.
+        self._points, self._targets = self._sample_points, self._sampled
+        self._collocation = Collocation(operation, family, self.model)
+        first = family.uniform(config.num_collocation, self._generator)
+        self._collocation.add(first.to(samples.device))
+        self.model.latents.requires_grad_(not config.projection)
+        learned = [p for p in self.model.parameters() if p.requires_grad]
+        self._optimiser = torch.optim.Adam(learned, lr=config.learning_rate)
+        self._schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+            self._optimiser, config.steps, eta_min=config.learning_rate / 100
+        )
 
-    def __len__(self) -> int:
-        return len(self._points)
-
-    def add(self, p: Tensor) -> None:
-        """Take points [B, d] in."""
-        points, matrices = self._model.coordinate(p), self._single(p)
-        empty = len(self) == 0
-        self._points = points if empty else torch.cat([self._points, points])
-        self._matrices = matrices if empty else torch.cat([self._matrices, matrices])
-
-    def residual(self, latents: Sequence[Tensor]) -> Tensor:
-        """The residual at every point with these latent tensors, differentiable, [len]."""
-        return self._residual(self._points, self._matrices, latents)
-
-    @torch.no_grad()
-    def residual_at(self, p: Tensor) -> Tensor:
-        """The residual at other points [B, d]: [B]; infinite where it is no number."""
-        residual = self._residual(self._model.coordinate(p), self._single(p))
-        return torch.nan_to_num(residual, nan=math.inf)
-
-    @torch.no_grad()
-    def corrected(self, steps: int, most: float) -> tuple[Tensor, list[Tensor]]:
-        """Points whose residual correcting brings to ``most`` at most, in rows as targets are."""
-        operation, model = self._operation, self._model
-        components = model.components(model.rows(model.trunk(self._points)))
-        for _ in range(steps):
-            components = operation.correct(self._matrices, components)
-        good = operation.residual(self._matrices, components) <= most
-        rows = [
-            (layout.pack(c[good]) / scale).float()
-            for layout, scale, c in zip(model.layouts, model.scales, components, strict=True)
+    def step(self) -> tuple[float, float]:
+        """Take a gradient step; Eq. (3) before it, and its first term."""
+        config, model = self._config, self.model
+        basis = model.trunk(self._points)
+        latents = list(model.latents)
+        if config.projection:
+            phi = basis.detach() if config.held else basis
+            latents = project_latents(phi, self._targets, config.ridge)
+        errors = [
+            (fitted - target).square().mean()
+            for fitted, target in zip(model.rows(basis, latents), self._targets, strict=True)
         ]
-        return self._points[good], rows
+        loss = supervised = torch.stack(errors).sum()
+        if config.lam:
+            loss = loss + config.lam * self._collocation.residual(latents).square().mean()
+        self._optimiser.zero_grad()
+        loss.backward()
+        self._optimiser.step()
+        self._schedule.step()
+        return loss.item(), supervised.item()
 
-    def uniform(self, num: int, generator: torch.Generator) -> Tensor:
-        """Points drawn from the domain, [num, d]."""
-        return self._family.uniform(num, generator).to(self._points.device)
+    def refine(self, step: int, loss: float) -> Refinement:
+        """Choose new collocation points, and correct the results at all of them."""
+        config, model = self._config, self.model
+        if config.projection:
+            with torch.no_grad():
+                model.keep(project_latents(model.trunk(self._points), self._targets, config.ridge))
+        done = self._added(step, loss)
+        if config.corrections:
+            new, rows = self._collocation.corrected(config.corrections, config.corrected)
+            self._points = torch.cat([self._sample_points, new])
+            self._targets = [torch.cat(pair) for pair in zip(self._sampled, rows, strict=True)]
+        return done
 
-    def _single(self, p: Tensor) -> Tensor:
-        a = self._family(p)
-        return a.to(torch.complex64 if a.is_complex() else torch.float32)
-
-    def _residual(
-        self, points: Tensor, matrices: Tensor, latents: Sequence[Tensor] | None = None
-    ) -> Tensor:
-        model = self._model
-        components = model.components(model.rows(model.trunk(points), latents))
-        return self._operation.residual(matrices, components)
-
-
-def _refine(
-    collocation: _Collocation,
-    config: Algorithm1Config,
-    allowed: int,
-    generator: torch.Generator,
-    step: int,
-    loss: float,
-) -> Refinement:
-    """Failure-informed adaptive sampling (NeuMatC, Section 2.2), at most ``allowed`` new points."""
-    candidates = collocation.uniform(config.candidates, generator)
-    residual = collocation.residual_at(candidates)
-    failed = residual > config.threshold
-    probability = failed.double().mean().item()
-    count = min(allowed, int(failed.sum())) if probability > config.tolerance else 0
-    # Candidates are in no order: the first ones are as random as any.
-    worst = residual.topk(count).indices
-    added = worst if config.adaptive else torch.arange(count, device=worst.device)
-    if count:
-        collocation.add(candidates[added])
-    return Refinement(step, loss, probability, candidates, residual, added, len(collocation))
+    def _added(self, step: int, loss: float) -> Refinement:
+        """Failure-informed adaptive sampling (NeuMatC, Section 2.2)."""
+        config = self._config
+        # Points added after the last step would teach nothing any more.
+        over = step == config.steps
+        if config.rounds is not None:
+            over = over or step > config.rounds * config.refine_every
+        candidates = self._collocation.uniform(config.candidates, self._generator)
+        residual = self._collocation.residual_at(candidates)
+        failed = residual > config.threshold
+        probability = failed.double().mean().item()
+        allowed = 0 if over or probability <= config.tolerance else config.added
+        count = min(allowed, int(failed.sum()))
+        # Candidates are in no order: the first ones are as random as any.
+        worst = residual.topk(count).indices
+        added = worst if config.adaptive else torch.arange(count, device=worst.device)
+        if count:
+            self._collocation.add(candidates[added])
+        size = len(self._collocation)
+        return Refinement(step, loss, probability, candidates, residual, added, size)
 
 
 def _checked(family: Family, samples: Tensor) -> Tensor:
@@ -546,46 +306,7 @@ def _exact_samples(
         raise ValueError("An exact result is not finite: the matrix of a sample is singular.")
     if family.dimension == 1:
         return order, operation.align(exact)
-    return order, _align_along_tree(operation, exact, x)
-
-
-def _align_along_tree(operation: Operation, components: Components, x: Tensor) -> Components:
-    """Components [S, ...] in one gauge along the minimum spanning tree of their points x [S, d]."""
-    root, levels = _spanning_tree(x)
-    aligned = tuple(c.clone() for c in components)
-    first = operation.align(tuple(c[root : root + 1] for c in components))
-    for c, one in zip(aligned, first, strict=True):
-        c[root : root + 1] = one
-    for children, parents in levels:
-        reference = tuple(c[parents] for c in aligned)
-        turned = operation.align_to(tuple(c[children] for c in components), reference)
-        for c, part in zip(aligned, turned, strict=True):
-            c[children] = part
-    return aligned
-
-
-def _spanning_tree(x: Tensor) -> tuple[int, list[tuple[Tensor, Tensor]]]:
-    """Minimum spanning tree of points x [S, d], rooted at the one nearest the origin (Prim).
-
-    :return: root; children and their parents, level by level
-    """
-    root = int(torch.linalg.vector_norm(x, dim=-1).argmin())
-    distance = torch.linalg.vector_norm(x - x[root], dim=-1)
-    parent = torch.full((len(x),), root, device=x.device)
-    depth = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    outside = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    outside[root] = False
-    for _ in range(len(x) - 1):
-        new = int(torch.where(outside, distance, math.inf).argmin())
-        outside[new] = False
-        depth[new] = depth[parent[new]] + 1
-        through = torch.linalg.vector_norm(x - x[new], dim=-1)
-        closer = outside & (through < distance)
-        distance = torch.where(closer, through, distance)
-        parent = torch.where(closer, new, parent)
-    numbers = range(1, int(depth.max()) + 1)
-    levels = [(depth == number).nonzero()[:, 0] for number in numbers]
-    return root, [(children, parent[children]) for children in levels]
+    return order, align_along_tree(operation, exact, x)
 
 
 def _start(
@@ -616,9 +337,3 @@ def _start(
     model = NeuMatC(trunk, family.domain, layouts, scales, generator).to(exact[0].device)
     targets = [(rows / scale).float() for rows, scale in zip(packed, scales, strict=True)]
     return model, targets
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not value > 0:
-            raise ValueError(f"{name} is {value}, it has to be positive.")

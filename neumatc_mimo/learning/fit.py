@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,10 +12,15 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.coordinate import coordinate
+from neumatc_mimo.learning.adaptive import Evaluation, OnRound, sample_adaptively
+from neumatc_mimo.learning.alignment import align_along_nodes
 from neumatc_mimo.learning.projection import Design, project
+from neumatc_mimo.learning.rows import Rows
 from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Basis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations.base import Components, Operation, where_components
 
 Matrices = Callable[[Tensor, Tensor], Tensor]
@@ -39,6 +44,24 @@ class Problem:
     frequencies: Tensor
     axis: Axis
 
+    def exact(self, links: Tensor, points: Tensor, where: Tensor) -> Components:
+        """Exact components [l, P, q, *shape] at the marked points [l, P], zero elsewhere.
+
+        :param points: indices of the grid, [P]
+        """
+        used = where.any(0)
+        a = self.matrices(links, self.frequencies[points[used]])
+        parts: list[Components] = []
+        for matrices, marked in zip(a, where, strict=True):
+            chosen = self.operation.exact(matrices[marked[used]], self.axis.powers[None])
+            full = []
+            for c in chosen:
+                rows = torch.zeros(len(marked), *c.shape[1:], dtype=c.dtype, device=c.device)
+                rows[marked] = c
+                full.append(rows)
+            parts.append(tuple(full))
+        return tuple(torch.stack(c) for c in zip(*parts, strict=True))
+
 
 @dataclass(frozen=True)
 class FitConfig:
@@ -53,6 +76,8 @@ class FitConfig:
         are kept back from the budget for them
     :param threshold: residual above which a collocation point has failed
     :param refinements: residual-lowering steps at the collocation points, per round
+
+    :raises ValueError: if there is no round, or no sample beside those that are kept back
     """
 
     basis: Basis
@@ -72,6 +97,8 @@ class FitConfig:
                 f"samples is {self.samples}, more than the {kept_back} that are kept back for "
                 "points that fail are needed."
             )
+        if self.rounds < 1:
+            raise ValueError(f"rounds is {self.rounds}, at least one is needed.")
 
     def points(self, num_frequencies: int) -> tuple[Tensor, Tensor]:
         """Grid indices of the collocation points and samples together, and where samples are."""
@@ -81,20 +108,27 @@ class FitConfig:
         return points, torch.isin(points, sampled)
 
 
-@dataclass
+@dataclass(frozen=True)
 class FitReport:
-    """What training did, as plain values: one entry a round in ``history``."""
+    """What training did, as plain values.
 
-    seconds: float = 0.0
-    exact_samples_per_link: float = 0.0
+    :param stopped: why: "tolerance" (no collocation point of any link failed) or "rounds" (all
+        spent)
+    :param exact_samples_per_link: promoted points included
+    :param history: of each round its number, the relative error at the samples that all links
+        share (``loss``), the median residual of the fit (``residual``) and the share of points that
+        failed after the residual-lowering steps (``failed``); last the loss of the result
+    :param seconds: wall-clock time
+    """
+
+    stopped: str
+    exact_samples_per_link: float
     history: list[dict[str, float]] = field(default_factory=list)
+    seconds: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for the JSON manifest."""
         return asdict(self)
-
-
-OnRound = Callable[[dict[str, float]], None]
 
 
 def fit(
@@ -114,91 +148,158 @@ def fit(
     :return: the mappings and a report
     """
     started = time.perf_counter()
-    operation, frequencies = problem.operation, problem.frequencies
-    powers = problem.axis.powers
-    points, sampled_points = config.points(len(frequencies))
-    supervised = sampled_points.expand(len(links), -1).clone()
-    band = config.basis.band(frequencies)
-    design = Design.of(config.basis.values(coordinate(frequencies[points], band)))
-    penalty = config.basis.penalty()
+    mappings = _Mappings(problem, config, links)
+    stopped, history = _improve(mappings, config.rounds, on_round)
+    mapping, loss = mappings.learned()
+    history.append({"round": float(len(history)), "loss": loss})
+    seconds = time.perf_counter() - started
+    return mapping, FitReport(stopped, mappings.samples_per_link, history, seconds)
 
-    # [l, P, q, m, n]: every node sees the same frequencies. At all points single precision is
-    # enough; with many nodes, tensors of this size are what training needs its memory for.
-    coarse = problem.matrices(links, frequencies[points])
-    coarse = coarse.to(_single(coarse.dtype))
-    no = powers.expand(1, 1, -1)
-    exact = aligned(operation, _exact(problem, links, points, supervised), sampled_points)
-    shapes = operation.component_shapes(*coarse.shape[-2:])
-    layouts = tuple(
-        Layout.of(shape, c, name in operation.hermitian)
-        for name, shape, c in zip(operation.component_names, shapes, exact, strict=True)
-    )
-    rows = [
-        # A component counts the same, at however many nodes it is learned.
-        _Rows(layout, c.shape[2], _scale(c, supervised, layout) * c.shape[2] ** 0.5)
-        for c, layout in zip(exact, layouts, strict=True)
-    ]
-    targets, usable = exact, supervised
-    report = FitReport()
-    number = 0
-    going = torch.ones(len(links), 1, dtype=torch.bool, device=supervised.device)
-    while True:
-        stacked = torch.cat([r.pack(c) for r, c in zip(rows, targets, strict=True)], dim=-1)
-        readout, latent = project(design, stacked, usable.double(), config.rank, penalty)
-        del stacked
-        coefficients = latent if readout is None else readout @ latent
-        fitted = _split(design.fitted(coefficients), rows)
-        loss = _relative_loss(fitted, exact, sampled_points)
-        if number == config.rounds or not bool(going.any()):
-            break
+
+def _improve(
+    mappings: _Mappings, rounds: int, on_round: OnRound | None
+) -> tuple[str, list[dict[str, float]]]:
+    """Sample adaptively; why it stopped, and the history."""
+    found = sample_adaptively(mappings, rounds=rounds, least=min(2, rounds), on_round=on_round)
+    mappings.extend(found.last)  # what the last look found teaches, too
+    return found.stopped, found.history
+
+
+@dataclass(frozen=True)
+class _Projection:
+    """Mappings in closed form.
+
+    :param readout: of the trunk, [l, width, r], or None
+    :param latent: [l, r, size]
+    :param fitted: components at the points, [l, P, q, *shape] each
+    :param loss: their relative error at the samples that all links share
+    """
+
+    readout: Tensor | None
+    latent: Tensor
+    fitted: Components
+    loss: float
+
+
+@dataclass(frozen=True)
+class _Look(Evaluation):
+    """A look at the residuals.
+
+    :param fitted: components at the points, [l, P, q, *shape] each
+    :param refined: the same after residual-lowering steps, in single precision
+    :param residual: of these, the largest of all nodes, [l, P]
+    :param failed: where it is too large, [l, P]; nowhere for links that are done
+    """
+
+    fitted: Components
+    refined: Components
+    residual: Tensor
+    failed: Tensor
+
+
+class _Mappings:
+    """The mappings of some links, and what they are fitted to: a surrogate of exact results.
+
+    Where it is fitted, P points of the grid, exact results, single-precision ones that
+    residual-lowering steps reached, or nothing stand as targets.
+    """
+
+    def __init__(self, problem: Problem, config: FitConfig, links: Tensor) -> None:
+        self._problem, self._config, self._links = problem, config, links
+        frequencies = problem.frequencies
+        self._points, self._sampled = config.points(len(frequencies))
+        self._band = config.basis.band(frequencies)
+        x = coordinate(frequencies[self._points], self._band)
+        self._design = Design.of(config.basis.values(x))
+        # [l, P, q, m, n]: every node sees the same frequencies. At all points single precision is
+        # enough; with many nodes, tensors of this size are what training needs its memory for.
+        coarse = problem.matrices(links, frequencies[self._points])
+        self._coarse = coarse = coarse.to(_single(coarse.dtype))
+        self._supervised = self._sampled.expand(len(links), -1).clone()
+        exact = problem.exact(links, self._points, self._supervised)
+        self._exact = align_along_nodes(problem.operation, exact, self._sampled)
+        self._layouts = _layouts(problem.operation, self._exact, coarse.shape[-2:])
+        self._rows = Rows.of(self._exact, self._layouts, self._supervised)
+        self._targets, self._usable = self._exact, self._supervised
+        self._going = torch.ones_like(self._supervised[:, :1])
+        self._rounds = 0
+
+    @property
+    def samples_per_link(self) -> float:
+        """Mean number of exact samples."""
+        return self._supervised.double().sum(-1).mean().item()
+
+    def evaluate(self) -> _Look:
+        """Fit the mappings, and look at their residuals at the points."""
+        config, operation = self._config, self._problem.operation
+        projection = self._project()
         # Single precision is enough here: what these points add is far below their residual.
-        refined = tuple(c.to(_single(c.dtype)) for c in fitted)
+        refined = tuple(c.to(_single(c.dtype)) for c in projection.fitted)
+        no = self._problem.axis.powers.expand(1, 1, -1)
         few = slice(None, None, 8)
-        before = operation.residual(coarse[:, few], tuple(c[:, few] for c in refined), no)
+        before = operation.residual(self._coarse[:, few], tuple(c[:, few] for c in refined), no)
         for _ in range(config.refinements):
-            refined = operation.correct(coarse, refined, no)
-        residual = operation.residual(coarse, refined, no).amax(-1)
+            refined = operation.correct(self._coarse, refined, no)
+        residual = operation.residual(self._coarse, refined, no).amax(-1)
         residual = torch.nan_to_num(residual, nan=math.inf)
-        failed = (residual > config.threshold) & ~supervised & going
-        entry = {
-            "round": float(number),
-            "loss": loss,
+        failed = (residual > config.threshold) & ~self._supervised & self._going
+        figures = {
+            "loss": projection.loss,
             "residual": before.median().item(),
             "failed": failed.double().mean().item(),
         }
-        report.history.append(entry)
-        if on_round is not None:
-            on_round(entry)
-        number += 1
-        promote = _worst(residual, failed, config.promoted)
-        if number <= config.promotions and bool(promote.any()):
-            update = operation.align_to(_exact(problem, links, points, promote), fitted)
-            exact = where_components(promote, update, exact)
-            supervised = supervised | promote
-        usable = torch.where(going, supervised | ~failed, usable)
-        renewed = where_components(supervised, exact, refined)
-        del fitted, refined
+        return _Look(figures, projection.fitted, refined, residual, failed)
+
+    def extend(self, found: _Look) -> str:
+        """Promote the worst points to exact samples, and take in what the steps reached."""
+        self._rounds += 1
+        self._promote(found)
+        usable = self._supervised | ~found.failed
+        self._usable = torch.where(self._going, usable, self._usable)
+        renewed = where_components(self._supervised, self._exact, found.refined)
         for c in renewed:
-            c[~usable] = 0
-        targets = renewed if bool(going.all()) else where_components(going, renewed, targets)
-        del renewed
-        if number >= min(2, config.rounds):
-            going = going & failed.any(1, keepdim=True)
-    report.exact_samples_per_link = supervised.double().sum(-1).mean().item()
-    report.history.append({"round": float(number), "loss": loss})
-    latents = tuple(
-        layout.pack(c).float().contiguous()
-        for c, layout in zip(_split(latent, rows), layouts, strict=True)
-    )
-    mapping = CompactMapping(
-        Trunk(config.basis, None if readout is None else readout.float()),
-        problem.axis,
-        latents,
-        layouts,
-        band,
-    )
-    report.seconds = time.perf_counter() - started
-    return mapping, report
+            c[~self._usable] = 0
+        if not bool(self._going.all()):
+            renewed = where_components(self._going, renewed, self._targets)
+        self._targets = renewed
+        if self._rounds >= min(2, self._config.rounds):
+            self._going = self._going & found.failed.any(1, keepdim=True)
+        return ""  # points that did not fail teach something, too
+
+    def learned(self) -> tuple[CompactMapping, float]:
+        """The mappings as they are now, and their loss."""
+        projection = self._project()
+        readout = None if projection.readout is None else projection.readout.float()
+        latents = tuple(
+            layout.pack(c).float().contiguous()
+            for c, layout in zip(self._rows.unpack(projection.latent), self._layouts, strict=True)
+        )
+        trunk = Trunk(self._config.basis, readout)
+        axis = self._problem.axis
+        return CompactMapping(trunk, axis, latents, self._layouts, self._band), projection.loss
+
+    def _project(self) -> _Projection:
+        readout, latent = project(
+            self._design,
+            self._rows.pack(self._targets),
+            self._usable.double(),
+            self._config.rank,
+            self._config.basis.penalty(),
+        )
+        coefficients = latent if readout is None else readout @ latent
+        fitted = self._rows.unpack(self._design.fitted(coefficients))
+        loss = _relative_loss(fitted, self._exact, self._sampled)
+        return _Projection(readout, latent, fitted, loss)
+
+    def _promote(self, found: _Look) -> None:
+        """Make the failed points of largest residual exact samples, as long as the budget lasts."""
+        promoted = _worst(found.residual, found.failed, self._config.promoted)
+        if self._rounds > self._config.promotions or not bool(promoted.any()):
+            return
+        new = self._problem.exact(self._links, self._points, promoted)
+        new = self._problem.operation.align_to(new, found.fitted)
+        self._exact = where_components(promoted, new, self._exact)
+        self._supervised = self._supervised | promoted
 
 
 def _single(dtype: torch.dtype) -> torch.dtype:
@@ -210,79 +311,16 @@ def _spread(total: int, count: int) -> Tensor:
     return torch.linspace(0, total - 1, min(count, total)).round().long().unique()
 
 
-def _exact(problem: Problem, links: Tensor, points: Tensor, where: Tensor) -> Components:
-    """Exact components [l, P, q, *shape] at the marked points [l, P], zero elsewhere."""
-    used = where.any(0)
-    a = problem.matrices(links, problem.frequencies[points[used]])
-    parts: list[Components] = []
-    for matrices, marked in zip(a, where, strict=True):
-        chosen = problem.operation.exact(matrices[marked[used]], problem.axis.powers[None])
-        full = []
-        for c in chosen:
-            rows = torch.zeros(len(marked), *c.shape[1:], dtype=c.dtype, device=c.device)
-            rows[marked] = c
-            full.append(rows)
-        parts.append(tuple(full))
-    return tuple(torch.stack(c) for c in zip(*parts, strict=True))
-
-
-def aligned(operation: Operation, components: Components, points: Tensor) -> Components:
-    """Components [l, P, q, *shape] made continuous along the marked points, and along the nodes."""
-    # Those that one node stands for go with any node.
-    num_nodes = max(c.shape[2] for c in components)
-    before: Components | None = None
-    for node in range(num_nodes):
-        part = tuple(c[:, points, min(node, c.shape[2] - 1)] for c in components)
-        part = operation.align(part) if before is None else operation.align_to(part, before)
-        for full, aligned in zip(components, part, strict=True):
-            full[:, points, min(node, full.shape[2] - 1)] = aligned
-        before = part
-    return components
-
-
-def _scale(component: Tensor, where: Tensor, layout: Layout) -> Tensor:
-    """Root of each column's mean energy per node, [l, 1, q, (1,) columns].
-
-    A Hermitian component has one scale for all columns, so that it stays Hermitian.
-    """
-    energy = component.abs().square()
-    if len(layout.shape) > 1:
-        dims = (-2, -1) if layout.kind == "hermitian" else (-2,)
-        energy = energy.sum(dims, keepdim=True)
-    weight = _like(where, energy).to(energy.dtype)
-    return ((energy * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)).sqrt()
-
-
-def _like(mask: Tensor, component: Tensor) -> Tensor:
-    return mask.reshape(mask.shape + (1,) * (component.ndim - mask.ndim))
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """How a component [l, P, q, *shape] stands in the rows that are fitted."""
-
-    layout: Layout
-    num_nodes: int
-    scale: Tensor
-
-    @property
-    def size(self) -> int:
-        return self.num_nodes * self.layout.size
-
-    def pack(self, component: Tensor) -> Tensor:
-        """Scaled real rows [l, P, size]."""
-        return self.layout.pack(component / self.scale).flatten(2)
-
-    def unpack(self, rows: Tensor) -> Tensor:
-        """The inverse of :meth:`pack`."""
-        rows = rows.unflatten(-1, (self.num_nodes, -1)).contiguous()
-        return self.layout.unpack(rows) * self.scale
-
-
-def _split(stacked: Tensor, rows: Sequence[_Rows]) -> Components:
-    """Components from stacked rows."""
-    parts = stacked.split([r.size for r in rows], dim=-1)
-    return tuple(r.unpack(part) for r, part in zip(rows, parts, strict=True))
+def _layouts(
+    operation: Operation, components: Components, shape: tuple[int, ...]
+) -> tuple[Layout, ...]:
+    """How components of matrices [m, n] are stored."""
+    rows, cols = shape
+    shapes = operation.component_shapes(rows, cols)
+    return tuple(
+        Layout.of(shape, c, name in operation.hermitian)
+        for name, shape, c in zip(operation.component_names, shapes, components, strict=True)
+    )
 
 
 def _relative_loss(fitted: Components, exact: Components, points: Tensor) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,6 +79,25 @@ def project(
     vectors = torch.linalg.eigh(image @ image.mT).eigenvectors.flip(-1)[..., :rank]
     readout = torch.linalg.solve_triangular(factor.mT, vectors, upper=True)
     return readout, vectors.mT @ image
+
+
+def project_latents(basis: Tensor, targets: Sequence[Tensor], ridge: float) -> list[Tensor]:
+    r"""Latent tensors that suit a trunk best, by Cholesky of the normal equations in float64.
+
+    .. math:: C = \arg\min_C \tfrac{1}{S} \lVert \Phi C - Y \rVert^2 + \varrho \lVert C \rVert^2
+
+    :param basis: Φ, [S, rank]
+    :param targets: Y, [S, size] for every component, in units of its scale
+    :param ridge: ϱ
+
+    :return: C, [rank, size] float32 for every component, differentiable
+    """
+    phi = basis.double()
+    normal = phi.mT @ phi / len(phi)
+    normal = normal + ridge * torch.eye(len(normal), dtype=normal.dtype, device=normal.device)
+    moments = phi.mT @ torch.cat(list(targets), dim=-1).double() / len(phi)
+    latents = torch.cholesky_solve(moments, torch.linalg.cholesky(normal)).float()
+    return list(latents.split([target.shape[-1] for target in targets], dim=-1))
 
 
 def _times(matrix: Tensor, right: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,50 +10,11 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.mapping.axes import Axis
-from neumatc_mimo.mapping.basis import Basis, Table
+from neumatc_mimo.mapping.basis import Table
+from neumatc_mimo.mapping.layout import Latents, Layout
+from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.tensors.tracing import is_traced
-
-
-@dataclass(frozen=True)
-class Trunk:
-    r"""φ(x; θ) = readout^T u(x): one hidden layer of functions (NeuMatC, Section 2.1).
-
-    Without a readout φ is u itself; where the functions are local, a query then touches the few of
-    them that differ from zero.
-
-    :param basis: u, [B] → [B, width]
-    :param readout: [num_links, width, rank], or None
-    """
-
-    basis: Basis
-    readout: Tensor | None = None
-
-    @property
-    def rank(self) -> int:
-        """Number r of basis functions."""
-        return self.basis.width if self.readout is None else self.readout.shape[-1]
-
-    def table(self, x: Tensor) -> Table:
-        """The functions at x [B], float32; many tiles share it."""
-        return self.basis.table(x, torch.float32)
-
-    def read(self, table: Table, points: slice) -> tuple[slice, Tensor]:
-        """The consecutive functions that do not vanish at some points of a table, and their values.
-
-        :return: functions, and [num_links or 1, b, w]
-        """
-        functions, values = table.read(points)
-        if self.readout is None:
-            return functions, values[None]
-        return slice(0, self.rank), values @ self.readout[:, functions]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """φ at x [B]: [num_links or 1, B, rank]."""
-        functions, values = self.read(self.table(x), slice(0, len(x)))
-        full = values.new_zeros(*values.shape[:-1], self.rank)
-        full[..., functions] = values
-        return full
 
 
 @dataclass(frozen=True)
@@ -170,81 +130,3 @@ class CompactMapping:
             trunk = Trunk(trunk.basis, torch.cat(readouts))
         latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
         return replace(parts[0], trunk=trunk, latents=latents)
-
-
-@dataclass(frozen=True)
-class Latents:
-    """Latent tensors of all components side by side, so that one product evaluates all of them.
-
-    :param rows: [num_links, rank, n] real
-    :param layouts: how each component stands in them; each takes an even number of places, so that
-        complex pairs start at even ones
-    """
-
-    rows: Tensor
-    layouts: tuple[Layout, ...]
-
-    @classmethod
-    def of(cls, components: Components) -> Latents:
-        """From components [num_links, rank, *shape]."""
-        layouts = tuple(Layout.of(tuple(c.shape[2:]), c, hermitian=False) for c in components)
-        rows = [layout.pack(c) for layout, c in zip(layouts, components, strict=True)]
-        rows = [torch.nn.functional.pad(r, (0, r.shape[2] % 2)) for r in rows]
-        return cls(torch.cat(rows, dim=2) if len(rows) > 1 else rows[0], layouts)
-
-    @property
-    def size(self) -> int:
-        """Real numbers of a row."""
-        return self.rows.shape[2]
-
-    def split(self, product: Tensor) -> Components:
-        """The components [..., *shape] that rows [..., n] hold; views."""
-        components, start = [], 0
-        for layout in self.layouts:
-            components.append(layout.unpack(product[..., start : start + layout.size]))
-            start += layout.size + layout.size % 2
-        return tuple(components)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a component stands in rows of real numbers.
-
-    A complex entry is a pair, interleaved. A Hermitian matrix takes as many numbers as it has
-    entries: its lower triangle holds real parts, the strict upper one imaginary parts.
-
-    :param shape: of one matrix of the component
-    :param kind: "real", "complex" or "hermitian"
-    """
-
-    shape: tuple[int, ...]
-    kind: str
-
-    @property
-    def size(self) -> int:
-        """Real numbers of one matrix."""
-        return math.prod(self.shape) * (2 if self.kind == "complex" else 1)
-
-    @classmethod
-    def of(cls, shape: tuple[int, ...], component: Tensor, hermitian: bool) -> Layout:
-        """How a component like this one is stored; a real symmetric matrix is a real one."""
-        if not component.is_complex():
-            return cls(shape, "real")
-        return cls(shape, "hermitian" if hermitian else "complex")
-
-    def pack(self, component: Tensor) -> Tensor:
-        """A component [..., *shape] as real rows [..., size]."""
-        if self.kind == "hermitian":
-            component = component.real.tril() + component.imag.triu(1)
-        flat = component.flatten(-len(self.shape)).resolve_conj()
-        return torch.view_as_real(flat).flatten(-2) if self.kind == "complex" else flat
-
-    def unpack(self, rows: Tensor) -> Tensor:
-        """The inverse of :meth:`pack`, without a copy where it is not Hermitian."""
-        if self.kind == "complex":
-            rows = torch.view_as_complex(rows.unflatten(-1, (-1, 2)))
-        matrix = rows.unflatten(-1, self.shape)
-        if self.kind != "hermitian":
-            return matrix
-        lower, upper = matrix.tril(), matrix.triu(1)
-        return torch.complex(lower + lower.tril(-1).mT, upper - upper.mT)

@@ -14,7 +14,7 @@ from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.kernels import applied as kernels
 from neumatc_mimo.kernels.applied import Applied, Replaced
 from neumatc_mimo.kernels.expansion import Expansion
-from neumatc_mimo.mapping.compact import Latents
+from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.kept import DerivedAt, kept
 from neumatc_mimo.model.recall import Needed, Recall, folded
 from neumatc_mimo.model.repaired import aligned, repaired

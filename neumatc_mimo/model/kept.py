@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.mapping.compact import Latents
+from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.likeness import Reference
 from neumatc_mimo.model.plan import GridPlan
 from neumatc_mimo.model.repairs import Repairs

@@ -12,7 +12,9 @@ from torch import Tensor
 
 from neumatc_mimo.mapping.axes import make_axis
 from neumatc_mimo.mapping.basis import make_basis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Tolerance

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.mapping.compact import CompactMapping, Latents
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.kept import LinksAt, Moment, RowsAt, kept
 from neumatc_mimo.model.likeness import Recognised
 from neumatc_mimo.model.operation_model import OperationModel

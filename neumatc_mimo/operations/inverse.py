@@ -26,7 +26,7 @@ class Inverse(Operation):
 
     The only component is ``w`` [n, n]. There is no noise power: ``no`` counts for nothing, a
     regularised inverse is that of a regularised family
-    (:class:`~neumatc_mimo.families.base.Gram`). For wide matrices, and for MMSE, there is
+    (:class:`~neumatc_mimo.families.products.Gram`). For wide matrices, and for MMSE, there is
     :class:`~neumatc_mimo.operations.pseudo_inverse.PseudoInverse`.
     """
 

@@ -21,7 +21,7 @@ from neumatc_mimo.scenario import LinkSet, Scenario
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from neumatc_mimo.learning.algorithm1 import Refinement
+    from neumatc_mimo.learning.collocation import Refinement
 
 Values = Tensor | ArrayLike
 

@@ -13,7 +13,9 @@ from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import SplineBasis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Components, Operation, Tolerance, where_components
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver

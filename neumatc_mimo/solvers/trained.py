@@ -19,7 +19,7 @@ class Trained(Approximating):
     """Queries of mappings from the parameter to an operation's components, one an item.
 
     :param mappings: p [B, 1], in Hz as the channels' frequencies, to components [B, ...];
-        a :class:`~neumatc_mimo.learning.algorithm1.NeuMatC` of one parameter is such a mapping
+        a :class:`~neumatc_mimo.learning.network.NeuMatC` of one parameter is such a mapping
 
     :raises ValueError: in ``start``, if there are not as many mappings as items
     """

@@ -17,11 +17,13 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.warnings import warn
-from neumatc_mimo.learning.fit import FitConfig, OnRound, Problem, fit
+from neumatc_mimo.learning.adaptive import OnRound
+from neumatc_mimo.learning.fit import FitConfig, Problem, fit
 from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations import (
     SLNR,
@@ -220,6 +222,7 @@ def train_batch(job: Job, batch: Tensor, on_round: OnRound | None = None) -> Ope
         exact_samples_per_link=report.exact_samples_per_link,
         seconds_per_link=(time.perf_counter() - started) / len(batch),
         bytes_per_link=part.num_bytes / len(batch),
+        stopped=[report.stopped],
         batches=[report.history],
     )
     return part
@@ -246,7 +249,9 @@ def mean_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
         told = [(number, r[name]) for number, r in parts if isinstance(r.get(name), float)]
         if told:
             report[name] = sum(n * value for n, value in told) / sum(n for n, _ in told)
-    report["batches"] = [history for _, r in parts for history in r["batches"]]
+    for name in ("stopped", "batches"):  # one entry a batch
+        # Links that an earlier version trained do not tell why it stopped.
+        report[name] = [entry for _, r in parts for entry in r.get(name, [])]
     return report
 
 

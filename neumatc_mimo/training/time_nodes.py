@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.learning.fit import aligned
+from neumatc_mimo.learning.alignment import align_along_nodes
 from neumatc_mimo.mapping.axes import TimeAxis
 from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Operation, Tolerance
@@ -109,7 +109,7 @@ def _beyond_correction(
     nodes, checks = axis.nodes.to(link.device), axis.checks.to(link.device)
     exact = operation.exact(channels(link, frequencies, nodes), axis.powers.to(link.device))
     everywhere = torch.ones(len(frequencies), dtype=torch.bool, device=link.device)
-    exact = aligned(operation, exact, everywhere)
+    exact = align_along_nodes(operation, exact, everywhere)
     a = channels(link, frequencies, checks).to(torch.complex64)
     weights = axis.weights(checks)
     between = tuple(

@@ -28,7 +28,7 @@ from benchmarks.paper.problems import (
 from benchmarks.paper.published import published
 from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, fill, number, run_and_write
 from benchmarks.paper.sweeps import choice
-from neumatc_mimo.families.base import Product, RadialFamily
+from neumatc_mimo.families import Product, RadialFamily
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.operations import SVD, Inverse
 from neumatc_mimo.solvers import (

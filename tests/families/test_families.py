@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families.base import CosineFamily, Family, FourierFamily, Gram
+from neumatc_mimo.families import CosineFamily, Family, FourierFamily, Gram
 
 
 def generator(seed: int = 0) -> torch.Generator:

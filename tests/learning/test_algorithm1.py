@@ -10,18 +10,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families.base import CosineFamily, Family, FourierFamily, Gram
+from neumatc_mimo.families import CosineFamily, Family, FourierFamily, Gram
 from neumatc_mimo.learning.algorithm1 import (
     Algorithm1Config,
     Algorithm1Report,
-    MLPTrunk,
-    NeuMatC,
-    Refinement,
-    project,
     train_algorithm1,
 )
-from neumatc_mimo.learning.algorithm1 import _align_along_tree as align_along_tree
-from neumatc_mimo.learning.algorithm1 import _spanning_tree as spanning_tree
+from neumatc_mimo.learning.alignment import align_along_tree, spanning_tree
+from neumatc_mimo.learning.collocation import Refinement
+from neumatc_mimo.learning.network import MLPTrunk, NeuMatC
+from neumatc_mimo.learning.projection import project_latents
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import SVD, Components, Inverse, Operation, PseudoInverse
 
@@ -354,7 +352,7 @@ def test_projection_is_the_ridge_solution() -> None:
     targets = [torch.randn(10, n, generator=generator(n)) for n in (3, 4)]
     ridge = 1e-3
     stacked = np.concatenate([phi.double().numpy(), math.sqrt(10 * ridge) * np.eye(14)])
-    for latent, target in zip(project(phi, targets, ridge), targets, strict=True):
+    for latent, target in zip(project_latents(phi, targets, ridge), targets, strict=True):
         padded = np.concatenate([target.double().numpy(), np.zeros((14, target.shape[1]))])
         expected = np.linalg.lstsq(stacked, padded, rcond=None)[0]
         np.testing.assert_allclose(latent.numpy(), expected, rtol=1e-4, atol=1e-5)
@@ -366,7 +364,7 @@ def test_held_latents_give_the_gradient_of_the_supervised_term() -> None:
     ridge, gradients = 1e-2, []
     for held in (True, False):
         phi = torch.randn(30, 6, generator=generator()).requires_grad_()
-        (latent,) = project(phi.detach() if held else phi, target, ridge)
+        (latent,) = project_latents(phi.detach() if held else phi, target, ridge)
         loss = (phi @ latent - target[0]).square().sum() / 30 + ridge * latent.square().sum()
         gradients.append(torch.autograd.grad(loss, phi)[0])
     torch.testing.assert_close(*gradients, rtol=1e-4, atol=1e-6)

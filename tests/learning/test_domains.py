@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from neumatc_mimo.families.base import Family, FourierFamily, Gram
+from neumatc_mimo.families import Family, FourierFamily, Gram
 from neumatc_mimo.families.waves import Augmented, PlaneWaves
-from neumatc_mimo.learning.algorithm1 import Algorithm1Config, NeuMatC, train_algorithm1
+from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
+from neumatc_mimo.learning.network import NeuMatC
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import Components, Inverse, Operation, PseudoInverse
 

@@ -114,7 +114,7 @@ def test_parts_of_any_pattern_and_order() -> None:
         (lambda: system_of([0.0, 0.0, 0.0]), "The right-hand side is zero or not finite."),
         (lambda: config(threshold=0.0), "The threshold is 0.0, it is positive."),
         (lambda: config(samples=9, max_samples=8), "9 of 8 samples, 8 promoted of 400 candidates"),
-        (lambda: config(collocation=20), "20 collocation points do not determine 31 units."),
+        (lambda: config(collocation=20), "20 collocation points do not determine 31 functions."),
     ],
 )
 def test_bad_input_is_refused(make: Any, sentence: str) -> None:

@@ -144,7 +144,7 @@ def test_short_stretches_touch_few_splines(basis: SplineBasis) -> None:
 
 @pytest.mark.parametrize("basis", ALL, ids=str)
 def test_traced_reading_is_the_same(basis: Basis, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("neumatc_mimo.mapping.basis.is_traced", lambda: True)
+    monkeypatch.setattr("neumatc_mimo.mapping.basis.splines.is_traced", lambda: True)
     x = points()
     functions, values = basis.table(x).read(slice(5, 30))
     assert (functions.start, functions.stop) == (0, basis.width)
@@ -170,7 +170,7 @@ def test_too_few_splines_are_refused(num_functions: int, degree: int) -> None:
 
 
 def test_unknown_units_are_refused() -> None:
-    with pytest.raises(ValueError, match='no basis "wavelet", known are sine, fourier, spline.'):
+    with pytest.raises(ValueError, match='no basis "wavelet", known are fourier, sine, spline.'):
         make_basis({"kind": "wavelet", "num_functions": 8})
     with pytest.raises(ValueError, match='no basis "None"'):
         make_basis({"num_functions": 8})

@@ -8,7 +8,9 @@ from torch import Tensor
 
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
-from neumatc_mimo.mapping.compact import CompactMapping, Layout, Trunk
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations.base import Components
 
 LINKS, NODES, RANK = 3, 4, 9

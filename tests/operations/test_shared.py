@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import neumatc_mimo as nm
-from neumatc_mimo.families.base import CosineFamily, Family, Gram
+from neumatc_mimo.families import CosineFamily, Family, Gram
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import OPERATIONS as REGISTERED

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose
 
 import neumatc_mimo as nm
 from neumatc_mimo import metrics, plots
-from neumatc_mimo.learning.algorithm1 import Refinement
+from neumatc_mimo.learning.collocation import Refinement
 
 F = torch.linspace(-5e6, 5e6, 11, dtype=torch.float64)
 EBNO = [0.0, 2.0, 4.0]

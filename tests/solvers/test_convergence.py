@@ -12,7 +12,7 @@ import torch
 from scipy.interpolate import make_interp_spline
 from torch import Tensor
 
-from neumatc_mimo.families.base import CosineFamily
+from neumatc_mimo.families import CosineFamily
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import SVD, Inverse, Operation, PseudoInverse
 from neumatc_mimo.solvers import (

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, aslinearoperator, gcrotmk, gmres, spilu, splu
 
-from neumatc_mimo.families.base import CosineFamily
+from neumatc_mimo.families import CosineFamily
 from neumatc_mimo.families.sparse import AdvectionDiffusionReaction
 from neumatc_mimo.operations import LinearSolve
 from neumatc_mimo.solvers import GCRODR, Channels

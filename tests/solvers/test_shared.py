@@ -15,7 +15,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.blocks import MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
-from neumatc_mimo.families.base import CosineFamily
+from neumatc_mimo.families import CosineFamily
 from neumatc_mimo.operations import (
     SVD,
     Filter,

@@ -1,197 +1,23 @@
-"""The basis of a trunk: the functions of the parameter that its readout mixes."""
+"""Local functions: cardinal B-splines, few of which differ from zero anywhere."""
 
 from __future__ import annotations
 
-import math
-from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
-from neumatc_mimo.foundation.registry import Registry
+from neumatc_mimo.mapping.basis.base import BASES, Basis
+from neumatc_mimo.mapping.basis.tables import Table, Windows
 from neumatc_mimo.tensors.cache import outside_call
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Points that share a window of a table of local functions: of a dense table of more points most
 # would be zero, and products with fewer have too little to do.
 _WINDOW = range(48, 11, -1)
-
-
-class Windows(NamedTuple):
-    """Points in groups of one size, each with the consecutive functions that do not vanish there.
-
-    :param values: of the functions of a group, [num_groups, points, functions]
-    :param first: first unit of each group, [num_groups]
-    :param start: the first of these
-    :param stride: distance of the groups' first functions, or None where it varies
-    """
-
-    values: Tensor
-    first: Tensor
-    start: int
-    stride: int | None
-
-    def of(self, rows: Tensor) -> Tensor:
-        """The groups' rows of a matrix [width, n], [num_groups, functions, n]: a view if it can."""
-        num_groups, _, num_functions = self.values.shape
-        if self.stride is None:
-            index = self.first[:, None] + torch.arange(num_functions, device=rows.device)
-            return rows[index]
-        step = rows.stride(0)
-        offset = rows.storage_offset() + self.start * step
-        return rows.as_strided(
-            (num_groups, num_functions, rows.shape[1]), (self.stride * step, step, 1), offset
-        )
-
-
-class Table(ABC):
-    """Values of functions at points x [B], ready to be read a stretch of points at a time."""
-
-    @abstractmethod
-    def read(self, points: slice) -> tuple[slice, Tensor]:
-        """The consecutive functions that do not vanish at these points, and their values [b, w]."""
-
-    def windows(self, points: slice) -> Windows | None:
-        """These points in groups; None where all functions are needed for any."""
-        del points
-        return None
-
-    def terms(self) -> tuple[Tensor, Tensor] | None:
-        """Functions that do not vanish at each point, and their values, [B, w]; None for all."""
-        return None
-
-
-class Basis(ABC):
-    """Fixed functions u_i(x), x in [-1, 1], whose combinations a trunk learns."""
-
-    kind: ClassVar[str]
-
-    @property
-    @abstractmethod
-    def width(self) -> int:
-        """Number of functions."""
-
-    @abstractmethod
-    def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
-        """The functions at x [B]."""
-
-    @abstractmethod
-    def penalty(self) -> Tensor:
-        """Prior precision of the coefficients, [width, width] float64, in units of the data's."""
-
-    @abstractmethod
-    def settings(self) -> dict[str, Any]:
-        """Kind and constructor arguments, plain values."""
-
-    def band(self, frequencies: Tensor) -> tuple[float, float]:
-        """Frequencies of x = -1 and 1 for a grid [num_frequencies], even and ascending."""
-        return frequencies[0].item(), frequencies[-1].item()
-
-    def values(self, x: Tensor) -> Tensor:
-        """All functions at x [B]: [B, width], float64."""
-        functions, values = self.table(x).read(slice(0, len(x)))
-        full = values.new_zeros(len(x), self.width)
-        full[:, functions] = values
-        return full
-
-
-BASES: Registry[type[Basis]] = Registry("basis", base=Basis, key="kind")
-
-
-def make_basis(settings: dict[str, Any]) -> Basis:
-    """The basis that ``Basis.settings`` described.
-
-    :raises ValueError: if there is no basis of that kind
-    """
-    basis: Basis = BASES.make(settings)
-    return basis
-
-
-@dataclass(frozen=True)
-class DenseTable(Table):
-    """All functions everywhere."""
-
-    values: Tensor
-
-    def read(self, points: slice) -> tuple[slice, Tensor]:
-        return slice(0, self.values.shape[1]), self.values[points]
-
-
-@BASES.register
-@dataclass(frozen=True)
-class SineBasis(Basis):
-    r"""sin(ω_i x + b_i), NeuMatC's activations, at evenly spread delays.
-
-    ω = π B τ for the delay τ and the band B, as x covers the band from -1 to 1; every delay has a
-    sine and a cosine. A prior lets the coefficients decay with the delay: few samples leave the far
-    delays open, the prior closes them.
-
-    :param num_functions: number of functions, two for every delay
-    :param spacing: spacing of the delays in 1/B
-    :param decay: delay in 1/B over which the prior amplitude falls by e
-    """
-
-    kind: ClassVar[str] = "sine"
-    num_functions: int
-    spacing: float = 0.9
-    decay: float = 45.0
-
-    @property
-    def width(self) -> int:
-        return self.num_functions
-
-    def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
-        count = (self.num_functions + 1) // 2
-        delays = (torch.arange(count, dtype=torch.float64, device=x.device) + 0.5) * self.spacing
-        delays = torch.cat([delays, delays])[: self.num_functions]
-        phase = torch.zeros_like(delays)
-        phase[count:] = math.pi / 2
-        # The prior is a scale of the functions, so that the ridge stays a multiple of the identity.
-        amplitude = torch.exp(-delays / self.decay).clamp_min(1e-5)
-        angle = x.to(torch.float64)[:, None] * (math.pi * delays) + phase
-        return DenseTable(amplitude.to(dtype) * torch.sin(angle.to(dtype)))
-
-    def penalty(self) -> Tensor:
-        return 1e-10 * torch.eye(self.num_functions, dtype=torch.float64)
-
-    def settings(self) -> dict[str, Any]:
-        return {"kind": self.kind} | vars(self)
-
-
-@BASES.register
-@dataclass(frozen=True)
-class FourierBasis(Basis):
-    r"""1, cos(π k x) and sin(π k x), for results that are periodic over the domain.
-
-    :param num_functions: number of functions, odd: a constant and a pair for every k
-    """
-
-    kind: ClassVar[str] = "fourier"
-    num_functions: int
-
-    def __post_init__(self) -> None:
-        if self.num_functions < 1 or self.num_functions % 2 == 0:
-            raise ValueError(f"{self.num_functions} Fourier functions are no odd number of them.")
-
-    @property
-    def width(self) -> int:
-        return self.num_functions
-
-    def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> Table:
-        orders = torch.arange(1, self.num_functions // 2 + 1, dtype=torch.float64, device=x.device)
-        angle = x.to(torch.float64)[:, None] * (math.pi * orders)
-        one = angle.new_ones(len(x), 1)
-        return DenseTable(torch.cat([one, angle.cos(), angle.sin()], dim=-1).to(dtype))
-
-    def penalty(self) -> Tensor:
-        return 1e-10 * torch.eye(self.num_functions, dtype=torch.float64)
-
-    def settings(self) -> dict[str, Any]:
-        return {"kind": self.kind} | vars(self)
 
 
 @BASES.register
