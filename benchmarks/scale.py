@@ -20,8 +20,10 @@ import neumatc_mimo as nm
 from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.storage.shards import shard_file
+from neumatc_mimo.training.batch import train_batch
 from neumatc_mimo.training.cluster.driver import connected
-from neumatc_mimo.training.scenario import Job, concatenated, jobs, train_batch
+from neumatc_mimo.training.jobs import Job, jobs
+from neumatc_mimo.training.reports import concatenated
 from neumatc_mimo.training.store import Store
 
 RESULTS = Path(__file__).parent / "results" / "scale"

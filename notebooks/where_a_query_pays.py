@@ -76,7 +76,7 @@ scenarios, models, found = {}, {}, {task.title: {} for task in tasks}
 munich = nm.load_scenario("munich")
 # Of large groups the benchmark takes any; here they are as well conditioned as Munich's others.
 changes = {"max_condition": munich.config.multi_user.max_condition}
-changes |= {"wmmse_db": None, "max_min_db": None, "slnr_db": None}
+changes |= {"operation": ()}
 for number in users:
     point = Point(num_users=number)
     config = point.scenario(munich, num_links=1).config

@@ -37,10 +37,10 @@ def commands() -> str:
 
 
 def scenario_file() -> str:
-    """A table of the keys of each section."""
+    """A table of the keys of each section, and of each operation."""
     from neumatc_mimo.scenario.schema import ScenarioConfig
 
-    return "\n\n".join(_sections("the top of the file", ScenarioConfig))
+    return "\n\n".join([*_sections("the top of the file", ScenarioConfig), *_operations()])
 
 
 @functools.cache
@@ -86,13 +86,44 @@ def _sections(title: str, section: type[BaseModel]) -> Iterator[str]:
         models = [kind for kind in kinds if issubclass(kind, BaseModel)]
         if models:
             inner.append((f"`[{key}]`", models[0]))
+        elif key == "operation":
+            rows.append(f"| `{key}` | tables, [see below](#operations) | – | {field.description} |")
         else:
-            cells = f"`{key}`", _accepted(field), _default(field), str(field.description)
-            rows.append(f"| {' | '.join(cells)} |")
-    head = "| key | accepts | default | |\n|---|---|---|---|"
-    yield f"## {title[0].upper()}{title[1:]}\n\n" + "\n".join([head, *rows])
+            rows.append(_row(key, field))
+    yield _table(f"## {title[0].upper()}{title[1:]}", rows)
     for name, model in inner:
         yield from _sections(name, model)
+
+
+def _operations() -> Iterator[str]:
+    """Keys of the operations that a file may ask for: those of all, then those of some alone."""
+    from neumatc_mimo.operations import OPERATIONS, OperationConfig
+
+    known = ", ".join(f"`{name}`" for name in sorted(OPERATIONS))
+    common = OperationConfig.model_fields
+    yield _table(
+        "## Operations\n\nThe keys of each `[[multi_user.operation]]` and "
+        f"`[[single_user.operation]]`. Known are {known}, and those of other packages.",
+        [_row(key, field) for key, field in common.items()],
+    )
+    for name, kind in sorted(OPERATIONS.items()):
+        own = {
+            key: field
+            for key, field in kind.config.model_fields.items()
+            if key not in common or field.is_required() != common[key].is_required()
+        }
+        if own:
+            rows = [_row(key, field) for key, field in own.items()]
+            yield _table(f"### `{name}`", rows)
+
+
+def _table(head: str, rows: Iterable[str]) -> str:
+    return "\n".join([f"{head}\n\n| key | accepts | default | |\n|---|---|---|---|", *rows])
+
+
+def _row(key: str, field: FieldInfo) -> str:
+    cells = f"`{key}`", _accepted(field), _default(field), str(field.description).replace("\n", " ")
+    return f"| {' | '.join(cells)} |"
 
 
 def _alternatives(annotation: Any) -> tuple[Any, ...]:

@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
-from neumatc_mimo.bench.tasks import NO_DB, TASKS, Slot, Task
+from neumatc_mimo.bench.tasks import Precoding, Slot, Task, tasks_of
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
 from neumatc_mimo.model.scenario_model import ScenarioModel
+from neumatc_mimo.operations import Dimensions
 from neumatc_mimo.progress import Callback, Callbacks, reported, within
-from neumatc_mimo.scenario import Scenario
+from neumatc_mimo.scenario import Scenario, ScenarioConfig
+from neumatc_mimo.scenario.links import LinkKind
 from neumatc_mimo.solvers import Auto, Cached, Exact, Spline
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.training.scenario import train
@@ -57,15 +59,32 @@ class Point:
         parts += [] if self.width is None else [f"{self.width} units"]
         return ", ".join(parts)
 
-    def suits(self, task: type[Task]) -> bool:
-        """Whether a block's exact results fit into a benchmark's time."""
-        return task.affordable(self.num_users, self.slot.batch_size * self.fft_size)
+    @classmethod
+    def of(cls, scenario: Scenario) -> Point:
+        """That of a scenario's own links."""
+        config = scenario.config
+        many, one = config.multi_user, config.single_user
+        if many is not None:
+            num_users = many.users_per_link
+        else:
+            assert one is not None
+            num_users = math.prod(one.ue)
+        return cls(num_users, math.prod(config.array.bs), config.grid.fft_size)
+
+    @property
+    def num_matrices(self) -> int:
+        """Exact results of a slot."""
+        return self.slot.batch_size * self.fft_size
+
+    @property
+    def streams(self) -> int:
+        """Streams of the single user."""
+        return self.num_streams or min(max(self.num_users // 2, 1), 8)
 
     def scenario(self, base: Scenario, num_links: int) -> Scenario:
         """The links of the point, from the data of a scenario."""
         config = base.config
         band = config.grid.fft_size * config.grid.subcarrier_spacing
-        streams = self.num_streams or min(max(self.num_users // 2, 1), 8)
         changes: dict[str, Any] = {
             "array": config.array.model_copy(update={"bs": _array(self.num_antennas)}),
             "grid": config.grid.model_copy(
@@ -79,17 +98,33 @@ class Point:
                 "users_per_link": self.num_users,
                 "num_links": num_links,
             }
-            for task in TASKS:
-                if task.noise_key:
-                    update[task.noise_key] = NO_DB if self.suits(task) else None
+            antennas = math.prod(config.multi_user.ue)
+            sizes = Dimensions(self.num_users * antennas, self.num_antennas, antennas)
+            update |= self._trained(config, "multi_user", sizes)
             if self.num_users > config.multi_user.users_per_link:
                 # Large groups are badly conditioned: take any.
                 update["max_condition"] = math.inf
             changes["multi_user"] = config.multi_user.model_copy(update=update)
         if config.single_user is not None:
-            user = {"ue": (self.num_users, 1), "num_streams": streams, "num_links": num_links}
+            user: dict[str, Any] = {"ue": (self.num_users, 1), "num_streams": self.streams}
+            user |= {"num_links": num_links}
+            sizes = Dimensions(self.num_users, self.num_antennas, self.num_users, self.streams)
+            user |= self._trained(config, "single_user", sizes)
             changes["single_user"] = config.single_user.model_copy(update=user)
         return base.with_config(config.model_copy(update=changes))
+
+    def _trained(self, config: ScenarioConfig, kind: LinkKind, sizes: Dimensions) -> dict[str, Any]:
+        """Keys of links that ask for the operations of all blocks that suit the point."""
+        suited = [
+            task.config
+            for task in tasks_of(config)
+            if task.kind == kind
+            and issubclass(task, Precoding)
+            and task.suits(sizes, self.num_matrices)
+        ]
+        section = type(getattr(config, kind))
+        older = {key: section.model_fields[key].default for key in section.older}
+        return {"operation": tuple(suited), **older}
 
 
 @dataclass(frozen=True)
@@ -202,7 +237,7 @@ def at_point(
     point: Point,
     model: ScenarioModel | None = None,
     *,
-    tasks: Sequence[type[Task]] = TASKS,
+    tasks: Sequence[type[Task]] | None = None,
     device: str = "cpu",
     seconds: float = 1.5,
     theirs: bool = True,
@@ -214,7 +249,8 @@ def at_point(
     :param scenario: whose links have the sizes of the point
     :param point: the sizes
     :param model: of the scenario, or None
-    :param tasks: the blocks
+    :param tasks: the blocks; None for all, and those of the other operations that the scenario
+        trains
     :param device: where everything runs
     :param seconds: of repetitions for each way
     :param theirs: whether to time Sionna's way, where it fits into memory
@@ -223,9 +259,9 @@ def at_point(
     :param callback: told of each way to run each block
     """
     with reported(callback) as tell:
-        for kind in filter(point.suits, tasks):
+        for kind in tasks_of(scenario.config) if tasks is None else tasks:
             links = getattr(scenario, kind.kind)
-            if links is not None:
+            if links is not None and kind.suits(links.dimensions, point.num_matrices):
                 task = kind(links.to(device), point.slot)
                 splines = [n for n in spline_samples if n <= point.fft_size // 2]
                 if spline_samples and not splines:

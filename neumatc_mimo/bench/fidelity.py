@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
 from typing import Any
@@ -17,17 +18,28 @@ from torch import Tensor
 
 from neumatc_mimo import metrics
 from neumatc_mimo.blocks import MMSEEqualizer
-from neumatc_mimo.operations.base import Components
-from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
-from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.operations import SVD, WMMSE, Components, Operation, PseudoInverse
+from neumatc_mimo.operations.config import power
 from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 
+# The name of some figures, and what computes them.
+Comparison = tuple[str, Callable[[], dict[str, float]]]
+
 # A bound below single precision is none.
 _ROUNDING = 1e-7
 _RATE_NO = 10 ** (-20 / 10)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How much is compared, see :func:`fidelity`."""
+
+    num_frequencies: int | None
+    num_receivers: int | None
+    seed: int
 
 
 @torch.no_grad()
@@ -60,7 +72,8 @@ def fidelity(
     :return: Plain values by operation, ready for JSON
     """
     results: dict[str, dict[str, float]] = {}
-    comparisons = list(_comparisons(model, scenario, num_frequencies, num_receivers, seed))
+    asked = Asked(num_frequencies, num_receivers, seed)
+    comparisons = list(_comparisons(model, scenario, asked))
     with reported(callback, progress) as tell:
         for number, (name, compare) in enumerate(comparisons):
             done = Event("comparing with exact results", number, len(comparisons), "figures")
@@ -70,36 +83,57 @@ def fidelity(
     return results
 
 
-def _comparisons(
-    model: Any,
-    scenario: Scenario,
-    num_frequencies: int | None,
-    num_receivers: int | None,
-    seed: int,
-) -> Iterator[tuple[str, Callable[[], dict[str, float]]]]:
+def _comparisons(model: Any, scenario: Scenario, asked: Asked) -> Iterator[Comparison]:
     """Names and functions of the comparisons; figures of the same name stand together."""
-    if scenario.multi_user is not None:
-        links = scenario.multi_user
-        assert links.noise_db is not None
-        part = model.models["pseudo_inverse"]
-        frequencies = _unseen(part, num_frequencies)
-        yield "zero_forcing", partial(_inverse, model, links, 0.0, frequencies)
-        low, high = links.noise_db
-        chosen = range(links.num_links)[:num_receivers]
-        for noise_db in (low, (low + high) / 2, high):
-            no = 10 ** (noise_db / 10)
-            yield (
-                f"mmse_{noise_db:g}_db",
-                partial(_mmse, model, links, no, frequencies, chosen, seed),
-            )
-        if "wmmse" in model.models:
-            frequencies = _unseen(model.models["wmmse"], num_frequencies)
-            yield "wmmse", partial(_sum_rate, model, links, frequencies)
-    if scenario.single_user is not None:
-        frequencies = _unseen(model.models["svd"], num_frequencies)
-        yield "svd", partial(_svd, model, scenario.single_user, frequencies)
+    for part in model.models.values():
+        links = getattr(scenario, part.links.kind)
+        if links is not None:
+            yield from particular_figures(part.operation, model, links, asked)
     for name, part in model.models.items():
-        yield name, partial(_compared, part, _unseen(part, num_frequencies))
+        yield name, partial(_compared, part, _unseen(part, asked.num_frequencies))
+
+
+@functools.singledispatch
+def particular_figures(
+    operation: Operation, model: Any, links: LinkSet, asked: Asked
+) -> Iterator[Comparison]:
+    """Comparisons that mean something for one operation, beside those of all.
+
+    Another one has its own where ``@particular_figures.register`` stands above a function whose
+    first argument is of its class.
+
+    :param operation: of the model
+    :param model: a ScenarioModel
+    :param links: whose channels it was trained on
+    """
+    del operation, model, links, asked
+    return iter(())
+
+
+@particular_figures.register
+def _(operation: PseudoInverse, model: Any, links: LinkSet, asked: Asked) -> Iterator[Comparison]:
+    if links.noise_db is None:
+        return
+    part = model.models[operation.name]
+    frequencies = _unseen(part, asked.num_frequencies)
+    yield "zero_forcing", partial(_inverse, model, links, 0.0, frequencies)
+    low, high = links.noise_db
+    chosen = range(links.num_links)[: asked.num_receivers]
+    for noise_db in (low, (low + high) / 2, high):
+        compare = partial(_mmse, model, links, power(noise_db), frequencies, chosen, asked.seed)
+        yield f"mmse_{noise_db:g}_db", compare
+
+
+@particular_figures.register
+def _(operation: WMMSE, model: Any, links: LinkSet, asked: Asked) -> Iterator[Comparison]:
+    frequencies = _unseen(model.models[operation.name], asked.num_frequencies)
+    yield operation.name, partial(_sum_rate, model, operation, links, frequencies)
+
+
+@particular_figures.register
+def _(operation: SVD, model: Any, links: LinkSet, asked: Asked) -> Iterator[Comparison]:
+    frequencies = _unseen(model.models[operation.name], asked.num_frequencies)
+    yield operation.name, partial(_svd, model, operation, links, frequencies)
 
 
 def _mmse(
@@ -130,8 +164,7 @@ def _compared(part: Any, frequencies: Tensor) -> dict[str, float]:
     block applies, or else of the first one.
     """
     operation, links = part.operation, part.links
-    names = operation.component_names
-    index = names.index(operation.applied) if operation.applied in names else 0
+    index = operation.matrix
     no = float(part.mapping.axis.powers[0])
     errors, qualities = [], []
     for link in range(links.num_links):
@@ -301,13 +334,14 @@ def _receiver(
     }
 
 
-def _svd(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
-    operation = SVD(links.num_streams or links.num_rows)
+def _svd(model: Any, operation: SVD, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
     queried, exact, residuals = [], [], []
     ratios, noisy, exact_noisy = [], [], []
     for link in range(links.num_links):
         h = links.channel(frequencies, [link], dtype=torch.complex128)[0]
-        u, s, v = (t[0] for t in model.query("svd", frequencies, links=torch.tensor([link])))
+        u, s, v = (
+            t[0] for t in model.query(operation.name, frequencies, links=torch.tensor([link]))
+        )
         u, s, v = u.to(h), s.to(h.real), v.to(h)
         no = torch.tensor(_RATE_NO, dtype=torch.float64)
         queried.append(metrics.achievable_rate(h, v, no))
@@ -328,14 +362,15 @@ def _svd(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
     }
 
 
-def _sum_rate(model: Any, links: LinkSet, frequencies: Tensor) -> dict[str, float]:
-    """Sum rates of queried and exact WMMSE precoders, and of regularised zero forcing."""
-    operation = model.models["wmmse"].operation
+def _sum_rate(
+    model: Any, operation: WMMSE, links: LinkSet, frequencies: Tensor
+) -> dict[str, float]:
+    """Sum rates of queried and exact precoders, and of regularised zero forcing."""
     no = operation.no
     queried, exact, regularised = [], [], []
     for link in range(links.num_links):
         h = links.channel(frequencies, [link], dtype=torch.complex128)[0]
-        (v,) = model.query("wmmse", frequencies, links=torch.tensor([link]))
+        (v,) = model.query(operation.name, frequencies, links=torch.tensor([link]))
         w = PseudoInverse().solve(h, no).dense
         queried.append(metrics.sum_rate(h, v[0].to(h), no))
         exact.append(metrics.sum_rate(h, operation.exact(h)[0], no))

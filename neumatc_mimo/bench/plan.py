@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from neumatc_mimo.bench.blocks import LIMIT, Point, Row, at_point
-from neumatc_mimo.bench.tasks import TASKS, Detection
+from neumatc_mimo.bench.tasks import Detection, tasks_of
 from neumatc_mimo.progress import Callbacks, reported, within
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.training.scenario import train
@@ -36,7 +36,7 @@ def plan(
     with reported(callback, progress) as tell:
         training = within("training", tell)
         model = train(one, device=device, progress=False, callback=training)
-        for task in (task for task in TASKS if task is not Detection):
+        for task in (task for task in tasks_of(one.config) if task is not Detection):
             links = getattr(one, task.kind)
             if links is None or task.operation not in model.models:
                 continue

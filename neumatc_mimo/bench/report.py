@@ -24,7 +24,7 @@ from neumatc_mimo.bench.blocks import (
 )
 from neumatc_mimo.bench.scaling import growth, hindsight
 from neumatc_mimo.bench.sheet import Sheet, origin
-from neumatc_mimo.bench.tasks import TASKS, Detection
+from neumatc_mimo.bench.tasks import Detection, tasks_of
 from neumatc_mimo.progress import Callbacks, Event, reported, within
 from neumatc_mimo.reporting.report import finite
 from neumatc_mimo.scenario import Scenario
@@ -65,14 +65,14 @@ def run_and_write(
     :param base: the scenario whose data and band all points use
     :param quick: the base point alone unless ``only`` says more, with few repetitions and without
         the detector, which is the equalizer and Sionna's demapper
-    :param only: the axes to run; None for all
+    :param only: the axes to run, or "own" for the scenario's own sizes; None for all axes
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
     :param progress: show a progress bar, in a terminal or a notebook
     :param callback: told of the points that are done, and of what runs at the one under way
 
     :raises ValueError: if there is no such axis
     """
-    chosen = _chosen(quick, only)
+    chosen = _chosen(base, quick, only)
     source = origin(device=device) | {"quick": quick}
     started = time.perf_counter()
     rows: dict[Point, list[Row]] = {}
@@ -82,11 +82,12 @@ def run_and_write(
             tell(Event("benchmark", number, len(points), "points"))
             training = within(f"{point.label}: training", tell)
             scenario, model = learned(base, point, device, training)
+            tasks = tasks_of(scenario.config)
             found = at_point(
                 scenario,
                 point,
                 model,
-                tasks=[task for task in TASKS if not quick or task is not Detection],
+                tasks=[task for task in tasks if not quick or task is not Detection],
                 device=device,
                 seconds=0.3 if quick else 1.5,
                 theirs=theirs,
@@ -133,13 +134,14 @@ def _written(
     return [sheet, scaling]
 
 
-def _chosen(quick: bool, only: Sequence[str] | None) -> dict[str, list[Point]]:
-    every = {"base": [BASE], **axes()}
+def _chosen(base: Scenario, quick: bool, only: Sequence[str] | None) -> dict[str, list[Point]]:
+    usual = {"base": [BASE], **axes()}
+    every = usual | {"own": [Point.of(base)]}
     if unknown := set(only or ()) - set(every):
         raise ValueError(
             f"There is no axis {_quoted(sorted(unknown))}, known are {_quoted(every)}."
         )
-    names = only or (["base"] if quick else list(every))
+    names = only or (["base"] if quick else list(usual))
     return {name: every[name] for name in names}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,19 +14,25 @@ from torch import Tensor
 
 from neumatc_mimo.bench.timing import Call
 from neumatc_mimo.blocks import (
-    MaxMinPrecoder,
+    PRECODERS,
     MMSEDetector,
     MMSEEqualizer,
-    NoisyPrecoder,
-    SLNRPrecoder,
+    OperationPrecoder,
     SVDBeamformer,
     SVDCombiner,
-    WMMSEPrecoder,
     ZFPrecoder,
 )
 from neumatc_mimo.metrics.measures import relative_error
-from neumatc_mimo.operations import SLNR, SVD, WMMSE, MaxMin, Operation, PseudoInverse
+from neumatc_mimo.operations import (
+    OPERATIONS,
+    SVD,
+    Dimensions,
+    Operation,
+    OperationConfig,
+    PseudoInverse,
+)
 from neumatc_mimo.operations.tracking import normalised
+from neumatc_mimo.scenario import ScenarioConfig
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 from neumatc_mimo.solvers.base import Channels, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
@@ -68,8 +74,6 @@ class Task(ABC):
     title: ClassVar[str]
     kind: ClassVar[LinkKind]
     operation: ClassVar[str]
-    # The key in [multi_user] that asks for the model at a noise power, if one has to.
-    noise_key: ClassVar[str] = ""
     # What stands for Sionna where it has no such block.
     theirs_title: ClassVar[str] = "Sionna"
 
@@ -95,9 +99,11 @@ class Task(ABC):
         return self.h.nbytes * self.slot.num_ofdm_symbols <= _THEIRS_BYTES
 
     @classmethod
-    def affordable(cls, num_users: int, num_matrices: int) -> bool:
-        """Whether exact results of so many matrices fit into a benchmark's time."""
-        del num_users, num_matrices
+    def suits(cls, sizes: Dimensions, num_matrices: int) -> bool:
+        """Whether there are results for matrices of these sizes, and exact ones of so many fit into
+        a benchmark's time.
+        """
+        del sizes, num_matrices
         return True
 
     def theirs(self) -> Call | None:
@@ -403,67 +409,110 @@ class Combining(_SingleUser):
         return output[0][:, 0].unflatten(-1, self._grid)
 
 
-class _Noisy(ZeroForcing):
-    """Precoding that depends on the noise power; Sionna has no such blocks."""
+class Precoding(Task):
+    """Precoding of users' streams with an operation's result; Sionna has no such blocks."""
 
-    made: ClassVar[type[NoisyPrecoder]]
-    solved: ClassVar[Operation]
+    config: ClassVar[OperationConfig]
+
+    @classmethod
+    def of(cls, config: OperationConfig, kind: LinkKind = "multi_user") -> type[Precoding]:
+        """The task of an operation, by the block that is registered for it or the general one."""
+        block = PRECODERS.get(config.name)
+        title = f"OperationPrecoder of {config.name}" if block is None else block.__name__
+        facts = {"title": title, "kind": kind, "operation": config.name, "config": config}
+        return cast("type[Precoding]", type("Precoding", (cls,), facts))
+
+    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
+        super().__init__(links, slot, seed)
+        self._solved = self._made(links.dimensions)
+        if self.config.no is not None:
+            self.no = torch.full_like(self.no, self.config.no)
+        _, num_streams = _matrix_shape(self._solved, links.dimensions)
+        self._x = self._symbols(1, num_streams)
+        by_user = self._in_layout(self.h).unflatten(1, (links.num_users, -1))
+        self._h = by_user[:, :, :, None]
+        self._pair = self._grids(1, links.num_users, num_streams)
+
+    @classmethod
+    def suits(cls, sizes: Dimensions, num_matrices: int) -> bool:
+        try:
+            operation = cls._made(sizes)
+            shape = _matrix_shape(operation, sizes)
+        except (ValueError, TypeError, RuntimeError):
+            return False  # such matrices have no such result
+        if len(shape) != 2 or shape[0] != sizes.num_cols:
+            return False  # nothing to precode with
+        # Of an iteration some ten seconds at most.
+        dear = operation.adapts(sizes.num_rows, sizes.num_cols)
+        return not dear or sizes.num_rows**3 * num_matrices <= 8**3 * 3276 * 16
 
     def inputs(self) -> tuple[Tensor, ...]:
-        return self._x, self._h, self.no
+        noise = (self.no,) if self._solved.depends_on_noise() else ()
+        return self._x, self._h, *noise
 
     def problem(self) -> tuple[Operation, Channels]:
-        return self.solved, self._channels(self._rows(), self.no)
-
-    def theirs(self) -> Call | None:
-        return None
+        rows = self._h[:, :, :, 0, :, 0].flatten(1, 2).permute(0, 3, 1, 2)
+        noise = self.no if self._solved.depends_on_noise() else None
+        return self._solved, self._channels(rows, noise)
 
     def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
         effective = self.slot.return_effective_channel
-        options = self._options(precision)
-        return self.made(*self._pair, solver, effective, certify=certify, **options)
+        options = self._options(precision) | {"certify": certify}
+        if self.operation in PRECODERS:
+            return PRECODERS[self.operation](*self._pair, solver, effective, **options)
+        return OperationPrecoder(*self._pair, solver, effective, operation=self._solved, **options)
 
+    def limit(self) -> Call:
+        # Any matrices take as long.
+        shape = (*self.h.shape[:2], self.h.shape[3], self._x.shape[2])
+        w = torch.ones(shape, dtype=self.dtype, device=self.device)
+        if not self.slot.return_effective_channel:
+            return lambda: applied(w, self._x[:, 0])
+        rows = self._h[:, :, :, 0, :, 0].flatten(1, 2)
+        return lambda: (applied(w, self._x[:, 0]), effective_channel(rows, w))
 
-class _Iterated(_Noisy):
-    """One that is found by an iteration."""
+    def result(self, output: Any) -> Tensor:
+        return (output[0] if self.slot.return_effective_channel else output)[:, 0]
 
     @classmethod
-    def affordable(cls, num_users: int, num_matrices: int) -> bool:
-        # Some ten seconds at most.
-        return num_users**3 * num_matrices <= 8**3 * 3276 * 16
+    def _made(cls, sizes: Dimensions) -> Operation:
+        return OPERATIONS.find(cls.operation).configured(cls.config, sizes)
 
 
-class SumRate(_Iterated):
-    """:class:`~neumatc_mimo.blocks.WMMSEPrecoder`."""
-
-    title, operation, noise_key = "WMMSEPrecoder", "wmmse", "wmmse_db"
-    made, solved = WMMSEPrecoder, WMMSE()
+def _matrix_shape(operation: Operation, sizes: Dimensions) -> tuple[int, ...]:
+    """Shape of the component that blocks apply."""
+    return operation.component_shapes(sizes.num_rows, sizes.num_cols)[operation.matrix]
 
 
-class SmallestSINR(_Iterated):
-    """:class:`~neumatc_mimo.blocks.MaxMinPrecoder`."""
-
-    title, operation, noise_key = "MaxMinPrecoder", "max_min", "max_min_db"
-    made, solved = MaxMinPrecoder, MaxMin()
-
-
-class Leakage(_Noisy):
-    """:class:`~neumatc_mimo.blocks.SLNRPrecoder`, of users with one antenna."""
-
-    title, operation, noise_key = "SLNRPrecoder", "slnr", "slnr_db"
-    made, solved = SLNRPrecoder, SLNR()
+def _at_noise() -> list[type[Task]]:
+    """Precoding in noise, for each of the operations that have a block for it."""
+    kinds = [OPERATIONS.find(name) for name in PRECODERS]
+    return [
+        Precoding.of(kind.config.model_validate({"name": kind.name, "noise_db": NO_DB}))
+        for kind in kinds
+        if kind.depends_on_noise()
+    ]
 
 
-TASKS: tuple[type[Task], ...] = (
-    ZeroForcing,
-    MMSE,
-    Detection,
-    SumRate,
-    SmallestSINR,
-    Leakage,
-    Beamforming,
-    Combining,
-)
+_MULTI_USER: tuple[type[Task], ...] = (ZeroForcing, MMSE, Detection)
+_SINGLE_USER: tuple[type[Task], ...] = (Beamforming, Combining)
+
+# What every scenario's links are timed with.
+TASKS: tuple[type[Task], ...] = (*_MULTI_USER, *_at_noise(), *_SINGLE_USER)
+
+
+def tasks_of(config: ScenarioConfig) -> list[type[Task]]:
+    """Those, and precoding with each other operation that a scenario trains."""
+    tasks = {(task.kind, task.title): task for task in TASKS}
+    always = {task.operation for task in (*_MULTI_USER, *_SINGLE_USER)}
+    kinds: tuple[LinkKind, ...] = ("multi_user", "single_user")
+    for kind in kinds:
+        section = getattr(config, kind)
+        for keys in section.operations if section is not None else ():
+            if keys.name not in always:
+                task = Precoding.of(keys, kind)
+                tasks[kind, task.title] = task
+    return list(tasks.values())
 
 
 def _wide(t: Tensor) -> Tensor:

@@ -10,6 +10,8 @@ from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
 from neumatc_mimo.blocks.mmse_detector import MMSEDetector
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
+from neumatc_mimo.blocks.operation_precoder import OperationPrecoder
+from neumatc_mimo.blocks.registry import PRECODERS, register
 from neumatc_mimo.blocks.slnr_precoder import SLNRPrecoder
 from neumatc_mimo.blocks.svd_beamformer import SVDBeamformer
 from neumatc_mimo.blocks.svd_combiner import SVDCombiner
@@ -18,16 +20,19 @@ from neumatc_mimo.blocks.zf_precoded_channel import ZFPrecodedChannel
 from neumatc_mimo.blocks.zf_precoder import ZFPrecoder
 
 __all__ = [
+    "PRECODERS",
     "BDPrecoder",
     "MMSEDetector",
     "MMSEEqualizer",
     "MatrixPrecoder",
     "MaxMinPrecoder",
     "NoisyPrecoder",
+    "OperationPrecoder",
     "SLNRPrecoder",
     "SVDBeamformer",
     "SVDCombiner",
     "WMMSEPrecoder",
     "ZFPrecodedChannel",
     "ZFPrecoder",
+    "register",
 ]

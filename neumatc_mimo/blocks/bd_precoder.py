@@ -6,10 +6,12 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
 
 
+@register(name=BlockDiagonalization.name)
 class BDPrecoder(MatrixPrecoder):
     r"""Block diagonalisation: zero forcing between receivers, not between a receiver's antennas.
 

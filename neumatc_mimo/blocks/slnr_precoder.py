@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import ClassVar
 
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
+from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.slnr import SLNR
 
 
+@register(name=SLNR.name)
 class SLNRPrecoder(NoisyPrecoder):
     r"""Precoding of users of several antennas for the largest signal-to-leakage-and-noise ratios.
 

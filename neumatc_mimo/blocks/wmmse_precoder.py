@@ -8,11 +8,13 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
+from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.wmmse import WMMSE
 from neumatc_mimo.solvers.base import Solver
 
 
+@register(name=WMMSE.name)
 class WMMSEPrecoder(NoisyPrecoder):
     r"""Precoding of the users' streams for the largest sum rate, by weighted minimum mean squared
     errors.

@@ -23,7 +23,8 @@ def bench(
         bool, typer.Option("--quick", help="Few repetitions; without --axis the base point only.")
     ] = False,
     axis: Annotated[
-        list[str] | None, typer.Option(help="Only this axis; may be given again.")
+        list[str] | None,
+        typer.Option(help="Only this axis, or own: the scenario's sizes; may be given again."),
     ] = None,
     sionna: Annotated[bool, typer.Option(help="Time Sionna's blocks, too.")] = True,
     device: Device = "cpu",

@@ -47,6 +47,11 @@ class Recognised:
         """gain · e^{-j2πf·delay}, [num_items, num_frequencies, K], complex64."""
         return self.waves(frequencies) * self.gain[:, None].to(torch.complex64)
 
+    def unchanged(self, frequencies: Tensor) -> Tensor:
+        """Which items are their aligned links without any factor over a band, bool [num_items]."""
+        ends = torch.stack([frequencies.amin(), frequencies.amax()])
+        return ((self.rows(ends) - 1).abs() < DEVIATION).flatten(1).all(-1)
+
 
 class Reference(NamedTuple):
     """What channels are compared with.

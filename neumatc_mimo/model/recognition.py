@@ -44,8 +44,10 @@ class Recognition:
         found = self._compared(channels)
         if self.certify == "link":
             found = self._seen_everywhere(found, channels)
-        # Rows in an order that the operation cannot follow make another channel.
+        # Rows in an order that the operation cannot follow make another channel, and so do factors.
         followed = self.model.operation.follows(found.order)
+        if not self.model.operation.follows_rows:
+            followed = followed & found.unchanged(self.plan.frequencies)
         found = replace(found, links=torch.where(followed, found.links, -1))
         return self._within_noise(found, channels)
 

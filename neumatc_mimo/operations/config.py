@@ -49,7 +49,7 @@ class OperationConfig(BaseModel):
     @property
     def no(self) -> float | None:
         """The noise power, linear."""
-        return None if self.noise_db is None else float(10 ** (self.noise_db / 10))
+        return None if self.noise_db is None else power(self.noise_db)
 
     def own(self) -> dict[str, Any]:
         """The operation's own keys."""
@@ -63,4 +63,9 @@ class AtNoiseConfig(OperationConfig):
     """Noise power in dB to train for."""
 
 
-__all__ = ["AtNoiseConfig", "Decibels", "Dimensions", "OperationConfig"]
+def power(decibels: float) -> float:
+    """A power in decibels, linear."""
+    return float(10 ** (decibels / 10))
+
+
+__all__ = ["AtNoiseConfig", "Decibels", "Dimensions", "OperationConfig", "power"]

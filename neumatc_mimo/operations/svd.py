@@ -164,15 +164,12 @@ class SVD(Operation):
         return cls(num_streams)
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
+        self._check(num_rows, num_cols)
         return (num_rows, self.num_streams), (self.num_streams,), (num_cols, self.num_streams)
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
         del no
-        if self.num_streams > min(a.shape[-2:]):
-            raise ValueError(
-                f"{self.num_streams} triplets are more than a matrix of {a.shape[-2]} x "
-                f"{a.shape[-1]} has."
-            )
+        self._check(*a.shape[-2:])
         _, vectors = torch.linalg.eigh(a @ a.mH)
         u = vectors[..., -self.num_streams :].flip(-1)
         # The norm of A^H u is more accurate than the root of the eigenvalue of A A^H.
@@ -292,6 +289,13 @@ class SVD(Operation):
 
     def merge(self, answers: Sequence[Triplets], items: Sequence[Tensor]) -> Triplets:
         return super().merge([answer.complete() for answer in answers], items)
+
+    def _check(self, num_rows: int, num_cols: int) -> None:
+        if self.num_streams > min(num_rows, num_cols):
+            raise ValueError(
+                f"{self.num_streams} triplets are more than a matrix of {num_rows} x {num_cols} "
+                "has."
+            )
 
 
 def _excess(a: Tensor, u: Tensor, s: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from neumatc_mimo.scenario.deepmimo_data import BaseStation, Paths
 from neumatc_mimo.scenario.deepmimo_motion import SPEED_OF_LIGHT
 from neumatc_mimo.scenario.links import LinkKind, LinkSet
 from neumatc_mimo.scenario.schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
+from neumatc_mimo.scenario.trained import TrainedConfig
 
 # A group: index of its base station in the scenario's list, and its users.
 Group = tuple[int, NDArray[np.int64]]
@@ -183,7 +184,11 @@ def _source(
 ) -> str:
     """SHA-256 of the settings and of the files' data on the groups."""
     parts = (config.array, config.grid, section, config.motion)
-    settings = [part.model_dump_json() for part in parts if part is not None]
+    settings = [
+        part.drawn() if isinstance(part, TrainedConfig) else part.model_dump_json()
+        for part in parts
+        if part is not None
+    ]
     digest = hashlib.sha256(" ".join(settings).encode())
     for index, members in groups:
         stations[index].update_digest(digest, members)

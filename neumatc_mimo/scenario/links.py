@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.display import Displayed, Facts
+from neumatc_mimo.operations.config import Dimensions
 from neumatc_mimo.tensors.waves import turned, wave
 
 LinkKind = Literal["multi_user", "single_user"]
@@ -171,6 +172,11 @@ class LinkSet(Displayed):
     def antennas_per_user(self) -> int:
         """Number of rows that belong to each user, side by side."""
         return self.num_rows // self.num_users
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """Sizes of the links' matrices, as operations ask for them."""
+        return Dimensions(self.num_rows, self.num_cols, self.antennas_per_user, self.num_streams)
 
     @property
     def device(self) -> torch.device:
@@ -342,11 +348,8 @@ class LinkSet(Displayed):
         links = self.check_links(links)
         per_link = set(self._tensors()) - {"base_station_positions"}
         chosen: dict[str, Any] = {name: getattr(self, name)[links] for name in per_link}
-        if self.source:
-            # The digest is that of all the links; a selection is other data.
-            key = f"{self.source} {links.tolist()}"
-            chosen["source"] = hashlib.sha256(key.encode()).hexdigest()
-        return replace(self, **chosen)
+        # The digest is that of all the links; a selection is other data.
+        return replace(self, **chosen, source=self._derived(str(links.tolist())))
 
     def timing_advanced(self) -> LinkSet:
         """Return the link set of users who send ahead by their first-arrival delays.
@@ -356,12 +359,24 @@ class LinkSet(Displayed):
         """
         # One row stands for all where the rows share their delays.
         first = self.row_delays[:, : self.delays.shape[1], None, None]
-        source = hashlib.sha256(f"{self.source} advanced".encode()).hexdigest()
         return replace(
             self,
             delays=self.delays - first,
             row_delays=torch.zeros_like(self.row_delays),
-            source=source if self.source else "",
+            source=self._derived("advanced"),
+        )
+
+    def unaligned(self) -> LinkSet:
+        """Return the link set whose aligned channels are the channels themselves.
+
+        It is for operations whose results do not follow factors of the rows.
+        """
+        turns = None if self.row_doppler is None else torch.zeros_like(self.row_doppler)
+        return replace(
+            self,
+            row_delays=torch.zeros_like(self.row_delays),
+            row_doppler=turns,
+            source=self._derived("unaligned"),
         )
 
     def to(self, device: torch.device | str) -> LinkSet:
@@ -419,6 +434,10 @@ class LinkSet(Displayed):
             for name in sorted(tensors):
                 digest.update(tensors[name].cpu().numpy().tobytes())
         return digest.hexdigest()
+
+    def _derived(self, how: str) -> str:
+        """Source of links that were made from these."""
+        return self.source and hashlib.sha256(f"{self.source} {how}".encode()).hexdigest()
 
     def facts(self) -> Facts:
         tensors, _ = self.to_tensors()

@@ -8,12 +8,11 @@ import os
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -24,42 +23,28 @@ from pydantic import (
     model_validator,
 )
 
+from neumatc_mimo.operations import Dimensions
+from neumatc_mimo.operations.config import Decibels
 from neumatc_mimo.scenario.bundled import bundled_scenarios, scenarios_folder
+from neumatc_mimo.scenario.section import Section, from_list
 from neumatc_mimo.scenario.slot import slot_duration
-
-
-def _from_list(value: Any) -> Any:
-    """TOML has lists where the models, being frozen, hold tuples."""
-    return tuple(value) if isinstance(value, list) else value
+from neumatc_mimo.scenario.trained import TrainedConfig
 
 
 def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, int | float) else _from_list(value)
+    return (value,) if isinstance(value, int | float) else from_list(value)
 
 
-_Shape = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(_from_list)]
-_Range = Annotated[tuple[float, float], BeforeValidator(_from_list)]
-_Angles = Annotated[tuple[float, float, float], BeforeValidator(_from_list)]
+_Shape = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(from_list)]
+_Range = Annotated[tuple[float, float], BeforeValidator(from_list)]
+_Angles = Annotated[tuple[float, float, float], BeforeValidator(from_list)]
 _Velocity = _Angles
 _Times = Annotated[tuple[float, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _Indices = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
-_Decibels = Annotated[float, Field(ge=-100.0, le=100.0)]
 _RowScaling = Literal["unit", "none"]
 
 
-class _Section(BaseModel):
-    # strict: a number in quotation marks or a boolean is a mistake, not a number. What stands below
-    # a field describes it in the documentation of scenario files.
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        strict=True,
-        allow_inf_nan=False,
-        use_attribute_docstrings=True,
-    )
-
-
-class DeepMIMOConfig(_Section):
+class DeepMIMOConfig(Section):
     """Where the paths come from: a DeepMIMO v4 folder or a scenario of the DeepMIMO database."""
 
     path: str | None = None
@@ -85,7 +70,7 @@ class DeepMIMOConfig(_Section):
         return self
 
 
-class ArrayConfig(_Section):
+class ArrayConfig(Section):
     """The base station's planar array, and the spacing of the users' arrays."""
 
     bs: _Shape = (8, 8)
@@ -98,7 +83,7 @@ class ArrayConfig(_Section):
     """Whether the wavelength changes along the band."""
 
 
-class GridConfig(_Section):
+class GridConfig(Section):
     """The OFDM grid."""
 
     fft_size: PositiveInt
@@ -107,10 +92,19 @@ class GridConfig(_Section):
     """Distance of subcarriers in Hz."""
 
 
-class MultiUserConfig(_Section):
+class MultiUserConfig(TrainedConfig):
     """Links of one base station and a group of users. Decibels are relative to unit mean channel
     power.
     """
+
+    always: ClassVar[str] = "pseudo_inverse"
+    older: ClassVar[dict[str, str]] = {
+        "wmmse_db": "wmmse",
+        "max_min_db": "max_min",
+        "slnr_db": "slnr",
+        "block_diagonalization": "block_diagonalization",
+    }
+    has_noise_range: ClassVar[bool] = True
 
     users_per_link: PositiveInt = 8
     """Users of a link."""
@@ -122,14 +116,14 @@ class MultiUserConfig(_Section):
     """Groups whose median cond(H Hᴴ) along the band is above it are skipped, and counted."""
     noise_db: _Range = (-40.0, 0.0)
     """Noise powers of the MMSE model, lowest and highest, in dB."""
-    wmmse_db: _Decibels | None = None
-    """Also train the WMMSE precoder, for this noise power in dB."""
-    max_min_db: _Decibels | None = None
-    """Also train the max-min precoder, for this noise power in dB."""
-    slnr_db: _Decibels | None = None
-    """Also train the SLNR precoder, for this noise power in dB."""
+    wmmse_db: Decibels | None = None
+    """As an operation `name = "wmmse"` with this `noise_db`."""
+    max_min_db: Decibels | None = None
+    """As an operation `name = "max_min"` with this `noise_db`."""
+    slnr_db: Decibels | None = None
+    """As an operation `name = "slnr"` with this `noise_db`."""
     block_diagonalization: bool = False
-    """Also train block diagonalisation, which knows no noise."""
+    """As an operation `name = "block_diagonalization"`."""
     joint: bool = False
     """Whether links have users of all base stations, an equal share of each: filters in the
     interference of other cells are taken from these."""
@@ -149,20 +143,23 @@ class MultiUserConfig(_Section):
         return self
 
     @model_validator(mode="after")
-    def _no_precoders_of_joint_links(self) -> MultiUserConfig:
-        for key in ("wmmse_db", "max_min_db", "slnr_db", "block_diagonalization"):
-            # Zero decibels ask for a precoder, too.
-            absent = getattr(self, key) is None or getattr(self, key) is False
-            if self.joint and not absent:
-                raise ValueError(
-                    f"has {key} beside joint = true, precoders serve the users of one base "
-                    "station: leave one of the two out"
-                )
+    def _filters_of_joint_links_alone(self) -> MultiUserConfig:
+        asked = [*self._asked_before(), *(f'an operation "{c.name}"' for c in self.operation)]
+        if self.joint and asked:
+            raise ValueError(
+                f"has {asked[0]} beside joint = true, precoders serve the users of one base "
+                "station: leave one of the two out"
+            )
         return self
 
+    def dimensions(self, num_cols: int) -> Dimensions:
+        return Dimensions(self.num_rows, num_cols, math.prod(self.ue))
 
-class SingleUserConfig(_Section):
+
+class SingleUserConfig(TrainedConfig):
     """Links of one base station and one user with an array."""
+
+    always: ClassVar[str] = "svd"
 
     ue: _Shape = (4, 1)
     """Antennas of the user, horizontal and vertical."""
@@ -175,6 +172,10 @@ class SingleUserConfig(_Section):
     row_scaling: _RowScaling = "unit"
     """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
 
+    def dimensions(self, num_cols: int) -> Dimensions:
+        num_rows = math.prod(self.ue)
+        return Dimensions(num_rows, num_cols, num_rows, self.num_streams)
+
     @model_validator(mode="after")
     def _streams_fit(self) -> SingleUserConfig:
         antennas = math.prod(self.ue)
@@ -186,7 +187,7 @@ class SingleUserConfig(_Section):
         return self
 
 
-class MotionConfig(_Section):
+class MotionConfig(Section):
     """Users that move over a burst: in directions that the seed draws, or as DeepMIMO says."""
 
     source: Literal["drawn", "deepmimo"] = "drawn"
@@ -227,7 +228,7 @@ class MotionConfig(_Section):
         return self
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """How the models of the scenario are trained; every key is optional."""
 
     trunk: Literal["spline", "sine"] = "spline"
@@ -253,7 +254,7 @@ class ModelConfig(_Section):
     """What it asks for beside: relative distance of a result from where it has to lie."""
 
 
-class ScenarioConfig(_Section):
+class ScenarioConfig(Section):
     """A scenario file; see the fields of its sections for keys and defaults."""
 
     name: Annotated[str, Field(min_length=1)]
@@ -306,6 +307,20 @@ class ScenarioConfig(_Section):
                     f"has {key} = {number} in [multi_user], with joint = true it must be a "
                     f"multiple of the {len(stations)} base stations in [deepmimo]"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _operations_fit(self) -> ScenarioConfig:
+        names: dict[str, str] = {}
+        for kind, section in (("multi_user", self.multi_user), ("single_user", self.single_user)):
+            trained = section.trained(math.prod(self.array.bs)) if section is not None else []
+            for config, _ in trained:
+                if config.name in names:
+                    raise ValueError(
+                        f'has the operation "{config.name}" in [{names[config.name]}] and in '
+                        f"[{kind}], a model has one of a name: leave one of them out"
+                    )
+                names[config.name] = kind
         return self
 
     def with_model(self, **changes: Any) -> ScenarioConfig:
@@ -400,9 +415,11 @@ def _sentence(error: Any) -> str:
     if error["type"] == "missing":
         return f'the key "{where[-1]}"{_place(where[:-1])} is missing'
     if error["type"] == "value_error":
-        subject = f"[{where[0]}]" if where else "the file"
+        subject = _header(where) if where else "the file"
         return f"{subject} {error['ctx']['error']}"
     if error["type"] in ("model_type", "model_attributes_type"):
+        if len(where) > 1:
+            return f"{_key(where)} is {given!r}, it must be a table [[{where[0]}.{where[1]}]]"
         return f'"{where[0]}" is {given!r}, it must be a section [{where[0]}]'
     accepted = error["msg"].replace("Input should be", "it must be").replace("tuple", "list")
     accepted = accepted[0].lower() + accepted[1:]
@@ -425,10 +442,20 @@ def _section(where: Sequence[str | int]) -> type[BaseModel]:
 
 
 def _place(where: Sequence[str | int]) -> str:
-    return f" in [{where[0]}]" if where else ""
+    return f" in {_header(where)}" if where else ""
+
+
+def _header(where: Sequence[str | int]) -> str:
+    """How a file calls a section, or one of the tables of a list in it."""
+    section, *others = where
+    if not others:
+        return f"[{section}]"
+    return f"[[{section}.{others[0]}]] (entry {others[1]})"
 
 
 def _key(where: Sequence[str | int]) -> str:
-    names = [str(part) for part in where if isinstance(part, str)]
-    entry = "".join(f" (entry {part})" for part in where if isinstance(part, int))
-    return f"{names[-1]}{entry}{_place(names[:-1])}"
+    """A key and its place, and where a value is a list the entry."""
+    *place, name = where
+    if isinstance(name, str):
+        return f"{name}{_place(place)}"
+    return f"{place[-1]} (entry {name}){_place(place[:-1])}"

@@ -20,7 +20,7 @@ from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner, ZFPrecodedChannel, Z
 from neumatc_mimo.mapping.axes import NoiseAxis, TimeAxis, make_axis
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import MotionConfig
-from neumatc_mimo.training.scenario import jobs
+from neumatc_mimo.training.jobs import jobs
 
 LIGHT = 299_792_458.0
 SPEED = 8.0

@@ -22,7 +22,7 @@ from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.progress import Event
 from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.solvers import Channels, Counts
-from neumatc_mimo.training.scenario import _BATCH_BYTES
+from neumatc_mimo.training.jobs import _BATCH_BYTES
 
 TOML = """
 name = "small"

@@ -20,7 +20,9 @@ from neumatc_mimo.storage.shards import (
     write_index,
     write_shard,
 )
-from neumatc_mimo.training.scenario import concatenated, jobs, train_batch
+from neumatc_mimo.training.batch import train_batch
+from neumatc_mimo.training.jobs import jobs
+from neumatc_mimo.training.reports import concatenated
 from neumatc_mimo.training.store import Store
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -28,7 +28,7 @@ from neumatc_mimo.training import cluster
 from neumatc_mimo.training.cluster.driver import connected, first_line, with_cores
 from neumatc_mimo.training.cluster.folder import ModelInParts
 from neumatc_mimo.training.cluster.sizes import Cost, links_per_task, missing, split
-from neumatc_mimo.training.scenario import jobs
+from neumatc_mimo.training.jobs import jobs
 from neumatc_mimo.training.store import Store
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")

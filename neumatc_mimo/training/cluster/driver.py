@@ -16,7 +16,7 @@ import neumatc_mimo
 from neumatc_mimo.progress import Callback, Event
 from neumatc_mimo.training.cluster.folder import Assignment
 from neumatc_mimo.training.cluster.sizes import Cost, links_per_task, split
-from neumatc_mimo.training.scenario import CERTIFIED
+from neumatc_mimo.training.reports import CERTIFIED
 
 # At least so many links of an operation are trained first.
 _FEW = 2

@@ -13,14 +13,9 @@ from neumatc_mimo.storage.files import write_text
 from neumatc_mimo.storage.model_folder import FORMAT_VERSION
 from neumatc_mimo.storage.shards import write_index
 from neumatc_mimo.training.cluster.sizes import missing
-from neumatc_mimo.training.scenario import (
-    Job,
-    add_search,
-    jobs,
-    mean_report,
-    origin,
-    warn_of_patches,
-)
+from neumatc_mimo.training.jobs import Job, jobs
+from neumatc_mimo.training.reports import add_search, mean_report, warn_of_patches
+from neumatc_mimo.training.scenario import origin
 from neumatc_mimo.training.store import Store
 
 # The file that tells whose a folder is, from the first task on.
@@ -87,7 +82,7 @@ class Assignment:
         training = mean_report(
             [(len(links), self.finished[links]["training"]) for links in self.shards]
         )
-        add_search(self.job, training)
+        add_search(self.job.search, self.job.links.num_links, training)
         warn_of_patches(self.store.name, training["patched_share"], self.job.tolerance)
         _, links = self.job.links.to_tensors()
         return self.finished[self.shards[0]] | {"links": links, "training": training}

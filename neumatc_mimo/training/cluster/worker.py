@@ -15,10 +15,13 @@ import torch
 import neumatc_mimo
 from neumatc_mimo.model.packing import pack_model
 from neumatc_mimo.progress import Event
+from neumatc_mimo.training.batch import train_batch
 from neumatc_mimo.training.cluster.folder import RUN
 from neumatc_mimo.training.cluster.sizes import Cost
-from neumatc_mimo.training.scenario import Job, concatenated, train_batch, untrained_error
+from neumatc_mimo.training.jobs import Job
+from neumatc_mimo.training.reports import concatenated
 from neumatc_mimo.training.store import Store
+from neumatc_mimo.training.untrained import untrained_error
 
 
 def train_shard(

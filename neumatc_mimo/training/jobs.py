@@ -1,0 +1,163 @@
+"""What is trained of a scenario: an operation on the links of a kind, a job each."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.learning.fit import FitConfig, Problem
+from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
+from neumatc_mimo.operations import Operation, OperationConfig
+from neumatc_mimo.operations.config import power
+from neumatc_mimo.scenario import Scenario
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.schema import ModelConfig, MultiUserConfig
+from neumatc_mimo.scenario.trained import TrainedConfig
+from neumatc_mimo.storage.model_folder import FORMAT_VERSION
+from neumatc_mimo.training.channels import channels_along
+from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
+
+# Links are trained together as long as their samples take so many bytes. On a CPU more of them
+# leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
+# holds some thirty times as much.
+_BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is trained of a scenario for one operation. All that depends on all of the links is
+    decided here, so that any of them can be trained anywhere.
+
+    :param operation: the operation
+    :param links: the links
+    :param axis: noise powers or times
+    :param settings: how it is learned
+    :param tolerance: what the certificate asks for
+    :param search: what gave an axis of the time the number of its nodes; None if it was given
+    """
+
+    operation: Operation
+    links: LinkSet
+    axis: Axis
+    settings: FitConfig
+    tolerance: Tolerance
+    search: NodeSearch | None = None
+
+    @property
+    def key(self) -> str:
+        """SHA-256 in hex: equal exactly if the same is trained in the same way."""
+        settings = vars(self.settings) | {"basis": self.settings.basis.settings()}
+        parts = [
+            FORMAT_VERSION,
+            self.links.fingerprint(),
+            self.operation.settings(),
+            self.axis.settings(),
+            settings,
+            vars(self.tolerance),
+        ]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def together(self) -> int:
+        """Number of links that are trained together."""
+        shapes = self.operation.component_shapes(self.links.num_rows, self.links.num_cols)
+        numbers = 0
+        for name, shape in zip(self.operation.component_names, shapes, strict=True):
+            numbers += math.prod(shape) * self.axis.nodes_of(name in self.operation.noise_free)
+        points, _ = self.settings.points(self.links.fft_size)
+        most = _BATCH_BYTES.get(self.links.device.type, 2**30)
+        return max(most // (16 * numbers * len(points)), 1)
+
+    @property
+    def problem(self) -> Problem:
+        """The same as a problem of :func:`~neumatc_mimo.learning.fit.fit`."""
+
+        def matrices(chosen: Tensor, frequencies: Tensor) -> Tensor:
+            return channels_along(
+                self.links, self.axis.nodes, chosen, frequencies, torch.complex128
+            )
+
+        frequencies = self.links.grid_frequencies()
+        return Problem(self.operation, matrices, self.links.num_links, frequencies, self.axis)
+
+
+def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
+    """All that is trained for a scenario, with links on a device.
+
+    :raises ValueError: if links cannot have an operation that is asked for
+    """
+    config, model = scenario.config, scenario.config.model
+    tolerance = Tolerance(model.tolerance_db, model.tolerance_range)
+    for section, links, rank in (
+        (config.multi_user, scenario.multi_user, model.rank),
+        (config.single_user, scenario.single_user, model.svd_rank),
+    ):
+        if section is None or links is None:
+            continue
+        links = links.to(device)
+        settings = _settings(model, links.fft_size, rank)
+        for keys, operation in section.trained(links.num_cols):
+            own = links if operation.follows_rows else links.unaligned()
+            noise = _noise(section, keys, operation, model.noise_nodes)
+            axis, search = _in_time(scenario, operation, own, noise, tolerance)
+            yield Job(operation, own, axis, settings, tolerance, search)
+
+
+def _noise(
+    section: TrainedConfig, keys: OperationConfig, operation: Operation, num_nodes: int | None
+) -> NoiseAxis:
+    """The noise powers that an operation is trained for: none, one, or the range of its links."""
+    if not operation.depends_on_noise():
+        return NoiseAxis.at(0.0)
+    if keys.no is not None:
+        return NoiseAxis.at(keys.no)
+    assert isinstance(section, MultiUserConfig)
+    low, high = (power(decibels) for decibels in section.noise_db)
+    # Squared singular values of joint links lie amid the noise powers, where s / (s² + no) bends.
+    return NoiseAxis(low, high, num_nodes or (22 if section.joint else 14))
+
+
+def _in_time(
+    scenario: Scenario,
+    operation: Operation,
+    links: LinkSet,
+    noise: NoiseAxis,
+    tolerance: Tolerance,
+) -> tuple[Axis, NodeSearch | None]:
+    """The axis of links whose users move, at the first noise power; of others that of the noise."""
+    motion, power = scenario.config.motion, float(noise.nodes[0])
+    if motion is None or links.doppler is None or links.row_doppler is None:
+        return noise, None
+    if motion.num_nodes is not None:
+        return TimeAxis(links.duration, motion.num_nodes, power), None
+    spread = (links.doppler - links.row_doppler[:, : links.doppler.shape[1], None, None]).abs()
+    start = TimeAxis.for_doppler(links.duration, float(spread.max()), power)
+
+    def channels(chosen: Tensor, frequencies: Tensor, values: Tensor) -> Tensor:
+        return channels_along(links, values, chosen, frequencies, torch.complex128)
+
+    every = torch.arange(links.num_links, device=links.device)
+    asked = stricter(tolerance, start)
+    return enough_nodes(operation, channels, every, links.grid_frequencies(), start, asked)
+
+
+def stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
+    """With the margin by which a certificate at an axis' checks vouches for what lies between."""
+    range_error = tolerance.range_error * 10 ** (-axis.margin_db / 20)
+    return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
+
+
+def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
+    basis: Basis = SineBasis(config.width)
+    if config.trunk == "spline":
+        basis = SplineBasis.on_grid(num_points, config.width)
+    rank = min(rank or basis.width, basis.width)
+    return FitConfig(basis, rank, config.samples, config.collocation, config.rounds)

@@ -1,0 +1,66 @@
+"""What a training reports: joined over batches of links, and told of where it is poor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.foundation.warnings import warn
+from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.model import OperationModel
+from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.training.time_nodes import NodeSearch
+
+# Of the training report what the certificate found.
+CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
+
+# Share of patched subcarriers above which training warns.
+_PATCHED = 0.1
+
+
+def concatenated(parts: Sequence[OperationModel], links: LinkSet) -> OperationModel:
+    """One model of the links of several, in their order."""
+    return OperationModel(
+        parts[0].operation,
+        CompactMapping.concatenate([part.mapping for part in parts]),
+        links,
+        torch.cat([part.corrected for part in parts]),
+        torch.cat([part.patches for part in parts]),
+        parts[0].unseen,
+        parts[0].tolerance,
+        mean_report([(part.links.num_links, part.training) for part in parts]),
+    )
+
+
+def mean_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """One training report of several numbers of links and the report on each: means over links."""
+    report: dict[str, Any] = {}
+    for name in parts[0][1]:
+        told = [(number, r[name]) for number, r in parts if isinstance(r.get(name), float)]
+        if told:
+            report[name] = sum(n * value for n, value in told) / sum(n for n, _ in told)
+    for name in ("stopped", "batches"):  # one entry a batch
+        # Links that an earlier version trained do not tell why it stopped.
+        report[name] = [entry for _, r in parts for entry in r.get(name, [])]
+    return report
+
+
+def add_search(search: NodeSearch | None, num_links: int, report: dict[str, Any]) -> None:
+    """Add to the report on all links how the number of nodes of the time was found, if it was."""
+    if search is not None:
+        report["time_nodes"] = search.as_dict()
+        report["seconds_per_link"] += search.seconds / num_links
+
+
+def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
+    """Warn where a large share of the subcarriers of an operation's model is patched."""
+    if share > _PATCHED:
+        warn(
+            f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
+            f"reach {tolerance.quality_db:g} dB there: queries compute them exactly. To have "
+            "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
+            "tolerance_db and tolerance_range."
+        )
