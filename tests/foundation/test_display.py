@@ -94,7 +94,7 @@ def test_all_three_ways_tell_the_same(small_model: nm.ScenarioModel, write_scena
 
 def test_numbers_are_those_of_the_object(small_model: nm.ScenarioModel) -> None:
     part = small_model.models["pseudo_inverse"]
-    figures = part.figures()
+    figures = figures(part)
     assert figures["links"] == "4 of 3 x 16"
     assert float(figures["patched"].split()[0]) == pytest.approx(
         100 * part.patches.double().mean().item(), abs=0.005
