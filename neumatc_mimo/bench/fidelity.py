@@ -152,7 +152,7 @@ def _shares(part: Any) -> dict[str, float]:
     """Shares of the unseen subcarriers of all links."""
     return {
         f"{name}_share": float((mask[..., part.unseen] > 0).double().mean())
-        for name, mask in (("corrected", part.corrected), ("patched", part.patches))
+        for name, mask in (("corrected", part.marks.corrected), ("patched", part.marks.exact))
     }
 
 

@@ -164,7 +164,10 @@ def _certified(model: Any) -> str:
     lines = []
     for name, part in model.models.items():
         tolerance = part.tolerance
-        shares = (part.corrected.double().mean().item(), part.patches.double().mean().item())
+        shares = (
+            part.marks.corrected.double().mean().item(),
+            part.marks.exact.double().mean().item(),
+        )
         lines.append(
             f"- {name}: every subcarrier of every link reaches {tolerance.quality_db:g} dB and a "
             f"range error of {tolerance.range_error:g}, proven with the channel over the whole "

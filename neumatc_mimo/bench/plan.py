@@ -71,7 +71,7 @@ def _entry(
         "limit, ms": limit,
         "training, s": seconds,
         "model, MB": part.num_bytes / part.links.num_links / 1e6 * links.num_links,
-        "patched": float(part.patches.double().mean()),
+        "patched": float(part.marks.exact.double().mean()),
         # Slots over all links until queries have saved what their training took.
         "repaid, slots": seconds / gain if gain > 0 else math.inf,
         "cheapest": "queried" if queried < exact else "exact",

@@ -70,7 +70,7 @@ class QueryModule(nn.Module):
         for name, tensor in mapping.tensors().items():
             self.register_buffer(name.replace(".", "_"), tensor)
         self.register_buffer("row_delays", part.links.row_delays)
-        marked = (part.corrected > 0).any(1) | part.patches.any(1)
+        marked = part.marks.any.any(1)
         self.register_buffer("marked", marked)
         results = self(*self.example(1, 1))
         self.output_names = [*part.operation.component_names[: len(results) - 1], "certified"]
@@ -189,8 +189,7 @@ def _part(
         part,
         mapping=part.mapping.select(chosen),
         links=part.links.select(chosen),
-        corrected=part.corrected[chosen],
-        patches=part.patches[chosen],
+        marks=part.marks[chosen],
     )
 
 
@@ -210,7 +209,7 @@ def _metadata(
     own, axis = part.links, part.mapping.axis
     assert isinstance(axis, NoiseAxis)
     chosen = range(own.num_links) if links is None else torch.as_tensor(links).tolist()
-    marked = (part.corrected > 0) | part.patches
+    marked = part.marks.any
     return {
         "package": "neumatc-mimo",
         "version": neumatc_mimo.__version__,

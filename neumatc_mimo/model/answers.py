@@ -70,6 +70,7 @@ class RecalledAnswers(Answers):
     :param unevaluated: the component that kernels apply, if any
     :param repairs: components at other subcarriers than the mapping serves; None takes the mapping
         everywhere
+    :param counts: how the answers come about
     """
 
     def __init__(
@@ -78,33 +79,39 @@ class RecalledAnswers(Answers):
         channels: Channels,
         unevaluated: Unevaluated | None,
         repairs: Repairs | None,
+        counts: Counts,
     ) -> None:
         self._recall, self._channels = recall, channels
         self._unevaluated = unevaluated
-        self._certified = repairs is not None
         self._counts = _links(recall, channels)
+        self._counts.add(counts)
+        self._certified = repairs is not None
         self._repairs: Repairs | None = None
         self._given: Repairs | None = None
-        if repairs is None:
-            self._counts.queried = len(recall.links) * len(recall.plan.frequencies)
-            return
-        self._counts.add(repairs.counts)
-        if len(repairs.at):
+        if repairs is not None and len(repairs.at):
             self._repairs = replace(repairs, components=recall.needed.chosen(repairs.components))
             if unevaluated is not None:
                 given = (repairs.components[unevaluated.index],)
                 self._given = replace(repairs, components=given)
 
     @classmethod
-    def of(cls, recall: Recall, channels: Channels, certify: str | None) -> RecalledAnswers:
-        """Those of links that were certified in training, or, with None, of the mapping alone."""
+    def of(
+        cls, recall: Recall, channels: Channels, certify: str | None, tolerance: Tolerance | None
+    ) -> RecalledAnswers:
+        """Those of links that were certified in training, or, with None, of the mapping alone.
+
+        :param tolerance: what the call asks for; None is what the training did
+        """
         unevaluated = Unevaluated.of(recall, channels)
         if unevaluated is not None:
             needed = recall.needed.without(unevaluated.index)
             value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
             latents = folded(recall.model, recall.links, value, needed)
             recall = replace(recall, needed=needed, latents=latents)
-        return cls(recall, channels, unevaluated, repaired(recall, channels) if certify else None)
+        if certify is None:
+            mapped = Counts(queried=len(recall.links) * len(recall.plan.frequencies))
+            return cls(recall, channels, unevaluated, None, mapped)
+        return cls(recall, channels, unevaluated, *repaired(recall, channels, tolerance))
 
     @property
     def counts(self) -> Counts:
@@ -112,7 +119,7 @@ class RecalledAnswers(Answers):
 
     @property
     def reads_channel(self) -> bool:
-        return False
+        return self._counts.exact > 0 and not self._channels.trusted
 
     def entries(self, a: Tensor) -> int:
         return max(self._recall.latents.size // 2 * a.shape[0], 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.model.kept import Kept, kept
+from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.plan import GridPlan, nearest_subcarriers
 from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
@@ -30,9 +31,7 @@ class OperationModel(Displayed):
     :param operation: the operation
     :param mapping: the compact mappings of the aligned links
     :param links: the links
-    :param corrected: [num_links, num_stretches, fft_size] correction steps with the channel that
-        grid subcarriers take, int8; stretches are those of the mapping's axis
-    :param patches: [num_links, num_stretches, fft_size] grid subcarriers that are computed exactly
+    :param marks: what is proven at each subcarrier of the grid, and what it takes
     :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
     :param tolerance: what the certificate asked for
     :param training: report of the training, plain values
@@ -43,8 +42,7 @@ class OperationModel(Displayed):
     operation: Operation
     mapping: CompactMapping
     links: LinkSet
-    corrected: Tensor
-    patches: Tensor
+    marks: Marks
     unseen: Tensor
     tolerance: Tolerance
     training: dict[str, Any]
@@ -62,16 +60,18 @@ class OperationModel(Displayed):
         """
         components = self.mapping.select(links)(frequencies, self.mapping.axis.value(no, time))
         index, _ = nearest_subcarriers(self.links, frequencies)
-        corrected, patched = self.marks(links, index, time)
-        needed = ((corrected > 0) | patched).any(0)
+        marks = self.marked(links, index, time)
+        needed = marks.any.any(0)
         if not bool(needed.any()):
             return components
-        a = self.links.channel(frequencies[needed], links, aligned=True, time=time)
-        noise = no[:, None].to(a.real.dtype)
+        a = self.links.channel(
+            frequencies[needed], links, aligned=True, dtype=torch.complex128, time=time
+        )
         few = tuple(c[:, needed] for c in components)
-        few, _ = self.repaired(a, few, noise, corrected[:, needed], patched[:, needed])
+        exactly = marks.exact[:, needed]
+        few, _ = self.repaired(a, few, no[:, None], marks.corrected[:, needed], exactly)
         for c, value in zip(components, few, strict=True):
-            c[:, needed] = value
+            c[:, needed] = value.to(c.dtype)
         return components
 
     def repaired(
@@ -85,12 +85,15 @@ class OperationModel(Displayed):
         """Components [l, F, ...] repaired as marks tell, or, where marks only tell where to look,
         proven, and then how they came about.
 
-        :param a: aligned channels [l, F, m, n]
+        :param a: aligned channels [l, F, m, n], in double precision: in single a correction step
+            may make an ill-conditioned result worse
         :param no: noise power, broadcastable to [l, F]
         :param corrected: correction steps, [l, F]
         :param exactly: which are computed exactly, [l, F]
         """
         operation = self.operation
+        wide = (c.to(a.dtype if c.is_complex() else a.real.dtype) for c in components)
+        components = tuple(wide)
         if not self.mapping.axis.margin_db:
             return certified.repair(operation, a, components, no, corrected, exactly), None
         where = ((corrected > 0) & ~exactly).nonzero(as_tuple=True)
@@ -101,17 +104,14 @@ class OperationModel(Displayed):
         none = torch.zeros_like(exactly)
         return certified.repair(operation, a, components, no, none, exactly), counts
 
-    def marks(self, links: Tensor, index: Tensor, time: float) -> tuple[Tensor, Tensor]:
-        """Correction steps, and which are patched, of links [l] at grid subcarriers [F] and a time,
-        [l, F] each.
-        """
-        stretch = self.mapping.axis.stretch(time)
-        corrected = self.corrected[links, stretch][:, index]
-        patched = self.patches[links, stretch][:, index]
-        if self.mapping.axis.margin_db:
-            # All are proven anew, and few of those that failed somewhere in the stretch fail again.
-            return corrected.masked_fill(patched, 1), torch.zeros_like(patched)
-        return corrected, patched
+    def marked(self, links: Tensor, index: Tensor, time: float) -> Marks:
+        """Marks of links [l] at grid subcarriers [F] and a time, [l, F] each."""
+        marks = self.marks[links].at(self.mapping.axis.stretch(time), index)
+        if not self.mapping.axis.margin_db:
+            return marks
+        # All are proven anew, and few of those that failed somewhere in the stretch fail again.
+        none = torch.zeros_like(marks.patched)
+        return replace(marks, corrected=marks.corrected.masked_fill(marks.patched, 1), patched=none)
 
     def plan(self, frequencies: Tensor) -> GridPlan:
         """What depends on the model and frequencies [F] in Hz alone, kept for later calls."""
@@ -135,8 +135,7 @@ class OperationModel(Displayed):
             self.operation,
             self.mapping.to(device),
             self.links.to(device),
-            self.corrected.to(device),
-            self.patches.to(device),
+            self.marks.to(device),
             self.unseen.to(device),
             self.tolerance,
             self.training,
@@ -155,7 +154,7 @@ def figures(model: OperationModel) -> dict[str, str]:
     if report.get("error_median", 0.0) > 0:
         values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
         values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
-    for name, marks in (("corrected", model.corrected), ("patched", model.patches)):
+    for name, marks in (("corrected", model.marks.corrected), ("patched", model.marks.exact)):
         values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"
     values["size"] = f"{model.num_bytes / 1e6:.3g} MB on {links.device}"
     return values

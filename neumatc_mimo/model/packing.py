@@ -15,6 +15,7 @@ from neumatc_mimo.mapping.basis import make_basis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import Trunk
+from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Tolerance
@@ -52,7 +53,8 @@ def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]
     tensors = {f"mapping.{k}": v.contiguous() for k, v in model.mapping.tensors().items()}
     link_tensors, link_values = model.links.to_tensors()
     tensors |= {f"links.{k}": v for k, v in link_tensors.items()}
-    tensors |= {"corrected": model.corrected, "patches": model.patches, "unseen": model.unseen}
+    tensors |= {f"marks.{k}": v for k, v in model.marks.tensors().items()}
+    tensors["unseen"] = model.unseen
     mapping = model.mapping
     values: dict[str, Any] = {
         "operation": model.operation.settings(),
@@ -92,8 +94,7 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
         make_operation(values["operation"]),
         mapping,
         LinkSet.from_tensors(under("links."), values["links"]),
-        tensors["corrected"],
-        tensors["patches"],
+        Marks(**under("marks.")),
         tensors["unseen"],
         Tolerance(**values["tolerance"]),
         values["training"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.model.kept import LinkAt, kept
+from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.model.plan import GridPlan
 from neumatc_mimo.model.recall import Recall, in_precision
@@ -18,25 +21,34 @@ from neumatc_mimo.operations.base import Components
 from neumatc_mimo.solvers.base import Channels
 
 
-def repaired(recall: Recall, channels: Channels) -> Repairs:
-    """All components of a call's links where the mapping alone is not enough.
+def repaired(
+    recall: Recall, channels: Channels, tolerance: Tolerance | None
+) -> tuple[Repairs, Counts]:
+    """All components of a call's links where the mapping alone is not enough, and how the answers
+    come about.
 
-    Marks of the training are repaired from the links' own paths, and kept. What the training never
-    saw, subcarriers between or beside those of its grid, is computed exactly from the channel of
-    the call, and not kept.
+    Marks of the training are repaired from the links' own paths, and kept. The others are computed
+    exactly from the channel of the call, and not kept: fragile ones, subcarriers between or beside
+    those of the trained grid, and those that are not proven to the tolerance of the call.
     """
+    model, plan, time = recall.model, recall.plan, recall.moment.time
+    marks = model.marked(recall.links, plan.index, time)
+    exactly = marks.fragile | ~plan.on_grid
+    if tolerance is not None and tolerance != model.tolerance:
+        exactly = exactly | marks.short_of(tolerance)
     parts = []
     powers = zip(recall.links.tolist(), recall.power.tolist(), strict=True)
     for item, (link, power) in enumerate(powers):
         key = partial(LinkAt, recall.moment, link, power)
-        found = kept(recall.model.kept.repairs, key, partial(_at_marks, recall, item))
+        found = kept(model.kept.repairs, key, partial(_at_marks, recall, item))
         parts.append(replace(found, item=torch.full_like(found.item, item)))
-    if not bool(recall.plan.on_grid.all()):
-        _warn_of_band(recall.model, recall.plan)
-        parts.append(_off_grid(recall, channels))
-    whole = Repairs.of_batch(parts)
-    num = len(recall.links) * len(recall.plan.frequencies)
-    return replace(whole, counts=replace(whole.counts, queried=num + whole.counts.queried))
+    if bool(exactly.any()):
+        parts = [part.without(exactly) for part in parts]
+        parts.append(_from_call(recall, channels, exactly))
+    if not bool(plan.on_grid.all()):
+        _warn_of_band(model, plan)
+    proven = [part.proven for part in parts if part.proven is not None]
+    return Repairs.of_batch(parts), _counts(marks, exactly, proven)
 
 
 def aligned(recall: Recall, channels: Channels, subcarriers: slice | Tensor) -> Tensor:
@@ -60,55 +72,52 @@ def aligned(recall: Recall, channels: Channels, subcarriers: slice | Tensor) -> 
 
 
 def _at_marks(recall: Recall, item: int) -> Repairs:
-    """Repaired components of one link at the subcarriers that its training marked.
-
-    ``counts.queried`` is negative: what of all subcarriers is not queried.
-    """
+    """Repaired components of one link at the subcarriers that its training marked."""
     model, plan, moment = recall.model, recall.plan, recall.moment
     link = recall.links[item : item + 1]
-    corrected, patched = model.marks(link, plan.index, moment.time)
-    corrected, patched = corrected * plan.on_grid, patched & plan.on_grid
-    where = ((corrected > 0) | patched)[0].nonzero()[:, 0]
-    counts = Counts(
-        corrected=int((corrected > 0).sum()), patched=int(patched.sum()), queried=-len(where)
-    )
+    marks = model.marked(link, plan.index, moment.time)
+    where = (((marks.corrected > 0) | marks.patched) & plan.on_grid)[0].nonzero()[:, 0]
     if not len(where):
-        return Repairs(where, where, (), counts)
+        return Repairs(where, where, ())
     a = model.links.channel(
-        plan.frequencies[where], link, aligned=True, dtype=moment.dtype, time=moment.time
+        plan.frequencies[where], link, aligned=True, dtype=torch.complex128, time=moment.time
     )
-    no = recall.no if isinstance(recall.no, float) else recall.no[item : item + 1]
-    components, proven = model.repaired(
-        a, _mapped(recall, item, where), no, corrected[:, where], patched[:, where]
+    no = recall.power[item : item + 1, None] if isinstance(recall.no, Tensor) else 0.0
+    found, proven = model.repaired(
+        a, _mapped(recall, item, where), no, marks.corrected[:, where], marks.patched[:, where]
     )
-    if proven is not None:
-        counts = Counts(
-            corrected=proven.corrected,
-            patched=counts.patched,
-            exact=proven.exact,
-            queried=counts.queried + proven.queried,
-        )
-    return Repairs(where, torch.zeros_like(where), tuple(c[0] for c in components), counts)
+    components = in_precision(tuple(c[0] for c in found), moment.dtype)
+    return Repairs(where, torch.zeros_like(where), components, proven)
 
 
-def _off_grid(recall: Recall, channels: Channels) -> Repairs:
-    """Exact components of all items at the subcarriers that are none of the trained grid."""
-    where = (~recall.plan.on_grid).nonzero()[:, 0]
-    num, count = len(recall.links), len(where)
-    likes = [_mapped(recall, item, where) for item in range(num)]
-    like = tuple(torch.cat(column) for column in zip(*likes, strict=True))
-    everywhere = torch.ones(num, count, dtype=torch.bool, device=where.device)
-    components, _ = recall.model.repaired(
-        aligned(recall, channels, where),
-        like,
-        recall.no,
-        torch.zeros_like(everywhere, dtype=torch.int8),
-        everywhere,
-    )
-    at = where.repeat_interleave(num)
-    item = torch.arange(num, device=where.device).repeat(count)
-    rows = tuple(c.transpose(0, 1).flatten(0, 1) for c in components)
-    return Repairs(at, item, rows, Counts(exact=num * count, queried=-num * count))
+def _from_call(recall: Recall, channels: Channels, exactly: Tensor) -> Repairs:
+    """Exact components from the channel of the call, in double precision.
+
+    :param exactly: [l, F]
+    """
+    operation = recall.model.operation
+    # Subcarriers in ascending order, as those of the links are.
+    at, item = exactly.mT.nonzero(as_tuple=True)
+    used, place = at.unique(return_inverse=True)
+    a = aligned(recall, channels, used)[item, place].to(torch.complex128)
+    no = recall.power[item] if isinstance(recall.no, Tensor) else 0.0
+    likes = [_mapped(recall, number, used) for number in range(len(recall.links))]
+    like = tuple(torch.cat(column)[item, place] for column in zip(*likes, strict=True))
+    wide = (c.to(a.dtype if c.is_complex() else a.real.dtype) for c in like)
+    exact = operation.align_to(operation.exact(a, no), tuple(wide))
+    return Repairs(at, item, in_precision(exact, recall.moment.dtype))
+
+
+def _counts(marks: Marks, exactly: Tensor, proven: Sequence[Counts]) -> Counts:
+    """How the answers come about, from marks [l, F] and from what was proven anew."""
+    corrected, patched = (marks.corrected > 0) & ~exactly, marks.patched & ~exactly
+    mapped = exactly.numel() - int((exactly | corrected | patched).sum())
+    counts = Counts(queried=mapped, patched=int(patched.sum()), exact=int(exactly.sum()))
+    if not proven:
+        counts.corrected = int(corrected.sum())
+    for part in proven:
+        counts.add(part)
+    return counts
 
 
 def _mapped(recall: Recall, item: int, where: Tensor) -> Components:

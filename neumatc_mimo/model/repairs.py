@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,27 +19,30 @@ class Repairs:
     :param at: [n] subcarriers, ascending
     :param item: [n] items that the rows are of
     :param components: [n, ...] each
-    :param counts: how they came about
+    :param proven: how they came about, where that is found out anew at their time, or None
     """
 
     at: Tensor
     item: Tensor
     components: Components
-    counts: Counts
+    proven: Counts | None = None
 
     @classmethod
     def of_batch(cls, parts: Sequence[Repairs]) -> Repairs:
-        """Those of a batch, from those of its items in order; of an item there may be several."""
-        counts = Counts()
-        for part in parts:
-            counts.add(part.counts)
+        """Those of a batch, from those of its items; of an item there may be several."""
         filled = [part for part in parts if len(part.at)] or list(parts[:1])
         if len(filled) == 1:
-            return replace(filled[0], counts=counts)
+            return filled[0]
         at, order = torch.cat([part.at for part in filled]).sort(stable=True)
         item = torch.cat([part.item for part in filled])[order]
         columns = zip(*(part.components for part in filled), strict=True)
-        return cls(at, item, tuple(torch.cat(column)[order] for column in columns), counts)
+        return cls(at, item, tuple(torch.cat(column)[order] for column in columns))
+
+    def without(self, others: Tensor) -> Repairs:
+        """Those that are none of others, marked in [num_items, num_subcarriers]."""
+        keep = ~others[self.item, self.at]
+        components = tuple(c[keep] for c in self.components)
+        return Repairs(self.at[keep], self.item[keep], components, self.proven)
 
     def within(self, subcarriers: slice) -> Repairs:
         """Those of a stretch of subcarriers, counted from its start; views."""
@@ -48,7 +51,7 @@ class Repairs:
         ends = self.at.new_tensor([subcarriers.start, subcarriers.stop])
         some = slice(*torch.searchsorted(self.at, ends).tolist())
         components = tuple(c[some] for c in self.components)
-        return Repairs(self.at[some] - subcarriers.start, self.item[some], components, self.counts)
+        return Repairs(self.at[some] - subcarriers.start, self.item[some], components)
 
     def put_into(self, components: Components) -> None:
         """Write them into components [num_items, num_subcarriers, ...] each."""

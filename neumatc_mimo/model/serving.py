@@ -97,7 +97,7 @@ def _recalled(
     """What items get that are trained links."""
     if certify == "call":
         return ProvenAnswers(recall, channels, tolerance or recall.model.tolerance)
-    return RecalledAnswers.of(recall, channels, certify)
+    return RecalledAnswers.of(recall, channels, certify, tolerance)
 
 
 def _strangers(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from neumatc_mimo.storage.files import Location, fetched, local_path
 
-FORMAT_VERSION = 5
+FORMAT_VERSION = 6
 
 # The file that tells what the others of a model folder are.
 MANIFEST = "model.json"

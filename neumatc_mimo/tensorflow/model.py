@@ -267,7 +267,8 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
     def under(prefix: str) -> dict[str, Array]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    mapping, links, manifest = under("mapping."), under("links."), values["links"]
+    mapping, links, marks = under("mapping."), under("links."), under("marks.")
+    manifest = values["links"]
     # safetensors has no complex128: such tensors are pairs of reals.
     coefficients = links["coefficients"]
     if "links.coefficients" in values["complex"]:
@@ -282,6 +283,6 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
             manifest["fft_size"],
             manifest["subcarrier_spacing"],
         ),
-        np.any((tensors["corrected"] > 0) | tensors["patches"], axis=1),
+        np.any((marks["corrected"] > 0) | marks["patched"] | marks["fragile"], axis=1),
         Tolerance(**values["tolerance"]),
     )

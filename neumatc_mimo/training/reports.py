@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import torch
-
 from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.foundation.warnings import warn
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.model import OperationModel
+from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.training.time_nodes import NodeSearch
 
@@ -27,8 +26,7 @@ def concatenated(parts: Sequence[OperationModel], links: LinkSet) -> OperationMo
         parts[0].operation,
         CompactMapping.concatenate([part.mapping for part in parts]),
         links,
-        torch.cat([part.corrected for part in parts]),
-        torch.cat([part.patches for part in parts]),
+        Marks.concatenate([part.marks for part in parts]),
         parts[0].unseen,
         parts[0].tolerance,
         mean_report([(part.links.num_links, part.training) for part in parts]),

@@ -72,7 +72,7 @@ def train_and_keep(
                 store = Store(Path(checkpoint), job.operation.name, job.key)
             models[job.operation.name] = _train_links(job, store, seed, tell)
     for name, model in models.items():
-        warn_of_patches(name, model.patches.double().mean().item(), model.tolerance)
+        warn_of_patches(name, model.marks.exact.double().mean().item(), model.tolerance)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))
 
 

@@ -22,6 +22,7 @@ from neumatc_mimo.export import FORMATS, QueryModule, read_metadata, write_query
 from neumatc_mimo.export.program import traced
 from neumatc_mimo.export.real import RealModule
 from neumatc_mimo.mapping.axes import TimeAxis
+from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.solvers.base import Channels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -87,9 +88,7 @@ def _queried(
 ) -> list[Tensor]:
     """The model's answers as the training left them, no subcarrier repaired."""
     part = model.models[operation]
-    plain = replace(
-        part, corrected=torch.zeros_like(part.corrected), patches=torch.zeros_like(part.patches)
-    )
+    plain = replace(part, marks=Marks.none(part.marks.patched))
     unrepaired = replace(model, models={operation: plain})
     return list(unrepaired.query(operation, frequencies, links, *no))
 
@@ -138,7 +137,7 @@ def test_what_is_not_certified_says_so(
     query, run = exported(operation, SUFFIXES[0] if suffix == "module" else suffix)
     run = query if suffix == "module" else run
     part = small_model.models[operation]
-    marked = ((part.corrected > 0) | part.patches)[:, 0]
+    marked = part.marks.any[:, 0]
     assert marked.any() and not marked.all()
     grid = part.links.grid_frequencies()
     everywhere = (torch.arange(4), grid, torch.zeros(4, dtype=torch.float64))

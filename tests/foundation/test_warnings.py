@@ -133,7 +133,7 @@ def test_training_warns_of_many_patches_and_its_advice_helps(write_scenario: Any
         )
         with _caught() as found:
             model = nm.train(nm.load_scenario(file))
-        share = model.models["pseudo_inverse"].patches.double().mean().item()
+        share = model.models["pseudo_inverse"].marks.exact.double().mean().item()
         return share, [str(one.message) for one in found]
 
     poor, (message,) = patched(width=12)

@@ -148,9 +148,11 @@ def test_blocks_give_the_same_through_the_kernels(
     certify: str | None,
 ) -> None:
     part = model.models[task.operation]
-    patches = torch.zeros_like(part.patches)
+    patches = torch.zeros_like(part.marks.patched)
     patches[..., ::7] = repaired
-    some = nm.ScenarioModel("some", {task.operation: replace(part, patches=patches)})
+    some = nm.ScenarioModel(
+        "some", {task.operation: replace(part, marks=replace(part.marks, patched=patches))}
+    )
     case = task(part.links, Slot(num_ofdm_symbols=3, batch_size=2))
     inputs, named = case.inputs(), {} if certify else {"links": torch.arange(2, device=DEVICE)}
     block = case.block(some, certify)

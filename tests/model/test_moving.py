@@ -123,8 +123,8 @@ def test_results_keep_what_is_proven_at_any_time_of_the_burst(
         (w,) = model.query("pseudo_inverse", f, time=time)
         assert metrics.sir_db(h, w.to(h)).amin() > 38
     part = model.models["pseudo_inverse"]
-    assert part.patches.double().mean() < 0.02
-    assert part.patches.shape == (2, part.mapping.axis.num_stretches, 256)
+    assert part.marks.exact.double().mean() < 0.02
+    assert part.marks.patched.shape == (2, part.mapping.axis.num_stretches, 256)
 
 
 def test_singular_vectors_keep_the_rate(model: nm.ScenarioModel) -> None:

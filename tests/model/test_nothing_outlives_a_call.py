@@ -114,7 +114,7 @@ EVERY_CASE = pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def _places(model: nm.ScenarioModel, case: Case, link: int) -> list[tuple[int, int]]:
     """Marked subcarriers, and an antenna that no probe and no look at every subcarrier reads."""
     part = model.models[case.operation]
-    marked = ((part.corrected[link] > 0) | part.patches[link]).any(0)
+    marked = part.marks.any[link].any(0)
     marked[torch.from_numpy(probe_indices(SUBCARRIERS))] = False
     places = []
     for f in marked.nonzero()[:, 0].tolist():

@@ -17,6 +17,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.model.likeness import Reference, probe_subcarriers, recognise
+from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.progress import Event
@@ -297,8 +298,12 @@ def test_marked_subcarriers_are_repaired(model: nm.ScenarioModel, no: float) -> 
         c * (1 + 1e-2 * torch.randn(c.shape, generator=generator)) for c in part.mapping.latents
     )
     mapping = replace(part.mapping, latents=latents)
-    marks = {"corrected": corrected[:, None].to(torch.int8), "patches": patches[:, None]}
-    worse = replace(part, mapping=mapping, **marks)
+    marks = replace(
+        Marks.none(corrected[:, None]),
+        corrected=corrected[:, None].to(torch.int8),
+        patched=patches[:, None],
+    )
+    worse = replace(part, mapping=mapping, marks=marks)
     frequencies, powers = part.links.grid_frequencies(), torch.full((3,), no, dtype=torch.float64)
     a = part.links.channel(frequencies, aligned=True)
     plain = mapping(frequencies, powers)

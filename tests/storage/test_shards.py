@@ -37,8 +37,7 @@ def _part(model: OperationModel, links: range) -> OperationModel:
         model.operation,
         model.mapping.select(chosen),
         model.links.select(chosen),
-        model.corrected[chosen],
-        model.patches[chosen],
+        model.marks[chosen],
         model.unseen,
         model.tolerance,
         model.training,
@@ -149,7 +148,7 @@ def test_a_store_gives_back_what_is_valid_and_of_its_key(
     assert list(store.finished()) == [range(0, 2), range(3, 4)]
     assert list(other.finished()) == [range(2, 3)]
     part = store.read(range(3, 4))
-    assert part is not None and torch.equal(part.corrected, model.corrected[3:])
+    assert part is not None and torch.equal(part.marks.corrected, model.marks.corrected[3:])
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
@@ -174,8 +173,8 @@ def test_a_link_is_learned_alike_whatever_it_is_learned_with(write_scenario: Any
         singles = [train_batch(job, torch.tensor([link])) for link in range(6)]
         assert len({len(one.training["batches"][0]) for one in singles}) > 1
         parts = concatenated(singles, job.links)
-        assert torch.equal(parts.corrected, whole.corrected)
-        assert torch.equal(parts.patches, whole.patches)
+        for name, marks in whole.marks.tensors().items():
+            assert torch.equal(parts.marks.tensors()[name], marks)
         for mine, theirs in zip(whole.mapping.latents, parts.mapping.latents, strict=True):
             assert (mine - theirs).abs().max() < 1e-5 * mine.abs().max()
         exact = "exact_samples_per_link"
