@@ -20,8 +20,9 @@ from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.simulation.draws import Draws
 from neumatc_mimo.simulation.pilots import CSI
-from neumatc_mimo.simulation.pipelines import Draws, propagate
+from neumatc_mimo.simulation.pipeline import propagate
 
 
 @dataclass(frozen=True)
