@@ -19,7 +19,7 @@ from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.bench.model_card import model_card
 from neumatc_mimo.bench.sheet import origin, origin_line
 from neumatc_mimo.reporting.report import finite
-from neumatc_mimo.simulation.pipelines import PIPELINES
+from neumatc_mimo.simulation import PIPELINES
 from neumatc_mimo.storage.files import write_text
 
 FOLDER = Path(__file__).parent / "results/evaluate"

@@ -17,8 +17,8 @@ from benchmarks.paper.pictures import panels, save
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Exact, LinkSet, ScenarioModel
 from neumatc_mimo.progress import Event
+from neumatc_mimo.simulation import ErrorCurve, error_curves, snr_offset_db, waterfall
 from neumatc_mimo.simulation.pilots import CSI, PilotDownlink, PilotPipeline, PilotUplink
-from neumatc_mimo.simulation.pipelines import ErrorCurve, error_curves, snr_offset_db, waterfall
 
 _PIPELINES: dict[str, Callable[..., PilotPipeline]] = {
     "uplink": PilotUplink,

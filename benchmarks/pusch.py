@@ -20,8 +20,8 @@ from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.bench.timing import Spread
 from neumatc_mimo.blocks import MMSEDetector
 from neumatc_mimo.progress import Event
+from neumatc_mimo.simulation import error_curves
 from neumatc_mimo.simulation.pilots import CSI
-from neumatc_mimo.simulation.pipelines import error_curves
 from neumatc_mimo.simulation.pusch import DMRS, PUSCHUplink
 
 SETTINGS = (

@@ -15,7 +15,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.bench.evaluation import error_rates
 from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.model.packing import pack_model
-from neumatc_mimo.simulation.pipelines import PIPELINES, error_curves
+from neumatc_mimo.simulation import PIPELINES, error_curves
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

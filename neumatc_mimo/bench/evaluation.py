@@ -11,7 +11,7 @@ from neumatc_mimo.bench.paired import PairedErrors, paired_errors
 from neumatc_mimo.progress import Callback, Callbacks, Event, reported, within
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.simulation.pipelines import PIPELINES, Pipeline, fall
+from neumatc_mimo.simulation import PIPELINES, Pipeline, fall
 from neumatc_mimo.solvers.base import Counts
 from neumatc_mimo.solvers.exact import Exact
 

@@ -10,7 +10,7 @@ from scipy import stats
 from torch import Tensor
 
 from neumatc_mimo.progress import Callbacks, Event, reported
-from neumatc_mimo.simulation.pipelines import Simulated
+from neumatc_mimo.simulation import Simulated
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,7 @@ def tasks_of(scenario: Any, task: Task) -> list[str]:
 def simulate_task(
     scenario: Any, model: Any | None, name: str, coded: bool, effort: Effort
 ) -> dict[str, Any]:
-    from neumatc_mimo.simulation.pipelines import PIPELINES, error_curves, snr_offset_db, waterfall
+    from neumatc_mimo.simulation import PIPELINES, error_curves, snr_offset_db, waterfall
     from neumatc_mimo.solvers.exact import Exact
 
     kind = PIPELINES[name]

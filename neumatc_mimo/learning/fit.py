@@ -207,7 +207,8 @@ class _Mappings:
     def __init__(self, problem: Problem, config: FitConfig, links: Tensor) -> None:
         self._problem, self._config, self._links = problem, config, links
         frequencies = problem.frequencies
-        self._points, self._sampled = config.points(len(frequencies))
+        points, sampled = config.points(len(frequencies))
+        self._points, self._sampled = points.to(frequencies.device), sampled.to(frequencies.device)
         self._band = config.basis.band(frequencies)
         x = coordinate(frequencies[self._points], self._band)
         self._design = Design.of(config.basis.values(x))

@@ -18,12 +18,8 @@ from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.simulation.pipelines import (
-    MultiUserDownlink,
-    MultiUserUplink,
-    Pipeline,
-    propagate,
-)
+from neumatc_mimo.simulation.multi_user import MultiUserDownlink, MultiUserUplink
+from neumatc_mimo.simulation.pipeline import Pipeline, propagate
 
 # What blocks know of the channel: all, or an estimate interpolated from the nearest pilot or
 # linearly.

@@ -14,14 +14,15 @@ from sionna.phy.nr import (
     PUSCHReceiver,
     PUSCHTransmitter,
 )
-from sionna.phy.ofdm import LinearDetector
+from sionna.phy.ofdm import LinearDetector, ResourceGrid
 from sionna.phy.utils import ebnodb2no
 from torch import Tensor
 
 from neumatc_mimo import blocks
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.simulation.draws import Draws
 from neumatc_mimo.simulation.pilots import CSI
-from neumatc_mimo.simulation.pipelines import Draws, propagate
+from neumatc_mimo.simulation.pipeline import propagate
 
 
 @dataclass(frozen=True)
@@ -125,16 +126,8 @@ class PUSCHUplink:
     ) -> None:
         if csi not in ("perfect", "nn", "lin"):
             raise ValueError(f'csi is {csi!r}, it must be "perfect", "nn" or "lin".')
-        if links.antennas_per_user != 1 or links.kind != "multi_user":
-            raise ValueError(
-                "links have users of several antennas, single-antenna users are needed."
-            )
         num_blocks = links.fft_size // 12 if num_resource_blocks is None else num_resource_blocks
-        if not 0 < 12 * num_blocks <= links.fft_size:
-            raise ValueError(
-                f"num_resource_blocks is {num_blocks}, from 1 to {links.fft_size // 12} fit the "
-                f"{links.fft_size} subcarriers of the links."
-            )
+        _check_links(links, num_blocks)
         self.links = links
         self._device = str(links.device)
         self._trust = trust
@@ -164,16 +157,7 @@ class PUSCHUplink:
                 "bit", "maxlog", grid, streams, solver, "qam", num_bits, **options, trust=trust
             )
         self._perfect = csi == "perfect"
-        self.estimator: Any = "perfect"
-        if not self._perfect:
-            self.estimator = PUSCHLSChannelEstimator(
-                grid,
-                dmrs.length,
-                dmrs.additional_position,
-                dmrs.num_cdm_groups_without_data,
-                interpolation_type=csi,
-                **options,
-            )
+        self.estimator: Any = "perfect" if self._perfect else _estimator(grid, dmrs, csi, options)
         self._receiver = PUSCHReceiver(
             self.transmitter, self.estimator, self._detect, stream_management=streams, **options
         )
@@ -221,3 +205,28 @@ class PUSCHUplink:
         named = {"links": self._link} if self._trust == "model" else {}
         llr: Tensor = self.detector(y, h_hat, err_var, no, **named)
         return llr
+
+
+def _check_links(links: LinkSet, num_blocks: int) -> None:
+    """Refuse links of other users, or with fewer subcarriers than the resource blocks have."""
+    if links.antennas_per_user != 1 or links.kind != "multi_user":
+        raise ValueError("links have users of several antennas, single-antenna users are needed.")
+    if not 0 < 12 * num_blocks <= links.fft_size:
+        raise ValueError(
+            f"num_resource_blocks is {num_blocks}, from 1 to {links.fft_size // 12} fit the "
+            f"{links.fft_size} subcarriers of the links."
+        )
+
+
+def _estimator(
+    grid: ResourceGrid, dmrs: DMRS, csi: CSI, options: dict[str, Any]
+) -> PUSCHLSChannelEstimator:
+    """The estimator that interpolates between reference signals."""
+    return PUSCHLSChannelEstimator(
+        grid,
+        dmrs.length,
+        dmrs.additional_position,
+        dmrs.num_cdm_groups_without_data,
+        interpolation_type=csi,
+        **options,
+    )

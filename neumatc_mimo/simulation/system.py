@@ -94,21 +94,7 @@ class SystemDownlink:
         bler_target: float = 0.1,
         seed: int = 0,
     ) -> None:
-        if links.antennas_per_user != 1 or links.kind != "multi_user":
-            raise ValueError(
-                "links have users of several antennas, single-antenna users are needed."
-            )
-        stations = len(links.base_station.unique())
-        if stations > 1:
-            raise ValueError(
-                f"links are those of {stations} base stations, a cell has one; take its own by "
-                "links.select."
-            )
-        if links.fft_size % _BLOCK:
-            raise ValueError(
-                f"links have {links.fft_size} subcarriers, whole resource blocks of {_BLOCK} are "
-                "needed."
-            )
+        _check_links(links)
         self.links = links
         self._num_symbols, self._seed = num_ofdm_symbols, seed
         self._moves = links.doppler is not None
@@ -210,6 +196,23 @@ class SystemDownlink:
             pathloss[..., 0], self._no / self._power, 1, 30.0, precision="single"
         )
         return self._power * share[:, None]
+
+
+def _check_links(links: LinkSet) -> None:
+    """Refuse links that are not those of a cell's single-antenna users on whole resource blocks."""
+    if links.antennas_per_user != 1 or links.kind != "multi_user":
+        raise ValueError("links have users of several antennas, single-antenna users are needed.")
+    stations = len(links.base_station.unique())
+    if stations > 1:
+        raise ValueError(
+            f"links are those of {stations} base stations, a cell has one; take its own by "
+            "links.select."
+        )
+    if links.fft_size % _BLOCK:
+        raise ValueError(
+            f"links have {links.fft_size} subcarriers, whole resource blocks of {_BLOCK} are "
+            "needed."
+        )
 
 
 class _PHYAbstraction(PHYAbstraction):

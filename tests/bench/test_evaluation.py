@@ -19,7 +19,7 @@ from neumatc_mimo.bench.figures import label, written
 from neumatc_mimo.bench.model_card import model_card, write_model_card
 from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.cli import app, main
-from neumatc_mimo.simulation.pipelines import MultiUserDownlink
+from neumatc_mimo.simulation import MultiUserDownlink
 from neumatc_mimo.solvers.base import Counts
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,7 +18,7 @@ from neumatc_mimo.bench.evaluation import evaluate
 from neumatc_mimo.progress import Event, reported, within
 from neumatc_mimo.progress.bar import ProgressBar, shared_bar
 from neumatc_mimo.reporting.report import write_report
-from neumatc_mimo.simulation.pipelines import PIPELINES, error_curves, waterfall
+from neumatc_mimo.simulation import PIPELINES, error_curves, waterfall
 from tests.docs.common import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")

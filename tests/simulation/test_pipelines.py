@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from neumatc_mimo.scenario import Scenario, load_scenario
-from neumatc_mimo.simulation.pipelines import (
+from neumatc_mimo.simulation import (
     PIPELINES,
     ErrorCurve,
     MultiUserDownlink,
