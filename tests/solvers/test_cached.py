@@ -463,6 +463,8 @@ def test_noise_that_requires_a_gradient_gets_it() -> None:
     assert torch.equal(gradients[0], gradients[1]) and torch.equal(gradients[0], gradients[2])
 
 
+# PyTorch derives its forward derivatives by scripts.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_tangents_pass() -> None:
     solver, a = Cached(EXACT), matrices()
     answered(solver, given(a))
