@@ -21,7 +21,8 @@ from neumatc_mimo.learning.network import MLPTrunk, NeuMatC
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import Components, Operation
 from neumatc_mimo.solvers import Channels, Solver, Trained
-from neumatc_mimo.solvers.sampled import Approximating, Approximation
+from neumatc_mimo.solvers.approximating import Approximating
+from neumatc_mimo.solvers.approximation import Approximation
 
 NUM_TESTED = 100
 
@@ -134,12 +135,12 @@ class TensorSpline(Approximating):
     family: Family
     nums: tuple[int, ...]
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
+    def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
         exact = operation.exact(self.family(self.family.grid(self.nums)))
         x = self.family.coordinate(unseen_points(self.family)).numpy()
         splines = [self._spline(c) for c in exact]
 
-        def estimate(subcarriers: slice) -> Components:
+        def approximation(subcarriers: slice) -> Components:
             found = [torch.from_numpy(spline(x[subcarriers])) for spline in splines]
             return tuple(
                 (torch.view_as_complex(f) if c.is_complex() else f)[None].to(
@@ -148,7 +149,7 @@ class TensorSpline(Approximating):
                 for f, c in zip(found, exact, strict=True)
             )
 
-        return estimate
+        return approximation
 
     def _spline(self, component: Tensor) -> NdBSpline:
         values = torch.view_as_real(component) if component.is_complex() else component

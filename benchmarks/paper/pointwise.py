@@ -11,7 +11,8 @@ from benchmarks.paper.flops import flops
 from benchmarks.paper.problems import Problem
 from neumatc_mimo.operations import Components, Operation
 from neumatc_mimo.solvers import Channels
-from neumatc_mimo.solvers.sampled import Approximating, Approximation
+from neumatc_mimo.solvers.approximating import Approximating
+from neumatc_mimo.solvers.approximation import Approximation
 
 
 @dataclass(frozen=True)
@@ -25,11 +26,11 @@ class Pointwise(Approximating):
     function: Callable[[Tensor], Components]
     cost: Callable[[Problem], float]
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
-        def estimate(subcarriers: slice) -> Components:
+    def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
+        def approximation(subcarriers: slice) -> Components:
             return self.function(channels.a[:, subcarriers].contiguous())
 
-        return estimate
+        return approximation
 
 
 @flops.register

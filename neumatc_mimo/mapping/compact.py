@@ -83,7 +83,8 @@ class CompactMapping:
         :return: [num_links, b, ...] each
         """
         windows = table.windows(points) if self.trunk.readout is None else None
-        if windows is None:
+        # What is written in place has no gradient.
+        if windows is None or (torch.is_grad_enabled() and folded.rows.requires_grad):
             functions, basis = self.trunk.read(table, points)
             return folded.split(basis @ folded.rows[:, functions])
         num_links, _, size = folded.rows.shape

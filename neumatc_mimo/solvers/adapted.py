@@ -9,24 +9,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.coordinate import coordinate
-from neumatc_mimo.learning.projection import Design, project
-from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import SplineBasis
-from neumatc_mimo.mapping.compact import CompactMapping
-from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Components, Operation, Tolerance, where_components
+from neumatc_mimo.solvers.adapted_plan import AdaptedPlan
+from neumatc_mimo.solvers.approximate_answers import ApproximateAnswers
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.checks import check_positive
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.solvers.grouped import GroupedAnswers
-from neumatc_mimo.solvers.sampled import ApproximateAnswers, check_positive, mapped, with_samples
-from neumatc_mimo.tensors.memo import Memo
+from neumatc_mimo.tensors.autocast import full_precision
+from neumatc_mimo.tensors.cache import BoundedCache, digest
 from neumatc_mimo.tensors.waves import wave
 
 # Pairs of neighbouring subcarriers that tell the mean delay of a row.
 _NUM_PAIRS = 64
+# Plans of grids that are kept: one of 3276 subcarriers in single precision takes 2 MB.
+_PLAN_BYTES = 2**26
 # Fewer samples than these are no grid to learn along.
 _LEAST_SAMPLES = 16
 
@@ -60,11 +59,14 @@ class Adapted(Solver):
     steps: int = 4
     threshold: float = 3e-3
     most_failed: float = 0.25
-    _plans: Memo = field(default_factory=lambda: Memo(4), init=False, repr=False)
+    _plans: BoundedCache[tuple[bytes, torch.dtype, torch.device], AdaptedPlan] = field(
+        default_factory=lambda: BoundedCache(_PLAN_BYTES), init=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         check_positive(self, spacing=self.spacing, steps=self.steps)
 
+    @full_precision()
     def start(
         self,
         operation: Operation,
@@ -74,32 +76,28 @@ class Adapted(Solver):
     ) -> Answers:
         plan = self._plan(channels)
         varies = channels.no is not None and channels.no.ndim > 1
-        if plan is None or varies or not channels.a.is_complex():
+        if plan is None or varies or not channels.a.is_complex() or not len(channels.a):
             return Exact().start(operation, channels, certify, tolerance)
         rows = _rows(channels, operation.antennas_per_user)
         points, promoted, usable = self._points(operation, channels, plan, rows)
         groups: list[tuple[Answers, Tensor]] = []
         known, unknown = usable.nonzero()[:, 0], (~usable).nonzero()[:, 0]
         if len(known):
-            mapping = plan.mapping(operation, tuple(c[known] for c in points))
-            settled = torch.zeros_like(channels.frequencies, dtype=torch.bool, device=known.device)
-            settled[plan.samples] = True
-            some = tuple(c[known, ::2] for c in points)
-            num_promoted = int(promoted[known].sum())
-            counts = Counts(
-                links_adapted=len(known),
-                exact=len(known) * len(plan.samples) + num_promoted,
-                # Their tiles will count them again.
-                queried=-num_promoted,
-            )
+            some, num_promoted = channels.select(known), int(promoted[known].sum())
+            mine = tuple(c[known] for c in points)
             answers = ApproximateAnswers(
                 operation,
-                channels.select(known),
+                some,
                 certify,
                 tolerance,
-                with_samples(mapped(mapping, channels), plan.samples, some),
-                settled,
-                counts,
+                plan.approximation(operation, some, mine),
+                plan.is_sample(len(channels.frequencies)),
+                Counts(
+                    links_adapted=len(known),
+                    exact=len(known) * len(plan.samples) + num_promoted,
+                    # Their tiles will count them again.
+                    queried=-num_promoted,
+                ),
                 rows[known],
             )
             groups.append((answers, known))
@@ -107,17 +105,24 @@ class Adapted(Solver):
             groups.append((Exact().start(operation, channels.select(unknown)), unknown))
         return groups[0][0] if len(groups) == 1 else GroupedAnswers(operation, groups)
 
-    def _plan(self, channels: Channels) -> _Plan | None:
+    def _plan(self, channels: Channels) -> AdaptedPlan | None:
         """Where to sample a grid and how to fit; None where it has too few points."""
         num = len(channels.frequencies)
         if num < self.spacing * _LEAST_SAMPLES:
             return None
-        basis = SplineBasis.on_grid(num, num // self.spacing)
-        frequencies, dtype = channels.frequencies.to(channels.a.device), channels.a.real.dtype
-        return self._plans((frequencies, dtype), lambda: _Plan.of(basis, frequencies, dtype))
+        frequencies, a = channels.frequencies.to(torch.float64), channels.a
+        return self._plans.get(
+            (digest(frequencies), a.real.dtype, a.device),
+            lambda: AdaptedPlan.of(
+                SplineBasis.on_grid(num, num // self.spacing),
+                frequencies.to(a.device),
+                a.real.dtype,
+            ),
+            lambda plan: plan.num_bytes,
+        )
 
     def _points(
-        self, operation: Operation, channels: Channels, plan: _Plan, rows: Tensor
+        self, operation: Operation, channels: Channels, plan: AdaptedPlan, rows: Tensor
     ) -> tuple[Components, Tensor, Tensor]:
         """What a mapping is fitted to.
 
@@ -165,71 +170,3 @@ def _rows(channels: Channels, antennas_per_user: int) -> Tensor:
     angle = torch.angle(shared).to(torch.float64).repeat_interleave(antennas_per_user, 1)
     delays = -angle / (2 * math.pi * steps.min())
     return wave(frequencies[:, None], delays[:, None]).to(a.dtype)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """Where a grid is sampled, and the linear maps of the fit, which all items share.
-
-    :param basis: of the trunk
-    :param band: frequencies in Hz of x = -1 and 1
-    :param points: [2 num_samples - 1] subcarriers, samples and collocation points in turn
-    :param gain: latent tensors of values at all points, [width, 2 num_samples - 1]
-    :param interpolation: values half-way between those at the samples,
-        [num_samples - 1, num_samples]
-    """
-
-    basis: SplineBasis
-    band: tuple[float, float]
-    points: Tensor
-    gain: Tensor
-    interpolation: Tensor
-
-    @classmethod
-    def of(cls, basis: SplineBasis, frequencies: Tensor, dtype: torch.dtype) -> _Plan:
-        """For a grid [num_frequencies] in Hz."""
-        num_samples = basis.width + 1
-        last = len(frequencies) - 1
-        points = torch.linspace(0, last, 2 * num_samples - 1, dtype=torch.float64).round().long()
-        points = points.to(frequencies.device)
-        band = basis.band(frequencies)
-        values = basis.values(coordinate(frequencies[points], band))
-        first = values[1::2] @ _gain(values[::2], basis.penalty())
-        return cls(basis, band, points, _gain(values, basis.penalty()).to(dtype), first)
-
-    @property
-    def samples(self) -> Tensor:
-        """Subcarriers that are computed exactly."""
-        return self.points[::2].contiguous()
-
-    def first(self, operation: Operation, samples: Components) -> Components:
-        """Components half-way between samples [num_items, num_samples, ...]."""
-        return tuple(
-            layout.unpack(self.interpolation @ layout.pack(c))
-            for layout, c in zip(_layouts(operation, samples), samples, strict=True)
-        )
-
-    def mapping(self, operation: Operation, points: Components) -> CompactMapping:
-        """The mapping through components at all points."""
-        layouts = _layouts(operation, points)
-        latents = tuple(
-            (self.gain @ layout.pack(c))[:, :, None]
-            for layout, c in zip(layouts, points, strict=True)
-        )
-        return CompactMapping(Trunk(self.basis), NoiseAxis.at(0.0), latents, layouts, self.band)
-
-
-def _gain(values: Tensor, penalty: Tensor) -> Tensor:
-    """Coefficients [width, N] of unit values at each of N points, by :func:`project`."""
-    targets = torch.eye(len(values), dtype=torch.float64, device=values.device)[None]
-    _, latent = project(
-        Design.of(values), targets, targets.new_ones(1, len(values)), values.shape[1], penalty
-    )
-    return latent[0]
-
-
-def _layouts(operation: Operation, components: Components) -> tuple[Layout, ...]:
-    return tuple(
-        Layout.of(tuple(c.shape[2:]), c, name in operation.hermitian)
-        for name, c in zip(operation.component_names, components, strict=True)
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Hashable
 
@@ -67,8 +68,8 @@ class Auto(DelegatingSolver):
         except ValueError:
             if way == "exact":
                 raise
-            # What the model was not trained for.
-            del runs["queried"]
+            # What the model was not trained for takes it forever.
+            runs["queried"] = [math.inf] * (self.num_trials + 1)
             return self._ways["exact"].start(operation, channels, certify, tolerance)
         if len(runs[way]) > self.num_trials:
             return answers

@@ -48,7 +48,9 @@ class Channels:
         links = None if self.links is None else self.links[items]
         return replace(self, a=self.a[items], no=no, links=links)
 
-    def noise(self, items: Any = slice(None), subcarriers: slice = slice(None)) -> Tensor | float:
+    def noise(
+        self, items: Any = slice(None), subcarriers: slice | Tensor = slice(None)
+    ) -> Tensor | float:
         """The noise power shaped to broadcast over [num_items, num_frequencies]."""
         if self.no is None:
             return 0.0

@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import threading
+from collections import deque
+from dataclasses import replace
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch.autograd import forward_ad
 
 from neumatc_mimo.foundation.display import brief
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
-from neumatc_mimo.solvers.delegating import Delegating, DelegatingSolver
-from neumatc_mimo.tensors.memo import Memo
-
-T = TypeVar("T")
+from neumatc_mimo.solvers.asked import Asked
+from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.solvers.delegating import DelegatingSolver
+from neumatc_mimo.solvers.kept_answers import FirstAnswers, KeptAnswers, KeptCall
+from neumatc_mimo.tensors.cache import outside_call, storage_bytes
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class Cached(DelegatingSolver):
     """Another solver's answers, computed once and given again for the same channels.
 
     Simulations that draw new noise and new symbols over one channel ask for the same matrices
-    again and again. The answers of the last calls are kept; they serve another one if operation,
-    frequencies and noise power are the same and the channels agree bit by bit at probe
-    subcarriers. Two channels that agree at 16 spread subcarriers and differ elsewhere do not occur
-    by chance; where they are made on purpose compare all subcarriers.
+    again and again. The answers of the last calls are kept, and serve another one if it asks the
+    same: each entry of the channel, the noise power and the links is equal, and so are operation,
+    frequencies, time and settings. Where links are trusted the channel does not matter.
+
+    What is compared is a copy, and what is kept is computed from it: nothing of the caller's
+    tensors outlives the call. What needs a gradient is computed anew by the solver and not kept.
+    Threads may share it. Copies of it, by ``pickle`` or ``copy``, have kept nothing yet.
 
     :param solver: The solver whose answers are kept
-    :param num_probes: Number of subcarriers at which channels are compared; None compares all
     :param num_calls: Number of calls whose answers are kept; a block makes one for each transmitter
         or receiver, and for each OFDM symbol of a channel that varies
+
+    :raises ValueError: if ``num_calls`` is below one
     """
 
-    def __init__(self, solver: Solver, num_probes: int | None = 16, num_calls: int = 1) -> None:
-        for name, value in (("num_probes", num_probes), ("num_calls", num_calls)):
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}, at least one is needed.")
+    def __init__(self, solver: Solver, num_calls: int = 1) -> None:
+        if num_calls < 1:
+            raise ValueError(f"num_calls is {num_calls}, at least one is needed.")
         super().__init__(solver)
-        self.num_probes = num_probes
-        self._kept = Memo(num_calls)
+        self.num_calls = num_calls
+        self._lock = threading.Lock()
+        self._kept: deque[KeptCall] = deque(maxlen=num_calls)
 
     @property
     def solver(self) -> Solver:
@@ -45,7 +53,7 @@ class Cached(DelegatingSolver):
         return self._inner
 
     def around(self, inner: Solver) -> Cached:
-        return Cached(inner, self.num_probes)
+        return Cached(inner, self.num_calls)
 
     def start(
         self,
@@ -54,72 +62,58 @@ class Cached(DelegatingSolver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
     ) -> Answers:
-        num = channels.a.shape[1]
-        step = 1 if self.num_probes is None else max(num // self.num_probes, 1)
-        # A copy: the caller may fill the same memory anew. The answers of named links hold for any.
-        probes = None if channels.trusted else channels.a[:, ::step].clone()
-        plain = (operation.settings(), certify, tolerance, channels.a.shape, channels.a.dtype)
-        no = None if channels.no is None else channels.no.clone()
-        answers = self._kept(
-            (*plain, channels.frequencies, no, channels.links, probes, channels.trusted),
-            lambda: _Kept(self.solver.start(operation, channels, certify, tolerance)),
-        )
-        if answers.used:
-            num_items = channels.a.shape[0]
-            answers.served = (
-                Counts(links_trusted=num_items)
-                if channels.trusted
-                else Counts(links_recalled=num_items)
-            )
-        answers.used = True
-        return answers
+        if is_traced() or _is_differentiated(channels):
+            return super().start(operation, channels, certify, tolerance)
+        asked = Asked.of(operation, channels, certify, tolerance)
+        kept = self._find(asked)
+        if kept is not None:
+            return KeptAnswers(kept, kept.counts_again())
+        with outside_call():
+            asked = asked.copied()
+            kept = KeptCall(asked, super().start(operation, asked.channels, certify, tolerance))
+        with self._lock:
+            self._kept.append(kept)
+        return FirstAnswers(kept, replace(kept.started))
+
+    def _find(self, asked: Asked) -> KeptCall | None:
+        """What is kept of an earlier call that asked the same."""
+        with self._lock:
+            candidates = list(self._kept)
+        # Nobody waits while channels are compared.
+        for kept in reversed(candidates):
+            if kept.asked.is_same(asked):
+                with self._lock:
+                    if kept in self._kept:
+                        self._kept.remove(kept)
+                        self._kept.append(kept)
+                return kept
+        return None
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of the answers that are kept."""
-        return sum(kept.num_bytes for kept in self._kept)
+        """Bytes of what is kept: answers, and the channels that they belong to."""
+        with self._lock:
+            candidates = list(self._kept)
+        return storage_bytes(tensor for kept in candidates for tensor in kept.tensors())
 
     def clear(self) -> None:
         """Forget the answers."""
-        self._kept.clear()
+        with self._lock:
+            self._kept.clear()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"solver": self._inner, "num_calls": self.num_calls}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
 
     def __repr__(self) -> str:
-        return f"Cached({brief(self.solver)}, num_probes={self.num_probes})"
+        return f"Cached({brief(self.solver)}, num_calls={self.num_calls})"
 
 
-class _Kept(Delegating):
-    """Tiles of answers, remembered."""
-
-    def __init__(self, answers: Answers) -> None:
-        super().__init__(answers)
-        self.used = False
-        self._tiles: dict[tuple[int, int], Any] = {}
-        self._derived: dict[tuple[str, int, int], Any] = {}
-        self.served: Counts | None = None
-
-    @property
-    def counts(self) -> Counts:
-        return super().counts if self.served is None else self.served
-
-    def tile(self, subcarriers: slice) -> Any:
-        key = (subcarriers.start, subcarriers.stop)
-        if key not in self._tiles:
-            self._tiles[key] = super().tile(subcarriers)
-        return self._tiles[key]
-
-    def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
-        key = (name, subcarriers.start, subcarriers.stop)
-        if key not in self._derived:
-            self._derived[key] = super().keep(name, subcarriers, make, given)
-        derived: T = self._derived[key]
-        return derived
-
-    @property
-    def num_bytes(self) -> int:
-        storages = {
-            field.untyped_storage().data_ptr(): field.untyped_storage().nbytes()
-            for tile in self._tiles.values()
-            for field in tile
-            if isinstance(field, Tensor)
-        }
-        return sum(storages.values())
+def _is_differentiated(channels: Channels) -> bool:
+    """Whether a derivative with respect to the channel or the noise power is asked for."""
+    inputs = [value for value in (channels.a, channels.no) if value is not None]
+    if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
+        return True
+    return any(forward_ad.unpack_dual(value).tangent is not None for value in inputs)

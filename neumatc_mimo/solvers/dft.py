@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.checks import check_positive
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Approximation, Sampled, check_positive
+from neumatc_mimo.solvers.sampled import Sampled
 from neumatc_mimo.tensors.waves import turned
 
 
@@ -73,6 +75,8 @@ class DFT(Sampled):
         offset = int(comb[0])
 
         def filled(values: Tensor) -> Tensor:
+            if not len(values):  # the transform refuses to transform nothing
+                return values.new_empty(0, len(place), *values.shape[2:])
             taps = torch.fft.ifft(values, dim=1)
             delays = self._window(taps)  # [num_items, T]
             size, period = len(comb), len(comb) * spacing

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.operations.linear_solve import LinearSolve
+from neumatc_mimo.solvers.checks import require
+from neumatc_mimo.solvers.marching import Marching, Path
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Marching, Path, require
 
 Array = NDArray[Any]  # float64 or complex128
 

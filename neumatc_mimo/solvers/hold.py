@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Approximation, Sampled
+from neumatc_mimo.solvers.sampled import Sampled
 
 
 @register(name="hold")

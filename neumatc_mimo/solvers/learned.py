@@ -13,9 +13,11 @@ from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.solvers.approximating import Approximating
+from neumatc_mimo.solvers.approximation import Approximation, mapped
 from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.checks import check_positive
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Approximating, Approximation, check_positive, mapped
 from neumatc_mimo.solvers.spline import Spline
 
 
@@ -64,12 +66,12 @@ class Learned(Approximating):
         tolerance: Tolerance | None = None,
     ) -> Answers:
         varies = channels.no is not None and channels.no.ndim > 1
-        if varies or len(channels.frequencies) <= self.num_samples:
+        if varies or len(channels.frequencies) <= self.num_samples or not len(channels.a):
             spline = Spline(max(self.num_samples, 4))
             return spline.start(operation, channels, certify, tolerance)
         return super().start(operation, channels, certify, tolerance)
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
+    def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
         return mapped(self.learn(operation, channels), channels)
 
     def learn(self, operation: Operation, channels: Channels) -> CompactMapping:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neumatc_mimo.solvers.inverting import Inverting
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Inverting
 
 
 @register(name="library_lu")

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 import torch
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.approximating import Approximating
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.checks import num_triplets
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Approximating, Approximation, num_triplets
 
 _DRIVERS = ("gesvd", "gesvdj", "gesvda")
 
@@ -38,14 +40,14 @@ class LibrarySVD(Approximating):
                 f'cuSOLVER has no driver "{self.driver}", known are {", ".join(_DRIVERS)}.'
             )
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
+    def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
         strongest = slice(0, num_triplets(self, operation, channels))
         # PyTorch refuses the argument on a CPU.
         driver = self.driver if channels.a.is_cuda else None
 
-        def estimate(subcarriers: slice) -> Components:
+        def approximation(subcarriers: slice) -> Components:
             a = channels.a[:, subcarriers]
             u, s, vh = torch.linalg.svd(a, full_matrices=False, driver=driver)
             return u[..., strongest], s[..., strongest], vh[..., strongest, :].mH
 
-        return estimate
+        return approximation

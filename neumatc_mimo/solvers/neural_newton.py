@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neumatc_mimo.solvers.checks import check_positive
+from neumatc_mimo.solvers.inverting import Inverting
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Inverting, check_positive
 
 
 @register(name="neural_newton")

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components
+from neumatc_mimo.solvers.checks import check_positive
+from neumatc_mimo.solvers.marching import Marching, Path
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Marching, Path, check_positive
 
 
 @register(name="newton_schulz")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from neumatc_mimo.solvers.inverting import Inverting
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Inverting
 
 
 @register(name="numpy_lu")

@@ -8,9 +8,11 @@ import numpy as np
 import torch
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.approximating import Approximating
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.checks import num_triplets
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Approximating, Approximation, num_triplets
 
 
 @register(name="numpy_svd")
@@ -25,14 +27,14 @@ class NumPySVD(Approximating):
     :raises ValueError: in ``start``, if the operation's components are no triplets
     """
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
+    def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
         strongest = slice(0, num_triplets(self, operation, channels))
 
-        def estimate(subcarriers: slice) -> Components:
+        def approximation(subcarriers: slice) -> Components:
             a = channels.a[:, subcarriers]
             u, s, vh = np.linalg.svd(a.resolve_conj().cpu().numpy(), full_matrices=False)
             v = vh[..., strongest, :].conj().swapaxes(-1, -2)
             found = (u[..., strongest], s[..., strongest], v)
             return tuple(torch.from_numpy(c).to(a.device) for c in found)
 
-        return estimate
+        return approximation

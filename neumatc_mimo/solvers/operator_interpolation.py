@@ -8,15 +8,12 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.checks import check_positive
+from neumatc_mimo.solvers.inverting import SquareInverses
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import (
-    Approximation,
-    Sampled,
-    SquareInverses,
-    check_positive,
-    noise_at,
-)
+from neumatc_mimo.solvers.sampled import Sampled
 
 
 @register(name="operator_interpolation")
@@ -64,11 +61,13 @@ class OperatorInterpolation(Sampled):
         self, operation: Operation, channels: Channels, points: Tensor, samples: Components
     ) -> Approximation:
         square = SquareInverses(self, operation)
-        exact = square.inverses(samples, noise_at(channels, points))  # [1 or 2, items, S, m, m]
+        exact = square.inverses(
+            samples, channels.noise(subcarriers=points)
+        )  # [1 or 2, items, S, m, m]
         theta = self._theta(exact)
         sketched = exact @ theta
 
-        def estimate(subcarriers: slice) -> Components:
+        def approximation(subcarriers: slice) -> Components:
             a = channels.a[:, subcarriers].contiguous()
             b = square.matrices(a, channels.noise(subcarriers=subcarriers))
             # [1 or 2, items, tile, S, m K]: column i of the least-squares problem is B P_i Θ.
@@ -77,7 +76,7 @@ class OperatorInterpolation(Sampled):
             flat = weights @ exact.flatten(-2)
             return square.components(a, flat.unflatten(-1, exact.shape[-2:]))
 
-        return estimate
+        return approximation
 
     def _theta(self, like: Tensor) -> Tensor:
         """Θ [m, K] of the type of ``like`` [..., m, m]."""

@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.approximating import Approximating
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
+from neumatc_mimo.solvers.checks import check_positive, num_triplets
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Approximating, Approximation, check_positive, num_triplets
 
 
 @register(name="randomized_svd")
@@ -42,16 +44,16 @@ class RandomizedSVD(Approximating):
         check_positive(self, oversampling=self.oversampling + 1)
         check_positive(self, power_iterations=self.power_iterations + 1)
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
+    def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
         num_streams = num_triplets(self, operation, channels)
         _, num_points, m, n = channels.a.shape
         omega = self._omega(channels.a, num_points, min(num_streams + self.oversampling, m, n))
 
-        def estimate(subcarriers: slice) -> Components:
+        def approximation(subcarriers: slice) -> Components:
             a = channels.a[:, subcarriers].contiguous()
             return self._triplets(a, omega[subcarriers], num_streams)
 
-        return estimate
+        return approximation
 
     def _omega(self, a: Tensor, num_points: int, num_columns: int) -> Tensor:
         """Ω at every grid point, [num_points, n, num_columns]; items share it."""

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Approximation, Sampled
+from neumatc_mimo.solvers.sampled import Sampled
 
 
 @register(name="spline")
@@ -49,13 +50,13 @@ class Spline(Sampled):
         coefficients = tuple(_weighted(inverse, c) for c in samples)
         first, values = _bsplines(x, knots, degree)
 
-        def estimate(subcarriers: slice) -> Components:
+        def approximation(subcarriers: slice) -> Components:
             here, weights = first[subcarriers], values[subcarriers]
             low, high = int(here[0]), int(here[-1]) + degree + 1
             dense = _dense(here - low, weights, high - low)
             return tuple(_weighted(dense, c[:, low:high]) for c in coefficients)
 
-        return estimate
+        return approximation
 
 
 def _not_a_knot(x: Tensor, degree: int) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.approximating import Approximating
+from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
-from neumatc_mimo.solvers.sampled import Approximating, Approximation
 
 
 @dataclass(frozen=True)
@@ -28,18 +29,18 @@ class Trained(Approximating):
 
     mappings: Sequence[Callable[[Tensor], Components]]
 
-    def _estimate(self, operation: Operation, channels: Channels) -> Approximation:
+    def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
         if len(self.mappings) != len(channels.a):
             raise ValueError(
                 f"There are {len(self.mappings)} trained mappings for {len(channels.a)} items, "
                 "give one an item."
             )
 
-        def estimate(subcarriers: slice) -> Components:
+        def approximation(subcarriers: slice) -> Components:
             p = channels.frequencies[subcarriers, None]
             parts = [mapping(p) for mapping in self.mappings]
             if len(parts) == 1:
                 return tuple(c[None] for c in parts[0])
             return tuple(torch.stack(c) for c in zip(*parts, strict=True))
 
-        return estimate
+        return approximation

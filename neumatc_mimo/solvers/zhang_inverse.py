@@ -9,8 +9,10 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.checks import check_positive
+from neumatc_mimo.solvers.inverting import SquareInverses
+from neumatc_mimo.solvers.marching import Marching, Path
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Marching, Path, SquareInverses, check_positive
 
 
 @register(name="zhang_inverse")

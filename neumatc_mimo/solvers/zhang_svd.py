@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.solvers.checks import require
+from neumatc_mimo.solvers.marching import Marching, Path
 from neumatc_mimo.solvers.registry import register
-from neumatc_mimo.solvers.sampled import Marching, Path, require
 
 # x_{k+1} = _SLOPE τ ẋ_k + Σ_j _VALUES[j] x_{k-j}: eight instants, exact for polynomials of degree
 # four, the most that eight instants allow in a convergent formula. Of the family's three free

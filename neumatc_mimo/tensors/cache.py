@@ -6,16 +6,16 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+from neumatc_mimo.tensors.autocast import full_precision
+
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-_AUTOCAST_DEVICES = ("cpu", "cuda", "xpu", "mps")
 
 
 class BoundedCache(Generic[K, V]):
@@ -92,12 +92,7 @@ def outside_call() -> Iterator[None]:
     No inference mode, whose tensors no gradient may flow through; no gradients, whose graph would
     live on; no autocast, whose halved precision is the caller's choice for this call alone.
     """
-    with ExitStack() as modes:
-        modes.enter_context(torch.inference_mode(False))
-        modes.enter_context(torch.no_grad())
-        for device_type in _AUTOCAST_DEVICES:
-            if torch.is_autocast_enabled(device_type):
-                modes.enter_context(torch.autocast(device_type, enabled=False))
+    with torch.inference_mode(False), torch.no_grad(), full_precision():
         yield
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +31,18 @@ from neumatc_mimo.operations import (
     PseudoInverse,
 )
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.solvers import Adapted, Answers, Auto, Channels, Exact, Solver, Spline
+from neumatc_mimo.solvers import (
+    Adapted,
+    Answers,
+    Auto,
+    Cached,
+    Channels,
+    Counts,
+    Exact,
+    Solver,
+    Spline,
+)
+from neumatc_mimo.solvers.adapted_plan import AdaptedPlan
 from neumatc_mimo.solvers.base import tiles
 
 NO = 0.05
@@ -64,6 +78,89 @@ def collect(answers: Answers, operation: Operation, a: Tensor) -> list[Any]:
     """All tiles of an answer as tensors that do not depend on how it is factored."""
     parts = [operation.results(answers.tile(tile)) for tile in tiles(a, 10**4)]
     return [torch.cat(part, dim=1) for part in zip(*parts, strict=True)]
+
+
+def _svd(solver: Solver, given: Channels) -> list[Any]:
+    return collect(solver.start(SVD(2), given), SVD(2), given.a)
+
+
+def _plans(solver: Adapted) -> list[AdaptedPlan]:
+    return [plan for plan, _ in solver._plans._kept.values()]
+
+
+def test_a_grid_is_planned_once(links: LinkSet) -> None:
+    solver, given = Adapted(), channels(links)
+    _svd(solver, given)
+    (plan,) = _plans(solver)
+    # Known by its values, in whatever memory they are.
+    _svd(solver, replace(given, frequencies=given.frequencies.clone()))
+    _svd(solver, replace(given, a=given.a.roll(1, 0)))
+    assert _plans(solver) == [plan]
+    _svd(solver, replace(given, a=given.a.to(torch.complex128)))
+    _svd(solver, replace(given, frequencies=given.frequencies + 1))
+    assert len(_plans(solver)) == 3
+
+
+@pytest.mark.parametrize("mode", ["inference", "autocast", "gradient"])
+def test_plans_are_made_outside_of_a_call(links: LinkSet, mode: str) -> None:
+    given, solver = channels(links), Adapted()
+    expected = _svd(Adapted(), given)
+    if mode == "inference":
+        with torch.inference_mode():
+            found = _svd(solver, channels(links))
+    elif mode == "autocast":
+        with torch.autocast("cpu", dtype=torch.float16):
+            found = _svd(solver, given)
+    else:
+        found = _svd(solver, replace(given, a=given.a.clone().requires_grad_()))
+        assert all(value.requires_grad for value in found)
+    again = _svd(solver, given)
+    for one, two, three in zip(found, again, expected, strict=True):
+        torch.testing.assert_close(one.detach(), three, rtol=1e-4, atol=1e-4)
+        assert torch.equal(two, three) and not two.requires_grad
+    (plan,) = _plans(solver)
+    for kept in (plan.gain, plan.interpolation):
+        assert kept.dtype in (torch.float32, torch.float64)
+        assert not kept.is_inference() and not kept.requires_grad
+    # A second gradient through the same plan.
+    asked = given.a.clone().requires_grad_()
+    for _ in range(2):
+        (gradient,) = torch.autograd.grad(_svd(solver, replace(given, a=asked))[1].sum(), asked)
+        assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
+def test_copies_plan_anew(links: LinkSet, copied: Callable[[Any], Any]) -> None:
+    solver, given = Adapted(spacing=8), channels(links)
+    expected = _svd(solver, given)
+    other = copied(solver)
+    assert (other.spacing, len(_plans(other)), len(_plans(solver))) == (8, 0, 1)
+    for one, two in zip(_svd(other, given), expected, strict=True):
+        assert torch.equal(one, two)
+
+
+def test_threads_share_an_adapted_solver(links: LinkSet) -> None:
+    solver, given = Adapted(), channels(links)
+    grids = [replace(given, frequencies=given.frequencies + i) for i in range(3)]
+    expected = [_svd(Adapted(), grid)[1] for grid in grids]
+    with ThreadPoolExecutor(6) as pool:
+        found = list(pool.map(lambda i: _svd(solver, grids[i % 3])[1], range(18)))
+    for i, value in enumerate(found):
+        assert torch.equal(value, expected[i % 3])
+    assert len(_plans(solver)) == 3
+
+
+def test_a_batch_of_no_items(links: LinkSet) -> None:
+    given = channels(links, NO)
+    nothing, one = given.select(torch.arange(0)), given.select(torch.arange(1))
+    for operation in OPERATIONS.values():
+        expected = operation.results(Exact().start(operation, one).tile(slice(0, 5)))
+        for solver in (Adapted(), Cached(Adapted()), Auto(Adapted())):
+            answers = solver.start(operation, nothing)
+            found = operation.results(answers.tile(slice(0, 5)))
+            for value, exact in zip(found, expected, strict=True):
+                assert value.shape == (0, *exact.shape[1:])
+            assert answers.counts == Counts()
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

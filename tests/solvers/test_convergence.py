@@ -34,7 +34,7 @@ from neumatc_mimo.solvers import (
     ZhangInverse,
     ZhangSVD,
 )
-from neumatc_mimo.solvers.sampled import Path
+from neumatc_mimo.solvers.marching import Path
 
 INVERSE = Inverse()
 

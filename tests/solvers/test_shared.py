@@ -32,7 +32,10 @@ from neumatc_mimo.solvers import (
     GCRODR,
     SOLVERS,
     Answers,
+    Auto,
+    Cached,
     Channels,
+    Counts,
     Exact,
     Hold,
     Learned,
@@ -51,7 +54,8 @@ from neumatc_mimo.solvers import (
     ZhangInverse,
     ZhangSVD,
 )
-from neumatc_mimo.solvers.sampled import Marching, Sampled
+from neumatc_mimo.solvers.marching import Marching
+from neumatc_mimo.solvers.sampled import Sampled
 
 ITEMS, POINTS = 2, 48
 
@@ -315,6 +319,31 @@ def test_small_grids(name: str, case: str, points: int) -> None:
     found = asked(answers, 2, points)
     assert settled(answers) == ITEMS * points
     assert operation.certificate(given.a, found, given.noise(), Tolerance(39.9, 1.1e-2)).ok.all()
+
+
+@EVERY
+def test_a_batch_of_no_items(name: str, case: str) -> None:
+    operation, given = CASE[case][0], channels(case)
+    nothing = some(given, slice(None), slice(0, 0))
+    expected = operation.results(Exact().start(operation, given).tile(slice(3, 20)))
+    for solver in (SOLVER[name], Cached(SOLVER[name]), Auto(SOLVER[name])):
+        for certify in (None, "link", "call", "call"):
+            answers = solver.start(operation, nothing, certify)
+            found = operation.results(answers.tile(slice(3, 20)))
+            for ours, exact in zip(found, expected, strict=True):
+                assert ours.shape == (0, *exact.shape[1:]) and ours.dtype == exact.dtype
+            assert answers.counts == Counts()
+            answers.finish()
+
+
+@EVERY
+def test_autocast_takes_no_precision(name: str, case: str) -> None:
+    operation, given = CASE[case][0], channels(case, torch.complex64, points=24)
+    expected = SOLVER[name].start(operation, given, "call").tile(slice(3, 20))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = SOLVER[name].start(operation, given, "call").tile(slice(3, 20))
+    for ours, plain in zip(operation.results(found), operation.results(expected), strict=True):
+        assert torch.equal(ours, plain)
 
 
 @pytest.mark.parametrize("name", [name for name in SOLVER if suits(name, "inverse")])

@@ -159,5 +159,6 @@ _pieces: dict[tuple[int, torch.device], Tensor] = {}
 def _pieces_on(degree: int, device: torch.device) -> Tensor:
     """:func:`cardinal_pieces` on a device."""
     if (degree, device) not in _pieces:
-        _pieces[degree, device] = torch.from_numpy(cardinal_pieces(degree)).to(device)
+        with outside_call():
+            _pieces[degree, device] = torch.from_numpy(cardinal_pieces(degree)).to(device)
     return _pieces[degree, device]

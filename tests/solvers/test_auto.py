@@ -1,4 +1,4 @@
-"""Solvers around another one: a cache, and the choice between exact results and queries."""
+"""The choice between exact results and queries."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from neumatc_mimo.operations import SVD, Operation, PseudoInverse, Tolerance
-from neumatc_mimo.solvers import Answers, Auto, Cached, Channels, Exact, Solver, Spline
+from neumatc_mimo.solvers import Answers, Auto, Channels, Exact, Solver, Spline
 
 FREQUENCIES = torch.arange(60, dtype=torch.float64)
 TILES = (slice(0, 40), slice(40, 60))
@@ -49,57 +49,6 @@ class Counting(Solver):
         return Exact().start(operation, channels, certify, tolerance)
 
 
-@pytest.mark.parametrize("operation", [PseudoInverse(), SVD(2)], ids=lambda o: o.name)
-def test_cache_answers_the_same_channels_again(operation: Operation) -> None:
-    inner = Counting()
-    solver, a = Cached(inner, num_calls=2), matrices()
-    first = answered(solver, a, operation)
-    again = answered(solver, a.clone(), operation)
-    assert inner.calls == 1
-    for one, other in zip(first, again, strict=True):
-        assert torch.equal(one, other)
-    assert solver.num_bytes > 0
-    solver.clear()
-    assert solver.num_bytes == 0
-    answered(solver, a, operation)
-    assert inner.calls == 2
-
-
-def test_cache_tells_channels_noise_and_operations_apart() -> None:
-    inner = Counting()
-    solver, a = Cached(inner, num_calls=2), matrices()
-    operation, no = PseudoInverse(), torch.tensor([0.1], dtype=torch.float64)
-    for arguments in ((a,), (matrices(1),), (matrices(1), SVD(1)), (a, operation, no)):
-        found = answered(solver, *arguments[:1], *(arguments[1:] or (operation,)))
-        expected = answered(Exact(), *arguments[:1], *(arguments[1:] or (operation,)))
-        for one, other in zip(found, expected, strict=True):
-            torch.testing.assert_close(one, other)
-    assert inner.calls == 4
-    # Written to in place: the caller's memory is the same, its channels are not.
-    a.mul_(1j)
-    found, expected = answered(solver, a, operation, no), answered(Exact(), a, operation, no)
-    torch.testing.assert_close(found, expected)
-    assert inner.calls == 5
-
-
-def test_cache_that_compares_all_subcarriers_finds_any_change() -> None:
-    inner = Counting()
-    solver, a = Cached(inner, num_probes=None), matrices()
-    answered(solver, a, PseudoInverse())
-    a = a.clone()
-    a[0, 17, 1, 2] += 1e-12
-    answered(solver, a, PseudoInverse())
-    assert inner.calls == 2
-
-
-def test_cache_forgets_the_oldest() -> None:
-    inner = Counting()
-    solver = Cached(inner, num_calls=2)
-    for seed in (0, 1, 2, 2, 1, 0):
-        answered(solver, matrices(seed), PseudoInverse())
-    assert inner.calls == 4
-
-
 @pytest.mark.parametrize("slow", ["queried", "exact"])
 def test_auto_takes_the_faster_way(slow: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Counting(work=20 if slow == "queried" else 0)
@@ -133,10 +82,6 @@ def test_auto_computes_exactly_what_the_model_refuses() -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    with pytest.raises(ValueError, match="num_probes is 0, at least one is needed."):
-        Cached(Exact(), num_probes=0)
-    with pytest.raises(ValueError, match="num_calls is 0, at least one is needed."):
-        Cached(Exact(), num_calls=0)
     with pytest.raises(ValueError, match="num_trials is 0, at least one is needed."):
         Auto(Exact(), num_trials=0)
     with pytest.raises(TypeError, match="model is a str, it must be a Solver."):

@@ -1,0 +1,80 @@
+"""Answers of solvers that approximate: proven, corrected or replaced by exact results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from neumatc_mimo.operations import certified
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.solvers.approximation import Approximation
+from neumatc_mimo.solvers.base import Answers, Channels, Counts
+from neumatc_mimo.tensors.autocast import full_precision
+
+
+class ApproximateAnswers(Answers):
+    """A solver's own components, proven, corrected or replaced as tiles are asked for.
+
+    :param certify: None leaves them as they are; "link" and "call" are the same here, as nothing
+        was proven in a training
+    :param settled: [num_frequencies] grid points that need no proof and are in the counts already
+    :param rows: [num_items, num_frequencies, m] factors of modulus one of the channels' rows that
+        the approximation lacks, or None
+    """
+
+    def __init__(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None,
+        tolerance: Tolerance | None,
+        approximation: Approximation,
+        settled: Tensor,
+        counts: Counts,
+        rows: Tensor | None = None,
+    ) -> None:
+        self._counts = counts
+        self._rows = rows
+        self._operation, self._channels, self._approximation = operation, channels, approximation
+        self._tolerance = None if certify is None else tolerance or Tolerance()
+        self._settled = settled
+
+    @property
+    def counts(self) -> Counts:
+        return self._counts
+
+    @full_precision()
+    def tile(self, subcarriers: slice) -> Any:
+        subcarriers = slice(*subcarriers.indices(len(self._settled))[:2])
+        components = self._approximation(subcarriers)
+        unsettled = (~self._settled[subcarriers]).nonzero()[:, 0]
+        if self._tolerance is None:
+            self._counts.queried += components[0].shape[0] * len(unsettled)
+        elif len(unsettled):
+            components = self._proven(components, subcarriers, unsettled, self._tolerance)
+        noise = self._channels.noise(subcarriers=subcarriers)
+        rows = None if self._rows is None else self._rows[:, subcarriers]
+        return self._operation.answer(components, noise, rows)
+
+    def _proven(
+        self, components: Components, subcarriers: slice, which: Tensor, tolerance: Tolerance
+    ) -> Components:
+        """Components with certified ones at the points ``which`` of a tile."""
+        noise = self._channels.noise(subcarriers=subcarriers)
+        if isinstance(noise, Tensor) and noise.shape[1] > 1:
+            noise = noise[:, which]
+        a = self._channels.a[:, subcarriers].index_select(1, which)
+        if self._rows is not None:
+            a = a / self._rows[:, subcarriers].index_select(1, which)[..., None]
+        certified_ones = certified.certify(
+            self._operation,
+            a,
+            tuple(c.index_select(1, which) for c in components),
+            noise,
+            tolerance,
+            self._counts,
+        )
+        return tuple(
+            c.index_copy(1, which, part) for c, part in zip(components, certified_ones, strict=True)
+        )
