@@ -30,6 +30,7 @@ from neumatc_mimo.operations import (
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.solvers import Adapted, Answers, Auto, Channels, Exact, Solver, Spline
 from neumatc_mimo.solvers.base import tiles
+from tests.conftest import Trainer
 
 NO = 0.05
 OPERATIONS: dict[str, Operation] = {
@@ -163,8 +164,8 @@ def scenario(write_scenario: Callable[..., Path]) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 @pytest.fixture(scope="module")
