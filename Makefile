@@ -8,16 +8,21 @@ NOTEBOOKS := $(VENV)/.notebooks
 SITE := $(VENV)/.docs
 endif
 ARGS ?=
+# A process a core; one that has no tests left takes over some of another's.
+PARALLEL := -n logical --maxprocesses 16 --dist worksteal
 # Sionna 1.2 has an environment of its own: both versions are called sionna.
 TENSORFLOW := .venv-tensorflow
 
-.PHONY: demo test test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
 
-test: $(SETUP)  ## the whole test suite
-	$(PYTHON) -m pytest $(ARGS)
+test: $(SETUP)  ## the whole test suite, on all cores
+	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
+
+test-random: $(SETUP)  ## the tests that draw their examples, with four times as many
+	$(PYTHON) -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile large $(ARGS)
 
 test-tensorflow: $(SETUP) $(TENSORFLOW)/.installed  ## the blocks of Sionna 1.2, against PyTorch's
 	$(PYTHON) -m tests_tensorflow.make_references build/tensorflow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -9,9 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+# Before PyTorch is imported: also what tests start in processes of their own takes one thread.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
+from hypothesis import HealthCheck, settings
 
 import neumatc_mimo as nm
 from neumatc_mimo.scenario.bundled import scenarios_folder
@@ -21,13 +27,44 @@ if not torch.cuda.is_available():
     # Triton reads it when it is imported: kernels then run in its interpreter.
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+# In small problems threads only wait for each other, and processes test side by side.
+torch.set_num_threads(1)
+
+# Drawn examples are the same in each run, and have no deadline: a first call compiles and plans.
+# `make test-random` takes the large profile.
+for name, count in {"small": 60, "large": 240}.items():
+    settings.register_profile(
+        name,
+        max_examples=count,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+settings.load_profile("small")
+
 ScenarioWriter = Callable[..., Path]
+Trainer = Callable[[nm.Scenario], nm.ScenarioModel]
 
 _CITIES = ["city_0_newyork_3p5", "city_1_losangeles_3p5"]
 
 
 @pytest.fixture(scope="session")
-def write_scenario(tmp_path_factory: pytest.TempPathFactory) -> ScenarioWriter:
+def munich(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of Munich with one in 200 of its buildings, which take most of the time to read."""
+    folder = tmp_path_factory.mktemp("deepmimo") / "munich_3p5"
+    shutil.copytree(scenarios_folder() / "data/munich_3p5", folder)
+    objects = json.loads((folder / "objects.json").read_text())
+    ground = [one for one in objects if one["label"] == "terrain"]
+    kept = [one for one in objects if one["label"] != "terrain"][::200] + ground
+    (folder / "objects.json").write_text(
+        json.dumps([{**one, "id": number} for number, one in enumerate(kept)])
+    )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def write_scenario(tmp_path_factory: pytest.TempPathFactory, munich: Path) -> ScenarioWriter:
     """Return a function that writes a small scenario TOML on the Munich data to a new folder.
 
     Keyword arguments replace keys of sections; None removes a key or a section.
@@ -35,7 +72,7 @@ def write_scenario(tmp_path_factory: pytest.TempPathFactory) -> ScenarioWriter:
 
     def write(**changes: Any) -> Path:
         sections: dict[str, Any] = {
-            "deepmimo": {"path": str(scenarios_folder() / "data/munich_3p5"), "base_station": 0},
+            "deepmimo": {"path": str(munich), "base_station": 0},
             "array": {"bs": [4, 2]},
             "grid": {"fft_size": 128, "subcarrier_spacing": 480e3},
             "multi_user": {"users_per_link": 3, "num_links": 4},
@@ -61,7 +98,30 @@ def write_scenario(tmp_path_factory: pytest.TempPathFactory) -> ScenarioWriter:
 
 
 @pytest.fixture(scope="session")
-def small_model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
+    """Return a function from scenarios to their models, a new object at each call.
+
+    A model is trained by the first process of a run that asks for it; files pass it on.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # the workers'
+
+    def load(scenario: nm.Scenario) -> nm.ScenarioModel:
+        settings = scenario.config.model_dump_json(exclude={"deepmimo"})
+        key = hashlib.sha256(f"{settings} {scenario.fingerprint}".encode()).hexdigest()
+        place = folder / "models" / key
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                nm.train(scenario, progress=False).save(place)
+        return nm.ScenarioModel.load(place)
+
+    (folder / "models").mkdir(exist_ok=True)
+    return load
+
+
+@pytest.fixture(scope="session")
+def small_model(write_scenario: ScenarioWriter, trained: Trainer) -> nm.ScenarioModel:
     """Return a model of four links of 3 users, and four of a user of 2 x 2 antennas, on 192
     subcarriers: trained in a quarter of a second, with corrected and patched subcarriers.
     """
@@ -70,20 +130,16 @@ def small_model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
         grid={"fft_size": 192, "subcarrier_spacing": 120e3},
         model={"width": 96, "samples": 128, "collocation": 128},
     )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    model = nm.train(nm.load_scenario(file), progress=False)
-    torch.set_num_threads(threads)
-    return model
+    return trained(nm.load_scenario(file))
 
 
 @pytest.fixture(scope="session")
-def two_stations(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def two_stations(tmp_path_factory: pytest.TempPathFactory, munich: Path) -> Path:
     """Folder of Munich with a second base station, which sees the users in reverse: each user has
     the paths that another one has from the first base station.
     """
     folder = tmp_path_factory.mktemp("deepmimo") / "two_stations"
-    shutil.copytree(scenarios_folder() / "data/munich_3p5", folder)
+    shutil.copytree(munich, folder)
     for file in folder.glob("*_t000_*.npz"):
         name = file.name.split("_t0")[0]
         values = np.load(file)[name]

@@ -20,6 +20,7 @@ from neumatc_mimo.bench.report import run_and_write
 from neumatc_mimo.bench.scaling import exponent, growth, hindsight
 from neumatc_mimo.bench.tasks import TASKS, Slot, applied, effective_channel
 from neumatc_mimo.bench.timing import Spread, peak_bytes, side_by_side
+from tests.conftest import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,13 +33,13 @@ def small() -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(small: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(small, progress=False)
+def model(small: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(small)
 
 
 @pytest.fixture(scope="module")
 def rows(small: nm.Scenario, model: nm.ScenarioModel) -> list[Row]:
-    return list(at_point(small, SMALL, model, seconds=0.01))
+    return list(at_point(small, SMALL, model, seconds=0.0))
 
 
 def test_every_block_runs_in_every_way(rows: list[Row]) -> None:
@@ -155,7 +156,18 @@ def test_peak_is_what_a_call_holds_at_once(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == ""
 
 
-@pytest.mark.slow
+@pytest.fixture
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each way runs a few times only: what is looked at are the tables, not their times."""
+
+    def few(*arguments: Any, **options: Any) -> Any:
+        return at_point(*arguments, **options | {"seconds": 0.0})
+
+    for module in ("plan", "report"):
+        monkeypatch.setattr(f"neumatc_mimo.bench.{module}.at_point", few)
+
+
+@pytest.mark.usefixtures("in_haste")
 def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = nm.load_scenario("munich")
     both = [SMALL, Point(2, 16, 48, 1, SMALL.slot)]
@@ -184,7 +196,7 @@ def test_fidelity_tells_the_sum_rate_of_queried_precoders(small: nm.Scenario) ->
     assert found["rate_ratio_of_regularised_zero_forcing"] < 1.0 + 1e-6
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("in_haste")
 def test_plan_names_the_cheapest(small: nm.Scenario) -> None:
     entries = plan(small)
     assert [entry["block"] for entry in entries] == [

@@ -21,6 +21,7 @@ from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.cli import app, main
 from neumatc_mimo.simulation import MultiUserDownlink
 from neumatc_mimo.solvers.base import Counts
+from tests.conftest import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,8 +45,8 @@ def scenario(file: Path) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 @pytest.fixture(scope="module")

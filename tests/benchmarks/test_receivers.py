@@ -9,6 +9,7 @@ import pytest
 import neumatc_mimo as nm
 from benchmarks import estimates, pusch
 from neumatc_mimo.simulation.pusch import DMRS
+from tests.conftest import Trainer
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
@@ -21,8 +22,8 @@ def scenario(write_scenario: Any) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False).timing_advanced()
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario).timing_advanced()
 
 
 def test_rows_of_the_times(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:

@@ -21,7 +21,7 @@ from neumatc_mimo.blocks import (
 )
 from neumatc_mimo.solvers.exact import Exact
 from tests.blocks.common import FFT_SIZE, NUM_EFFECTIVE, SYMBOLS, close, grid, noise
-from tests.conftest import ScenarioWriter
+from tests.conftest import ScenarioWriter, Trainer
 
 SETTINGS: dict[str, Any] = {"certify": None, "time_varying": False, "precision": "double"}
 ONE = StreamManagement(np.ones([1, 1]), 2)
@@ -69,7 +69,7 @@ CASES = {
 
 
 @pytest.fixture(scope="module")
-def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
+def model(write_scenario: ScenarioWriter, trained: Trainer) -> nm.ScenarioModel:
     noise_db = dict.fromkeys(["wmmse_db", "max_min_db", "slnr_db"], -20.0)
     file = write_scenario(
         grid={"fft_size": 96, "subcarrier_spacing": 240e3},
@@ -83,7 +83,7 @@ def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
             "rounds": 2,
         },
     )
-    return nm.train(nm.load_scenario(file), progress=False)
+    return trained(nm.load_scenario(file))
 
 
 @pytest.fixture(autouse=True)

@@ -2,7 +2,7 @@
 
 Whatever is drawn, an output is right: equal to Sionna's in double precision, up to rounding where
 channels are computed and up to what the certificate promises where they are links of the model.
-Run ``pytest -m slow`` for four times as many.
+``make test-random`` draws four times as many.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import (
@@ -40,21 +40,9 @@ from neumatc_mimo.solvers import Counts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-FEW, MANY = 60, 240
 # What a link's certificate promises, and what single and double precision leave.
 CERTIFIED = 0.1
 ROUNDING = {"single": 5e-3, "double": 1e-7}
-
-
-def examples(count: int) -> Callable[[Any], Any]:
-    """The same examples in each run, without a deadline: a first call compiles and plans."""
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        deadline=None,
-        database=None,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
 
 
 @dataclass(frozen=True)
@@ -450,29 +438,11 @@ def check(request: pytest.FixtureRequest, small_model: nm.ScenarioModel) -> Call
     return lambda point: request.param(small_model, point)
 
 
-@examples(FEW)
 @given(point=points)
 def test_blocks_are_right_whatever_is_drawn(check: Callable[[Point], None], point: Point) -> None:
     check(point)
 
 
-@pytest.mark.slow
-@examples(MANY)
-@given(point=points)
-def test_blocks_are_right_whatever_is_drawn_often(
-    check: Callable[[Point], None], point: Point
-) -> None:
-    check(point)
-
-
-@examples(FEW)
 @given(point=points, shape=shapes)
 def test_blocks_are_right_at_any_shape(point: Point, shape: Shape) -> None:
-    check_shape(point, shape)
-
-
-@pytest.mark.slow
-@examples(MANY)
-@given(point=points, shape=shapes)
-def test_blocks_are_right_at_any_shape_often(point: Point, shape: Shape) -> None:
     check_shape(point, shape)

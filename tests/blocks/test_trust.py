@@ -22,6 +22,7 @@ from neumatc_mimo.blocks import (
 )
 from neumatc_mimo.solvers import Counts
 from tests.blocks.common import close, noise
+from tests.conftest import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,9 +37,8 @@ CERTIFIED, SAME = 2e-2, 1e-5
 
 
 @pytest.fixture(scope="module")
-def model(write_scenario: Any) -> nm.ScenarioModel:
-    scenario = nm.load_scenario(write_scenario())
-    return nm.train(scenario, progress=False)
+def model(write_scenario: Any, trained: Trainer) -> nm.ScenarioModel:
+    return trained(nm.load_scenario(write_scenario()))
 
 
 def grid(num_tx: int, num_streams: int) -> ResourceGrid:

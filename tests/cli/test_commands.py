@@ -15,9 +15,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
+from neumatc_mimo.bench import blocks
 from neumatc_mimo.cli import app, main
 from neumatc_mimo.cli.train import train_and_save
 from neumatc_mimo.progress import Event
+from neumatc_mimo.simulation import pipelines
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,6 +106,22 @@ def test_an_unknown_key_is_named(
     assert code == 1 and "fft_sise" in err
 
 
+@pytest.fixture
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The fall of an error curve is found by few blocks, and each way is timed a few times."""
+
+    def rate(pipeline: Any, batch_size: int, ebno_db: float) -> float:
+        return block_error_rate(pipeline, batch_size, ebno_db, num_blocks=100)
+
+    def rows(*arguments: Any, **options: Any) -> Any:
+        return at_point(*arguments, **options, seconds=0.0)
+
+    block_error_rate, at_point = pipelines._block_error_rate, blocks.at_point
+    monkeypatch.setattr(pipelines, "_block_error_rate", rate)
+    monkeypatch.setattr(blocks, "at_point", rows)
+
+
+@pytest.mark.usefixtures("in_haste")
 def test_simulate_with_exact_blocks(write_scenario: Any) -> None:
     arguments = ["simulate", str(write_scenario()), "--task", "downlink", "--exact-only"]
     arguments += ["--stride", "1", "--points", "2", "--max-calls", "1"]
@@ -114,6 +132,7 @@ def test_simulate_with_exact_blocks(write_scenario: Any) -> None:
     assert len(curve["ebno_dbs"]) == 2 and curve["bler"][0] > curve["bler"][1]
 
 
+@pytest.mark.usefixtures("in_haste")
 def test_demo_with_exact_blocks_writes_the_report_and_report_draws_it_again(
     write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer
 from neumatc_mimo.scenario.deepmimo_data import load_base_stations
 from neumatc_mimo.scenario.links import LinkSet
+from tests.conftest import Trainer
 from tests.docs.common import ROOT
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -50,8 +51,8 @@ def scenario(write_scenario: Any, two_stations: Path) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 def test_all_base_stations_have_links_of_the_same_users(

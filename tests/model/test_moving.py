@@ -21,6 +21,7 @@ from neumatc_mimo.mapping.axes import NoiseAxis, TimeAxis, make_axis
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import MotionConfig
 from neumatc_mimo.training.jobs import jobs
+from tests.conftest import Trainer
 
 LIGHT = 299_792_458.0
 SPEED = 8.0
@@ -41,8 +42,8 @@ def scenario(write_scenario: Callable[..., Path]) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 def test_a_burst_lasts_as_long_as_its_slots(links: LinkSet) -> None:

@@ -21,9 +21,9 @@ from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.operations import SVD, PseudoInverse, Triplets
 from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.progress import Event
-from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.solvers import Channels, Counts
 from neumatc_mimo.training.jobs import _BATCH_BYTES
+from tests.conftest import Trainer
 
 TOML = """
 name = "small"
@@ -52,15 +52,15 @@ collocation = 256
 
 
 @pytest.fixture(scope="module")
-def scenario(tmp_path_factory: pytest.TempPathFactory) -> nm.Scenario:
+def scenario(munich: Path, tmp_path_factory: pytest.TempPathFactory) -> nm.Scenario:
     file = tmp_path_factory.mktemp("scenario") / "small.toml"
-    file.write_text(TOML.format(path=scenarios_folder() / "data/munich_3p5"))
+    file.write_text(TOML.format(path=munich))
     return nm.load_scenario(file)
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 def _unsampled(links: nm.LinkSet) -> torch.Tensor:

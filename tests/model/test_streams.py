@@ -14,6 +14,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner
 from neumatc_mimo.operations.svd import SVD
+from tests.conftest import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,11 +33,9 @@ def _scenario(write_scenario: Any, num_streams: int) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def models(write_scenario: Any) -> dict[int, nm.ScenarioModel]:
+def models(write_scenario: Any, trained: Trainer) -> dict[int, nm.ScenarioModel]:
     """A model for each number of streams, from one to as many as the user has antennas."""
-    return {
-        num: nm.train(_scenario(write_scenario, num), progress=False) for num in range(1, ROWS + 1)
-    }
+    return {num: trained(_scenario(write_scenario, num)) for num in range(1, ROWS + 1)}
 
 
 def _received(

@@ -15,7 +15,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import BDPrecoder, MaxMinPrecoder, SLNRPrecoder
 from neumatc_mimo.solvers import Channels
-from tests.conftest import ScenarioWriter
+from tests.conftest import ScenarioWriter, Trainer
 
 USERS, ANTENNAS, ROWS, SUBCARRIERS, NO = 2, 2, 4, 256, 0.01
 
@@ -45,8 +45,8 @@ def scenario(write_scenario: ScenarioWriter) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 def grids(users: int) -> tuple[ResourceGrid, StreamManagement]:

@@ -15,9 +15,6 @@ import requests
 import torch
 
 from neumatc_mimo.scenario import load_scenario
-from neumatc_mimo.scenario.bundled import scenarios_folder
-
-MUNICH = scenarios_folder() / "data/munich_3p5"
 
 
 @pytest.fixture(autouse=True)
@@ -26,8 +23,8 @@ def no_questions(monkeypatch) -> None:
 
 
 @pytest.fixture
-def copied(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(MUNICH, tmp_path / "copied"))
+def copied(munich: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(munich, tmp_path / "copied"))
 
 
 def multi_user(file: Path) -> Any:
@@ -137,9 +134,11 @@ def test_no_network(database: Path, monkeypatch, capfd, caplog) -> None:
     assert capfd.readouterr().out == ""
 
 
-def test_download_is_announced_and_happens_once(database: Path, monkeypatch, caplog) -> None:
+def test_download_is_announced_and_happens_once(
+    munich: Path, database: Path, monkeypatch, caplog
+) -> None:
     def download(name: str) -> None:
-        shutil.copytree(MUNICH, Path.cwd() / deepmimo.config.get("scenarios_folder") / name)
+        shutil.copytree(munich, Path.cwd() / deepmimo.config.get("scenarios_folder") / name)
 
     monkeypatch.setattr(deepmimo, "download", download)
     links = multi_user(database)

@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.scenario.deepmimo_motion import path_doppler
 
-MUNICH = scenarios_folder() / "data/munich_3p5"
 LIGHT = 299_792_458.0
 # DeepMIMO drops the paths that take longer than a symbol: 8 microseconds are enough for Munich.
 GRID = {"fft_size": 128, "subcarrier_spacing": 120e3}
@@ -37,32 +35,18 @@ Writer = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Munich with one in 200 of its buildings: objects that DeepMIMO reads in no time."""
-    folder = tmp_path_factory.mktemp("static") / "town"
-    shutil.copytree(MUNICH, folder)
-    objects = json.loads((folder / "objects.json").read_text())
-    ground = [one for one in objects if one["label"] == "terrain"]
-    kept = [one for one in objects if one["label"] != "terrain"][::200] + ground
-    (folder / "objects.json").write_text(
-        json.dumps([{**one, "id": number} for number, one in enumerate(kept)])
-    )
-    return folder
-
-
-@pytest.fixture(scope="module")
-def dynamic(town: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The town in four scenes: every user moves by a step, a car drives along x, and every
+def dynamic(munich: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Munich in four scenes: every user moves by a step, a car drives along x, and every
     path turns by a degree.
     """
     root = tmp_path_factory.mktemp("dynamic") / "town_drive"
     for scene in range(SCENES):
         folder = root / f"town_drive_{scene:03}"
-        shutil.copytree(town, folder, ignore=shutil.ignore_patterns("params.json"))
+        shutil.copytree(munich, folder, ignore=shutil.ignore_patterns("params.json"))
         _resave(folder, "rx_pos", lambda x, i=scene: x + (i * STEP).astype(np.float32))
         _resave(folder, "phase", lambda x, i=scene: x + np.float32(i))
-        _resave(folder, "vertices", lambda x, i=scene: _driven(town, x, i))
-    params = json.loads((town / "params.json").read_text())
+        _resave(folder, "vertices", lambda x, i=scene: _driven(munich, x, i))
+    params = json.loads((munich / "params.json").read_text())
     params["scene"]["num_scenes"] = SCENES
     (root / "params.json").write_text(json.dumps(params))
     return root
@@ -98,8 +82,8 @@ def loaded(folder: Path) -> Any:
 
 
 @pytest.fixture
-def data(town: Path) -> Any:
-    return loaded(town)
+def data(munich: Path) -> Any:
+    return loaded(munich)
 
 
 def link_sets(scenario: Scenario) -> list[LinkSet]:
@@ -152,11 +136,11 @@ def check_over_the_burst(scenario: Scenario, data: Any) -> None:
 
 @pytest.mark.parametrize("scene", range(SCENES))
 def test_a_scenario_names_its_scene(
-    write_scenario: Writer, town: Path, dynamic: Path, scene: int
+    write_scenario: Writer, munich: Path, dynamic: Path, scene: int
 ) -> None:
     links, static = (
         link_sets(load_scenario(write_scenario(deepmimo=config, grid=GRID)))[0]
-        for config in ({"path": str(dynamic), "scene": scene}, {"path": str(town)})
+        for config in ({"path": str(dynamic), "scene": scene}, {"path": str(munich)})
     )
     f = links.grid_frequencies()
     # Each scene turned all paths by a degree more.
@@ -168,9 +152,9 @@ def test_a_scenario_names_its_scene(
 
 
 def test_there_is_no_scene_beyond_the_last(
-    write_scenario: Writer, town: Path, dynamic: Path
+    write_scenario: Writer, munich: Path, dynamic: Path
 ) -> None:
-    for path, last in ((dynamic, SCENES - 1), (town, 0)):
+    for path, last in ((dynamic, SCENES - 1), (munich, 0)):
         file = write_scenario(deepmimo={"path": str(path), "scene": last + 1})
         with pytest.raises(ValueError, match=rf"scene in \[deepmimo\] is .* scenes 0 to {last}"):
             link_sets(load_scenario(file))
@@ -178,10 +162,12 @@ def test_there_is_no_scene_beyond_the_last(
 
 @pytest.mark.parametrize("velocity", [(0.0, 9.0, 0.0), (0.0, -3.0, 4.0)])
 def test_channels_are_deepmimos_own(
-    write_scenario: Writer, town: Path, data: Any, velocity: tuple[float, ...]
+    write_scenario: Writer, munich: Path, data: Any, velocity: tuple[float, ...]
 ) -> None:
     motion = {"source": "deepmimo", "rx_vel": list(velocity), "tx_vel": [2.0, 1.0, 0.0]}
-    scenario = load_scenario(write_scenario(deepmimo={"path": str(town)}, grid=GRID, motion=motion))
+    scenario = load_scenario(
+        write_scenario(deepmimo={"path": str(munich)}, grid=GRID, motion=motion)
+    )
     data.rx_vel, data.tx_vel = np.array(velocity), np.array(motion["tx_vel"])
     check_over_the_burst(scenario, data)
 
@@ -324,10 +310,10 @@ def test_a_model_of_a_dynamic_scene_keeps_what_it_proves(
     ],
 )
 def test_motion_that_makes_no_sense(
-    write_scenario: Writer, town: Path, motion: Any, message: str
+    write_scenario: Writer, munich: Path, motion: Any, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        link_sets(load_scenario(write_scenario(deepmimo={"path": str(town)}, motion=motion)))
+        link_sets(load_scenario(write_scenario(deepmimo={"path": str(munich)}, motion=motion)))
 
 
 def test_timestamps_are_as_many_as_scenes(write_scenario: Writer, dynamic: Path) -> None:

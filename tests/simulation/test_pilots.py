@@ -9,6 +9,7 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.simulation.pilots import PilotDownlink, PilotUplink
+from tests.conftest import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -22,8 +23,8 @@ def scenario(write_scenario: Any) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 @pytest.mark.parametrize("csi", ["perfect", "nn", "lin"])

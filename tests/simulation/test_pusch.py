@@ -12,6 +12,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.simulation.pusch import DMRS, PUSCHUplink
 from tests.blocks.common import close
+from tests.conftest import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,8 +33,8 @@ def scenario(write_scenario: Any) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False).timing_advanced()
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario).timing_advanced()
 
 
 def _uplink(scenario: nm.Scenario, solver: Any, **options: Any) -> PUSCHUplink:

@@ -12,6 +12,7 @@ import neumatc_mimo as nm
 from benchmarks import system
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.simulation.system import SystemDownlink, SystemSlots
+from tests.conftest import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,8 +27,8 @@ def scenario(write_scenario: Any) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 def _same(found: SystemSlots, expected: SystemSlots) -> None:

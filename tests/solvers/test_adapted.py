@@ -44,6 +44,7 @@ from neumatc_mimo.solvers import (
 )
 from neumatc_mimo.solvers.adapted_plan import AdaptedPlan
 from neumatc_mimo.solvers.base import tiles
+from tests.conftest import Trainer
 
 NO = 0.05
 OPERATIONS: dict[str, Operation] = {
@@ -260,8 +261,8 @@ def scenario(write_scenario: Callable[..., Path]) -> nm.Scenario:
 
 
 @pytest.fixture(scope="module")
-def model(scenario: nm.Scenario) -> nm.ScenarioModel:
-    return nm.train(scenario, progress=False)
+def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
+    return trained(scenario)
 
 
 @pytest.fixture(scope="module")
