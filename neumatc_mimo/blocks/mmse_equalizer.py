@@ -183,6 +183,7 @@ class MMSEEqualizer(Receiver):
             None if len(inputs.trusted) == self._num_rx else inputs.variance,
             self._settings.time_varying,
             trusted=inputs.trusted,
+            antennas=2,
             time=inputs.time,
         )
         return self._receive(inputs.y, groups, partial(self._filters, inputs))

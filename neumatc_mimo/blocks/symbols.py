@@ -11,9 +11,9 @@ from neumatc_mimo.blocks.checks import check_finite
 from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.tensors.tracing import is_traced
 
-# Runs of neighbouring subcarriers, and their length, at which a channel is checked to be finite and
-# constant over the OFDM symbols: a line of the cache holds eight of them.
-_NUM_RUNS, _RUN = 2, 8
+# Antennas that take turns along the band where symbols are compared: more of them leave stretches
+# of memory too short to be read at speed (8 users, 64 antennas, a slot: 16 take 1.1 ms, 64 2.5).
+_ANTENNAS = 16
 
 # OFDM symbols that share their matrices, in runs of neighbours.
 Symbols = tuple[slice, ...]
@@ -26,18 +26,23 @@ def sharing(
     *,
     trusted: frozenset[int] = frozenset(),
     dim: int = 1,
+    antennas: int = 4,
     time: float | None = None,
 ) -> list[Symbols]:
     """OFDM symbols that share their matrices, in the order of each group's first symbol.
 
-    Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols
-    are compared bit by bit at probe subcarriers. NaN and infinite entries are refused there.
+    Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols are
+    compared bit by bit in every row at every subcarrier, each by one antenna, another one in each
+    stretch of the band: what happens to a user, a resource block or a symbol is seen, whatever it
+    is; what happens to single antennas at single subcarriers may not be. NaN and infinite entries
+    are refused there.
 
     :param h: [..., num_ofdm_symbols, num_subcarriers]
     :param other: What the matrices depend on beside h, all of which is compared, likewise; None,
         or of one symbol, where it is constant
     :param time_varying: Whether h differs between symbols; None finds out
     :param trusted: Transmitters or receivers, along ``dim`` of h, that do not depend on h
+    :param antennas: Dimension of h along which antennas of a row lie
     :param time: None where their channels are constant
     """
     num = h.shape[-2]
@@ -52,12 +57,14 @@ def sharing(
     if is_traced():
         unknown = h.shape[-2] > 1 if time_varying is None else time_varying
         return each(num) if unknown or values else [(slice(0, num),)]
-    probes = _probes(h)
-    check_finite(probes, probes.sum())
+    looks = _looks(h.detach(), antennas)
+    for look in looks:
+        first = look[..., :1, :]
+        check_finite(first, first.sum())
     if h.shape[-2] > 1 and time_varying:
         return each(num)
     if h.shape[-2] > 1 and time_varying is None:
-        values.append(probes)
+        values += looks
     return _alike(values, num)
 
 
@@ -79,13 +86,25 @@ def members(runs: Symbols) -> list[int]:
     return [symbol for run in runs for symbol in range(run.start, run.stop)]
 
 
-def _probes(h: Tensor) -> Tensor:
-    """h [..., num_subcarriers] at 16 subcarriers of the whole band, or at all if there are few."""
-    num = h.shape[-1]
-    if num <= 2 * _NUM_RUNS * _RUN:
-        return h.contiguous()
-    starts = [(number + 1) * num // (_NUM_RUNS + 1) for number in range(_NUM_RUNS)]
-    return torch.cat([h[..., start : start + _RUN] for start in starts], dim=-1)
+def _looks(h: Tensor, dim: int) -> list[Tensor]:
+    """h [..., num_ofdm_symbols, num_subcarriers] at every subcarrier of one antenna each, as views
+    [..., num_ofdm_symbols, n] that together have all subcarriers.
+
+    :param dim: along which the antennas lie
+    """
+    num_antennas, num = h.shape[dim], h.shape[-1]
+    turns = min(_ANTENNAS, num_antennas, num)
+    if turns < 2:
+        return [h.select(dim, 0)]
+    # Antenna i * step on stretch i: one step along the band and the antennas at once.
+    length, step = num // turns, num_antennas // turns
+    size, stride = list(h.shape), list(h.stride())
+    size[dim], size[-1] = turns, length
+    stride[dim] = step * stride[dim] + length * stride[-1]
+    looks = [h.as_strided(size, stride, h.storage_offset())]
+    if turns * length < num:
+        looks.append(h.select(dim, num_antennas - 1)[..., turns * length :])
+    return looks
 
 
 def _alike(values: Sequence[Tensor], num: int) -> list[Symbols]:

@@ -39,7 +39,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "ZFPrecodedChannel": (DOWN, ()),
     "ZFPrecoder": (DOWN, ()),
 }
-BASES = {"MatrixPrecoder", "NoisyPrecoder"}
+BASES = ("MatrixPrecoder", "NoisyPrecoder")
 ACCEPTED = [
     {},
     {"certify": None},
@@ -72,7 +72,7 @@ def made(name: str, solver: nm.Solver, **settings: Any) -> Any:
 
 
 def test_the_table_has_all_blocks() -> None:
-    assert set(blocks.__all__) - BASES == set(ARGUMENTS)
+    assert set(blocks.__all__) - set(BASES) == set(ARGUMENTS)
 
 
 @pytest.mark.parametrize("settings", ACCEPTED, ids=str)
