@@ -14,8 +14,8 @@ PEAK = 3e-4
 # Below it a row deviates by more than 1e-2, whatever its phase, delay and gain.
 ALIKE = 1 - 5e-5
 _NUM_PROBES = 16
-# Antennas that are looked at on each subcarrier.
-_NUM_SPOTS = 4
+# Antennas that are looked at on each subcarrier, and subcarriers of a line of the cache.
+_NUM_SPOTS, _LENGTH = 4, 8
 # Likenesses that rounding may tell apart.
 TIE = 1e-5
 
@@ -27,14 +27,13 @@ def probe_indices(num_frequencies: int) -> NDArray[np.int64]:
     return np.unique(np.concatenate([spread, close.clip(max=num_frequencies - 1)]))
 
 
-def stretches(num_frequencies: int, num_columns: int) -> list[tuple[slice, slice]]:
-    """Antennas, and the stretch of subcarriers where they are looked at."""
-    step = max(num_columns // _NUM_SPOTS, 1)
-    # As many antennas in each: stretches must fit together.
-    last = num_columns // step * step
-    ends = [num_frequencies * i // step for i in range(step + 1)]
-    return [
-        (slice(i, last, step), slice(ends[i], ends[i + 1]))
-        for i in range(step)
-        if ends[i] < ends[i + 1]
-    ]
+def looks(num_frequencies: int, num_columns: int) -> NDArray[np.int64]:
+    """Antennas that are looked at on each subcarrier, [num_frequencies, antennas].
+
+    They change from one line of the cache to the next, and are evenly spread: within some 32
+    subcarriers for every 16 antennas all have had their turn.
+    """
+    turns = max(num_columns // _NUM_SPOTS, 1)
+    each = -(-num_columns // turns)
+    stretch = np.arange(num_frequencies) // _LENGTH
+    return (stretch[:, None] % turns + turns * np.arange(each)) % num_columns

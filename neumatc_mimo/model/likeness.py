@@ -1,22 +1,25 @@
 """Telling from a channel which trained link it is, up to what the operation allows.
 
 A channel is compared twice. At a few probe subcarriers all its antennas tell which link it may be,
-and the phase, delay, gain and order of its rows. Then a few antennas at every subcarrier, others in
-each stretch of the band, tell that it is this link between the probes, too. Both together read a
-twentieth of the channel.
+and the phase, delay, gain and order of its rows. Then a few antennas at every subcarrier, others
+from one line of the cache to the next, tell that it is this link between the probes, too. Both
+together read a twentieth of the channel.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, probe_indices, stretches
+from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, looks, probe_indices
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.tensors.waves import wave
+
+# Subcarriers of a link whose whole channel is computed at once.
+_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -126,30 +129,25 @@ def recognise(
     return Recognised(torch.where(accepted, chosen, -1), order, gain, delay)
 
 
-def spots(a: Tensor) -> Tensor:
-    """Some antennas of channels at every subcarrier, others in each stretch of the band.
+def spots(a: Tensor, first: int = 0) -> Tensor:
+    """Some antennas of channels at every subcarrier, others from one line of the cache to the next.
 
     :param a: [num_items, num_frequencies, K, M], a view
+    :param first: subcarrier of a grid that the first of these is
 
     :return: [num_items, K, antennas, num_frequencies]
     """
-    h = a.permute(0, 2, 3, 1)
-    parts = [h[:, :, columns, part] for columns, part in stretches(a.shape[1], a.shape[3])]
-    return torch.cat(parts, dim=-1)
+    num = a.shape[1]
+    antennas = torch.from_numpy(looks(first + num, a.shape[3])[first:]).to(a.device)
+    return a.permute(0, 2, 3, 1)[:, :, antennas.T, torch.arange(num, device=a.device)]
 
 
 def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
     """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies]."""
-    one = links.select([link])
     parts = []
-    for columns, part in stretches(len(frequencies), links.num_cols):
-        squint = one.delays.shape[2] > 1
-        few = replace(
-            one,
-            coefficients=one.coefficients[:, :, columns],
-            delays=one.delays[:, :, columns] if squint else one.delays,
-        )
-        parts.append(few.channel(frequencies[part], aligned=True, time=time)[0].permute(1, 2, 0))
+    for start in range(0, len(frequencies), _AT_ONCE):
+        here = frequencies[start : start + _AT_ONCE]
+        parts.append(spots(links.channel(here, [link], aligned=True, time=time), start)[0])
     return torch.cat(parts, dim=-1)
 
 

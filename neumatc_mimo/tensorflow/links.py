@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -71,11 +71,6 @@ class Links:
         for into, link in zip(channel, chosen, strict=True):
             into[:] = self._one(frequencies, link, aligned)
         return channel
-
-    def columns(self, columns: slice) -> Links:
-        """The links with some base-station antennas only."""
-        delays = self.delays[:, :, columns] if self.delays.shape[2] > 1 else self.delays
-        return replace(self, coefficients=self.coefficients[:, :, columns], delays=delays)
 
     def _one(self, frequencies: Floats, link: int, aligned: bool) -> Complexes:
         """The channel of one link, [num_frequencies, K, M]."""

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from neumatc_mimo.foundation.probes import DEVIATION, PEAK, TIE, probe_indices, stretches
+from neumatc_mimo.foundation.probes import DEVIATION, PEAK, TIE, looks, probe_indices
 from neumatc_mimo.tensorflow.links import Links
 
 Floats = NDArray[np.float64]
@@ -50,13 +50,20 @@ class Recognition:
         self._norm = tf.constant(np.sqrt((np.abs(reference) ** 2).sum((1, 3))), dtype.real_dtype)
         self._delays = tf.constant(links.row_delays, tf.float64)
         self._num_links, self._num_rows = links.num_links, links.num_rows
-        self._stretches = stretches(len(frequencies), links.num_cols)
-        spots = [
-            links.columns(columns).channel(frequencies[part], aligned=True)
-            for columns, part in self._stretches
-        ]
+        antennas = looks(len(frequencies), links.num_cols)
+        # Places [F, antennas, 2] of a channel [F, M, ...].
+        places = np.broadcast_to(np.arange(len(frequencies))[:, None], antennas.shape)
+        self._places = tf.constant(np.stack([places, antennas], axis=-1), tf.int32)
+        spots = [self._of_link(links, link, antennas) for link in range(links.num_links)]
         # [L, F, K, antennas]
-        self._spots = tf.constant(np.concatenate(spots, axis=1), dtype)
+        self._spots = tf.constant(np.stack(spots), dtype)
+
+    def _of_link(
+        self, links: Links, link: int, antennas: NDArray[np.int64]
+    ) -> NDArray[np.complexfloating]:
+        """A link as it is looked at, aligned, [F, K, antennas]."""
+        channel = links.channel(self._frequencies, [link], aligned=True)[0]  # [F, K, M]
+        return np.take_along_axis(channel, antennas[:, None], axis=2)
 
     def named(self, links: tf.Tensor) -> Found:
         """The links of these indices [B] themselves, as trained."""
@@ -135,8 +142,9 @@ class Recognition:
         self, a: tf.Tensor, chosen: tf.Tensor, order: tf.Tensor, factors: tf.Tensor
     ) -> tf.Tensor:
         """Whether channels are the links they were taken for at every subcarrier, [B]."""
-        parts = [a[:, part, :, columns] for columns, part in self._stretches]
-        given = tf.concat(parts, axis=1)
+        # [F, antennas, B, K] → [B, F, K, antennas]
+        given = tf.gather_nd(tf.transpose(a, [1, 3, 0, 2]), self._places)
+        given = tf.transpose(given, [2, 0, 3, 1])
         expected = tf.gather(tf.gather(self._spots, chosen), order, axis=2, batch_dims=1)
         difference = _power(given - factors[..., None] * expected, [3])  # [B, F, K]
         mean = tf.reduce_mean(_power(given, [3]), 1)

@@ -24,7 +24,7 @@ from neumatc_mimo.blocks import (
     ZFPrecodedChannel,
     ZFPrecoder,
 )
-from neumatc_mimo.foundation.probes import probe_indices, stretches
+from neumatc_mimo.foundation.probes import looks, probe_indices
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -118,10 +118,8 @@ def _places(model: nm.ScenarioModel, case: Case, link: int) -> list[tuple[int, i
     marked[torch.from_numpy(probe_indices(SUBCARRIERS))] = False
     places = []
     for f in marked.nonzero()[:, 0].tolist():
-        for columns, stretch in stretches(SUBCARRIERS, ANTENNAS):
-            if stretch.start <= f < stretch.stop:
-                seen = set(range(ANTENNAS)[columns])
-                places.append((f, min(set(range(ANTENNAS)) - seen)))
+        seen = set(looks(SUBCARRIERS, ANTENNAS)[f].tolist())
+        places.append((f, min(set(range(ANTENNAS)) - seen)))
     return places
 
 
