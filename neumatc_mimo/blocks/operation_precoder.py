@@ -9,7 +9,9 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.blocks.solver_block import TileAnswer
 from neumatc_mimo.foundation.block_checks import check_type
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -113,9 +115,12 @@ class OperationPrecoder(MatrixPrecoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        noise = self._noise("no", no, h) if self._operation.depends_on_noise() else None
+        noise = None
+        if self._operation.depends_on_noise():
+            noise = transmitter_noise("no", no, h, self.dtype)
         links = self._checked_links(links, len(h), self._num_tx)
-        return self._precode(PrecoderInputs(x=x, h=h, no=noise, links=links, time=time))
+        inputs = PrecoderInputs(x=x, h=h, no=noise, links=links, time=time)
+        return by_trust(self._precode, inputs, self._settings.trust)
 
     def _matrices(
         self, inputs: ChannelKnowledge, tx: int, symbol: int, *, products: bool = False
