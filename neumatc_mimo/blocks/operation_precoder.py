@@ -32,13 +32,13 @@ class OperationPrecoder(MatrixPrecoder):
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
     :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param operation: The operation; that of a model is ``model.models[name].operation``
     :param return_effective_channel: Indicates if the effective channel after precoding should be
         returned. Defaults to `False`.
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param operation: The operation; that of a model is ``model.models[name].operation``
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -74,7 +74,7 @@ class OperationPrecoder(MatrixPrecoder):
         rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
                           num_tx=1, num_streams_per_tx=4)
         precoder = OperationPrecoder(rg, StreamManagement(np.ones([4, 1]), 4), nm.Exact(),
-                                     operation=nm.Inverse())
+                                     nm.Inverse())
         x = torch.randn(2, 1, 4, 14, 64, dtype=torch.complex64)
         h = torch.randn(2, 4, 1, 1, 4, 14, 64, dtype=torch.complex64)
         print(precoder(x, h).shape)
@@ -86,11 +86,10 @@ class OperationPrecoder(MatrixPrecoder):
         resource_grid: ResourceGrid,
         stream_management: StreamManagement,
         solver: Solver,
+        operation: Operation,
         return_effective_channel: bool = False,
         precision: str | None = None,
         device: str | None = None,
-        *,
-        operation: Operation,
         **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(

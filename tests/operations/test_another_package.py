@@ -95,7 +95,7 @@ def folder(model: nm.ScenarioModel, tmp_path_factory: pytest.TempPathFactory) ->
 def precoder(solver: nm.Solver, operation: nm.Operation) -> OperationPrecoder:
     grid = ResourceGrid(SYMBOLS, SUBCARRIERS, 60e3, num_tx=1, num_streams_per_tx=USERS)
     management = StreamManagement(np.ones([USERS, 1]), USERS)
-    return OperationPrecoder(grid, management, solver, operation=operation)
+    return OperationPrecoder(grid, management, solver, operation)
 
 
 def inputs(scenario: nm.Scenario) -> tuple[Tensor, Tensor]:
