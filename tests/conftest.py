@@ -89,7 +89,13 @@ def write_scenario(tmp_path_factory: pytest.TempPathFactory, munich: Path) -> Sc
                 top[key] = value
         lines = [f"{key} = {_toml(value)}" for key, value in top.items()]
         for name, section in sections.items():
-            lines += [f"[{name}]", *(f"{key} = {_toml(value)}" for key, value in section.items())]
+            tables = {key: value for key, value in section.items() if _is_tables(value)}
+            lines.append(f"[{name}]")
+            lines += [f"{k} = {_toml(v)}" for k, v in section.items() if k not in tables]
+            for key, entries in tables.items():
+                for entry in entries:
+                    lines.append(f"[[{name}.{key}]]")
+                    lines += [f"{k} = {_toml(v)}" for k, v in entry.items()]
         file = tmp_path_factory.mktemp("scenario") / "small.toml"
         file.write_text("\n".join(lines))
         return file
@@ -176,6 +182,11 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+def _is_tables(value: Any) -> bool:
+    """Whether a value is a list of tables."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], dict)
 
 
 def _toml(value: Any) -> str:

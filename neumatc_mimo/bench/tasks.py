@@ -460,7 +460,7 @@ class Precoding(Task):
         options = self._options(precision) | {"certify": certify}
         if self.operation in PRECODERS:
             return PRECODERS[self.operation](*self._pair, solver, effective, **options)
-        return OperationPrecoder(*self._pair, solver, effective, operation=self._solved, **options)
+        return OperationPrecoder(*self._pair, solver, self._solved, effective, **options)
 
     def limit(self) -> Call:
         # Any matrices take as long.
@@ -502,17 +502,16 @@ TASKS: tuple[type[Task], ...] = (*_MULTI_USER, *_at_noise(), *_SINGLE_USER)
 
 
 def tasks_of(config: ScenarioConfig) -> list[type[Task]]:
-    """Those, and precoding with each other operation that a scenario trains."""
-    tasks = {(task.kind, task.title): task for task in TASKS}
+    """Those, with each operation as a scenario trains it, and all others that it trains."""
     always = {task.operation for task in (*_MULTI_USER, *_SINGLE_USER)}
+    precoding = {task.operation: task for task in TASKS if task.operation not in always}
     kinds: tuple[LinkKind, ...] = ("multi_user", "single_user")
     for kind in kinds:
         section = getattr(config, kind)
         for keys in section.operations if section is not None else ():
             if keys.name not in always:
-                task = Precoding.of(keys, kind)
-                tasks[kind, task.title] = task
-    return list(tasks.values())
+                precoding[keys.name] = Precoding.of(keys, kind)
+    return [*_MULTI_USER, *precoding.values(), *_SINGLE_USER]
 
 
 def _wide(t: Tensor) -> Tensor:

@@ -9,7 +9,9 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.blocks.solver_block import TileAnswer
 from neumatc_mimo.foundation.block_checks import check_type
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -30,13 +32,13 @@ class OperationPrecoder(MatrixPrecoder):
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
     :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param operation: The operation; that of a model is ``model.models[name].operation``
     :param return_effective_channel: Indicates if the effective channel after precoding should be
         returned. Defaults to `False`.
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param operation: The operation; that of a model is ``model.models[name].operation``
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -72,7 +74,7 @@ class OperationPrecoder(MatrixPrecoder):
         rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
                           num_tx=1, num_streams_per_tx=4)
         precoder = OperationPrecoder(rg, StreamManagement(np.ones([4, 1]), 4), nm.Exact(),
-                                     operation=nm.Inverse())
+                                     nm.Inverse())
         x = torch.randn(2, 1, 4, 14, 64, dtype=torch.complex64)
         h = torch.randn(2, 4, 1, 1, 4, 14, 64, dtype=torch.complex64)
         print(precoder(x, h).shape)
@@ -84,11 +86,10 @@ class OperationPrecoder(MatrixPrecoder):
         resource_grid: ResourceGrid,
         stream_management: StreamManagement,
         solver: Solver,
+        operation: Operation,
         return_effective_channel: bool = False,
         precision: str | None = None,
         device: str | None = None,
-        *,
-        operation: Operation,
         **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(
@@ -113,9 +114,12 @@ class OperationPrecoder(MatrixPrecoder):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         self._check(x, h)
-        noise = self._noise("no", no, h) if self._operation.depends_on_noise() else None
+        noise = None
+        if self._operation.depends_on_noise():
+            noise = transmitter_noise("no", no, h, self.dtype)
         links = self._checked_links(links, len(h), self._num_tx)
-        return self._precode(PrecoderInputs(x=x, h=h, no=noise, links=links, time=time))
+        inputs = PrecoderInputs(x=x, h=h, no=noise, links=links, time=time)
+        return by_trust(self._precode, inputs, self._settings.trust)
 
     def _matrices(
         self, inputs: ChannelKnowledge, tx: int, symbol: int, *, products: bool = False

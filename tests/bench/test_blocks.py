@@ -18,7 +18,14 @@ from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.bench.plan import plan
 from neumatc_mimo.bench.report import run_and_write
 from neumatc_mimo.bench.scaling import exponent, growth, hindsight
-from neumatc_mimo.bench.tasks import TASKS, Slot, applied, effective_channel
+from neumatc_mimo.bench.tasks import (
+    TASKS,
+    Precoding,
+    Slot,
+    applied,
+    effective_channel,
+    tasks_of,
+)
 from neumatc_mimo.bench.timing import Spread, peak_bytes, side_by_side
 from tests.conftest import Trainer
 
@@ -61,6 +68,36 @@ def test_ways_agree_with_the_exact_result(rows: list[Row]) -> None:
             # A sum rate has several maxima, and near the certified one there may be another.
             if limit == -60 or row.block != "WMMSEPrecoder":
                 assert row.error_db < limit, row
+
+
+def test_operations_are_benched_as_a_scenario_trains_them(write_scenario: Any) -> None:
+    file = write_scenario(
+        multi_user={
+            "users_per_link": 2,
+            "ue": [2, 1],
+            "num_links": 2,
+            "max_condition": 1000.0,
+            "slnr_db": -15.0,
+            "operation": [{"name": "block_diagonalization"}],
+        },
+        single_user={"num_links": 2, "operation": [{"name": "max_min", "noise_db": -10.0}]},
+        grid={"fft_size": 48, "subcarrier_spacing": 15e3},
+        model={"tolerance_db": 35.0},
+    )
+    base = nm.load_scenario(file)
+    point = Point(2, 8, 48, slot=Slot(2, 2))
+    scenario = point.scenario(base, 2)
+    model = nm.train(scenario, progress=False)
+    assert set(model.models) == {
+        *("pseudo_inverse", "slnr", "wmmse", "block_diagonalization", "svd", "max_min")
+    }
+    tasks = [task for task in tasks_of(scenario.config) if issubclass(task, Precoding)]
+    assert len(tasks) == 4
+    found = list(at_point(scenario, point, model, tasks=tasks, seconds=0.01, theirs=False))
+    queried = {row.block: row for row in found if row.way == "queried"}
+    assert set(queried) == {"MaxMinPrecoder", "SLNRPrecoder", "WMMSEPrecoder", "BDPrecoder"}
+    for row in queried.values():
+        assert row.state_bytes > 0 and row.error_db is not None and row.error_db < -35
 
 
 def test_ratios_are_those_of_the_medians(rows: list[Row]) -> None:

@@ -14,6 +14,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.bench.tasks import TASKS, Slot, Task
 from neumatc_mimo.blocks import (
     MMSEEqualizer,
+    OperationPrecoder,
     SVDBeamformer,
     SVDCombiner,
     WMMSEPrecoder,
@@ -35,6 +36,20 @@ CASES = {
     ),
     "wmmse": (
         WMMSEPrecoder(grid(1, 3), StreamManagement(np.ones([3, 1]), 3), Exact(), **SETTINGS),
+        (
+            noise(2, 1, 3, SYMBOLS, FFT_SIZE, seed=1),
+            noise(2, 3, 1, 1, 8, SYMBOLS, FFT_SIZE, seed=2),
+            torch.tensor(0.5),
+        ),
+    ),
+    "operation": (
+        OperationPrecoder(
+            grid(1, 3),
+            StreamManagement(np.ones([3, 1]), 3),
+            Exact(),
+            nm.PseudoInverse(),
+            **SETTINGS,
+        ),
         (
             noise(2, 1, 3, SYMBOLS, FFT_SIZE, seed=1),
             noise(2, 3, 1, 1, 8, SYMBOLS, FFT_SIZE, seed=2),

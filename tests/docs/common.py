@@ -37,6 +37,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from neumatc_mimo.cli import app
+from neumatc_mimo.operations import OperationConfig
 from neumatc_mimo.scenario.schema import ScenarioConfig
 
 ROOT = Path(__file__).parents[2]
@@ -129,6 +130,7 @@ def _check_toml(block: Block, page: Path, namespace: dict[str, Any]) -> None:
         for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
             if isinstance(kind, type) and issubclass(kind, BaseModel):
                 sections[key] = kind
+    sections["operation"] = OperationConfig
     data = tomllib.loads(block.text)
     if "name" in data:
         ScenarioConfig.model_validate(data)
@@ -137,7 +139,7 @@ def _check_toml(block: Block, page: Path, namespace: dict[str, Any]) -> None:
             sections[key].model_validate(values)
     current = ""
     for line in block.text.splitlines():
-        if header := re.match(r"(?:# )?\[(\w+)\]", line):
+        if header := re.match(r"(?:# )?\[(?:\[\w+\.)?(\w+)\]", line):
             current = header[1]
         elif key := re.match(r"# (\w+) = ", line):
             assert key[1] in sections[current].model_fields, f"unknown key {key[1]} in [{current}]"

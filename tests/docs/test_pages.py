@@ -39,6 +39,8 @@ def few_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     (bundled / "data").symlink_to(scenarios_folder() / "data")
     for module in ("bundled", "schema"):
         monkeypatch.setattr(f"neumatc_mimo.scenario.{module}.scenarios_folder", lambda: bundled)
+    # What a page registers is known to no other test.
+    monkeypatch.setattr(REGISTERED, "_kinds", dict(REGISTERED))
     monkeypatch.chdir(work)
     monkeypatch.syspath_prepend(str(ROOT))
     with patch.dict(os.environ):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from neumatc_mimo.operations import Dimensions
 from neumatc_mimo.scenario import LinkSet, load_scenario
 
 
@@ -170,6 +171,31 @@ def test_users_with_arrays_have_their_antennas_side_by_side(
     mean = power.unflatten(-1, (3, 2)).mean(-1)
     torch.testing.assert_close(mean, torch.ones_like(mean), rtol=1e-4, atol=1e-4)
     assert (power - 1).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("moving", [False, True])
+def test_unaligned_links_are_aligned_as_they_are(write_scenario, moving: bool) -> None:
+    motion = {"speed": 3.0, "num_slots": 2} if moving else {}
+    file = write_scenario(**({"motion": motion} if moving else {}))
+    links = load_scenario(file).multi_user
+    plain, frequencies = links.unaligned(), links.grid_frequencies()[::9]
+    time = 1e-3 if moving else 0.0
+    for dtype in (torch.complex64, torch.complex128):
+        expected = links.channel(frequencies, dtype=dtype, time=time)
+        for aligned in (False, True):
+            found = plain.channel(frequencies, aligned=aligned, dtype=dtype, time=time)
+            torch.testing.assert_close(found, expected)
+    assert bool((plain.row_factors(frequencies, time=time) == 1).all())
+    assert plain.fingerprint() != links.fingerprint() and plain.dimensions == links.dimensions
+
+
+def test_dimensions(write_scenario) -> None:
+    scenario = load_scenario(write_scenario(multi_user={"users_per_link": 2, "ue": [2, 1]}))
+    assert scenario.multi_user.dimensions == Dimensions(4, 8, 2)
+    assert scenario.single_user.dimensions == Dimensions(4, 8, 4, 2)
+    for kind in ("multi_user", "single_user"):
+        links, section = getattr(scenario, kind), getattr(scenario.config, kind)
+        assert section.dimensions(links.num_cols) == links.dimensions
 
 
 @pytest.mark.parametrize("changes", [{}, {"array": {"beam_squint": True}}])

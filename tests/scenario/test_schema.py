@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from neumatc_mimo.scenario import bundled_scenarios, load_scenario
+import neumatc_mimo as nm
+from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.operations import OPERATIONS
+from neumatc_mimo.scenario import ScenarioConfig, bundled_scenarios, load_scenario
 from neumatc_mimo.scenario.schema import read_config
+from neumatc_mimo.training.jobs import jobs
+
+SLNR = {"name": "slnr", "noise_db": -20.0}
+
+
+def asked(*operations: dict[str, Any], **keys: Any) -> dict[str, Any]:
+    """Changes of a scenario file that ask for operations on links of several users."""
+    return {"multi_user": {"operation": list(operations), **keys}}
 
 
 def test_bundled_scenarios() -> None:
@@ -53,6 +65,54 @@ def test_bundled_scenarios() -> None:
         ({"deepmimo": {"base_station": "0"}}, r"base_station in \[deepmimo\] is '0'"),
         ({"deepmimo": {"base_station": [0, 0]}}, "names a base_station twice"),
         ({"multi_user": None, "single_user": None}, "give at least one"),
+        (
+            asked({"name": "slnr"}),
+            r'"noise_db" in \[\[multi_user.operation\]\] \(entry 0\) is missing',
+        ),
+        (
+            asked(SLNR, {"name": "dirty_paper"}),
+            r'\(entry 1\) is refused: There is no operation "dirty_paper", known are .*slnr.*; '
+            "another package names its own as an entry point of neumatc_mimo.operations",
+        ),
+        (
+            asked({"noise_db": -20.0}),
+            r'"name" in \[\[multi_user.operation\]\] \(entry 0\) is missing',
+        ),
+        (asked(SLNR | {"noise_db": 300.0}), "is 300.0, it must be less than or equal to 100"),
+        (
+            asked(SLNR | {"rounds": 3}),
+            'has the unknown key "rounds", known for "slnr" are name, noise',
+        ),
+        (
+            asked({"name": "wmmse", "noise_db": -20.0, "num_iterations": 0}),
+            r"num_iterations in \[\[multi_user.operation\]\] \(entry 0\) is 0, it must be greater",
+        ),
+        (
+            asked({"name": "block_diagonalization", "noise_db": -20.0}),
+            'has noise_db, but "block_diagonalization" depends on no noise: leave it out',
+        ),
+        (
+            {"multi_user": {"operation": "slnr"}},
+            r"operation in \[multi_user\] is 'slnr', it must be",
+        ),
+        (
+            {"multi_user": {"operation": ["slnr"]}},
+            r"operation \(entry 0\) in \[multi_user\] is 'slnr', it must be a table \[\[multi_us",
+        ),
+        (asked({"name": "pseudo_inverse"}), 'has an operation "pseudo_inverse", which is always'),
+        (asked(SLNR, SLNR), r'\[multi_user\] has the operation "slnr" twice'),
+        (asked(SLNR, slnr_db=-20.0), 'has slnr_db beside an operation "slnr", which mean the same'),
+        (asked(SLNR, slnr_db=0.0), 'has slnr_db beside an operation "slnr", which mean the same'),
+        (
+            asked({"name": "svd", "num_streams": 2}),
+            r"\[multi_user\] and in \[single_user\], a model",
+        ),
+        (asked({"name": "inverse"}), "links of 3 x 8 cannot have: Only square matrices"),
+        (asked({"name": "linear_solve"}), "links of 3 x 8 cannot have: .* argument: 'b'"),
+        (
+            {"multi_user": None, "single_user": {"operation": [{"name": "pseudo_inverse"}]}},
+            "links of 4 x 8 cannot have: the key noise_db is missing",
+        ),
     ],
 )
 def test_refuses_in_one_sentence(write_scenario, changes, message: str) -> None:
@@ -93,3 +153,75 @@ def test_seed_argument(write_scenario) -> None:
     assert load_scenario(write_scenario(), seed=7).config.seed == 7
     with pytest.raises(ValueError, match="seed is -1"):
         load_scenario(write_scenario(), seed=-1)
+
+
+def operations(config: ScenarioConfig) -> list[tuple[dict[str, Any], float | None]]:
+    """Settings and noise powers of what is trained, of both kinds of links."""
+    sections = [s for s in (config.multi_user, config.single_user) if s is not None]
+    trained = [entry for section in sections for entry in section.trained(8)]
+    return [(operation.settings(), keys.no) for keys, operation in trained]
+
+
+def test_what_is_trained_in_any_case(write_scenario: Any) -> None:
+    assert operations(read_config(write_scenario())) == [
+        ({"name": "pseudo_inverse"}, None),
+        ({"name": "svd", "num_streams": 2, "unused": []}, None),
+    ]
+
+
+def test_older_keys_mean_the_same(write_scenario: Any) -> None:
+    older = {
+        "wmmse_db": -20.0,
+        "max_min_db": 0.0,
+        "slnr_db": -10.0,
+        "block_diagonalization": True,
+    }
+    tables = [
+        {"name": "wmmse", "noise_db": -20.0},
+        {"name": "max_min", "noise_db": 0.0},
+        {"name": "slnr", "noise_db": -10.0},
+        {"name": "block_diagonalization"},
+    ]
+    users = {"users_per_link": 2, "ue": [2, 1]}
+    files = [
+        write_scenario(multi_user=users | older, single_user=None),
+        write_scenario(**asked(*tables, **users), single_user=None),
+        write_scenario(**asked(*tables[2:], **users, **dict(list(older.items())[:2]))),
+    ]
+    before, now, mixed = map(load_scenario, files)
+    assert operations(before.config) == operations(now.config)
+    assert [settings["antennas_per_user"] for settings, _ in operations(now.config)[3:]] == [2, 2]
+    assert operations(mixed.config)[:5] == operations(now.config)
+    assert before.fingerprint == now.fingerprint
+    assert [job.key for job in jobs(before)] == [job.key for job in jobs(now)]
+
+
+def test_operations_of_a_single_user(write_scenario: Any) -> None:
+    table = {"name": "wmmse", "noise_db": -20.0, "num_iterations": 7}
+    config = read_config(write_scenario(single_user={"operation": [table]}, multi_user=None))
+    assert operations(config)[1:] == [({"name": "wmmse", "no": 0.01, "num_iterations": 7}, 0.01)]
+
+
+def test_configurations_survive_json(write_scenario: Any) -> None:
+    table = {"name": "wmmse", "noise_db": -20.0, "num_iterations": 7}
+    config = read_config(write_scenario(**asked(SLNR, table)))
+    again = ScenarioConfig.model_validate_json(config.model_dump_json())
+    assert operations(again) == operations(config)
+
+
+def test_an_operation_in_noise_is_trained_for_all_of_it_unless_one_power_is_given(
+    write_scenario: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Regularised(nm.PseudoInverse):
+        name = "regularised"
+
+    monkeypatch.setattr(OPERATIONS, "_kinds", dict(OPERATIONS))
+    OPERATIONS.register(Regularised)
+    for keys, axis in (
+        ({"name": "regularised"}, NoiseAxis(1e-4, 1.0, 14)),
+        ({"name": "regularised", "noise_db": -10.0}, NoiseAxis.at(0.1)),
+    ):
+        scenario = load_scenario(write_scenario(**asked(keys), single_user=None))
+        plain, own = jobs(scenario)
+        assert (plain.operation.name, own.operation.name) == ("pseudo_inverse", "regularised")
+        assert own.axis == axis and own.links is not None
