@@ -200,7 +200,7 @@ class SVDCombiner(Receiver):
     def _filter(
         self, inputs: CombinerInputs, rx: int, symbol: int, part: TileAnswer, beams: _Beams
     ) -> ReceiveFilter:
-        """The filter of a tile: noise, then leakage of the own streams, then those of others."""
+        """The filter of a tile; what disturbs are noise, leakage and the streams to others."""
         tile, answer, noise = part.tile, part.answer, inputs.noise
         # A model serves combiners of other numbers of streams, too.
         name = f"leakage of {answer.s.shape[-1]} streams"
