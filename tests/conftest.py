@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,7 @@ for name, count in {"small": 60, "large": 240}.items():
 settings.load_profile("small")
 
 ScenarioWriter = Callable[..., Path]
-Trainer = Callable[[nm.Scenario], nm.ScenarioModel]
+Trainer = Callable[..., nm.ScenarioModel]
 
 _CITIES = ["city_0_newyork_3p5", "city_1_losangeles_3p5"]
 
@@ -99,7 +100,7 @@ def write_scenario(tmp_path_factory: pytest.TempPathFactory, munich: Path) -> Sc
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    """Return a function from scenarios to their models, a new object at each call.
+    """Return a function from a scenario, and a device, to its model: a new object at each call.
 
     A model is trained by the first process of a run that asks for it; files pass it on.
     """
@@ -107,14 +108,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # the workers'
 
-    def load(scenario: nm.Scenario) -> nm.ScenarioModel:
+    def load(scenario: nm.Scenario, device: str = "cpu") -> nm.ScenarioModel:
         settings = scenario.config.model_dump_json(exclude={"deepmimo"})
         key = hashlib.sha256(f"{settings} {scenario.fingerprint}".encode()).hexdigest()
         place = folder / "models" / key
-        with FileLock(f"{place}.lock"):
+        with FileLock(f"{place}.lock"), warnings.catch_warnings():
+            # Small models are patched in many places.
+            warnings.filterwarnings("ignore", ".* are patched", nm.NeuMatCWarning)
             if not place.exists():
                 nm.train(scenario, progress=False).save(place)
-        return nm.ScenarioModel.load(place)
+        return nm.ScenarioModel.load(place, device)
 
     (folder / "models").mkdir(exist_ok=True)
     return load
@@ -167,6 +170,27 @@ def city(request: pytest.FixtureRequest) -> Path:
     if not root:
         pytest.skip("NEUMATC_DATA, the folder of the city scenarios, is not set")
     return Path(root) / request.param
+
+
+@pytest.fixture
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few blocks find the fall of an error curve, and each way to run a block is timed thrice: for
+    tests that look neither at rates nor at times.
+    """
+    # Sionna, which these import, takes seconds that other tests need not wait for.
+    from neumatc_mimo.bench import blocks, plan, report
+    from neumatc_mimo.simulation import pipelines
+
+    def rate(pipeline: Any, batch_size: int, ebno_db: float, num_blocks: int = 100) -> float:
+        return block_error_rate(pipeline, batch_size, ebno_db, num_blocks)
+
+    def rows(*arguments: Any, **options: Any) -> Any:
+        return at_point(*arguments, **options | {"seconds": 0.0})
+
+    block_error_rate, at_point = pipelines._block_error_rate, blocks.at_point
+    monkeypatch.setattr(pipelines, "_block_error_rate", rate)
+    for module in (blocks, plan, report):
+        monkeypatch.setattr(module, "at_point", rows)
 
 
 @pytest.fixture

@@ -28,15 +28,20 @@ def _takes_long(page: Path) -> bool:
 
 
 @pytest.fixture
-def few_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder to work in, where the bundled Munich has two links of each kind, not 32."""
+def few_links(
+    munich: Path, in_haste: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """An empty folder to work in, where the bundled Munich has two links of each kind, not 32, and
+    few buildings.
+    """
     bundled, work = tmp_path / "bundled", tmp_path / "work"
     bundled.mkdir()
     work.mkdir()
     text = (scenarios_folder() / "munich.toml").read_text(encoding="utf-8")
     assert text.count("num_links = 32") == 2
     (bundled / "munich.toml").write_text(text.replace("num_links = 32", "num_links = 2"))
-    (bundled / "data").symlink_to(scenarios_folder() / "data")
+    (bundled / "data").mkdir()
+    (bundled / "data/munich_3p5").symlink_to(munich)
     for module in ("bundled", "schema"):
         monkeypatch.setattr(f"neumatc_mimo.scenario.{module}.scenarios_folder", lambda: bundled)
     monkeypatch.chdir(work)
@@ -46,6 +51,7 @@ def few_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 @pytest.mark.usefixtures("few_links")
+@pytest.mark.filterwarnings("default::neumatc_mimo.NeuMatCWarning")  # pages may show what warns
 @pytest.mark.parametrize(
     "page",
     [
