@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -179,27 +180,20 @@ def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     # Sionna, which these import, takes seconds that other tests need not wait for.
     from neumatc_mimo.bench import blocks, plan, report
-    from neumatc_mimo.simulation import pipelines
+
+    waterfall = import_module("neumatc_mimo.simulation.waterfall")  # not the function
 
     def rate(pipeline: Any, batch_size: int, ebno_db: float, num_blocks: int = 100) -> float:
-        return block_error_rate(pipeline, batch_size, ebno_db, num_blocks)
+        found: float = block_error_rate(pipeline, batch_size, ebno_db, num_blocks)
+        return found
 
     def rows(*arguments: Any, **options: Any) -> Any:
         return at_point(*arguments, **options | {"seconds": 0.0})
 
-    block_error_rate, at_point = pipelines._block_error_rate, blocks.at_point
-    monkeypatch.setattr(pipelines, "_block_error_rate", rate)
+    block_error_rate, at_point = waterfall._block_error_rate, blocks.at_point
+    monkeypatch.setattr(waterfall, "_block_error_rate", rate)
     for module in (blocks, plan, report):
         monkeypatch.setattr(module, "at_point", rows)
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: in small problems threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def _toml(value: Any) -> str:

@@ -23,8 +23,6 @@ from neumatc_mimo.bench.timing import Spread, peak_bytes, side_by_side
 from tests.conftest import Trainer
 from tests.warned import patched
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SMALL = Point(num_users=2, num_antennas=8, fft_size=48, num_streams=1, slot=Slot(2, 2))
 
 

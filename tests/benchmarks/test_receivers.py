@@ -12,7 +12,7 @@ from neumatc_mimo.simulation.pusch import DMRS
 from tests.conftest import Trainer
 from tests.warned import strangers
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

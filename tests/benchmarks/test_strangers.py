@@ -11,8 +11,6 @@ from benchmarks.strangers.__main__ import TASKS, Tally
 from benchmarks.strangers.channels import FAMILIES, drawn, family_of, on_fewer_subcarriers
 from tests.warned import strangers
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize("name", ["Rayleigh", "TDL-A", "CDL-C", "CDL-E"])
 def test_strangers_are_computed_exactly(small_model: nm.ScenarioModel, name: str) -> None:

@@ -29,8 +29,6 @@ from neumatc_mimo.scenario.assembly import build_links
 from neumatc_mimo.scenario.deepmimo_data import load_base_stations
 from tests.conftest import Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CELLS, OWN, SYMBOLS = 2, 4, 2  # base stations, rows that each serves
 ROWS, COLS = CELLS * OWN, 16
 FFT_SIZE, SPACING = 128, 240e3

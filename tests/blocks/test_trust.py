@@ -25,8 +25,6 @@ from tests.blocks.common import close, noise
 from tests.conftest import Trainer
 from tests.warned import strangers
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SYMBOLS, FFT_SIZE, USERS, ANTENNAS = 3, 128, 3, 8
 LINKS = torch.tensor([2, 0])
 NO = 0.05

@@ -19,8 +19,6 @@ from neumatc_mimo.cli import app, main
 from neumatc_mimo.cli.train import train_and_save
 from neumatc_mimo.progress import Event
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 _COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 _RUNNER = CliRunner()
 

@@ -20,8 +20,6 @@ from neumatc_mimo.operations import OPERATIONS as REGISTERED
 from neumatc_mimo.scenario.bundled import scenarios_folder
 from tests.docs.common import PAGES, ROOT, blocks, check, reason
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def _takes_long(page: Path) -> bool:
     return any("nm.train(" in block.text or block.comment == "executed" for block in blocks(page))

@@ -12,8 +12,6 @@ from neumatc_mimo.simulation.pilots import PilotDownlink, PilotUplink
 from tests.conftest import Trainer
 from tests.warned import strangers
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PIPELINES = {"downlink": PilotDownlink, "uplink": PilotUplink}
 SMALL: dict[str, Any] = {"block_length": 240, "stride": 1, "num_ofdm_symbols": 2}
 

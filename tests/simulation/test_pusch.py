@@ -15,8 +15,6 @@ from tests.blocks.common import close
 from tests.conftest import Trainer
 from tests.warned import strangers
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SETTINGS = [
     DMRS(),
     DMRS(length=2, num_cdm_groups_without_data=1, additional_position=1),
