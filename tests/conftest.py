@@ -6,7 +6,9 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +46,7 @@ for name, count in {"small": 60, "large": 240}.items():
 settings.load_profile("small")
 
 ScenarioWriter = Callable[..., Path]
-Trainer = Callable[[nm.Scenario], nm.ScenarioModel]
+Trainer = Callable[..., nm.ScenarioModel]
 
 _CITIES = ["city_0_newyork_3p5", "city_1_losangeles_3p5"]
 
@@ -105,7 +107,7 @@ def write_scenario(tmp_path_factory: pytest.TempPathFactory, munich: Path) -> Sc
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
-    """Return a function from scenarios to their models, a new object at each call.
+    """Return a function from a scenario, and a device, to its model: a new object at each call.
 
     A model is trained by the first process of a run that asks for it; files pass it on.
     """
@@ -113,14 +115,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent  # the workers'
 
-    def load(scenario: nm.Scenario) -> nm.ScenarioModel:
+    def load(scenario: nm.Scenario, device: str = "cpu") -> nm.ScenarioModel:
         settings = scenario.config.model_dump_json(exclude={"deepmimo"})
         key = hashlib.sha256(f"{settings} {scenario.fingerprint}".encode()).hexdigest()
         place = folder / "models" / key
-        with FileLock(f"{place}.lock"):
+        with FileLock(f"{place}.lock"), warnings.catch_warnings():
+            # Small models are patched in many places.
+            warnings.filterwarnings("ignore", ".* are patched", nm.NeuMatCWarning)
             if not place.exists():
                 nm.train(scenario, progress=False).save(place)
-        return nm.ScenarioModel.load(place)
+        return nm.ScenarioModel.load(place, device)
 
     (folder / "models").mkdir(exist_ok=True)
     return load
@@ -176,12 +180,26 @@ def city(request: pytest.FixtureRequest) -> Path:
 
 
 @pytest.fixture
-def one_thread() -> Iterator[None]:
-    """PyTorch on one thread: in small problems threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few blocks find the fall of an error curve, and each way to run a block is timed thrice: for
+    tests that look neither at rates nor at times.
+    """
+    # Sionna, which these import, takes seconds that other tests need not wait for.
+    from neumatc_mimo.bench import blocks, plan, report
+
+    waterfall = import_module("neumatc_mimo.simulation.waterfall")  # not the function
+
+    def rate(pipeline: Any, batch_size: int, ebno_db: float, num_blocks: int = 100) -> float:
+        found: float = block_error_rate(pipeline, batch_size, ebno_db, num_blocks)
+        return found
+
+    def rows(*arguments: Any, **options: Any) -> Any:
+        return at_point(*arguments, **options | {"seconds": 0.0})
+
+    block_error_rate, at_point = waterfall._block_error_rate, blocks.at_point
+    monkeypatch.setattr(waterfall, "_block_error_rate", rate)
+    for module in (blocks, plan, report):
+        monkeypatch.setattr(module, "at_point", rows)
 
 
 def _is_tables(value: Any) -> bool:

@@ -17,8 +17,6 @@ from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.model.packing import pack_model
 from neumatc_mimo.simulation import PIPELINES, error_curves
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # What a training measures, and no seed can repeat.
 _TIMES = {"seconds", "seconds_per_link"}
 

@@ -28,8 +28,7 @@ from neumatc_mimo.bench.tasks import (
 )
 from neumatc_mimo.bench.timing import Spread, peak_bytes, side_by_side
 from tests.conftest import Trainer
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from tests.warned import patched
 
 SMALL = Point(num_users=2, num_antennas=8, fft_size=48, num_streams=1, slot=Slot(2, 2))
 
@@ -193,17 +192,6 @@ def test_peak_is_what_a_call_holds_at_once(capfd: pytest.CaptureFixture[str]) ->
     assert capfd.readouterr().err == ""
 
 
-@pytest.fixture
-def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each way runs a few times only: what is looked at are the tables, not their times."""
-
-    def few(*arguments: Any, **options: Any) -> Any:
-        return at_point(*arguments, **options | {"seconds": 0.0})
-
-    for module in ("plan", "report"):
-        monkeypatch.setattr(f"neumatc_mimo.bench.{module}.at_point", few)
-
-
 @pytest.mark.usefixtures("in_haste")
 def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = nm.load_scenario("munich")
@@ -227,7 +215,9 @@ def test_fidelity_tells_the_sum_rate_of_queried_precoders(small: nm.Scenario) ->
         update={"model": small.config.model.model_copy(update=few), "single_user": None}
     )
     scenario = nm.Scenario(config)
-    found = fidelity(nm.train(scenario, progress=False), scenario)["wmmse"]
+    with patched():
+        model = nm.train(scenario, progress=False)
+    found = fidelity(model, scenario)["wmmse"]
     # It may be larger: the learned precoder may have found a better maximum nearby.
     assert found["rate_ratio_least"] <= found["rate_ratio"] and found["rate_ratio"] > 0.97
     assert found["rate_ratio_of_regularised_zero_forcing"] < 1.0 + 1e-6

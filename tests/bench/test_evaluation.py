@@ -23,8 +23,6 @@ from neumatc_mimo.simulation import MultiUserDownlink
 from neumatc_mimo.solvers.base import Counts
 from tests.conftest import Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 _RUNNER = CliRunner()
 
 

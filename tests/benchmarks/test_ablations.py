@@ -17,8 +17,6 @@ from neumatc_mimo import load_scenario
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import SVD
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CONFIG = Algorithm1Config(
     rank=40, omega0=10.0, lam=1e-2, steps=100, learning_rate=3e-3, num_collocation=20
 )

@@ -11,8 +11,6 @@ from sionna.phy.mapping import Constellation, Demapper
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from tests.blocks.common import PRECISIONS, close, noise
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("method", ["app", "maxlog"])

@@ -27,8 +27,7 @@ from neumatc_mimo.blocks import (
 )
 from neumatc_mimo.scenario.assembly import build_links
 from neumatc_mimo.scenario.deepmimo_data import load_base_stations
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from tests.conftest import Trainer
 
 CELLS, OWN, SYMBOLS = 2, 4, 2  # base stations, rows that each serves
 ROWS, COLS = CELLS * OWN, 16
@@ -67,7 +66,9 @@ class Cells(NamedTuple):
     own: nm.ScenarioModel
 
 
-def _cells(config: Any, links: nm.LinkSet, rows_of: Callable[[int], list[int]]) -> Cells:
+def _cells(
+    trained: Trainer, config: Any, links: nm.LinkSet, rows_of: Callable[[int], list[int]]
+) -> Cells:
     """Models for a link set whose links are the cells of one set of users after another."""
     h = links.channel(links.grid_frequencies()).unflatten(0, (-1, CELLS))
     parts = []
@@ -87,7 +88,7 @@ def _cells(config: Any, links: nm.LinkSet, rows_of: Callable[[int], list[int]]) 
     }
     tensors["base_station_positions"] = links.base_station_positions
     own = nm.LinkSet.from_tensors(tensors, parts[0][1])
-    return Cells(h, *(nm.train(Given(config, part), progress=False) for part in (links, own)))
+    return Cells(h, *(trained(Given(config, part)) for part in (links, own)))
 
 
 def _config(write_scenario: Any, **changes: Any) -> Any:
@@ -103,7 +104,7 @@ def _config(write_scenario: Any, **changes: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def drawn(write_scenario: Any) -> Cells:
+def drawn(write_scenario: Any, trained: Trainer) -> Cells:
     """Links of drawn paths: two sets of users, each heard by both base stations."""
     g = torch.Generator().manual_seed(0)
     num_links, paths = 2 * CELLS, 3
@@ -127,7 +128,7 @@ def drawn(write_scenario: Any) -> Cells:
         subcarrier_spacing=SPACING,
         noise_db=(-30.0, 0.0),
     )
-    return _cells(_config(write_scenario), links, lambda cell: _served("blocks", cell))
+    return _cells(trained, _config(write_scenario), links, lambda cell: _served("blocks", cell))
 
 
 def _served(order: str, cell: int) -> list[int]:
@@ -293,7 +294,7 @@ def test_a_precoder_of_two_cells_is_one_of_each(
 
 
 @pytest.mark.slow
-def test_two_base_stations_of_a_city(write_scenario: Any, city: Path) -> None:
+def test_two_base_stations_of_a_city(write_scenario: Any, trained: Trainer, city: Path) -> None:
     """The same, on ray-traced paths of users that both base stations reach."""
     config = _config(write_scenario, deepmimo={"path": str(city), "base_station": [0, 1]})
     assert config.multi_user is not None
@@ -310,7 +311,7 @@ def test_two_base_stations_of_a_city(write_scenario: Any, city: Path) -> None:
         best[float(torch.linalg.cond(h).median(1).values.max())] = links
     links = best[min(best)]
     assert min(best) < 1e3 and set(links.base_station.tolist()) == {0, 1}
-    cells = _cells(config, links, lambda cell: _served("blocks", cell))
+    cells = _cells(trained, config, links, lambda cell: _served("blocks", cell))
     for recognised in (True, False):
         check_downlink(cells, recognised, 0.0, 1)
         check_downlink(cells, recognised, NO, 2)

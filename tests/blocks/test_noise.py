@@ -16,8 +16,6 @@ import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
 from tests.blocks.common import close
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SYMBOLS, FFT_SIZE, K, ANTENNAS = 4, 192, 3, 16
 
 

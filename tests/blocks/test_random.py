@@ -38,8 +38,6 @@ from neumatc_mimo.blocks import (
 from neumatc_mimo.scenario import LinkSet
 from neumatc_mimo.solvers import Counts
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # What a link's certificate promises, and what single and double precision leave.
 CERTIFIED = 0.1
 ROUNDING = {"single": 5e-3, "double": 1e-7}

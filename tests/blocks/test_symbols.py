@@ -18,8 +18,6 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 USERS, ANTENNAS, SYMBOLS, SUBCARRIERS = 4, 8, 6, 288
 SPACING, NO = 30e3, 0.1
 

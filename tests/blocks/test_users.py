@@ -19,8 +19,6 @@ USERS, ANTENNAS, COLS, SYMBOLS, SUBCARRIERS = 2, 2, 8, 2, 32
 ROWS = USERS * ANTENNAS
 NO = 0.2
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def grids(users: int) -> tuple[ResourceGrid, StreamManagement]:
     grid = ResourceGrid(SYMBOLS, SUBCARRIERS, 30e3, num_tx=1, num_streams_per_tx=ROWS)

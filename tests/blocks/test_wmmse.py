@@ -16,8 +16,6 @@ from neumatc_mimo.solvers import Exact, Spline
 
 K, M, SYMBOLS, SUBCARRIERS = 3, 6, 2, 32
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 @pytest.fixture
 def grids() -> tuple[ResourceGrid, StreamManagement]:

@@ -15,13 +15,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
-from neumatc_mimo.bench import blocks
 from neumatc_mimo.cli import app, main
 from neumatc_mimo.cli.train import train_and_save
 from neumatc_mimo.progress import Event
-from neumatc_mimo.simulation import pipelines
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 _COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 _RUNNER = CliRunner()
@@ -104,21 +100,6 @@ def test_an_unknown_key_is_named(
     file = write_scenario(grid={"fft_sise": 12})
     code, _, err = _main(monkeypatch, capsys, "simulate", str(file), "--exact-only")
     assert code == 1 and "fft_sise" in err
-
-
-@pytest.fixture
-def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The fall of an error curve is found by few blocks, and each way is timed a few times."""
-
-    def rate(pipeline: Any, batch_size: int, ebno_db: float) -> float:
-        return block_error_rate(pipeline, batch_size, ebno_db, num_blocks=100)
-
-    def rows(*arguments: Any, **options: Any) -> Any:
-        return at_point(*arguments, **options, seconds=0.0)
-
-    block_error_rate, at_point = pipelines._block_error_rate, blocks.at_point
-    monkeypatch.setattr(pipelines, "_block_error_rate", rate)
-    monkeypatch.setattr(blocks, "at_point", rows)
 
 
 @pytest.mark.usefixtures("in_haste")

@@ -20,23 +20,26 @@ from neumatc_mimo.operations import OPERATIONS as REGISTERED
 from neumatc_mimo.scenario.bundled import scenarios_folder
 from tests.docs.common import PAGES, ROOT, blocks, check, reason
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def _takes_long(page: Path) -> bool:
     return any("nm.train(" in block.text or block.comment == "executed" for block in blocks(page))
 
 
 @pytest.fixture
-def few_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An empty folder to work in, where the bundled Munich has two links of each kind, not 32."""
+def few_links(
+    munich: Path, in_haste: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """An empty folder to work in, where the bundled Munich has two links of each kind, not 32, and
+    few buildings.
+    """
     bundled, work = tmp_path / "bundled", tmp_path / "work"
     bundled.mkdir()
     work.mkdir()
     text = (scenarios_folder() / "munich.toml").read_text(encoding="utf-8")
     assert text.count("num_links = 32") == 2
     (bundled / "munich.toml").write_text(text.replace("num_links = 32", "num_links = 2"))
-    (bundled / "data").symlink_to(scenarios_folder() / "data")
+    (bundled / "data").mkdir()
+    (bundled / "data/munich_3p5").symlink_to(munich)
     for module in ("bundled", "schema"):
         monkeypatch.setattr(f"neumatc_mimo.scenario.{module}.scenarios_folder", lambda: bundled)
     # What a page registers is known to no other test.
@@ -48,6 +51,7 @@ def few_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 
 
 @pytest.mark.usefixtures("few_links")
+@pytest.mark.filterwarnings("default::neumatc_mimo.NeuMatCWarning")  # pages may show what warns
 @pytest.mark.parametrize(
     "page",
     [

@@ -25,8 +25,6 @@ from neumatc_mimo.mapping.axes import TimeAxis
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.solvers.base import Channels
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 OPERATIONS = ["pseudo_inverse", "svd"]
 SUFFIXES = sorted(FORMATS)
 

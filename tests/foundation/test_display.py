@@ -18,8 +18,6 @@ from neumatc_mimo.blocks import MMSEDetector, SVDBeamformer, ZFPrecoder
 from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.model.operation_model import figures
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class Told(Displayed):
     """An object that tells what it is given."""

@@ -18,8 +18,6 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 USERS, ANTENNAS, FFT_SIZE, SPACING = 3, 16, 192, 120e3
 
 

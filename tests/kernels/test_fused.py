@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.conftest import ScenarioWriter
+from tests.conftest import ScenarioWriter, Trainer
 
 pytest.importorskip("triton", reason="triton is not installed")
 
@@ -121,7 +121,7 @@ def test_kernels_compile_for_a_gpu() -> None:
 
 
 @pytest.fixture(scope="module")
-def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
+def model(write_scenario: ScenarioWriter, trained: Trainer) -> nm.ScenarioModel:
     file = write_scenario(
         grid={"fft_size": 192, "subcarrier_spacing": 120e3},
         multi_user={"users_per_link": 2, "num_links": 2},
@@ -134,7 +134,7 @@ def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
             "rounds": 2,
         },
     )
-    return nm.train(nm.load_scenario(file), device=DEVICE, progress=False)
+    return trained(nm.load_scenario(file), DEVICE)
 
 
 @pytest.mark.parametrize("certify", ["link", None])

@@ -23,8 +23,6 @@ from neumatc_mimo.learning.projection import project_latents
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import SVD, Components, Inverse, Operation, PseudoInverse
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 PLAIN: dict[str, Any] = {"projection": False, "learning_rate": 1e-2}
 HELD: dict[str, Any] = {"projection": True, "held": True}
 THROUGH: dict[str, Any] = {"projection": True, "held": False}

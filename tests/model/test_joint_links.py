@@ -25,8 +25,6 @@ from neumatc_mimo.scenario.links import LinkSet
 from tests.conftest import Trainer
 from tests.docs.common import ROOT
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CELLS, OWN, SYMBOLS = 2, 3, 2
 FFT_SIZE, SPACING = 128, 60e3
 ROWS = CELLS * OWN

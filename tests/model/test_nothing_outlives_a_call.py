@@ -26,8 +26,6 @@ from neumatc_mimo.blocks import (
 )
 from neumatc_mimo.foundation.probes import looks, probe_indices
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SUBCARRIERS, ANTENNAS, SYMBOLS, SPACING = 192, 16, 2, 120e3
 NO = 0.01
 

@@ -18,8 +18,6 @@ from neumatc_mimo.operations import SVD, Operation, PseudoInverse
 from neumatc_mimo.scenario import LinkSet
 from neumatc_mimo.solvers import Channels, Counts
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 _C = 299792458.0
 
 

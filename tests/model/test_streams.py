@@ -16,8 +16,6 @@ from neumatc_mimo.blocks import SVDBeamformer, SVDCombiner
 from neumatc_mimo.operations.svd import SVD
 from tests.conftest import Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ROWS, COLS, SYMBOLS, NO = 4, 8, 2, 0.05
 
 

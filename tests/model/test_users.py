@@ -20,9 +20,6 @@ from tests.conftest import ScenarioWriter, Trainer
 USERS, ANTENNAS, ROWS, SUBCARRIERS, NO = 2, 2, 4, 256, 0.01
 
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 @pytest.fixture(scope="module")
 def scenario(write_scenario: ScenarioWriter) -> nm.Scenario:
     file = write_scenario(

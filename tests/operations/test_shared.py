@@ -24,8 +24,6 @@ from neumatc_mimo.operations import OPERATIONS as REGISTERED
 from neumatc_mimo.operations import Components, Operation, Tolerance, make_operation
 from tests.docs.common import ROOT, run
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 ITEMS, POINTS = 3, 5
 B = [[1.0, 2.0], [0.0, 1.0], [-1.0, 1.0], [2.0, 0.0]]
 

@@ -10,8 +10,6 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.operations import Tolerance
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 USERS, ANTENNAS = 3, 2
 
 

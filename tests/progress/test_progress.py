@@ -21,8 +21,6 @@ from neumatc_mimo.reporting.report import write_report
 from neumatc_mimo.simulation import PIPELINES, error_curves, waterfall
 from tests.docs.common import ROOT
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 Step = Callable[[Callable[[Event], object]], object]
 
 

@@ -14,8 +14,6 @@ import neumatc_mimo as nm
 from neumatc_mimo.cli import app
 from neumatc_mimo.progress import Event
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def _read(folder: Path) -> dict[str, list[tuple[int, float]]]:
     """Steps and values of every scalar."""

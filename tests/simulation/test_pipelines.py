@@ -21,8 +21,6 @@ from neumatc_mimo.simulation import (
 )
 from neumatc_mimo.solvers.exact import Exact
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 _SMALL: dict[str, Any] = {"block_length": 240, "stride": 2, "num_ofdm_symbols": 2}
 
 

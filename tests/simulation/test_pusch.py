@@ -13,8 +13,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.simulation.pusch import DMRS, PUSCHUplink
 from tests.blocks.common import close
 from tests.conftest import Trainer
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from tests.warned import strangers
 
 SETTINGS = [
     DMRS(),
@@ -61,7 +60,8 @@ def test_detector_and_receiver_equal_sionnas(
     bits, expected = theirs(2, 10.0)
     for pipeline, tolerance in zip(ours, (1e-4, 1e-2), strict=True):
         pipeline.slots(2, 10.0)  # the calls of the others are one further
-        close(pipeline.detector(y, h_hat, err_var, no), llr, tolerance)
+        with strangers(csi != "perfect" and pipeline is ours[1]):
+            close(pipeline.detector(y, h_hat, err_var, no), llr, tolerance)
         same, found = pipeline(2, 10.0)
         assert torch.equal(bits, same)
         assert torch.equal(_decoded(bits, found), _decoded(bits, expected))

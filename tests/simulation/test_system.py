@@ -14,8 +14,6 @@ from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.simulation.system import SystemDownlink, SystemSlots
 from tests.conftest import Trainer
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NUM_SLOTS = 6
 
 

@@ -13,8 +13,6 @@ from neumatc_mimo.solvers import Answers, Auto, Channels, Exact, Solver, Spline
 FREQUENCIES = torch.arange(60, dtype=torch.float64)
 TILES = (slice(0, 40), slice(40, 60))
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def matrices(seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)

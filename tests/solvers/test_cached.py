@@ -37,8 +37,6 @@ FREQUENCIES = torch.arange(60, dtype=torch.float64)
 TILES = (slice(0, 40), slice(40, 60))
 EXACT = Exact()
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def matrices(seed: int = 0, num_items: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)

@@ -25,8 +25,6 @@ from neumatc_mimo.training.jobs import jobs
 from neumatc_mimo.training.reports import concatenated
 from neumatc_mimo.training.store import Store
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 SHARDS = [range(0, 1), range(1, 4)]
 
 

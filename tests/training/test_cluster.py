@@ -33,7 +33,6 @@ from neumatc_mimo.training.store import Store
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 LINKS = 10
 
@@ -126,7 +125,6 @@ def killing(
 @pytest.fixture(scope="module")
 def single(scenario: nm.Scenario) -> nm.ScenarioModel:
     """The same model, trained here."""
-    torch.set_num_threads(1)
     return nm.train(scenario, progress=False)
 
 

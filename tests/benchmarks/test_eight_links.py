@@ -31,8 +31,6 @@ from benchmarks.eight_links import (
     tables,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # What each way is called with beside the round: to warm up, and to wake threads.
 _CALLS = 1 + 2 * (NUM_LINKS + 1)
 

@@ -1,0 +1,21 @@
+"""Warnings that tests expect."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+import neumatc_mimo as nm
+
+
+def strangers(expected: bool = True) -> contextlib.AbstractContextManager[object]:
+    """Where links are computed exactly as no model knows them, a user is told of it."""
+    if not expected:
+        return contextlib.nullcontext()
+    return pytest.warns(nm.NeuMatCWarning, match="as they are none that its model knows")
+
+
+def patched() -> contextlib.AbstractContextManager[object]:
+    """A training that leaves many subcarriers to exact results says so."""
+    return pytest.warns(nm.NeuMatCWarning, match="of the subcarriers of .* are patched")
