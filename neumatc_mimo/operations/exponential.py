@@ -58,7 +58,7 @@ class MatrixExponential(SimilarityOperation):
         """
         del no
         check_square(self.title, *a.shape[-2:])
-        return (torch.linalg.matrix_exp(a),)
+        return (torch.linalg.matrix_exp(a.contiguous()),)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r""":math:`\lVert E - e^A \rVert_F / \lVert e^A \rVert_F`, the relative error."""

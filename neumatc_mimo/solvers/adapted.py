@@ -78,7 +78,7 @@ class Adapted(Solver):
         varies = channels.no is not None and channels.no.ndim > 1
         if plan is None or varies or not channels.a.is_complex() or not len(channels.a):
             return Exact().start(operation, channels, certify, tolerance)
-        rows = _rows(channels, operation.antennas_per_user)
+        rows = _rows(channels, operation)
         points, promoted, usable = self._points(operation, channels, plan, rows)
         groups: list[tuple[Answers, Tensor]] = []
         known, unknown = usable.nonzero()[:, 0], (~usable).nonzero()[:, 0]
@@ -156,12 +156,16 @@ class Adapted(Solver):
         return tuple(points), promoted, usable
 
 
-def _rows(channels: Channels, antennas_per_user: int) -> Tensor:
-    r"""e^{-j2πfτ} for the mean delay τ of each user, [num_items, num_frequencies, m].
+def _rows(channels: Channels, operation: Operation) -> Tensor:
+    r"""e^{-j2πfτ} for the mean delay τ of each user, [num_items, num_frequencies, m]; ones where
+    results do not follow factors of the rows.
 
     Weighted by power, from the turn of the phase between neighbouring subcarriers.
     """
     a, frequencies = channels.a, channels.frequencies.to(channels.a.device)
+    if not operation.follows_rows:
+        return torch.ones(a.shape[:3], dtype=a.dtype, device=a.device)
+    antennas_per_user = operation.antennas_per_user
     steps = frequencies.diff()
     close = (steps <= steps.min() * 1.001).nonzero()[:, 0]
     close = close[:: max(len(close) // _NUM_PAIRS, 1)]

@@ -69,24 +69,26 @@ def test_ways_agree_with_the_exact_result(rows: list[Row]) -> None:
                 assert row.error_db < limit, row
 
 
-def test_operations_are_benched_as_a_scenario_trains_them(write_scenario: Any) -> None:
+@pytest.mark.slow
+@pytest.mark.usefixtures("in_haste")
+def test_operations_are_benched_as_a_scenario_trains_them(
+    write_scenario: Any, trained: Trainer
+) -> None:
     file = write_scenario(
         multi_user={
             "users_per_link": 2,
             "ue": [2, 1],
             "num_links": 2,
-            "max_condition": 1000.0,
             "slnr_db": -15.0,
             "operation": [{"name": "block_diagonalization"}],
         },
         single_user={"num_links": 2, "operation": [{"name": "max_min", "noise_db": -10.0}]},
-        grid={"fft_size": 48, "subcarrier_spacing": 15e3},
-        model={"tolerance_db": 35.0},
+        grid={"fft_size": 48, "subcarrier_spacing": 60e3},
     )
     base = nm.load_scenario(file)
     point = Point(2, 8, 48, slot=Slot(2, 2))
     scenario = point.scenario(base, 2)
-    model = nm.train(scenario, progress=False)
+    model = trained(scenario)
     assert set(model.models) == {
         *("pseudo_inverse", "slnr", "wmmse", "block_diagonalization", "svd", "max_min")
     }

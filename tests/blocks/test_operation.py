@@ -20,8 +20,6 @@ from tests.blocks.common import close
 USERS, ANTENNAS, COLS, SYMBOLS, SUBCARRIERS, NO = 2, 2, 8, 2, 24, 0.2
 ROWS = USERS * ANTENNAS
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def normal(*shape: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)

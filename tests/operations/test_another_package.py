@@ -23,13 +23,11 @@ from typer.testing import CliRunner
 import neumatc_mimo as nm
 from neumatc_mimo.bench.blocks import Point, Row, at_point
 from neumatc_mimo.bench.tasks import Slot, tasks_of
-from neumatc_mimo.bench.timing import Spread, side_by_side
 from neumatc_mimo.blocks import OperationPrecoder
 from neumatc_mimo.cli import app
 from neumatc_mimo.operations import OPERATIONS
 from tests.docs.common import ROOT, blocks
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from tests.warned import strangers
 
 USERS, SUBCARRIERS, SYMBOLS = 4, 96, 2
 TITLE = "OperationPrecoder of scattering"
@@ -153,7 +151,7 @@ def test_channels_that_its_result_does_not_follow_are_strangers(
         "order": lambda: h.flip(1),
     }[change]()
     block = precoder(model, operation)
-    with pytest.warns(nm.NeuMatCWarning, match="computed 3 of 3 links exactly"):
+    with strangers():
         found = block(x, changed)
     assert torch.equal(found, precoder(nm.Exact(), operation)(x, changed))
     assert block.stats.links_unknown == len(x)
@@ -216,13 +214,8 @@ def test_it_is_benched(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
 
 
 @pytest.mark.slow
-def test_the_command_benches_it(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def hurried(*args: Any, **kwargs: Any) -> dict[str, Spread]:
-        return side_by_side(*args, **kwargs | {"seconds": 0.01})
-
-    monkeypatch.setattr("neumatc_mimo.bench.blocks.side_by_side", hurried)
+@pytest.mark.usefixtures("in_haste")
+def test_the_command_benches_it(file: Path, tmp_path: Path) -> None:
     report = tmp_path / "report"
     options = ["--quick", "--axis", "own", "--no-sionna", "--report", str(report)]
     ran = CliRunner().invoke(app, ["bench", str(file), *options])

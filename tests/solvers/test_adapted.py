@@ -82,6 +82,18 @@ def collect(answers: Answers, operation: Operation, a: Tensor) -> list[Any]:
     return [torch.cat(part, dim=1) for part in zip(*parts, strict=True)]
 
 
+def test_results_that_follow_no_factors_of_the_rows(links: LinkSet) -> None:
+    given = channels(links, aligned=True)
+    square = replace(given, a=given.a[..., : links.num_rows])
+    operation = nm.MatrixExponential()
+    answers = Adapted().start(operation, square, certify="call")
+    (found,) = collect(answers, operation, square.a)
+    assert answers.counts.links_adapted > 0 and answers.counts.queried > 0
+    (expected,) = operation.exact(square.a)
+    error = torch.linalg.matrix_norm(found - expected) / torch.linalg.matrix_norm(expected)
+    assert error.max() < 1e-2
+
+
 def _svd(solver: Solver, given: Channels) -> list[Any]:
     return collect(solver.start(SVD(2), given), SVD(2), given.a)
 
