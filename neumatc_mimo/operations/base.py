@@ -32,6 +32,12 @@ class Certificate:
     range_error: Tensor
     ok: Tensor
 
+    @classmethod
+    def of(cls, quality: Tensor, range_error: Tensor, tolerance: Tolerance) -> Certificate:
+        """The proof that both are within a tolerance, or that one is not."""
+        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
+        return cls(quality, range_error, ok)
+
 
 class Operation(ABC):
     """A matrix operation, batched over all leading dimensions of its input.
@@ -107,8 +113,7 @@ class Operation(ABC):
         range_error = self.range_error(a, components)
         if range_error is None:
             range_error = torch.zeros_like(quality)
-        ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
-        return Certificate(quality, range_error, ok)
+        return Certificate.of(quality, range_error, tolerance)
 
     def range_error(self, a: Tensor, components: Components) -> Tensor | None:
         """What the residual does not tell of ``components``, relative, [...].

@@ -16,9 +16,10 @@ from neumatc_mimo.operations.base import (
     positive,
     together,
 )
+from neumatc_mimo.operations.dominance import excess, singular_bound
 from neumatc_mimo.operations.eigen import EigenpairOperation
 from neumatc_mimo.operations.registry import register
-from neumatc_mimo.operations.tracking import first_order, orthonormal, strongest_outside
+from neumatc_mimo.operations.tracking import column_norms, first_order, orthonormal
 
 
 class HermitianEigenpairs(NamedTuple):
@@ -83,13 +84,19 @@ class HermitianEigen(EigenpairOperation):
         )
 
     def range_error(self, a: Tensor, components: Components) -> Tensor:
-        """By how much an eigenvalue left out is stronger than one taken.
+        r"""How far an eigenvalue left out is stronger than one taken, relative.
 
-        As for the SVD the strongest that was left out is estimated from below, by power iteration
-        on (I − V V^H) A. n orthonormal vectors leave nothing out.
+        As for the SVD :math:`\lVert (I - V V^H) A \rVert_2`, which bounds
+        :math:`\lVert A x \rVert` for all unit x orthogonal to V, is proven to exceed the weakest
+        :math:`\lVert A v_k \rVert` by no more than this, but for rounding. n orthonormal vectors
+        leave nothing out.
         """
-        values, v = components
-        return (strongest_outside(a, v) / positive(values.abs().amin(-1)) - 1).clamp_min(0)
+        _, v = components
+        if v.shape[-1] == v.shape[-2]:
+            return torch.zeros_like(components[0][..., 0])
+        weakest = column_norms(a @ v).amin(-1)
+        outside = singular_bound(a - v @ (v.mH @ a), weakest)
+        return excess(outside, weakest, frobenius(a))
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """A step of refinement by products alone for all pairs, of Rayleigh-Ritz for some.

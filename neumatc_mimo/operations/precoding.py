@@ -132,6 +132,11 @@ def gauge_defect(v: Tensor, own: Tensor) -> tuple[Tensor, Tensor]:
     return power, torch.linalg.vector_norm(own.abs() - own, dim=-1) / level
 
 
+def shortfall(least: Tensor, most: Tensor) -> Tensor:
+    """By how much a rate falls short of another one, relative, [...]."""
+    return (1 - least / positive(most)).clamp_min(0)
+
+
 def sinr(image: Tensor, no: Tensor) -> Tensor:
     """Signal-to-interference-and-noise ratio [..., m] of A V [..., m, m] in noise [...]."""
     power = image.abs().square()

@@ -18,13 +18,14 @@ from neumatc_mimo.operations.base import (
     together,
 )
 from neumatc_mimo.operations.config import Dimensions, OperationConfig
+from neumatc_mimo.operations.dominance import excess, rounding, singular_bound
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import (
     chirp_overlap,
+    column_norms,
     matched,
     normalised,
     orthonormal,
-    strongest_outside,
     tracked,
     turned,
     unit,
@@ -196,31 +197,31 @@ class SVD(Operation):
         strongest = positive(s.square().amax(-1)).sqrt()
         return together(
             frobenius(a @ v - u * scaled) / strongest,
-            frobenius(a.mH @ u - v * scaled) / strongest,
+            # Transposed: the conjugate of U is smaller than that of A.
+            frobenius(u.mH @ a - s[..., None] * v.mH) / strongest,
             frobenius(u.mH @ u - eye),
             frobenius(v.mH @ v - eye),
         )
 
     def range_error(self, a: Tensor, components: Components) -> Tensor:
-        """By how much a direction left out is stronger than one taken.
+        r"""How far a direction left out is stronger than one taken, or a value is wrong, relative.
 
-        Any exact triplets have no residual. What they leave of the energy of A bounds the strongest
-        that was left out; where that is no bound below the weakest taken it is estimated by power
-        iteration on (I − U U^H) A. The range error is its excess.
+        Any exact triplets have no residual. So :math:`\lVert (I - U U^H) A \rVert_2`, which bounds
+        :math:`\lVert A^H x \rVert` for all unit x orthogonal to U, is proven to exceed the
+        weakest :math:`\lVert A^H u_k \rVert` by no more than this, and so are s_k to differ from
+        :math:`\lVert A^H u_k \rVert`: the residual, relative to the strongest, says little of the
+        weakest. Rounding is forgiven.
         """
         u, s, _ = components
-        power = s.square()
-        total = frobenius(a).square()
-        # Differences of sums are known to rounding of the sums only.
-        rest = total - power.sum(-1) + 64 * torch.finfo(s.dtype).eps * total
-        unclear = rest > power.amin(-1)
-        if is_traced():
-            return _excess(a, u, s)
-        error = torch.zeros_like(total)
-        if bool(unclear.any()):
-            a = a.expand(*unclear.shape, *a.shape[-2:])
-            error[unclear] = _excess(a[unclear], u[unclear], s[unclear])
-        return error
+        taken = u.mH @ a
+        gain = column_norms(taken.mT)
+        weakest, whole = gain.amin(-1), frobenius(a)
+        wrong = ((s - gain).abs() - rounding(whole)[..., None]).clamp_min(0) / positive(gain)
+        wrong = wrong.amax(-1)
+        if u.shape[-1] == min(a.shape[-2:]):
+            return wrong  # nothing is left out
+        outside = singular_bound(a - u @ taken, weakest)
+        return torch.maximum(excess(outside, weakest, whole), wrong)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """One Rayleigh-Ritz step in the range of A A^H U, in the gauge of the input."""
@@ -296,11 +297,6 @@ class SVD(Operation):
                 f"{self.num_streams} triplets are more than a matrix of {num_rows} x {num_cols} "
                 "has."
             )
-
-
-def _excess(a: Tensor, u: Tensor, s: Tensor) -> Tensor:
-    """How far the strongest singular value outside of U lies above the weakest of s, relative."""
-    return (strongest_outside(a, u) / positive(s.amin(-1)) - 1).clamp_min(0)
 
 
 def _apply(u: Tensor, s: Tensor, v: Tensor, order: Tensor, phase: Tensor) -> Components:

@@ -87,9 +87,14 @@ def unit(z: Tensor) -> Tensor:
 
 def normalised(v: Tensor) -> tuple[Tensor, Tensor]:
     """Columns of v [..., n, L] with unit norm, and the norms [..., L] that they had."""
-    parts = torch.view_as_real(v.resolve_conj()) if v.is_complex() else v[..., None]
-    norm = parts.square().sum((-3, -1)).sqrt()
+    norm = column_norms(v)
     return v / positive(norm)[..., None, :], norm
+
+
+def column_norms(v: Tensor) -> Tensor:
+    """Norms [..., L] of the columns of v [..., n, L]."""
+    parts = torch.view_as_real(v.resolve_conj()) if v.is_complex() else v[..., None]
+    return parts.square().sum((-3, -1)).sqrt()
 
 
 def orthonormal(x: Tensor) -> Tensor:
@@ -108,33 +113,6 @@ def orthonormal(x: Tensor) -> Tensor:
         factor, _ = torch.linalg.cholesky_ex(gram, check_errors=False)
         x = torch.linalg.solve_triangular(factor, x.mH, upper=False).mH
     return x
-
-
-def strongest_outside(a: Tensor, u: Tensor, steps: int = 8) -> Tensor:
-    """Largest singular value of (I − U U^H) A, from below; U has orthonormal columns."""
-    if u.shape[-1] == u.shape[-2]:
-        return torch.zeros_like(u[..., 0, 0].real)
-    generator = torch.Generator().manual_seed(0)
-    probe = torch.randn(a.shape[-2], 1, dtype=torch.complex64, generator=generator)
-    probe = probe if a.is_complex() else probe.real
-    z = _outside(probe.to(device=a.device, dtype=a.dtype), u)
-    value = torch.zeros((), dtype=a.real.dtype, device=a.device)
-    for _ in range(steps):
-        image = a.mH @ z
-        value = torch.linalg.norm(image, dim=(-2, -1))
-        z = _outside(a @ image, u)
-    return value
-
-
-def _outside(z: Tensor, u: Tensor) -> Tensor:
-    """z [..., m, 1] without its part in the range of u, of unit norm.
-
-    Twice: where A has no more triplets than u, the rest is rounding, and once scaled up it points
-    anywhere.
-    """
-    for _ in range(2):
-        z, _ = normalised(z - u @ (u.mH @ z))
-    return z
 
 
 def _match(reference: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
