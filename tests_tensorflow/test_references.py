@@ -50,7 +50,8 @@ def way(request: pytest.FixtureRequest) -> Callable[[Any], Callable[..., Any]]:
 
 def corrected(folder: Path, operation: str) -> Array:
     """Subcarriers of the batch that the PyTorch blocks correct, and these compute exactly."""
-    marks = load_file(folder / f"{operation}.safetensors")["marks.corrected"][:, 0] > 0
+    (file,) = folder.glob(f"{operation}-*.safetensors")
+    marks = load_file(file)["marks.corrected"][:, 0] > 0
     return np.stack([marks[link] if link >= 0 else np.zeros_like(marks[0]) for link in LINKS])
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from neumatc_mimo.storage.manifest import sealed
 from neumatc_mimo.tensorflow import (
     Exact,
     MMSEDetector,
@@ -112,14 +113,16 @@ def test_models(folder: Path, sharded: Path, tmp_path: Path) -> None:
     manifest = json.loads((copy / "model.json").read_text())
     svd = manifest["operations"]["svd"]
     svd["mapping"]["axis"] = {"kind": "time", "duration": 0.02, "num_nodes": 9, "power": 0.0}
-    (copy / "model.json").write_text(json.dumps(manifest))
+    (copy / "model.json").write_text(
+        sealed(manifest["name"], manifest["scenario"], manifest["operations"])
+    )
     with pytest.raises(ValueError, match='The TensorFlow blocks have no axis "time"'):
         ScenarioModel.load(copy)
     (copy / "model.json").write_text(json.dumps(manifest | {"format": 99}))
     with pytest.raises(ValueError, match="has the model format 99"):
         ScenarioModel.load(copy)
     (copy / "model.json").write_text((folder / "model.json").read_text())
-    (copy / "svd.safetensors").write_bytes(b"half a file")
+    (copy / svd["file"]).write_bytes(b"half a file")
     with pytest.raises(ValueError, match="is missing, truncated or damaged"):
         ScenarioModel.load(copy)
     shards = Path(shutil.copytree(sharded, tmp_path / "sharded"))

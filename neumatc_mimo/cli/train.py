@@ -15,14 +15,8 @@ from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import Callback, Callbacks, within
-from neumatc_mimo.storage.files import (
-    Location,
-    check_replaceable,
-    check_writable,
-    child,
-    local_path,
-)
-from neumatc_mimo.storage.model_folder import MANIFEST
+from neumatc_mimo.storage.files import Location, check_writable, child, local_path
+from neumatc_mimo.storage.model_folder import check_folder
 
 
 def train(
@@ -107,7 +101,7 @@ def train(
         rows = _on_cluster(variants, folders, ray, task_seconds, seed, callback)
     else:
         for folder in folders.values():
-            check_replaceable(folder, MANIFEST)
+            check_folder(folder)
         rows = []
         for name, variant in variants.items():
             told = callback
@@ -134,7 +128,7 @@ def train_and_save(
     from neumatc_mimo.training.store import discard_finished
 
     location = model_folder(scenario, folder)
-    check_replaceable(location, MANIFEST)
+    check_folder(location)
     check_writable(location)
     begin = time.perf_counter()
     # Finished links are kept beside the model, or where it would be by default if that is on

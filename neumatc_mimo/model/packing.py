@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,27 +20,27 @@ from neumatc_mimo.operations import make_operation
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.storage.files import write_text
-from neumatc_mimo.storage.model_folder import FORMAT_VERSION, MANIFEST
+from neumatc_mimo.storage.manifest import MANIFEST, sealed
+from neumatc_mimo.storage.shards import indexed_digests
 
 
 def write_manifest(
     folder: Path, name: str, scenario: Mapping[str, Any], operations: Mapping[str, dict[str, Any]]
 ) -> Path:
-    """Write the manifest that makes a folder of tensors a model.
+    """Write the manifest that makes a folder of shards and their indices a model.
 
     :param name: of the scenario
     :param scenario: what the models were trained on, plain values
     :param operations: values of each operation's model, as :func:`pack_model` returns them
 
     :raises OSError: if it cannot be written
+    :raises ValueError: if a shard or its index is damaged
     """
-    manifest = {
-        "format": FORMAT_VERSION,
-        "name": name,
-        "scenario": scenario,
-        "operations": operations,
+    in_shards = {
+        operation: {**values, "file": None, "tensors": indexed_digests(folder, operation)}
+        for operation, values in operations.items()
     }
-    return write_text(folder / MANIFEST, json.dumps(manifest, indent=2))
+    return write_text(folder / MANIFEST, sealed(name, scenario, in_shards))
 
 
 # Tensors of a packed model that are the same for all links; the others have a row for each.

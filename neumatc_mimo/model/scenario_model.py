@@ -78,27 +78,33 @@ class ScenarioModel(TrainedModels, Solver):
     def save(self, folder: Location) -> Path | str:
         """Write safetensors and a JSON manifest to a folder, complete or not at all.
 
+        A model that is there is replaced, other files stay. Others may save and load there at the
+        same time: whoever loads finds one whole model, that of the last one who saved in the end.
         Each operation's tensors go to one file; a training on several machines leaves more of them
         (:mod:`neumatc_mimo.storage.shards`), which :meth:`load` reads alike.
 
         :param folder: a path, or a URL of any file system that fsspec knows, "s3://bucket/model"
 
         :return: the path, or the URL as it was given
-        :raises ValueError: if the folder holds files but no model, which would go with it
-        :raises OSError: if the folder cannot be written
+        :raises ValueError: if the folder holds files but no model, or a name of the scenario or
+            an operation could lead out of it
+        :raises OSError: if the folder cannot be written; what was there before stays
         """
         return save_models(folder, self.name, self.models, self.scenario)
 
     @classmethod
     def load(cls, folder: Location, device: str = "cpu") -> ScenarioModel:
-        """Read a model folder; nothing in it is executed.
+        """Read a model folder; nothing in it is executed, nothing of it stays open or mapped.
+
+        Each tensor is compared with its SHA-256 in the manifest: what is loaded is bit by bit what
+        was saved.
 
         :param folder: a path, or a URL as for :meth:`save`; its files are copied to this machine
             while they are read
 
         :raises FileNotFoundError: if there is no model in the folder
-        :raises ValueError: if it is damaged or of a newer format
-        :raises OSError: if it cannot be read, or was replaced while it was
+        :raises ValueError: if it is damaged, of another format, or not what a model can be
+        :raises OSError: if it cannot be read, or was replaced again and again while it was
         """
         return cls(*load_models(folder, device))
 

@@ -1,66 +1,86 @@
-"""Which file holds which tensor: the index of a model's shards, for any framework.
+"""Which file holds which tensor: the index of a model's shards.
 
-Nothing here needs PyTorch: :mod:`neumatc_mimo.storage.shards` reads tensors of PyTorch with it, and
-:mod:`neumatc_mimo.tensorflow` arrays of NumPy.
+Beside shards lies an index, as beside large models of Hugging Face: ``weight_map`` tells which file
+holds a tensor. One that is spread over files is there in pieces, named after the links that they
+hold, such as ``mapping.latent.0[128:256]``. What each has to be, the manifest says.
 """
 
 from __future__ import annotations
 
-import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 
-from safetensors import SafetensorError
+import numpy as np
 
-_PIECE = re.compile(r"(.+)\[(\d+):(\d+)\]")
+from neumatc_mimo.storage.files import Location, child
+from neumatc_mimo.storage.names import is_plain, shown
+from neumatc_mimo.storage.places import Place
+from neumatc_mimo.storage.tensor_file import Array, TensorFile, opened, parsed
+
+_PIECE = re.compile(r"(.+)\[(\d{1,12}):(\d{1,12})\]")
+
+# Of a shard: the name of what it holds, and its links.
+SHARD = re.compile(r"(.+)-(\d{8})-(\d{8})\.safetensors")
+
+# Bytes that no index takes.
+_MOST_BYTES = 2**28
 
 
-def read_indexed(
-    folder: Path,
-    name: str,
-    opened: Callable[[Path], AbstractContextManager[Any]],
-    empty: Callable[[Any, list[int]], Any],
-) -> dict[str, Any]:
-    """Read the tensors of ``name``: those of its one file, or of the shards in its index.
+def read_indexed(source: Place, name: str, digests: Mapping[str, str]) -> dict[str, Array]:
+    """Read the tensors of ``name`` from the shards in its index.
 
-    Beside the result, at most one piece of a tensor is held at once.
+    Nothing is held twice: pieces are read to where they belong.
 
-    :param opened: opens a file as ``safetensors.safe_open`` does for a framework
-    :param empty: makes a tensor of a piece's type and another shape, whose values do not matter
+    :param digests: of all tensors and pieces by name, as the manifest has them
 
-    :raises ValueError: if a file is missing, truncated, damaged, or not what the index says
+    :raises ValueError: if a file is missing, truncated, damaged, or not what the manifest says
     """
-    index = index_file(folder, name)
-    if not index.exists():
-        with damage_of(folder / f"{name}.safetensors") as single, opened(single) as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    with damage_of(index):
-        pieces = _pieces(json.loads(index.read_text(encoding="utf-8"))["weight_map"])
-        sizes = num_links(key for keys in pieces.values() for key in keys)
-    tensors: dict[str, Any] = {}
-    for place, keys in pieces.items():
-        with damage_of(folder / place) as shard, opened(shard) as file:
+    with damage_of(child(source.folder, index_name(name))):
+        files = indexed_files(source, name)
+        keys = [key for keys in files.values() for key in keys]
+        sizes = num_links(keys)
+        if sorted(keys) != sorted(digests):
+            raise ValueError("its tensors are not those of the model")
+    tensors: dict[str, Array] = {}
+    for file, keys in files.items():
+        label = child(source.folder, file)
+        with damage_of(label), source.file(file) as path, opened(path) as shard:
             for key in keys:
-                piece = file.get_tensor(key)
-                of, links = parsed(key)
-                if links is None:
-                    tensors[of] = piece
-                    continue
-                if of not in tensors:
-                    tensors[of] = empty(piece, [sizes[of], *piece.shape[1:]])
-                if piece.shape != (len(links), *tensors[of].shape[1:]):
-                    raise ValueError(f"{key} has the shape {list(piece.shape)}")
-                tensors[of][links.start : links.stop] = piece
+                _read(shard, key, digests[key], sizes, tensors)
+            # What is the same for all links is in every shard, and has to be.
+            for key in shard.entries.keys() - set(keys):
+                shard.read(key, digests[key])
     return tensors
 
 
-def index_file(folder: Path, name: str) -> Path:
-    """File of the index of ``name``."""
-    return folder / f"{name}.safetensors.index.json"
+def indexed_files(source: Place, name: str) -> dict[str, list[str]]:
+    """Names of the tensors and pieces in each file of the index of ``name``; none without one.
+
+    :raises OSError: if it cannot be read
+    :raises ValueError: if it is no index
+    """
+    content = source.read(index_name(name), _MOST_BYTES)
+    if content is None:
+        raise FileNotFoundError("there is no such file")
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for key, file in dict(parsed(content)["weight_map"]).items():
+        # An index does not lead to other folders.
+        if not is_plain(file):
+            raise ValueError(f"it names the file {shown(file)}")
+        files[file].append(key)
+    return files
+
+
+def index_name(name: str) -> str:
+    """Name of the file that is the index of ``name``."""
+    return f"{name}.safetensors.index.json"
+
+
+def is_shard(file: str) -> bool:
+    """Whether a file's name is that of a shard."""
+    return SHARD.fullmatch(file) is not None
 
 
 def piece_name(name: str, links: range) -> str:
@@ -68,7 +88,7 @@ def piece_name(name: str, links: range) -> str:
     return f"{name}[{links.start}:{links.stop}]"
 
 
-def parsed(key: str) -> tuple[str, range | None]:
+def parsed_name(key: str) -> tuple[str, range | None]:
     """A tensor's name, and the links of which this is a piece; None for all of it."""
     match = _PIECE.fullmatch(key)
     return (key, None) if match is None else (match[1], range(int(match[2]), int(match[3])))
@@ -81,7 +101,7 @@ def num_links(keys: Iterable[str]) -> dict[str, int]:
     """
     found: defaultdict[str, list[range]] = defaultdict(list)
     for key in keys:
-        name, links = parsed(key)
+        name, links = parsed_name(key)
         if links is not None:
             found[name].append(links)
     sizes = {}
@@ -98,22 +118,53 @@ def num_links(keys: Iterable[str]) -> dict[str, int]:
 
 
 @contextmanager
-def damage_of(file: Path) -> Iterator[Path]:
+def damage_of(file: Location) -> Iterator[None]:
     """Tell of a file that cannot be read in one sentence."""
     try:
-        yield file
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        reason = f"lacks {error}" if isinstance(error, KeyError) else f"({error})"
+        yield
+    except FileNotFoundError:
+        raise ValueError(
+            f"{file} is missing, truncated or damaged (there is no such file)."
+        ) from None
+    except _DAMAGE as error:
+        said = " ".join(str(error).split())
+        reason = f"lacks {said}" if isinstance(error, KeyError) else f"({said})"
         raise ValueError(f"{file} is missing, truncated or damaged {reason}.") from None
 
 
-def _pieces(weight_map: dict[str, str]) -> dict[str, list[str]]:
-    """Names of the pieces in each file."""
-    pieces: defaultdict[str, list[str]] = defaultdict(list)
-    for key, place in weight_map.items():
-        # Its name alone: an index does not lead to other folders.
-        pieces[Path(place).name].append(key)
-    return pieces
+# What reading a file raises that is not what it should be.
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError)
 
 
-__all__ = ["damage_of", "index_file", "num_links", "parsed", "piece_name", "read_indexed"]
+def _read(
+    shard: TensorFile,
+    key: str,
+    digest: str,
+    sizes: Mapping[str, int],
+    tensors: dict[str, Array],
+) -> None:
+    """Read a tensor, or a piece of one to its place."""
+    name, links = parsed_name(key)
+    if links is None:
+        tensors[name] = shard.read(key, digest)
+        return
+    dtype, (count, *rest) = shard.dtype(key), shard.shape(key) or (0,)
+    if name not in tensors:
+        tensors[name] = np.empty([sizes[name], *rest], dtype)
+    whole = tensors[name]
+    if count != len(links) or whole.dtype != dtype or whole.shape[1:] != tuple(rest):
+        raise ValueError(f"{key} is {dtype} of the shape {list(shard.shape(key))}")
+    shard.read(key, digest, into=whole[links.start : links.stop])
+
+
+__all__ = [
+    "SHARD",
+    "damage_of",
+    "index_name",
+    "indexed_files",
+    "is_shard",
+    "num_links",
+    "parsed_name",
+    "piece_name",
+    "read_indexed",
+]

@@ -1,50 +1,32 @@
-"""Tensors in several safetensors files: each holds those of some links, an index joins them.
+"""Tensors of some links in a file of their own, and the index that joins such files.
 
-A single file is one shard. Beside several lies an index, as beside large models of Hugging Face:
-``weight_map`` tells which file holds a tensor. One that is spread over files is there in pieces,
-named after the links that they hold, such as ``mapping.latent.0[128:256]``.
+The header of a shard carries values beside the tensors, the SHA-256 of each tensor, and one of
+these and the values.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from neumatc_mimo.storage.files import replaced, write_text
+from neumatc_mimo.storage.places import place
 from neumatc_mimo.storage.shard_index import (
+    SHARD,
     damage_of,
-    index_file,
+    index_name,
+    indexed_files,
     num_links,
-    parsed,
+    parsed_name,
     piece_name,
-    read_indexed,
 )
-from neumatc_mimo.storage.tensor_file import write_tensors
-
-_SHARD = re.compile(r"(.+)-(\d{8})-(\d{8})\.safetensors")
-
-
-def read_tensors(folder: Path, name: str, device: str = "cpu") -> dict[str, Tensor]:
-    """Read the tensors of ``name``: those of its one file, or of the shards in its index.
-
-    Beside the result, at most one piece of a tensor is held at once.
-
-    :raises ValueError: if a file is missing, truncated, damaged, or not what the index says
-    """
-    return read_indexed(
-        folder,
-        name,
-        lambda file: safe_open(file, "pt", device=device),
-        lambda piece, shape: piece.new_empty(shape),
-    )
+from neumatc_mimo.storage.tensor_file import TensorFile, digest_of, opened, parsed, write_arrays
 
 
 def write_shard(
@@ -65,14 +47,14 @@ def write_shard(
     :raises OSError: if the file cannot be written
     """
     pieces = {
-        key if key in shared else piece_name(key, links): t.cpu().contiguous()
+        key if key in shared else piece_name(key, links): t.detach().cpu().numpy()
         for key, t in tensors.items()
     }
-    header = {"values": json.dumps(values)}
-    header["sha256"] = _digest(pieces, header["values"])
-
+    digests = json.dumps({key: digest_of(piece) for key, piece in pieces.items()})
+    header = {"values": json.dumps(values), "digests": digests}
+    header["sha256"] = _seal(header)
     file = shard_file(folder, name, links)
-    return replaced(file, lambda part: write_tensors(part, pieces, header))
+    return replaced(file, lambda part: write_arrays(part, pieces, header))
 
 
 def read_shard(
@@ -82,18 +64,17 @@ def read_shard(
 
     :raises ValueError: if the file is missing or not bit by bit what was written
     """
-    with damage_of(shard_file(folder, name, links)) as file, safe_open(file, "pt") as opened:
-        header = opened.metadata() or {}
-        pieces = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
-        if _digest(pieces, header["values"]) != header["sha256"]:
-            raise ValueError("its SHA-256 is another")
-        values: dict[str, Any] = json.loads(header["values"])
-    return {parsed(key)[0]: t.to(device) for key, t in pieces.items()}, values
+    file = shard_file(folder, name, links)
+    with damage_of(file), opened(file) as shard:
+        digests = _digests(shard)
+        pieces = {key: torch.from_numpy(shard.read(key, digests[key])) for key in digests}
+        values: dict[str, Any] = parsed(shard.metadata["values"].encode())
+    return {parsed_name(key)[0]: t.to(device) for key, t in pieces.items()}, values
 
 
 def found_shards(folder: Path, name: str) -> list[range]:
     """Links of the shards of ``name`` that lie in a folder, in their order, valid or not."""
-    names = (_SHARD.fullmatch(file.name) for file in folder.glob(f"{name}-*.safetensors"))
+    names = (SHARD.fullmatch(file.name) for file in folder.glob(f"{name}-*.safetensors"))
     ranges = (range(int(m[2]), int(m[3])) for m in names if m is not None and m[1] == name)
     return sorted(ranges, key=lambda links: (links.start, links.stop))
 
@@ -107,15 +88,29 @@ def write_index(folder: Path, name: str, shards: Sequence[range]) -> Path:
     places: dict[str, str] = {}
     size = 0
     for links in shards:
-        with damage_of(shard_file(folder, name, links)) as file:
-            with safe_open(file, "pt") as opened:
-                for key in opened.keys():  # noqa: SIM118
-                    places.setdefault(key, file.name)
-            with file.open("rb") as raw:
-                size += file.stat().st_size - 8 - int.from_bytes(raw.read(8), "little")
+        file = shard_file(folder, name, links)
+        with damage_of(file), opened(file) as shard:
+            for key in _digests(shard):
+                places.setdefault(key, file.name)
+            size += sum(entry.stop - entry.start for entry in shard.entries.values())
     num_links(places)
     index = {"metadata": {"total_size": size}, "weight_map": places}
-    return write_text(index_file(folder, name), json.dumps(index, indent=2))
+    return write_text(folder / index_name(name), json.dumps(index, indent=2))
+
+
+def indexed_digests(folder: Path, name: str) -> dict[str, str]:
+    """The SHA-256 of all tensors and pieces in the index of ``name``, as the shards tell it.
+
+    :raises ValueError: if the index or a shard's header is damaged
+    """
+    with damage_of(folder / index_name(name)):
+        files = indexed_files(place(folder), name)
+    found = {}
+    for file, keys in files.items():
+        with damage_of(folder / file), opened(folder / file) as shard:
+            digests = _digests(shard)
+            found.update({key: digests[key] for key in keys})
+    return found
 
 
 def shard_file(folder: Path, name: str, links: range) -> Path:
@@ -123,20 +118,25 @@ def shard_file(folder: Path, name: str, links: range) -> Path:
     return folder / f"{name}-{links.start:08}-{links.stop:08}.safetensors"
 
 
-def _digest(pieces: Mapping[str, Tensor], values: str) -> str:
-    """SHA-256 of names, types, shapes and bytes, and of the values beside them."""
-    digest = hashlib.sha256(values.encode())
-    for key in sorted(pieces):
-        piece = pieces[key]
-        digest.update(f"{key} {piece.dtype} {list(piece.shape)}".encode())
-        digest.update(piece.reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+def _digests(shard: TensorFile) -> dict[str, str]:
+    """The SHA-256 of the tensors of a shard, as its header tells it."""
+    if _seal(shard.metadata) != shard.metadata["sha256"]:
+        raise ValueError("its SHA-256 is another")
+    digests = dict(parsed(shard.metadata["digests"].encode()))
+    if digests.keys() != shard.entries.keys():
+        raise ValueError("its tensors are not those that were written")
+    return digests
+
+
+def _seal(header: Mapping[str, str]) -> str:
+    """SHA-256 of a header's values and digests."""
+    return hashlib.sha256(f"{header['values']}\n{header['digests']}".encode()).hexdigest()
 
 
 __all__ = [
     "found_shards",
+    "indexed_digests",
     "read_shard",
-    "read_tensors",
     "shard_file",
     "write_index",
     "write_shard",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
-from safetensors import safe_open
 
 from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.foundation.warnings import warn
 from neumatc_mimo.storage.files import Location
 from neumatc_mimo.storage.model_folder import read_model
-from neumatc_mimo.storage.shard_index import read_indexed
 from neumatc_mimo.tensorflow.links import Links
 from neumatc_mimo.tensorflow.mapping import Mapping
 from neumatc_mimo.tensorflow.operation import Operation
@@ -78,7 +75,7 @@ class ScenarioModel(Solver):
         :raises FileNotFoundError: if there is no model in the folder
         :raises ValueError: if it is damaged or of a newer format, or of moving users
         """
-        manifest, models = read_model(folder, _read, _unpack)
+        manifest, models = read_model(folder, _unpack)
         return cls(manifest["name"], models)
 
     def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
@@ -249,16 +246,6 @@ def _chosen(where: tf.Tensor, yes: Any, no: Any) -> Any:
         return tf.where(tf.reshape(where, [*tf.unstack(tf.shape(where)), *ones]), one, other)
 
     return tf.nest.map_structure(choose, yes, no)
-
-
-def _read(folder: Path, operation: str) -> dict[str, Array]:
-    """The tensors of an operation, which may lie in shards."""
-    return read_indexed(
-        folder,
-        operation,
-        lambda file: safe_open(file, "np"),
-        lambda piece, shape: np.empty(shape, piece.dtype),
-    )
 
 
 def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel:

@@ -21,7 +21,7 @@ from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig, MultiUserConfig
 from neumatc_mimo.scenario.trained import TrainedConfig
-from neumatc_mimo.storage.model_folder import FORMAT_VERSION
+from neumatc_mimo.storage.manifest import FORMAT_VERSION
 from neumatc_mimo.training.channels import channels_along
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 

@@ -56,7 +56,7 @@ def test_a_block_of_an_operation_is_the_general_one(name: str) -> None:
         (nm.SVD(ROWS), 0.0, 2),
         (nm.SLNR(NO, ANTENNAS), 0.0, 0),
     ],
-    ids=str,
+    ids=["zero forcing", "MMSE", "SVD", "SLNR"],
 )
 @pytest.mark.parametrize("solver", [nm.Exact(), nm.Spline(12)], ids=str)
 def test_the_matrix_is_that_of_the_answer(

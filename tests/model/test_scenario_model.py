@@ -137,10 +137,12 @@ def test_files_round_trip(model: nm.ScenarioModel, tmp_path: Path) -> None:
 
 
 def test_saving_replaces_the_model_as_a_whole(model: nm.ScenarioModel, tmp_path: Path) -> None:
-    model.save(tmp_path / "model")
-    (tmp_path / "model" / "stale").touch()
-    model.save(tmp_path / "model")
-    assert not (tmp_path / "model" / "stale").exists()
+    folder = model.save(tmp_path / "model")
+    stale = set(folder.glob("*.safetensors"))
+    (folder / "README.md").touch()
+    model.save(folder)
+    assert stale and not any(file.exists() for file in stale)
+    assert (folder / "README.md").exists()
 
 
 def test_unwritable_folder(model: nm.ScenarioModel, tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ def test_damaged_files_are_refused(model: nm.ScenarioModel, tmp_path: Path) -> N
     folder = model.save(tmp_path / "model")
     with pytest.raises(FileNotFoundError, match=r"model\.json is missing"):
         nm.ScenarioModel.load(tmp_path)
-    tensors = folder / "svd.safetensors"
+    (tensors,) = folder.glob("svd-*.safetensors")
     tensors.write_bytes(tensors.read_bytes()[:-100])
     with pytest.raises(ValueError, match="truncated or damaged"):
         nm.ScenarioModel.load(folder)

@@ -12,10 +12,11 @@ import torch
 import neumatc_mimo as nm
 from neumatc_mimo.model import OperationModel
 from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
+from neumatc_mimo.storage.places import place
+from neumatc_mimo.storage.shard_index import read_indexed
 from neumatc_mimo.storage.shards import (
     found_shards,
     read_shard,
-    read_tensors,
     shard_file,
     write_index,
     write_shard,
@@ -24,6 +25,7 @@ from neumatc_mimo.training.batch import train_batch
 from neumatc_mimo.training.jobs import jobs
 from neumatc_mimo.training.reports import concatenated
 from neumatc_mimo.training.store import Store
+from tests.storage.common import same
 
 SHARDS = [range(0, 1), range(1, 4)]
 
@@ -119,17 +121,59 @@ def test_every_flipped_bit_of_a_shard_is_noticed(tmp_path: Path) -> None:
     read, values = read_shard(tmp_path, "some", links)
     assert values == {"key": 1} and all(torch.equal(t, read[k]) for k, t in tensors.items())
     whole = file.read_bytes()
-    for place in range(len(whole)):
+    for byte in range(len(whole)):
         changed = bytearray(whole)
-        changed[place] ^= 0b100
+        changed[byte] ^= 0b100
         file.write_bytes(changed)
         with pytest.raises(ValueError, match="damaged"):
             read_shard(tmp_path, "some", links)
 
 
-def test_a_single_file_needs_no_index(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="some.safetensors is missing"):
-        read_tensors(tmp_path, "some")
+def test_a_single_file_needs_no_index(small_model: nm.ScenarioModel, tmp_path: Path) -> None:
+    small_model.save(tmp_path)
+    (file,) = tmp_path.glob("svd-*.safetensors")
+    file.unlink()
+    with pytest.raises(ValueError, match=rf"{file.name} is missing"):
+        nm.ScenarioModel.load(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["tensors", "header", "another model's"])
+def test_a_shard_that_is_not_bit_by_bit_what_was_written_is_not_loaded(
+    small_model: nm.ScenarioModel, folder: Path, where: str
+) -> None:
+    file = shard_file(folder, "svd", SHARDS[1])
+    content = bytearray(file.read_bytes())
+    if where == "another model's":
+        # Whole and sound, but not of this model.
+        model = small_model.models["svd"]
+        tensors, _ = pack_model(_part(model, SHARDS[1]))
+        tensors["mapping.latent.0"] = 2 * tensors["mapping.latent.0"]
+        write_shard(folder, "svd", SHARDS[1], tensors, SHARED, {})
+    else:
+        content[-9 if where == "tensors" else content.index(b'"dtype":"F32"') + 10] ^= 1
+        file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file.name} is missing, truncated or damaged"):
+        nm.ScenarioModel.load(folder)
+
+
+def test_saving_over_shards_leaves_none_of_them(
+    small_model: nm.ScenarioModel, folder: Path
+) -> None:
+    (folder / "README.md").touch()
+    small_model.save(folder)
+    assert len(list(folder.iterdir())) == 4 and (folder / "README.md").exists()
+    assert same(small_model, nm.ScenarioModel.load(folder))
+
+
+def test_pieces_that_lie_ask_for_no_memory(folder: Path) -> None:
+    index = folder / "svd.safetensors.index.json"
+    manifest = json.loads(index.read_text())
+    places = manifest["weight_map"]
+    for key in [key for key in places if "[1:4]" in key]:
+        places[key.replace("[1:4]", "[1:400000000000]")] = places.pop(key)
+    index.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="damaged"):
+        read_indexed(place(folder), "svd", dict.fromkeys(places, "0" * 64))
 
 
 def test_a_store_gives_back_what_is_valid_and_of_its_key(

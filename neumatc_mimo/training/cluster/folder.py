@@ -10,7 +10,7 @@ from typing import Any
 from neumatc_mimo.model.packing import write_manifest
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.storage.files import write_text
-from neumatc_mimo.storage.model_folder import FORMAT_VERSION
+from neumatc_mimo.storage.manifest import FORMAT_VERSION
 from neumatc_mimo.storage.shards import write_index
 from neumatc_mimo.training.cluster.sizes import missing
 from neumatc_mimo.training.jobs import Job, jobs

@@ -1,0 +1,121 @@
+"""Whether the tensors of a model fit each other and what its manifest says of them.
+
+Checked before anything is made of them: the sizes that a manifest names are then those of tensors
+that were read, so that no lie asks for more memory or time than the files took.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from neumatc_mimo.storage.tensor_file import Array
+
+# Correction steps that a subcarrier may be marked with: an iteration that takes more has failed.
+_MOST_STEPS = 16
+
+
+def check_packed(tensors: Mapping[str, Array], values: Mapping[str, Any]) -> None:
+    """Refuse tensors that are not those of one operation's model.
+
+    :param tensors: by name, as models are packed
+    :param values: of the manifest
+
+    :raises ValueError: if a number is NaN or infinite, or a shape, a type or a range is another
+        than it has to be
+    """
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise ValueError(f"{name} has NaN or infinite entries, finite ones are needed.")
+    _check_complex(tensors, values["complex"])
+    num_links = _check_links(tensors)
+    _check_mapping(tensors, values["mapping"], num_links)
+    _check_marks(tensors, num_links, values["links"]["fft_size"])
+
+
+def _check_complex(tensors: Mapping[str, Array], names: list[str]) -> None:
+    """Complex tensors are pairs of reals."""
+    for name in names:
+        if _of(tensors, name).dtype.kind != "f" or tensors[name].shape[-1:] != (2,):
+            raise ValueError(f"{name} is no tensor of complex numbers.")
+
+
+def _check_links(tensors: Mapping[str, Array]) -> int:
+    """Paths [num_links, K, M, P] and what belongs to them; the number of links."""
+    coefficients = _of(tensors, "links.coefficients")
+    if coefficients.ndim < 4 or 0 in coefficients.shape:
+        raise ValueError(f"links.coefficients has the shape {list(coefficients.shape)}.")
+    links, rows, cols, paths = coefficients.shape[:4]
+    delays, first = _of(tensors, "links.delays"), _of(tensors, "links.row_delays")
+    shared = [(links, k, m, paths) for k, m in ((1, 1), (rows, 1), (rows, cols))]
+    if delays.dtype.kind != "f" or delays.shape not in shared:
+        raise ValueError(f"links.delays is {delays.dtype} of the shape {list(delays.shape)}.")
+    if first.dtype.kind != "f" or first.shape != (links, rows):
+        raise ValueError(f"links.row_delays is {first.dtype} of the shape {list(first.shape)}.")
+    return links
+
+
+def _check_mapping(
+    tensors: Mapping[str, Array], mapping: Mapping[str, Any], num_links: int
+) -> None:
+    """Latent tensors [num_links, rank, nodes or 1, n], and what reads them out."""
+    readout, width = tensors.get("mapping.readout"), mapping["basis"].get("num_functions")
+    layouts, nodes = mapping["layouts"], mapping["axis"].get("num_nodes")
+    rank = width
+    if readout is not None:
+        if readout.ndim != 3 or readout.shape[:2] != (num_links, width or readout.shape[1]):
+            raise ValueError(f"mapping.readout has the shape {list(readout.shape)}.")
+        rank = readout.shape[2]
+    latents = [name for name in tensors if name.startswith("mapping.latent.")]
+    if len(latents) != len(layouts):
+        raise ValueError(f"there are {len(latents)} latent tensors of {len(layouts)} components.")
+    for i, layout in enumerate(layouts):
+        name = f"mapping.latent.{i}"
+        latent = _of(tensors, name)
+        size = math.prod(layout["shape"]) * (2 if layout["kind"] == "complex" else 1)
+        first = latent.shape[1:2] if rank is None else (rank,)
+        most = latent.shape[2:3] if nodes is None else (nodes,)
+        fitting = [(num_links, *first, *n, size) for n in ((1,), most)]
+        if latent.dtype.kind != "f" or latent.shape not in fitting:
+            raise ValueError(
+                f"{name} is {latent.dtype} of the shape {list(latent.shape)}, {list(fitting[1])} "
+                "is needed."
+            )
+
+
+def _check_marks(tensors: Mapping[str, Array], num_links: int, fft_size: int) -> None:
+    """Marks [num_links, num_stretches, fft_size] of subcarriers."""
+    corrected = _of(tensors, "marks.corrected")
+    shape = (num_links, *corrected.shape[1:2], fft_size)
+    expected: dict[str, tuple[type, tuple[int, ...]]] = {
+        "marks.corrected": (np.int8, shape),
+        "marks.patched": (np.bool_, shape),
+        "marks.fragile": (np.bool_, shape),
+        "marks.quality_db": (np.int8, shape),
+        "marks.range_db": (np.int8, shape),
+        "unseen": (np.bool_, (fft_size,)),
+    }
+    for name, (dtype, wanted) in expected.items():
+        tensor = _of(tensors, name)
+        if tensor.dtype != dtype or tensor.shape != wanted:
+            raise ValueError(
+                f"{name} is {tensor.dtype} of the shape {list(tensor.shape)}, "
+                f"{np.dtype(dtype)} of {list(wanted)} is needed."
+            )
+    if corrected.size and not 0 <= corrected.min() <= corrected.max() <= _MOST_STEPS:
+        raise ValueError(
+            f"corrected reaches from {corrected.min()} to {corrected.max()} steps, 0 to "
+            f"{_MOST_STEPS} are possible."
+        )
+
+
+def _of(tensors: Mapping[str, Array], name: str) -> Array:
+    if name not in tensors:
+        raise ValueError(f"it lacks {name}.")
+    return tensors[name]
+
+
+__all__ = ["check_packed"]
