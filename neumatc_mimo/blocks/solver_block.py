@@ -159,7 +159,9 @@ class SolverBlock(Displayed, Block):
                 check_finite(a, answer[-1].sum())
             yield TileAnswer(tile, answer, answers.applied(tile), answers, a)
         answers.finish()
-        self._count(answers.counts)
+        # A model that knows nothing of the kind has said so itself.
+        asked = (solver or self._solver).knows(operation, *a.shape[-2:])
+        self._count(answers.counts, warns=asked)
 
     def _moment(self, time: float | None, symbol: int) -> float:
         """Seconds from the burst's begin to an OFDM symbol of a slot that starts at ``time``."""
@@ -176,13 +178,13 @@ class SolverBlock(Displayed, Block):
             raise ValueError('trust="model" needs links: they tell whose matrices to take.')
         return None
 
-    def _count(self, counts: Counts) -> None:
+    def _count(self, counts: Counts, *, warns: bool = True) -> None:
         # A traced counter would be a constant that asks for a new trace at every call.
         if is_traced():
             return
         self.stats.add(counts)
         # Who trusts a model has named the links that it does not know.
-        if self._settings.trust == "estimate":
+        if warns and self._settings.trust == "estimate":
             _warn_of_unknown(type(self).__name__, self.stats, self._warned)
 
 
