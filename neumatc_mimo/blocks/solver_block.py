@@ -133,7 +133,8 @@ class SolverBlock(Displayed, Block):
     ) -> Iterator[TileAnswer]:
         """Yield tiles of subcarriers, none across two ``borders``, with the solver's answer there.
 
-        A noise power that differs between subcarriers is computed exactly.
+        A noise power that differs between subcarriers, and other subcarriers than those of the
+        grid, are computed exactly.
 
         :param solver: Another one than the block's
 
@@ -141,11 +142,11 @@ class SolverBlock(Displayed, Block):
             power that differs between subcarriers is asked of trusted links
         """
         a, settings = channels.a, self._settings
-        if channels.no is not None and channels.no.dim() == 2:
+        if not _is_a_query(channels):
             if channels.trusted:
                 raise ValueError(
-                    'trust="model" needs a noise power that is the same on all subcarriers, or '
-                    "links of -1."
+                    'trust="model" needs all subcarriers and a noise power that is the same on '
+                    "them, or links of -1."
                 )
             solver = Exact()
         with finite(a):
@@ -170,10 +171,15 @@ class SolverBlock(Displayed, Block):
         # Sionna makes tensors of numbers.
         return float(time) + symbol * float(self._resource_grid.ofdm_symbol_duration)
 
-    def _checked_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
-        """Links as [batch_size, num], or None."""
+    def _checked_links(
+        self, links: Tensor | None, batch_sizes: Sequence[int], num: int
+    ) -> Tensor | None:
+        """Links as [batch_size, num], or None.
+
+        :param batch_sizes: the ones that they may have
+        """
         if links is not None:
-            return check_links(links, batch_size, num, self.device)
+            return check_links(links, batch_sizes, num, self.device)
         if self._settings.trust == "model":
             raise ValueError('trust="model" needs links: they tell whose matrices to take.')
         return None
@@ -186,6 +192,12 @@ class SolverBlock(Displayed, Block):
         # Who trusts a model has named the links that it does not know.
         if warns and self._settings.trust == "estimate":
             _warn_of_unknown(type(self).__name__, self.stats, self._warned)
+
+
+def _is_a_query(channels: Channels) -> bool:
+    """Whether a solver may be asked: for all subcarriers of the grid, at one noise power."""
+    whole = channels.a.shape[1] == len(channels.frequencies)
+    return whole and (channels.no is None or channels.no.dim() == 1)
 
 
 def _warn_of_unknown(name: str, stats: Counts, warned: Warned) -> None:
