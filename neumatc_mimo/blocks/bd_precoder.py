@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from neumatc_mimo.blocks.inputs import by_trust
-from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
@@ -80,10 +79,8 @@ class BDPrecoder(MatrixPrecoder):
         self, x: Tensor, h: Tensor, links: Tensor | None = None, time: float | None = None
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
-        links = self._checked_links(links, len(h), self._num_tx)
-        inputs = PrecoderInputs(x=x, h=h, no=None, links=links, time=time)
-        return by_trust(self._precode, inputs, self._settings.trust)
+        x, h = self._checked(x, h)
+        return self._precoded(x, h, links=links, time=time)
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         return BlockDiagonalization(num_rx_ant)

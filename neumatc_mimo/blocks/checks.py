@@ -22,21 +22,24 @@ def check_shape(name: str, tensor: Tensor, shape: Sequence[int | None]) -> None:
         raise ValueError(f"{name} has the shape {sizes}, [{wanted_text}] is needed.")
 
 
-def check_complex(**tensors: Tensor) -> None:
-    """Refuse real resource grids and channels."""
-    for name, tensor in tensors.items():
-        if not isinstance(tensor, Tensor) or not tensor.is_complex():
-            kind = tensor.dtype if isinstance(tensor, Tensor) else type(tensor).__name__
-            raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
+def as_complex(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A resource grid or channel of a complex dtype, real ones included."""
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"{name} is {type(tensor).__name__}, a tensor is needed.")
+    return tensor.to(dtype)
 
 
-def check_links(links: Tensor, batch_size: int, num: int, device: str) -> Tensor:
+def check_links(links: Tensor, batch_sizes: Sequence[int], num: int, device: str) -> Tensor:
     """Links of each item's transmitters or receivers, [batch_size, num], from theirs or the item's
     own.
+
+    :param batch_sizes: the ones that links may have, the usual one first
     """
     links = torch.as_tensor(links, device=device)
     if links.is_floating_point() or links.is_complex() or links.dtype == torch.bool:
         raise TypeError(f"links is {links.dtype}, integer link indices are needed.")
+    first = links.shape[0] if links.dim() else 0
+    batch_size = first if first in batch_sizes else batch_sizes[0]
     if links.shape == (batch_size,):
         links = links[:, None].expand(-1, num)
     check_shape("links", links, (batch_size, num))
@@ -47,11 +50,11 @@ def check_links(links: Tensor, batch_size: int, num: int, device: str) -> Tensor
     return links.to(torch.int64)
 
 
-def check_antennas(num_streams: int, num_antennas: int, whose: str) -> None:
+def check_antennas(num_streams: int, num_antennas: int, whose: str, advice: str = "") -> None:
     """Refuse more streams than a transmitter or receiver has antennas."""
     if num_streams > num_antennas:
         raise ValueError(
-            f"{num_streams} streams are more than the {num_antennas} antennas of {whose}."
+            f"{num_streams} streams are more than the {num_antennas} antennas of {whose}{advice}."
         )
 
 

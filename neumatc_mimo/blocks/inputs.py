@@ -60,6 +60,8 @@ def by_trust(call: Callable[[Given], Any], inputs: Given, trust: str) -> Any:
     if is_traced() or bool((links >= 0).all()):
         return call(replace(inputs, trusted=frozenset(range(links.shape[1]))))
     patterns, kind = torch.unique(links >= 0, dim=0, return_inverse=True)
+    if len(patterns) == 1:
+        return call(replace(inputs, trusted=frozenset(patterns[0].nonzero()[:, 0].tolist())))
     outputs = []
     for number, named in enumerate(patterns):
         items = (kind == number).nonzero()[:, 0]

@@ -10,10 +10,11 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import check_antennas, check_complex, check_shape
+from neumatc_mimo.blocks.checks import as_complex, check_antennas, check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
-from neumatc_mimo.blocks.inputs import Inputs
-from neumatc_mimo.blocks.noise import noise_at
+from neumatc_mimo.blocks.fitting import joint_sizes, spread
+from neumatc_mimo.blocks.inputs import Inputs, by_trust
+from neumatc_mimo.blocks.noise import constant, noise_at
 from neumatc_mimo.blocks.products import permuted_copy, write_precoded
 from neumatc_mimo.blocks.solver_block import SolverBlock, TileAnswer
 from neumatc_mimo.blocks.symbols import sharing
@@ -104,6 +105,46 @@ class MatrixPrecoder(SolverBlock):
         del answer, inputs, tx
         return None
 
+    def _precoded(
+        self,
+        x: Tensor,
+        h: Tensor,
+        no: Tensor | None = None,
+        noise: Tensor | None = None,
+        links: Tensor | None = None,
+        time: float | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Precode x, and return h_eff if it is wanted, where what has one item, symbol or
+        subcarrier holds for all.
+
+        :param x: [batch_size or 1, num_tx, num_streams, symbols or 1, subcarriers or 1]
+        :param h: As :meth:`_checked` gives it, each or 1 likewise
+        :param no: As :func:`transmitter_noise` gives it
+        :param noise: As of :class:`PrecoderInputs`
+        """
+        self._check_antennas(h, no)
+        own, whole = joint_sizes(h=h, no=no), joint_sizes(x=x, h=h, no=no)
+        # x alone may have more items: one matrix precodes all of them.
+        items = max(own.items, 1 if noise is None else len(noise))
+        links = self._checked_links(links, (items, whole.items), self._num_tx)
+        if links is not None:
+            items = max(items, len(links))
+        if no is not None:
+            no = constant(no.expand(items, *no.shape[1:]))
+        inputs = PrecoderInputs(
+            x=spread(x, max(items, whole.items), whole.symbols, whole.subcarriers),
+            h=spread(h, items, whole.symbols, whole.subcarriers),
+            no=no,
+            noise=noise,
+            links=links,
+            time=time,
+        )
+        result = by_trust(self._precode, inputs, self._settings.trust)
+        if not self._return_effective_channel:
+            return result
+        x_precoded, h_eff = result
+        return x_precoded, h_eff[..., : own.symbols, :]
+
     def _precode(self, inputs: PrecoderInputs) -> Tensor | tuple[Tensor, Tensor]:
         """Precode x, and apply h to the precoder if the effective channel is wanted; for items of
         which the links of the same transmitters are trusted.
@@ -113,7 +154,7 @@ class MatrixPrecoder(SolverBlock):
         trusted = frozenset() if self._return_effective_channel else inputs.trusted
         varying = self._settings.time_varying
         groups = sharing(h, inputs.no, varying, dim=3, trusted=trusted, time=inputs.time)
-        x_precoded = x.new_empty(len(h), self._num_tx, *h.shape[4:])
+        x_precoded = x.new_empty(len(x), self._num_tx, *h.shape[4:])
         h_eff = None
         if self._return_effective_channel:
             h_eff = EffectiveChannel(h, self._num_streams_per_tx, groups)
@@ -149,7 +190,7 @@ class MatrixPrecoder(SolverBlock):
             time=self._moment(inputs.time, symbol),
         )
         operation = self._operation_for(rows.shape[2])
-        return self._answers(operation, channels, [slice(0, self._fft_size)])
+        return self._answers(operation, channels, [slice(0, rows.shape[-1])])
 
     def _send(self, out: Tensor, x: Tensor, part: TileAnswer, gains: Tensor | None) -> None:
         """Write the precoded symbols of a tile.
@@ -158,25 +199,59 @@ class MatrixPrecoder(SolverBlock):
         :param x: [batch_size, num_streams, symbols, fft_size]
         :param gains: Amplitudes of the streams, [batch_size, tile, num_streams], or None
         """
-        # [batch_size, tile, num_streams, symbols]
-        sent = permuted_copy(x[..., part.tile], (0, 3, 1, 2))
+        out, x = out[..., part.tile], x[..., part.tile]
+        if len(part.given) < len(x):
+            # One matrix for all items: their symbols are those of one item.
+            side_by_side = x.transpose(0, 1).flatten(1, 2)[None]
+            whole = x.new_empty(1, out.shape[1], *side_by_side.shape[2:])
+            self._write(whole, side_by_side, part, gains)
+            out[:] = whole[0].unflatten(1, (len(x), -1)).transpose(0, 1)
+        else:
+            self._write(out, x, part, gains)
+
+    def _write(self, out: Tensor, x: Tensor, part: TileAnswer, gains: Tensor | None) -> None:
+        """Write the precoded symbols of a tile, [num_items, ..., symbols, tile], of the items that
+        the answer has.
+        """
+        # [num_items, tile, num_streams, symbols]
+        sent = permuted_copy(x, (0, 3, 1, 2))
         if gains is not None:
             sent = sent * gains[..., None]
         matrix, sent = self._factors(part.answer, sent)
-        write_precoded(out[..., part.tile], matrix, sent, part.applied)
+        write_precoded(out, matrix, sent, part.applied)
 
-    def _check(self, x: Tensor, h: Tensor) -> None:
-        self._check_channel(h)
-        check_complex(x=x)
-        streams, grid = (self._num_tx, self._num_streams_per_tx), h.shape[5:]
-        check_shape("x", x, (len(h), *streams, *grid))
+    def _checked(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """x and h as complex tensors that fit each other."""
+        h = self._checked_channel("h", h)
+        x = as_complex("x", x, self.cdtype)
+        one_for_all = x.dim() == 5 and x.shape[1] == 1
+        num_tx = 1 if one_for_all else self._num_tx
+        check_shape("x", x, (None, num_tx, self._num_streams_per_tx, None, None))
+        x = x.expand(-1, self._num_tx, -1, -1, -1)
+        num = joint_sizes(x=x, h=h).subcarriers
+        if self._return_effective_channel and num not in (1, self._fft_size):
+            raise ValueError(
+                f"x has the shape {list(x.shape)}, h {list(h.shape)}: the effective channel needs "
+                f"all {self._fft_size} subcarriers of the grid."
+            )
+        return x, h
 
-    def _check_channel(self, h: Tensor) -> None:
-        check_complex(h=h)
-        grid = (self._num_symbols, self._fft_size)
-        check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
-        check_antennas(self._num_streams_per_tx, h.shape[4], "a transmitter")
+    def _checked_channel(self, name: str, h: Tensor) -> Tensor:
+        """A complex channel of this block's transmitters and receivers."""
+        h = as_complex(name, h, self.cdtype)
+        check_shape(name, h, (None, self._num_rx, None, self._num_tx, None, None, None))
         self._check_streams(h)
+        return h
+
+    def _sizes(self, x: Tensor, h: Tensor) -> tuple[int, int, int, int]:
+        """[batch_size, num_tx, num_ofdm_symbols, fft_size] of x and h together."""
+        items, symbols, subcarriers = joint_sizes(x=x, h=h)
+        return items, self._num_tx, symbols, subcarriers
+
+    def _check_antennas(self, h: Tensor, no: Tensor | None) -> None:
+        """Refuse more streams than a transmitter has antennas."""
+        del no
+        check_antennas(self._num_streams_per_tx, h.shape[4], "a transmitter")
 
     def _check_streams(self, h: Tensor) -> None:
         """Refuse streams that are not those of the rows of a transmitter's channel."""

@@ -11,8 +11,9 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import check_antennas, check_complex, check_shape
+from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.coloured_noise import coloured_filters
+from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import error_and_noise
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
@@ -163,13 +164,14 @@ class MMSEEqualizer(Receiver):
         time: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
-        self._check(y, h_hat)
-        links = self._checked_links(links, len(h_hat), self._num_rx)
-        trust, shape = self._settings.trust, h_hat.shape
+        y, h_hat = self._checked(y, h_hat)
+        trust, shape = self._settings.trust, (len(y), *h_hat.shape[1:])
         variance = error_and_noise(err_var, no, shape, self.dtype, self.device)
         noise = variance
         if trust == "model":
             noise = error_and_noise(0.0, no, shape, self.dtype, self.device)
+        items, links = self._items(y, h_hat, variance, links)
+        h_hat = spread(h_hat, items)
         inputs = EqualizerInputs(
             y=y, h_hat=h_hat, noise=noise, variance=variance, links=links, time=time
         )
@@ -234,14 +236,12 @@ class MMSEEqualizer(Receiver):
             return True
         return self._solver.knows(self._operation, h.shape[2], h.shape[1])
 
-    def _check(self, y: Tensor, h_hat: Tensor) -> None:
-        check_complex(y=y, h_hat=h_hat)
-        streams, symbols = (self._num_tx, self._num_streams_per_tx), self._num_symbols
-        check_shape(
-            "h_hat", h_hat, (None, self._num_rx, None, *streams, symbols, self._num_effective)
-        )
-        check_shape("y", y, (*h_hat.shape[:3], symbols, self._fft_size))
-        check_antennas(self._num_streams_per_rx, h_hat.shape[2], "a receiver")
+    def _checked(self, y: Tensor, h_hat: Tensor) -> tuple[Tensor, Tensor]:
+        """y and h_hat as complex tensors that fit each other."""
+        y, h_hat = self._fitting(y, h_hat, self._num_effective, ("y", "h_hat"))
+        streams = (self._num_tx, self._num_streams_per_tx)
+        check_shape("h_hat", h_hat, (None, None, None, *streams, None, None))
+        return y, h_hat
 
 
 def _unbiased(

@@ -32,40 +32,47 @@ def receiver_noise(
 
 
 def transmitter_noise(
-    name: str, power: float | Tensor, h: Tensor, dtype: torch.dtype
+    name: str, power: float | Tensor, shape: Sequence[int], dtype: torch.dtype, device: str
 ) -> Tensor | None:
-    """Noise power as [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1]; None for zero.
+    """Noise power as [batch_size, num_tx, num_ofdm_symbols, fft_size], all but num_tx or 1; None
+    for zero.
 
     :param name: What errors call it
-    :param power: [batch_size], or broadcastable to
-        [batch_size, num_tx, num_ofdm_symbols, fft_size]
-    :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size]
+    :param power: [batch_size], or one that fits ``shape`` as tensors do that are broadcast
+    :param shape: [batch_size, num_tx, num_ofdm_symbols, fft_size]
     """
     if isinstance(power, float | int) and power == 0:
         return None
-    power = torch.as_tensor(power, dtype=dtype, device=h.device)
+    power = torch.as_tensor(power, dtype=dtype, device=device)
     if not is_traced():
         if not bool((power >= 0).all()):
             raise ValueError(f"{name} has negative entries or NaN, it is a noise power.")
         if not bool(power.any()):
             return None
-    shape = (len(h), h.shape[3], *h.shape[5:])
-    if power.shape == shape[:1] and shape[0] not in (1, shape[3]):
+    if list(power.shape) == [shape[0]] and shape[0] not in (1, shape[3]):
         power = power[:, None, None, None]
+    whole = power[(None,) * (4 - power.dim())]
     try:
-        power = power.broadcast_to(shape)
+        torch.broadcast_shapes(whole.shape, shape)
+        return whole.expand(-1, shape[1], -1, -1)
     except RuntimeError:
         raise ValueError(
             f"{name} has the shape {list(power.shape)}, [batch_size] or one that can be "
             f"broadcast to {list(shape)} is needed."
         ) from None
-    return _collapsed(_collapsed(power, 3), 2)
+
+
+def constant(no: Tensor) -> Tensor:
+    """Noise power as :func:`transmitter_noise` gives it, of size one along symbols and subcarriers
+    where it is the same.
+    """
+    return _collapsed(_collapsed(no, 3), 2)
 
 
 def noise_at(no: Tensor | None, tx: int, symbol: int) -> Tensor | None:
     """Noise power [batch_size] or [batch_size, fft_size] of one transmitter and symbol.
 
-    :param no: as :func:`transmitter_noise` gives it
+    :param no: as :func:`transmitter_noise` or :func:`constant` gives it
     """
     if no is None:
         return None

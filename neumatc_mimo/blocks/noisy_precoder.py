@@ -6,8 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from neumatc_mimo.blocks.inputs import by_trust
-from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
 
 
@@ -28,10 +27,8 @@ class NoisyPrecoder(MatrixPrecoder):
         time: float | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
-        noise = transmitter_noise("no", no, h, self.dtype)
+        x, h = self._checked(x, h)
+        noise = transmitter_noise("no", no, self._sizes(x, h), self.dtype, self.device)
         if noise is None:
             raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
-        links = self._checked_links(links, len(h), self._num_tx)
-        inputs = PrecoderInputs(x=x, h=h, no=noise, links=links, time=time)
-        return by_trust(self._precode, inputs, self._settings.trust)
+        return self._precoded(x, h, noise, links=links, time=time)

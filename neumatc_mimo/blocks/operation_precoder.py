@@ -9,8 +9,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.inputs import by_trust
-from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.blocks.solver_block import TileAnswer
 from neumatc_mimo.foundation.block_checks import check_type
@@ -113,13 +112,11 @@ class OperationPrecoder(MatrixPrecoder):
         time: float | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
+        x, h = self._checked(x, h)
         noise = None
         if self._operation.depends_on_noise():
-            noise = transmitter_noise("no", no, h, self.dtype)
-        links = self._checked_links(links, len(h), self._num_tx)
-        inputs = PrecoderInputs(x=x, h=h, no=noise, links=links, time=time)
-        return by_trust(self._precode, inputs, self._settings.trust)
+            noise = transmitter_noise("no", no, self._sizes(x, h), self.dtype, self.device)
+        return self._precoded(x, h, noise, links=links, time=time)
 
     def _matrices(
         self, inputs: ChannelKnowledge, tx: int, symbol: int, *, products: bool = False

@@ -9,7 +9,9 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.blocks.checks import as_complex, check_shape
 from neumatc_mimo.blocks.data_symbols import DataSymbols
+from neumatc_mimo.blocks.fitting import joint_sizes, spread
 from neumatc_mimo.blocks.products import received
 from neumatc_mimo.blocks.solver_block import SolverBlock
 from neumatc_mimo.blocks.symbols import Symbols, at_symbols
@@ -58,7 +60,8 @@ class Receiver(SolverBlock):
     ) -> tuple[Tensor, Tensor]:
         """Apply filters to y and extract the data symbols.
 
-        :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
+        :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]; filters of one item
+            serve all
         :param groups: OFDM symbols that share their filters
         :param filters: Gives the filters of a receiver and a group's first symbol
 
@@ -73,9 +76,38 @@ class Receiver(SolverBlock):
                     no_eff[:, rx, :, group, tile] = noise.mT
                     for run in symbols:
                         here = y[:, rx, :, run, on_grid(tile, self._stretches)]
-                        streams = after(received(here, matrix))
+                        streams = _filtered(here, matrix, after, len(noise))
                         x_hat[:, rx, :, run, tile] = streams.permute(0, 3, 2, 1)
         return self._extract(x_hat), self._extract(at_symbols(no_eff, groups, y.shape[3]))
+
+    def _fitting(
+        self, y: Tensor, h: Tensor, num_subcarriers: int, names: tuple[str, str]
+    ) -> tuple[Tensor, Tensor]:
+        """y and h as complex tensors of one number of symbols, and of one batch size or h of one.
+
+        :param num_subcarriers: that h has, or one
+        :param names: what errors call y and h
+        """
+        y, h = as_complex(names[0], y, self.cdtype), as_complex(names[1], h, self.cdtype)
+        check_shape(names[0], y, (None, self._num_rx, None, None, self._fft_size))
+        if h.dim() == 7 and h.shape[-1] == 1:
+            h = spread(h, subcarriers=num_subcarriers)
+        check_shape(names[1], h, (None, self._num_rx, y.shape[2], *[None] * 3, num_subcarriers))
+        items, symbols, _ = joint_sizes(**{names[0]: y[..., :1], names[1]: h[..., :1]})
+        if symbols not in (1, self._num_symbols):
+            raise ValueError(
+                f"{names[0]} and {names[1]} have {symbols} OFDM symbols, the grid has "
+                f"{self._num_symbols}."
+            )
+        return spread(y, items, self._num_symbols), spread(h, symbols=self._num_symbols)
+
+    def _items(
+        self, y: Tensor, h: Tensor, noise: Tensor, links: Tensor | None
+    ) -> tuple[int, Tensor | None]:
+        """How many items have filters of their own, one or all of y, and their links."""
+        items = max(len(h), len(noise))
+        links = self._checked_links(links, (items, len(y)), self._num_rx)
+        return (items if links is None else max(items, len(links))), links
 
     def _extract(self, z: Tensor) -> Tensor:
         """Data symbols of all transmitters' streams from the receivers' streams."""
@@ -83,3 +115,17 @@ class Receiver(SolverBlock):
         # [batch_size, num_tx, num_streams, num_ofdm_symbols, num_effective_subcarriers]
         z = z.reshape(z.shape[0], self._num_tx, self._num_streams_per_tx, *z.shape[2:])
         return self._data_symbols(z)
+
+
+def _filtered(
+    y: Tensor, matrix: Tensor | Applied, after: Callable[[Tensor], Tensor], num_items: int
+) -> Tensor:
+    """Streams [batch_size, tile, symbols, num_streams] of y [batch_size, num_rx_ant, symbols, tile]
+    behind the filters of so many items, which are one or all.
+    """
+    if num_items == len(y):
+        return after(received(y, matrix))
+    # One filter for all items: their symbols are those of one item.
+    side_by_side = y.transpose(0, 1).flatten(1, 2)[None]
+    streams = after(received(side_by_side, matrix))[0].unflatten(1, (len(y), -1))
+    return streams.transpose(0, 1)

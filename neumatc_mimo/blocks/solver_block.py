@@ -133,7 +133,8 @@ class SolverBlock(Displayed, Block):
     ) -> Iterator[TileAnswer]:
         """Yield tiles of subcarriers, none across two ``borders``, with the solver's answer there.
 
-        A noise power that differs between subcarriers is computed exactly.
+        A noise power that differs between subcarriers, and other subcarriers than those of the
+        grid, are computed exactly.
 
         :param solver: Another one than the block's
 
@@ -141,11 +142,11 @@ class SolverBlock(Displayed, Block):
             power that differs between subcarriers is asked of trusted links
         """
         a, settings = channels.a, self._settings
-        if channels.no is not None and channels.no.dim() == 2:
+        if not _is_a_query(channels):
             if channels.trusted:
                 raise ValueError(
-                    'trust="model" needs a noise power that is the same on all subcarriers, or '
-                    "links of -1."
+                    'trust="model" needs all subcarriers and a noise power that is the same on '
+                    "them, or links of -1."
                 )
             solver = Exact()
         with finite(a):
@@ -159,7 +160,9 @@ class SolverBlock(Displayed, Block):
                 check_finite(a, answer[-1].sum())
             yield TileAnswer(tile, answer, answers.applied(tile), answers, a)
         answers.finish()
-        self._count(answers.counts)
+        # A model that knows nothing of the kind has said so itself.
+        asked = (solver or self._solver).knows(operation, *a.shape[-2:])
+        self._count(answers.counts, warns=asked)
 
     def _moment(self, time: float | None, symbol: int) -> float:
         """Seconds from the burst's begin to an OFDM symbol of a slot that starts at ``time``."""
@@ -168,22 +171,33 @@ class SolverBlock(Displayed, Block):
         # Sionna makes tensors of numbers.
         return float(time) + symbol * float(self._resource_grid.ofdm_symbol_duration)
 
-    def _checked_links(self, links: Tensor | None, batch_size: int, num: int) -> Tensor | None:
-        """Links as [batch_size, num], or None."""
+    def _checked_links(
+        self, links: Tensor | None, batch_sizes: Sequence[int], num: int
+    ) -> Tensor | None:
+        """Links as [batch_size, num], or None.
+
+        :param batch_sizes: the ones that they may have
+        """
         if links is not None:
-            return check_links(links, batch_size, num, self.device)
+            return check_links(links, batch_sizes, num, self.device)
         if self._settings.trust == "model":
             raise ValueError('trust="model" needs links: they tell whose matrices to take.')
         return None
 
-    def _count(self, counts: Counts) -> None:
+    def _count(self, counts: Counts, *, warns: bool = True) -> None:
         # A traced counter would be a constant that asks for a new trace at every call.
         if is_traced():
             return
         self.stats.add(counts)
         # Who trusts a model has named the links that it does not know.
-        if self._settings.trust == "estimate":
+        if warns and self._settings.trust == "estimate":
             _warn_of_unknown(type(self).__name__, self.stats, self._warned)
+
+
+def _is_a_query(channels: Channels) -> bool:
+    """Whether a solver may be asked: for all subcarriers of the grid, at one noise power."""
+    whole = channels.a.shape[1] == len(channels.frequencies)
+    return whole and (channels.no is None or channels.no.dim() == 1)
 
 
 def _warn_of_unknown(name: str, stats: Counts, warned: Warned) -> None:

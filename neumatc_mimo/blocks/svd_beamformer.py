@@ -9,7 +9,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_antennas, partners
-from neumatc_mimo.blocks.inputs import by_trust
+from neumatc_mimo.blocks.fitting import joint_sizes
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
 from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
@@ -126,15 +126,14 @@ class SVDBeamformer(MatrixPrecoder):
         time: float | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
+        x, h = self._checked(x, h)
         noise = None
         if self._allocate is not None:
             if no is None:
                 raise ValueError('no is missing, power="waterfilling" needs the noise power.')
-            noise = receiver_noise(no, h.shape[:3], self.dtype, self.device)
-        links = self._checked_links(links, len(h), self._num_tx)
-        inputs = PrecoderInputs(x=x, h=h, no=None, noise=noise, links=links, time=time)
-        return by_trust(self._precode, inputs, self._settings.trust)
+            shape = (joint_sizes(x=x, h=h).items, *h.shape[1:3])
+            noise = receiver_noise(no, shape, self.dtype, self.device)
+        return self._precoded(x, h, noise=noise, links=links, time=time)
 
     def _amplitudes(self, answer: Triplets, inputs: PrecoderInputs, tx: int) -> Tensor | None:
         if self._allocate is None or inputs.noise is None:

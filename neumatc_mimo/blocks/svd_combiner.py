@@ -12,7 +12,8 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import check_complex, check_shape, partners
+from neumatc_mimo.blocks.checks import check_shape, partners
+from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
@@ -155,10 +156,10 @@ class SVDCombiner(Receiver):
         time: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Combine ``y``; inputs and outputs as in the class's description."""
-        self._check(y, h)
-        noise = receiver_noise(no, h.shape[:3], self.dtype, self.device)
-        links = self._checked_links(links, len(h), self._num_rx)
-        inputs = CombinerInputs(y=y, h=h, noise=noise, links=links, time=time)
+        y, h = self._checked(y, h)
+        noise = receiver_noise(no, y.shape[:3], self.dtype, self.device)
+        items, links = self._items(y, h, noise, links)
+        inputs = CombinerInputs(y=y, h=spread(h, items), noise=noise, links=links, time=time)
         result: tuple[Tensor, Tensor] = by_trust(self._combine, inputs, self._settings.trust)
         return result
 
@@ -227,13 +228,12 @@ class SVDCombiner(Receiver):
             return None
         return self._allocate(answer.s, allocated_noise(noise, rx))
 
-    def _check(self, y: Tensor, h: Tensor) -> None:
-        check_complex(y=y, h=h)
-        num_streams = self._num_streams_per_tx
-        grid = (self._num_symbols, self._fft_size)
-        check_shape("h", h, (None, self._num_rx, None, self._num_tx, None, *grid))
-        check_shape("y", y, (h.shape[0], self._num_rx, h.shape[2], *grid))
-        check_streams(num_streams, h.shape[2], h.shape[4])
+    def _checked(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """y and h as complex tensors that fit each other."""
+        y, h = self._fitting(y, h, self._fft_size, ("y", "h"))
+        check_shape("h", h, (None, None, None, self._num_tx, None, None, None))
+        check_streams(self._num_streams_per_tx, h.shape[2], h.shape[4])
+        return y, h
 
 
 class _Beams:

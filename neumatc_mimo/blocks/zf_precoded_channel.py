@@ -10,11 +10,12 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import check_complex, check_shape
+from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
+from neumatc_mimo.blocks.fitting import Sizes, joint_sizes, spread
 from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge
-from neumatc_mimo.blocks.noise import transmitter_noise
+from neumatc_mimo.blocks.noise import constant, transmitter_noise
 from neumatc_mimo.blocks.symbols import each, members, sharing
 from neumatc_mimo.blocks.zf_precoder import ZeroForcing
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -116,15 +117,27 @@ class ZFPrecodedChannel(ZeroForcing):
         time: float | None = None,
     ) -> Tensor:
         """Effective channel; inputs and outputs as in the class's description."""
-        h_hat = h if h_hat is None else h_hat
-        self._check_channel(h)
-        check_complex(h_hat=h_hat)
-        check_shape("h_hat", h_hat, h.shape)
-        power = self._stream_power(tx_power, h)
+        h = self._checked_channel("h", h)
+        h_hat = h if h_hat is None else self._checked_channel("h_hat", h_hat)
+        check_shape("h_hat", h_hat, (None, *h.shape[1:5], None, None))
         alpha = alpha if isinstance(alpha, float | int) else _leading(alpha, 4)
-        no = transmitter_noise("alpha", alpha, h, self.dtype)
-        links = self._checked_links(links, len(h), self._num_tx)
-        inputs = ChannelInputs(h=h_hat, actual=h, no=no, links=links, time=time)
+        items, *grid = joint_sizes(h=h, h_hat=h_hat)
+        shape = (items, self._num_tx, *grid)
+        no = transmitter_noise("alpha", alpha, shape, self.dtype, self.device)
+        self._check_antennas(h_hat, no)
+        own, whole = joint_sizes(h_hat=h_hat, alpha=no), joint_sizes(h=h, h_hat=h_hat, alpha=no)
+        if whole.subcarriers not in (1, self._fft_size):
+            raise ValueError(
+                f"h has the shape {list(h.shape)}, h_hat {list(h_hat.shape)}: all "
+                f"{self._fft_size} subcarriers of the grid are needed."
+            )
+        power = self._stream_power(tx_power, whole)
+        links = self._checked_links(links, (own.items, whole.items), self._num_tx)
+        items = own.items if links is None else max(own.items, len(links))
+        no = None if no is None else constant(no.expand(items, *no.shape[1:]))
+        knowledge = spread(h_hat, items, whole.symbols, self._fft_size)
+        actual = spread(h, max(items, whole.items), whole.symbols, self._fft_size)
+        inputs = ChannelInputs(h=knowledge, actual=actual, no=no, links=links, time=time)
         h_eff: Tensor = by_trust(self._effective_channel, inputs, self._settings.trust)
         return h_eff * power.sqrt()
 
@@ -135,7 +148,7 @@ class ZFPrecodedChannel(ZeroForcing):
         groups = sharing(inputs.h, inputs.no, varying, dim=3, trusted=trusted, time=time)
         constant = len(groups) == 1 and len(sharing(actual, None, varying)) == 1
         h_eff = EffectiveChannel(
-            actual, self._num_streams_per_tx, groups if constant else each(self._num_symbols)
+            actual, self._num_streams_per_tx, groups if constant else each(actual.shape[5])
         )
         for tx in range(self._num_tx):
             for symbols in groups:
@@ -147,11 +160,11 @@ class ZFPrecodedChannel(ZeroForcing):
                         h_eff.put(met, matrix, None, tx, symbol, part.tile)
         return h_eff.seen(self._effective_ind)
 
-    def _stream_power(self, tx_power: Tensor, h: Tensor) -> Tensor:
+    def _stream_power(self, tx_power: Tensor, whole: Sizes) -> Tensor:
         """Power of the streams on effective subcarriers, broadcastable to the effective channel."""
         power = _leading(tx_power, 5).to(self.device, self.dtype)
         streams = (self._num_tx, self._num_streams_per_tx)
-        shape = (h.shape[0], *streams, self._num_symbols, self._fft_size)
+        shape = (whole.items, *streams, whole.symbols, self._fft_size)
         try:
             power.broadcast_to(shape)
         except RuntimeError:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from neumatc_mimo.blocks.inputs import by_trust
-from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
+from neumatc_mimo.blocks.checks import check_antennas
+from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class ZeroForcing(MatrixPrecoder):
     """Base of blocks that precode with zero forcing, columns of unit norm."""
 
     _operation = PseudoInverse()
+
+    def _check_antennas(self, h: Tensor, no: Tensor | None) -> None:
+        """More streams than antennas have no zero forcing, but a regularised one."""
+        if no is None or not (is_traced() or bool((no > 0).all())):
+            check_antennas(
+                self._num_streams_per_tx, h.shape[4], "a transmitter", "; alpha above 0 serves them"
+            )
 
     def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
         return answer.w, _unit_columns(answer).before(x)
@@ -102,11 +110,9 @@ class ZFPrecoder(ZeroForcing):
         time: float | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
-        no = transmitter_noise("alpha", alpha, h, self.dtype)
-        links = self._checked_links(links, len(h), self._num_tx)
-        inputs = PrecoderInputs(x=x, h=h, no=no, links=links, time=time)
-        return by_trust(self._precode, inputs, self._settings.trust)
+        x, h = self._checked(x, h)
+        no = transmitter_noise("alpha", alpha, self._sizes(x, h), self.dtype, self.device)
+        return self._precoded(x, h, no, links=links, time=time)
 
 
 def _unit_columns(answer: Filter) -> Filter:

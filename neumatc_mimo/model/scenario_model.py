@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.model.folder import load_models, save_models
-from neumatc_mimo.model.serving import serve
+from neumatc_mimo.model.serving import serve, serve_strangers
 from neumatc_mimo.model.trained import TrainedModels
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.storage.files import Location
+from neumatc_mimo.tensors.tracing import is_traced
 
 # Shared by all models: it keeps what depends on a grid alone.
 _ADAPTED = Adapted()
@@ -31,6 +33,7 @@ class ScenarioModel(TrainedModels, Solver):
     """
 
     unknown: Solver | None = None
+    warned: Warned = field(default_factory=Warned, init=False)
 
     def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
         model = self.models.get(operation.name)
@@ -47,18 +50,36 @@ class ScenarioModel(TrainedModels, Solver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
     ) -> Answers:
-        model, shape = self.models.get(operation.name), channels.a.shape[-2:]
-        if model is None or shape != (model.links.num_rows, model.links.num_cols):
-            known = ", ".join(
-                f"{name} of {m.links.num_rows} x {m.links.num_cols}"
-                for name, m in self.models.items()
+        shape = channels.a.shape[-2:]
+        unknown = self.unknown or Exact()
+        # What adapts proves its results, which a pure query does without.
+        if self.unknown is None and certify is not None and operation.adapts(*shape):
+            unknown = _ADAPTED
+        if not self.knows(operation, *shape):
+            if channels.trusted:
+                raise ValueError(self._ignorance(operation, shape))
+            self._warn_of(operation, shape)
+            return serve_strangers(channels, operation, certify, tolerance, unknown)
+        return serve(self.models[operation.name], operation, channels, certify, tolerance, unknown)
+
+    def _warn_of(self, operation: Operation, shape: Sequence[int]) -> None:
+        """Say once that an operation, or matrices of a shape, are none that the model has."""
+        if not is_traced():
+            self.warned.once(
+                f"{operation.name} of {list(shape)}",
+                self._ignorance(operation, shape) + " It is computed exactly: use nm.Exact(), or "
+                "train a model of what is asked for.",
             )
-            raise ValueError(
-                f"The model knows {known}; {operation.name} of {shape[0]} x {shape[1]} was asked "
-                "for."
-            )
-        unknown = self.unknown or (_ADAPTED if operation.adapts(*shape) else Exact())
-        return serve(model, operation, channels, certify, tolerance, unknown)
+
+    def _ignorance(self, operation: Operation, shape: Sequence[int]) -> str:
+        known = ", ".join(
+            f"{m.operation.settings()} of {m.links.num_rows} x {m.links.num_cols}"
+            for m in self.models.values()
+        )
+        return (
+            f"The model knows {known}; {operation.settings()} of {shape[0]} x {shape[1]} was asked "
+            "for."
+        )
 
     def choosing(self, choose: Callable[[Solver], Solver]) -> ScenarioModel:
         return self if self.unknown else replace(self, unknown=choose(_ADAPTED))

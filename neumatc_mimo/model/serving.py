@@ -29,17 +29,12 @@ def serve(
 ) -> Answers:
     """Answers for channels: recalled for those that are trained links, another solver's for others.
 
-    :param operation: what is asked for; the model's own may have more
+    :param operation: what is asked for, which the model serves; its own may have more
     :param certify: as for :meth:`Solver.start`
     :param unknown: solver of the other channels
 
-    :raises ValueError: if the model does not serve the operation, or does not have a named link
+    :raises ValueError: if the model does not have a named link
     """
-    if not model.operation.serves(operation):
-        raise ValueError(
-            f"The model knows {operation.name} of the settings {model.operation.settings()}; "
-            f"{operation.settings()} were asked for."
-        )
     if channels.trusted:
         channels = _with_own_channels(model, channels, certify)
     groups: list[tuple[Answers, Tensor]] = []
@@ -55,8 +50,20 @@ def serve(
             groups.append((_recalled(recall, some, certify, tolerance), known))
     if len(others) or not groups:
         some = channels.select(others)
-        groups.append((_strangers(model.operation, some, certify, tolerance, unknown), others))
+        groups.append((serve_strangers(some, model.operation, certify, tolerance, unknown), others))
     return groups[0][0] if len(groups) == 1 else GroupedAnswers(model.operation, groups)
+
+
+def serve_strangers(
+    channels: Channels,
+    operation: Operation,
+    certify: str | None,
+    tolerance: Tolerance | None,
+    unknown: Solver,
+) -> Answers:
+    """Another solver's answers for channels that are none of the links, counted as such."""
+    asked = replace(channels, links=None, products=False, trusted=False, time=0.0)
+    return StrangersAnswers(unknown.start(operation, asked, certify, tolerance), asked)
 
 
 def _with_own_channels(model: OperationModel, channels: Channels, certify: str | None) -> Channels:
@@ -98,15 +105,3 @@ def _recalled(
     if certify == "call":
         return ProvenAnswers(recall, channels, tolerance or recall.model.tolerance)
     return RecalledAnswers.of(recall, channels, certify, tolerance)
-
-
-def _strangers(
-    operation: Operation,
-    channels: Channels,
-    certify: str | None,
-    tolerance: Tolerance | None,
-    unknown: Solver,
-) -> Answers:
-    """What items get that are none of the links."""
-    asked = replace(channels, links=None, products=False, trusted=False, time=0.0)
-    return StrangersAnswers(unknown.start(operation, asked, certify, tolerance), asked)

@@ -122,8 +122,17 @@ def test_one_graph(block: Any, inputs: Any) -> None:
     _same(compiled(*inputs), expected, 1e-9)
 
 
+@pytest.fixture(scope="module")
+def loaded(model: nm.ScenarioModel, tmp_path_factory: pytest.TempPathFactory) -> nm.ScenarioModel:
+    return nm.ScenarioModel.load(model.save(tmp_path_factory.mktemp("models") / "loaded"))
+
+
+@pytest.mark.parametrize("source", ["trained", "loaded"])
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.title)
-def test_one_graph_of_a_query(model: nm.ScenarioModel, task: type[Task]) -> None:
+def test_one_graph_of_a_query(
+    model: nm.ScenarioModel, loaded: nm.ScenarioModel, task: type[Task], source: str
+) -> None:
+    model = {"trained": model, "loaded": loaded}[source]
     block, inputs, links = _queried(model, task, "cpu")
     expected = block(*inputs, links=links)
     compiled = torch.compile(block, fullgraph=True, backend="eager")

@@ -109,13 +109,19 @@ def test_users_in_another_order_are_recognised(
         assert error.median() < 0.02
 
 
-def test_models_of_other_users_are_refused(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
+def test_other_users_than_a_model_has_are_computed_exactly(
+    scenario: nm.Scenario, model: nm.ScenarioModel
+) -> None:
     a = channel(scenario, [0])
     many = scenario.multi_user
     assert many is not None
     channels = Channels(a, many.grid_frequencies())
-    with pytest.raises(ValueError, match="'antennas_per_user': 1} were asked for."):
-        model.start(nm.BlockDiagonalization(1), channels)
+    one = nm.BlockDiagonalization(1)
+    with pytest.warns(nm.NeuMatCWarning, match="'antennas_per_user': 1} of .* was asked for."):
+        answers = model.start(one, channels)
+    found, exact = answers.tile(slice(0, SUBCARRIERS)), one.solve(a)
+    assert torch.equal(found.v, exact.v)
+    assert (answers.counts.links_unknown, answers.counts.exact) == (1, SUBCARRIERS)
 
 
 def test_files_round_trip(scenario: nm.Scenario, model: nm.ScenarioModel, tmp_path: Path) -> None:

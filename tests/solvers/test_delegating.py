@@ -151,6 +151,7 @@ def test_solvers_forward_every_hook(wrapper: str, hook: str) -> None:
     inner = recording(Solver, values)
     if hook == "start":
         values["choosing"] = inner  # the solver that Auto asks
+        values["knows"] = True  # else it would not
     outer = SOLVERS[wrapper](inner)
     said = ask(outer, Solver, hook)
     if hook == "start" and wrapper == "auto":
