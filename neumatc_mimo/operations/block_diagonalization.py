@@ -50,18 +50,23 @@ class BlockDiagonalization(SLNR):
         # Gains within a user change its singular vectors; those between users change s alone.
         return self.antennas_per_user == 1
 
-    def _violations(
+    def _compared(
         self, a: Tensor, components: Components, no: Tensor | float
-    ) -> tuple[Tensor, ...]:
-        """Those of the SLNR precoder, and what a user hears of others relative to its own."""
-        num = self.antennas_per_user
-        power = (a @ components[0]).abs().square()
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """As for the SLNR precoder, and what a user hears of others relative to its own."""
+        defects, short = super()._compared(a, components, no)
+        power = (a @ components[0]).abs().square().mT
         # By row and column of users, [..., K, K].
-        power = power.unflatten(-1, (-1, num)).unflatten(-3, (-1, num)).sum((-3, -1))
+        power = self._by_user(self._by_user(power).mT)
         own = power.diagonal(dim1=-2, dim2=-1)
         foreign = power - torch.diag_embed(own)
         leakage = (foreign.sum(-1) / positive(own)).sum(-1)
-        return *super()._violations(a, components, no), positive(leakage).sqrt()
+        return (*defects, positive(leakage).sqrt()), short
+
+    def _short(self, image: Tensor, v: Tensor, x: Tensor, noise: Tensor) -> Tensor:
+        """None: without noise the rate is that of the leakage, which the residual has."""
+        del image, x, noise
+        return torch.zeros_like(v[..., 0, 0].real)
 
     def _check_gain(self, no: Tensor | float, rows: Tensor) -> None:
         """Any: there is no noise that a gain would count against."""

@@ -7,8 +7,23 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, frobenius, identity, positive, together
-from neumatc_mimo.operations.precoding import SumPowerPrecoding, gauge_defect, in_gauge, sinr
+from neumatc_mimo.operations.base import (
+    Certificate,
+    Components,
+    Tolerance,
+    frobenius,
+    identity,
+    positive,
+    quality_db,
+    together,
+)
+from neumatc_mimo.operations.precoding import (
+    SumPowerPrecoding,
+    gauge_defect,
+    in_gauge,
+    shortfall,
+    sinr,
+)
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import normalised
 from neumatc_mimo.tensors.tracing import is_traced
@@ -58,18 +73,43 @@ class MaxMin(SumPowerPrecoding):
         r"""Relative distance of V from the MMSE filters of the uplink whose powers give each user
         the SINR that V gives it, spread of these, and what V misses of its power and its phases.
         """
+        defects, _, _ = self._compared(a, components, no)
+        return together(*defects)
+
+    def certificate(
+        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
+    ) -> Certificate:
+        r"""Prove V by the residual and by the rate of its weakest user: at least
+        1 − ``range_error`` times that of any precoder of this power.
+
+        For any powers q > 0 of the uplink, of the sum m, the largest SINR that a user has there
+        with MMSE filters is no smaller than the optimum's (its powers q* are at least
+        :math:`\theta q` with the smallest ratio :math:`\theta = q^*_k / q_k \le 1`, and user k
+        with :math:`\theta q_k` among interferers of :math:`\theta q` or more does no better than
+        with q). So the downlink's smallest SINR lies between those of V and of the uplink.
+        """
+        defects, least, most = self._compared(a, components, no)
+        short = shortfall(torch.log1p(least), torch.log1p(most))
+        return Certificate.of(quality_db(together(*defects)), short, tolerance)
+
+    def _compared(
+        self, a: Tensor, components: Components, no: Tensor | float
+    ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
+        """The parts of the residual, the smallest SINR of V, and a bound of what is possible."""
         (v,) = components
         noise = self._noise(no, a).expand(a.shape[:-2])
-        image = a @ v
+        image, gram = a @ v, a @ a.mH
         ratio = sinr(image, noise)
         mean = positive(ratio.mean(-1))
         uneven = torch.linalg.vector_norm(ratio / mean[..., None] - 1, dim=-1)
         directions, size = normalised(v)
         q = _uplink(image, positive(size), ratio, noise)
         own = image.diagonal(dim1=-2, dim2=-1)
-        filters, _ = normalised(a.mH @ _inner(a @ a.mH, q, noise))
+        inner = _inner(gram, q, noise)
+        filters, _ = normalised(a.mH @ inner)
         aside = frobenius(filters - directions) / a.shape[-2] ** 0.5
-        return together(aside, uneven, *gauge_defect(v, own))
+        defects = aside, uneven, *gauge_defect(v, own)
+        return defects, ratio.amin(-1), _largest(gram, inner, q, noise)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """A few iterations from the powers of the uplink that belong to the given precoder."""
@@ -93,9 +133,9 @@ def _inner(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
 
 def _balanced(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
     """One iteration for the uplink's powers [..., m]."""
-    t = _gains(gram, _inner(gram, q, noise))
+    inner = _inner(gram, q, noise)
     # Without user k itself, by the formula of Sherman and Morrison.
-    q = positive(1 - q * t) / positive(t)
+    q = _lost(inner, noise) / positive(_gains(gram, inner))
     return q * (q.shape[-1] / positive(q.sum(-1)))[..., None]
 
 
@@ -104,14 +144,28 @@ def _gains(gram: Tensor, inner: Tensor) -> Tensor:
     return (gram @ inner).diagonal(dim1=-2, dim2=-1).real
 
 
+def _lost(inner: Tensor, noise: Tensor) -> Tensor:
+    """1 - q_k a_k w_k, [..., m], without the cancellation: Q A A^H (σ² I + Q A A^H)^{-1} is
+    I - σ² (σ² I + Q A A^H)^{-1}.
+    """
+    return positive(noise[..., None] * inner.diagonal(dim1=-2, dim2=-1).real)
+
+
 def _precoder(a: Tensor, gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
     """The precoder along the MMSE filters of an uplink, with the SINRs that its users have."""
     inner = _inner(gram, q, noise)
     w, _ = normalised(a.mH @ inner)
-    t = _gains(gram, inner)
-    ratio = q * t / positive(1 - q * t)
+    ratio = q * _gains(gram, inner) / _lost(inner, noise)
     p = _powers((a @ w).abs().square(), ratio, noise)
     return in_gauge(a, w * positive(p).sqrt()[..., None, :])
+
+
+def _largest(gram: Tensor, inner: Tensor, q: Tensor, noise: Tensor) -> Tensor:
+    """Bound [...] of the smallest SINR in the downlink from the uplink's powers q [..., m]."""
+    ratio = (q * _gains(gram, inner) / _lost(inner, noise)).amax(-1)
+    # With powers of the sum m an SINR grows by the same factor at most.
+    ratio = ratio * (q.shape[-1] / positive(q.sum(-1))).clamp_min(1)
+    return ratio.masked_fill((q < 0).any(-1), torch.inf)
 
 
 def _powers(gains: Tensor, ratio: Tensor, noise: Tensor) -> Tensor:

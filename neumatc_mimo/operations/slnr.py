@@ -8,17 +8,20 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
+    Certificate,
     Components,
     Operation,
+    Tolerance,
     frobenius,
     identity,
     positive,
+    quality_db,
     together,
     underivable,
 )
 from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
 from neumatc_mimo.operations.definite_inverse import definite_inverse
-from neumatc_mimo.operations.precoding import check_gain, own_noise
+from neumatc_mimo.operations.precoding import check_gain, own_noise, shortfall
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import (
     chirp_overlap,
@@ -126,17 +129,34 @@ class SLNR(Operation):
         tells streams apart where the noise is small. X takes double precision: its condition is
         the square of that of A.
         """
-        return together(*self._violations(a, components, no)).to(a.real.dtype)
+        defects, _ = self._compared(a, components, no)
+        return together(*defects).to(a.real.dtype)
 
-    def _violations(
+    def certificate(
+        self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
+    ) -> Certificate:
+        r"""Prove V by the residual and, user by user, by the sum of :math:`\log(1 + \mathrm{SLNR})`
+        of its streams: at least 1 − ``range_error`` times the exact one, :math:`-\log\det(\sigma^2
+        X_{kk})`.
+
+        The residual alone bounds errors of V relative to its norm. Where the noise is far below,
+        what a small error leaks to other users is far above it.
+        """
+        defects, short = self._compared(a, components, no)
+        quality = quality_db(together(*defects).to(a.real.dtype))
+        return Certificate.of(quality, short.to(a.real.dtype), tolerance)
+
+    def _compared(
         self, a: Tensor, components: Components, no: Tensor | float
-    ) -> tuple[Tensor, ...]:
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The parts of the residual and the range error, in double precision."""
         a, (v, s) = _double(a), map(_double, components)
         self._check_rows(*a.shape[-2:])
         noise = self._noise(no, a)
         gram = a @ a.mH
         x = definite_inverse(gram + noise[..., None, None] * identity(gram))
-        t = self._blocks(a @ v)
+        image = a @ v
+        t = self._blocks(image)
         y = self._joined(self._split(x) @ t)
         form, energy = t.mH @ self._blocks(y), t.mH @ t
         value, power = (f.diagonal(dim1=-2, dim2=-1).real for f in (form, energy))
@@ -146,13 +166,28 @@ class SLNR(Operation):
         expected = positive(positive(value).reciprocal() - noise[..., None, None]).sqrt()
         size = positive(form.diagonal(dim1=-2, dim2=-1).real).sqrt()
         wrong = s.unflatten(-1, (-1, self.antennas_per_user)) - expected
-        return (
+        defects = (
             frobenius(v - filtered) / v.shape[-1] ** 0.5,
             torch.linalg.vector_norm(v.abs().square().sum(-2) - 1, dim=-1),
             _beside(form / (size[..., None, :] * size[..., :, None])),
             _beside(energy / positive(power.sum(-1))[..., None, None]),
             frobenius(wrong / positive(expected.amax(-1, keepdim=True))),
         )
+        return defects, self._short(image, v, x, noise)
+
+    def _short(self, image: Tensor, v: Tensor, x: Tensor, noise: Tensor) -> Tensor:
+        """How far the weakest user's sum of log(1 + SLNR) falls short of the exact one, [...].
+
+        :param image: A V
+        :param x: (A A^H + σ² I)^{-1}
+        """
+        heard = self._by_user(image.abs().square().mT).mT
+        by_user = heard.unflatten(-1, (-1, self.antennas_per_user))
+        own = by_user.diagonal(dim1=-3, dim2=-2).mT.flatten(-2)
+        leaked = heard.sum(-2) - own + noise[..., None] * v.abs().square().sum(-2)
+        found = self._by_user(torch.log1p(own / positive(leaked)))
+        possible = -torch.linalg.slogdet(noise[..., None, None, None] * self._blocks(x)).logabsdet
+        return shortfall(found, possible).amax(-1)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """The exact result in the gauge of the input: no iteration is cheaper."""
@@ -259,6 +294,10 @@ class SLNR(Operation):
         """Blocks of x [..., m, m] on its diagonal, one a user, [..., K, N, N]."""
         by_row = self._split(x).unflatten(-2, (-1, self.antennas_per_user))
         return by_row.diagonal(dim1=-4, dim2=-3).movedim(-1, -3)
+
+    def _by_user(self, x: Tensor) -> Tensor:
+        """Sums of x [..., m] over the antennas or streams of each user, [..., K]."""
+        return x.unflatten(-1, (-1, self.antennas_per_user)).sum(-1)
 
     def _turned(self, v: Tensor, s: Tensor, order: Tensor, phase: Tensor) -> Components:
         """Columns of each user in an order [..., K, N], times factors [..., K, N]."""
