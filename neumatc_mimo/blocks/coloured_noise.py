@@ -53,9 +53,14 @@ def _jointly(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
     """
     scale = noise.rsqrt()[:, :, None]
     filters = _OPERATION.solve(a * scale, 1.0)
-    x = filters.x[..., :num_desired]
-    w = scale.mT * filters.w
-    return filters._replace(w=w, mixing=x, x=x[..., :num_desired, :])
+    x, gain = filters.x[..., :num_desired], filters.gain
+    return filters._replace(
+        w=scale.mT * filters.w,
+        mixing=x,
+        gain=None if gain is None else gain[..., :num_desired],
+        power=None,
+        x=x[..., :num_desired, :],
+    )
 
 
 def _whitened(a: Tensor, noise: Tensor, num_desired: int) -> Filter:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Unpack
 
+import torch
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
@@ -252,9 +253,13 @@ def _unbiased(
     :param matrix: ``filters.w``, or products with it
     """
     loss = filters.loss
-    gain = (1 - loss).reciprocal()
-    after = partial(_only, streams, filters.scaled(gain).after)
-    return ReceiveFilter(tile, matrix, after, take(loss * gain, -1, streams))
+    factor = (1 - loss if filters.gain is None else filters.gain).reciprocal()
+    no_eff = take(loss * factor, -1, streams)
+    if filters.gain is not None:
+        # Of a stream that does not arrive nothing is known: zero, in infinite noise.
+        factor = torch.where(filters.gain > 0, factor, 0.0)
+    after = partial(_only, streams, filters.scaled(factor).after)
+    return ReceiveFilter(tile, matrix, after, no_eff)
 
 
 def _only(streams: Sequence[int], after: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:

@@ -156,8 +156,7 @@ class SolverBlock(Displayed, Block):
             with finite(a):
                 answer = operation.restricted(answers.tile(tile))
             if answers.reads_channel and not is_traced():
-                # What is not finite shows in the last of the answer's tensors.
-                check_finite(a, answer[-1].sum())
+                check_finite(a, operation.witness(answer).sum())
             yield TileAnswer(tile, answer, answers.applied(tile), answers, a)
         answers.finish()
         # A model that knows nothing of the kind has said so itself.

@@ -117,5 +117,5 @@ class ZFPrecoder(ZeroForcing):
 
 def _unit_columns(answer: Filter) -> Filter:
     # A column of zeros stays one, as in Sionna.
-    tiny = torch.finfo(answer.column_power.dtype).tiny
-    return answer.scaled(answer.column_power.clamp_min(tiny).rsqrt())
+    power = answer.column_power
+    return answer.scaled(torch.where(power > 0, power.rsqrt(), 1.0))

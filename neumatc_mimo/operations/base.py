@@ -218,6 +218,11 @@ class Operation(ABC):
         """The tensors of an answer that users query."""
         return tuple(answer)
 
+    def witness(self, answer: Any) -> Tensor:
+        """The tensor of an answer in which entries of A show that are not finite."""
+        found: Tensor = answer[-1]
+        return found
+
     def merge(self, answers: Sequence[Any], items: Sequence[Tensor]) -> Any:
         """One answer for all items from those of groups of items, ``items`` their indices."""
         num_items = sum(len(index) for index in items)

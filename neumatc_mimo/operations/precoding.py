@@ -126,6 +126,16 @@ def check_gain(title: str, no: Tensor | float, rows: Tensor) -> None:
         raise underivable(title, "diag(rows) A")
 
 
+def in_unit(a: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """A in the unit that gives its rows a mean power of one, and noise powers [...] in it.
+
+    Precoders are the same in any, and squares of powers neither vanish nor overflow.
+    """
+    size = frobenius(a.detach()) / a.shape[-2] ** 0.5
+    size = torch.where(size > 0, size, 1.0)
+    return a / size[..., None, None], noise / size / size
+
+
 def in_gauge(a: Tensor, v: Tensor) -> Tensor:
     """V with a_k v_k real and positive, and of the power of its m columns of unit norm."""
     v = v * unit((a @ v).diagonal(dim1=-2, dim2=-1)).conj()[..., None, :]

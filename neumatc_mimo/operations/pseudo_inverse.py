@@ -16,9 +16,11 @@ from neumatc_mimo.operations.base import (
     batched,
     frobenius,
     identity,
+    positive,
 )
 from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.registry import register
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class Filter(NamedTuple):
@@ -32,6 +34,9 @@ class Filter(NamedTuple):
     :param column: [..., m], or None for ones
     :param no: noise power, broadcastable to [...], before the columns' factors
     :param x: [..., m, m] (A A^H + no I)^{-1}, before the columns' factors
+    :param gain: real [..., m], :math:`(A W)_{kk}`, or None where :math:`1 - \sigma^2 X_{kk}` is as
+        good: where no user lies below the noise
+    :param power: real [..., m], squared norms of the columns of w · mixing, or None likewise
     """
 
     w: Tensor
@@ -39,6 +44,8 @@ class Filter(NamedTuple):
     column: Tensor | None
     no: Tensor | float
     x: Tensor
+    gain: Tensor | None = None
+    power: Tensor | None = None
 
     def before(self, x: Tensor) -> Tensor:
         """What w is applied to, for x [..., m, symbols]: the filter times x is w times that."""
@@ -65,7 +72,12 @@ class Filter(NamedTuple):
     @property
     def loss(self) -> Tensor:
         r""":math:`\sigma^2 X_{kk}`, real [..., m]: the share of a symbol that the filter loses."""
-        return batched(self.no, self.x, 1) * self.x.diagonal(dim1=-2, dim2=-1).real
+        return batched(self.no, self.x, 1) * _diagonal(self.x)
+
+    @property
+    def kept(self) -> Tensor:
+        r""":math:`(A W)_{kk} = 1 - \sigma^2 X_{kk}`, real [..., m]: the share that it keeps."""
+        return 1 - self.loss if self.gain is None else self.gain
 
     @property
     def column_power(self) -> Tensor:
@@ -73,14 +85,24 @@ class Filter(NamedTuple):
 
         :math:`w_k^H w_k = [X A A^H X]_{kk}` with :math:`A A^H X = I - \sigma^2 X`: all of it m x m.
         """
-        power = self.x.diagonal(dim1=-2, dim2=-1).real
-        if isinstance(self.no, Tensor) or self.no:
-            # X is Hermitian, and its rows lie closer together in memory than its columns.
-            row_power = torch.view_as_real(self.x).flatten(-2).square().sum(-1)
-            power = power - batched(self.no, self.x, 1) * row_power
+        power = self._power()
         if self.column is None:
             return power
-        return power * (self.column * self.column.conj()).real
+        # The square of a large column could overflow where its product with a small one does not.
+        return (positive(power).sqrt() * self.column.abs()).square()
+
+    def _power(self) -> Tensor:
+        """Those of w · mixing."""
+        if self.power is not None:
+            return self.power
+        power = _diagonal(self.x)
+        if isinstance(self.no, Tensor) or self.no:
+            # X is Hermitian, and its rows lie closer together in memory than its columns.
+            # With the noise in first: the square of a large X would overflow.
+            amplitude = batched(self.no, self.x, 3).sqrt()
+            parts = torch.view_as_real(self.x) * amplitude
+            power = power - parts.flatten(-2).square().sum(-1)
+        return power
 
     def complete(self) -> Filter:
         """The same filter with all fields present as tensors."""
@@ -94,6 +116,8 @@ class Filter(NamedTuple):
             mixing=mixing.expand(*batch, num, num),
             column=column.expand(*batch, num).to(self.w.dtype),
             no=batched(self.no, self.w, 0).expand(batch),
+            gain=self.kept,
+            power=self._power(),
         )
 
 
@@ -133,8 +157,13 @@ class PseudoInverse(Operation):
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Filter:
         adjoint = _adjoint(a)
-        x = _gram_inverse(a, adjoint, no)
-        return Filter(adjoint, x, None, no, x)
+        gram = a @ adjoint
+        if not isinstance(no, Tensor) and not no:
+            x = definite_inverse(gram)
+            return Filter(adjoint, x, None, no, x)
+        no = batched(no, a, 0)
+        x = definite_inverse(gram + no[..., None, None] * identity(gram))
+        return _below_noise(Filter(adjoint, x, None, no, x), gram)
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
@@ -144,6 +173,9 @@ class PseudoInverse(Operation):
         if isinstance(no, Tensor) or no:
             mixing = identity(x) - batched(no, x) * x
         return Filter(w, mixing, None if rows is None else rows.reciprocal(), no, x)
+
+    def witness(self, answer: Filter) -> Tensor:
+        return answer.x
 
     def results(self, answer: Filter) -> tuple[Tensor, ...]:
         return (answer.dense,)
@@ -245,6 +277,31 @@ class PseudoInverse(Operation):
 
     def free_gains(self, no: Tensor | None) -> bool:
         return no is None
+
+
+def _below_noise(filters: Filter, gram: Tensor) -> Filter:
+    r"""The filter with gains and powers of users below the noise.
+
+    There :math:`1 - \sigma^2 X_{kk}` and :math:`X_{kk} - \sigma^2 \lVert x_k \rVert^2` cancel;
+    :math:`g_k = (A A^H X)_{kk}` and :math:`X_{kk} g_k - \sigma^2 \sum_{j \ne k} |x_{jk}|^2` do not.
+
+    :param gram: :math:`A A^H`
+    """
+    loss = filters.loss
+    if not is_traced() and bool(loss.amax() <= 0.5):
+        return filters
+    x = torch.view_as_real(filters.x)
+    gain = (torch.view_as_real(gram) * x).flatten(-2).sum(-1)
+    gain = torch.where(loss > 0.5, gain.clamp_min(0), 1 - loss)
+    beside = (1 - identity(filters.x).real)[..., None]
+    others = x * (beside * batched(filters.no, filters.x, 3).sqrt())
+    power = _diagonal(filters.x) * gain - others.flatten(-2).square().sum(-1)
+    return filters._replace(gain=gain, power=power)
+
+
+def _diagonal(x: Tensor) -> Tensor:
+    """Real parts of the diagonals of x [..., m, m]."""
+    return x.diagonal(dim1=-2, dim2=-1).real
 
 
 def _gram_inverse(a: Tensor, adjoint: Tensor, no: Tensor | float) -> Tensor:

@@ -116,7 +116,9 @@ class SLNR(Operation):
             y = self._joined(self._split(y) @ u.flip(-1))
         v, size = normalised(a.mH @ y)
         # λ without cancellation; u has unit norm, so that A_k v has that of 1 - σ² λ.
-        value = size.square() + noise[..., None] * y.abs().square().sum(-2)
+        # With the noise in first: the square of a large y would overflow.
+        rest = (noise.sqrt()[..., None, None] * y).abs().square().sum(-2)
+        value = size.square() + rest
         _, gain = normalised(self._blocks(gram @ y))
         return v, (gain.flatten(-2) / value).sqrt()
 

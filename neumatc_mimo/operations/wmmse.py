@@ -22,6 +22,7 @@ from neumatc_mimo.operations.precoding import (
     SumPowerPrecoding,
     gauge_defect,
     in_gauge,
+    in_unit,
     shortfall,
     sinr,
 )
@@ -64,8 +65,8 @@ class WMMSE(SumPowerPrecoding):
     title: ClassVar[str] = "WMMSE precoder"
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
-        gram = a @ a.mH
-        noise = self._noise(no, a).expand(a.shape[:-2]).reshape(-1)
+        a, noise = in_unit(a, self._noise(no, a).expand(a.shape[:-2]))
+        gram, noise = a @ a.mH, noise.reshape(-1)
         flat = gram.reshape(-1, *gram.shape[-2:])
         x = _start(flat, noise)
         if is_traced():
@@ -159,7 +160,7 @@ class WMMSE(SumPowerPrecoding):
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
         """A few iterations from the given precoder on."""
         (v,) = components
-        noise = self._noise(no, a).expand(a.shape[:-2])
+        a, noise = in_unit(a, self._noise(no, a).expand(a.shape[:-2]))
         gram = a @ a.mH
         x = _improved(gram, a @ in_gauge(a, v), noise)
         for _ in range(_STEPS - 1):
