@@ -76,7 +76,8 @@ def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]
 
 def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> OperationModel:
     """The inverse of :func:`pack_model`."""
-    tensors = tensors | {k: torch.view_as_complex(tensors[k]) for k in values["complex"]}
+    # Copies: torch.compile cannot make complex views of safetensors' flat storage anew.
+    tensors = tensors | {k: torch.view_as_complex(tensors[k]).clone() for k in values["complex"]}
 
     def under(prefix: str) -> dict[str, Tensor]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
