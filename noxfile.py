@@ -74,7 +74,9 @@ def _install(session: nox.Session, resolution: str, *pinned: str) -> None:
 
 def _test(session: nox.Session, arguments: list[str]) -> None:
     session.run("python", "-c", _SHOW, *SHOWN)
-    session.run("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments)
+    # Versions that are not pinned deprecate one thing or another.
+    quiet = ["-q", "-p", "no:cacheprovider", "-W", "default"]
+    session.run("python", "-m", "pytest", *quiet, *arguments)
 
 
 def _pinned(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import pytest
 
@@ -19,3 +20,16 @@ def strangers(expected: bool = True) -> contextlib.AbstractContextManager[object
 def patched() -> contextlib.AbstractContextManager[object]:
     """A training that leaves many subcarriers to exact results says so."""
     return pytest.warns(nm.NeuMatCWarning, match="of the subcarriers of .* are patched")
+
+
+def beyond(expected: bool = True) -> contextlib.AbstractContextManager[object]:
+    """Noise powers that a model was not trained for take exact results, and it says so."""
+    if not expected:
+        return contextlib.nullcontext()
+    return pytest.warns(nm.NeuMatCWarning, match="widen noise_db")
+
+
+def unwarned(model: nm.ScenarioModel) -> nm.ScenarioModel:
+    """The same model, as one that has not warned yet: it does so once."""
+    parts = {name: replace(part) for name, part in model.models.items()}
+    return replace(model, models=parts)

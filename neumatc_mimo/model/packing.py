@@ -87,8 +87,8 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     layouts = tuple(Layout(tuple(one["shape"]), one["kind"]) for one in manifest["layouts"])
     axis = make_axis(manifest["axis"])
     _check_layouts(layouts, operation, links, float(axis.powers[0]))
-    if tensors["corrected"].shape[1] != axis.num_stretches:
-        raise ValueError(f"corrected has marks of other times than those of {axis}.")
+    if tensors["marks.corrected"].shape[1] != axis.num_stretches:
+        raise ValueError(f"marks.corrected has marks of other times than those of {axis}.")
     mapping = CompactMapping(
         Trunk(make_basis(manifest["basis"]), named.get("readout")),
         axis,

@@ -18,6 +18,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.cli import app, main
 from neumatc_mimo.cli.train import train_and_save
 from neumatc_mimo.progress import Event
+from tests.warned import patched
 
 _COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 _RUNNER = CliRunner()
@@ -145,7 +146,8 @@ def test_train_and_evaluate_other_groups_at_another_rank(
         )
     )
     groups = ["--scenario-seed", "1"]
-    result = _RUNNER.invoke(app, ["train", file, *groups, "--set", "rank=24", "--json"])
+    with patched():
+        result = _RUNNER.invoke(app, ["train", file, *groups, "--set", "rank=24", "--json"])
     assert result.exit_code == 0, result.output
     result = _RUNNER.invoke(app, ["evaluate", file, *groups, "--blocks", "0", "--json"])
     assert result.exit_code == 0, result.output
@@ -195,14 +197,14 @@ def test_a_training_outlives_a_place_that_cannot_be_written(
     assert not list(Path("models").iterdir())
 
 
-@pytest.mark.filterwarnings("ignore:.*are patched")  # ranks this low are
 def test_a_grid_of_models_goes_behind_a_url(
     write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     file = write_scenario(single_user=None, multi_user={"num_links": 1}, model={"samples": 64})
     arguments = ["train", str(file), "--set", "rank=24,48", "--models", "memory://a/grid", "--json"]
-    result = _RUNNER.invoke(app, arguments)
+    with patched():  # ranks this low are
+        result = _RUNNER.invoke(app, arguments)
     assert result.exit_code == 0, result.output
     folders = [row["folder"] for row in json.loads(result.stdout)]
     assert folders == ["memory://a/grid/small-rank=24", "memory://a/grid/small-rank=48"]

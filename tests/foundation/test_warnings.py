@@ -17,15 +17,14 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
+from tests.warned import unwarned
 
 USERS, ANTENNAS, FFT_SIZE, SPACING = 3, 16, 192, 120e3
 
 
 @pytest.fixture
 def model(small_model: nm.ScenarioModel) -> nm.ScenarioModel:
-    """A model that has not warned yet."""
-    parts = {name: replace(part) for name, part in small_model.models.items()}
-    return replace(small_model, models=parts)
+    return unwarned(small_model)
 
 
 @contextmanager
