@@ -33,6 +33,11 @@ def joint_sizes(**tensors: Tensor | None) -> Sizes:
         ) from None
 
 
+def joint_items(*numbers: int) -> int:
+    """Number of items of tensors that fit each other: none, one, or as many as any has."""
+    return next((number for number in numbers if number != 1), 1)
+
+
 def spread(tensor: Tensor, items: int = -1, symbols: int = -1, subcarriers: int = -1) -> Tensor:
     """A view of so many items, symbols and subcarriers, -1 as it is."""
     return tensor.expand(items, *(-1,) * (tensor.dim() - 3), symbols, subcarriers)

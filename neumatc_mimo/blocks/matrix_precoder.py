@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import as_complex, check_antennas, check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
-from neumatc_mimo.blocks.fitting import joint_sizes, spread
+from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import constant, noise_at
 from neumatc_mimo.blocks.products import permuted_copy, write_precoded
@@ -125,10 +125,10 @@ class MatrixPrecoder(SolverBlock):
         self._check_antennas(h, no)
         own, whole = joint_sizes(h=h, no=no), joint_sizes(x=x, h=h, no=no)
         # x alone may have more items: one matrix precodes all of them.
-        items = max(own.items, 1 if noise is None else len(noise))
+        items = joint_items(own.items, 1 if noise is None else len(noise))
         links = self._checked_links(links, (items, whole.items), self._num_tx)
         if links is not None:
-            items = max(items, len(links))
+            items = joint_items(items, len(links))
         if no is not None:
             no = constant(no.expand(items, *no.shape[1:]))
         inputs = PrecoderInputs(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import as_complex, check_shape
 from neumatc_mimo.blocks.data_symbols import DataSymbols
-from neumatc_mimo.blocks.fitting import joint_sizes, spread
+from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
 from neumatc_mimo.blocks.products import received
 from neumatc_mimo.blocks.solver_block import SolverBlock
 from neumatc_mimo.blocks.symbols import Symbols, at_symbols
@@ -105,7 +105,7 @@ class Receiver(SolverBlock):
         self, y: Tensor, h: Tensor, noise: Tensor, links: Tensor | None
     ) -> tuple[int, Tensor | None]:
         """How many items have filters of their own, one or all of y, and their links."""
-        items = max(len(h), len(noise))
+        items = joint_items(len(h), len(noise))
         links = self._checked_links(links, (items, len(y)), self._num_rx)
         return (items if links is None else max(items, len(links))), links
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
-from neumatc_mimo.blocks.fitting import Sizes, joint_sizes, spread
+from neumatc_mimo.blocks.fitting import Sizes, joint_items, joint_sizes, spread
 from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge
 from neumatc_mimo.blocks.noise import constant, transmitter_noise
@@ -133,7 +133,7 @@ class ZFPrecodedChannel(ZeroForcing):
             )
         power = self._stream_power(tx_power, whole)
         links = self._checked_links(links, (own.items, whole.items), self._num_tx)
-        items = own.items if links is None else max(own.items, len(links))
+        items = own.items if links is None else joint_items(own.items, len(links))
         no = None if no is None else constant(no.expand(items, *no.shape[1:]))
         knowledge = spread(h_hat, items, whole.symbols, self._fft_size)
         actual = spread(h, max(items, whole.items), whole.symbols, self._fft_size)

@@ -18,8 +18,6 @@ from neumatc_mimo.model.packing import pack_model
 from neumatc_mimo.storage.manifest import MANIFEST, sealed
 from neumatc_mimo.storage.model_folder import write_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 _ABSENT = object()
 _HOSTILE = [
     None,
@@ -84,7 +82,7 @@ def _at(manifest: dict[str, Any], place: str) -> tuple[Any, str]:
         ("mapping.band", [1.0, 1.0], "the first must be the lower one"),
         ("mapping.band", [0.0, 1.0], r"subcarriers reach from -1.*"),
         ("mapping.layouts", [], "layouts is "),
-        ("links.fft_size", 10**9, r"corrected is int8 of the shape \[4, 1, 192\], int8 of"),
+        ("links.fft_size", 10**9, r"marks.corrected is int8 of the shape \[4, 1, 192\], int8 of"),
         ("links.fft_size", -3, "fft_size is -3"),
         ("links.noise_db", [-4000.0, 0.0], "noise_db.0 is -4000.0"),
         ("links.carrier_frequency", 0.0, "carrier_frequency is 0.0"),
@@ -98,7 +96,7 @@ def _at(manifest: dict[str, Any], place: str) -> tuple[Any, str]:
         ("training", 3, "training is 3"),
         ("file", "../model.json", "The file of a model is '../model.json'"),
         ("file", "svd.safetensors", "missing, truncated or damaged"),
-        ("complex", ["corrected"], "corrected is no tensor of complex numbers"),
+        ("complex", ["marks.corrected"], "marks.corrected is no tensor of complex numbers"),
         ("complex", ["nothing"], "it lacks nothing"),
         ("complex", [], "refused"),
         ("tensors", {}, "it lacks links.coefficients"),
@@ -160,11 +158,11 @@ def test_whatever_a_manifest_says_it_is_a_model_or_a_value_error(
 @pytest.mark.parametrize(
     ("name", "change"),
     [
-        ("corrected", lambda t: torch.full_like(t, 100)),
-        ("corrected", lambda t: torch.full_like(t, -1)),
-        ("corrected", lambda t: torch.full(t.shape, 10**12)),
-        ("corrected", lambda t: t[:, :, :-1]),
-        ("patches", lambda t: t.to(torch.int8)),
+        ("marks.corrected", lambda t: torch.full_like(t, 100)),
+        ("marks.corrected", lambda t: torch.full_like(t, -1)),
+        ("marks.corrected", lambda t: torch.full(t.shape, 10**12)),
+        ("marks.corrected", lambda t: t[:, :, :-1]),
+        ("marks.patched", lambda t: t.to(torch.int8)),
         ("unseen", lambda t: t[:-1]),
         ("mapping.latent.0", lambda t: t[:, :-1]),
         ("mapping.latent.0", lambda t: t.to(torch.int64)),
