@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Unpack
 
+import torch
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
+from sionna.phy.ofdm import RemoveNulledSubcarriers, ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import as_complex, check_antennas, check_shape
@@ -83,6 +84,10 @@ class MatrixPrecoder(SolverBlock):
         super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         self._return_effective_channel = return_effective_channel
         self._precoding_ind = stream_management.precoding_ind.tolist()
+        # The state is that of Sionna's precoders.
+        self._remove_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
+        precoding_ind = torch.tensor(self._precoding_ind, device=self.device)
+        self.register_buffer("_precoding_ind_tensor", precoding_ind)
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         """The operation on the rows of receivers of so many antennas each."""

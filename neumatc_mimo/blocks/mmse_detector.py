@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, Literal, Unpack
 
+import torch
 from sionna.phy import Block
 from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
+from sionna.phy.ofdm import RemoveNulledSubcarriers, ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
@@ -107,7 +108,7 @@ class MMSEDetector(Displayed, Block):
             raise ValueError(
                 f'demapping_method is {demapping_method!r}, it must be "app" or "maxlog".'
             )
-        self._equalizer = MMSEEqualizer(
+        equalizer = MMSEEqualizer(
             resource_grid,
             stream_management,
             solver,
@@ -115,6 +116,10 @@ class MMSEDetector(Displayed, Block):
             device=device,
             **settings,
         )
+        # No child: the state is that of Sionna's detector, whose children the others are.
+        object.__setattr__(self, "_equalizer", equalizer)
+        self._resource_grid = resource_grid
+        self._removed_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
         constellation = Constellation.check_or_create(
             constellation_type=constellation_type,
             num_bits_per_symbol=num_bits_per_symbol,
@@ -128,13 +133,20 @@ class MMSEDetector(Displayed, Block):
             "precision": precision,
             "device": device,
         }
-        self._demapper: Block
+        demapper: Block
         if output == "symbol":
-            self._demapper = SymbolDemapper(**demapping)
+            demapper = SymbolDemapper(**demapping)
         elif QAMDemapper.suits(constellation):
-            self._demapper = QAMDemapper(demapping_method, **demapping)
+            demapper = QAMDemapper(demapping_method, **demapping)
         else:
-            self._demapper = Demapper(demapping_method, **demapping)
+            demapper = Demapper(demapping_method, **demapping)
+        self._detector = torch.nn.ModuleDict(
+            {"_constellation": constellation, "_demapper": demapper}
+        )
+
+    @property
+    def _demapper(self) -> Block:
+        return self._detector["_demapper"]
 
     @property
     def stats(self) -> Counts:

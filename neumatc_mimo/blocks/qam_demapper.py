@@ -55,8 +55,9 @@ class QAMDemapper(Block):
         # Bits take turns: the real axis has the first, the imaginary one the second.
         points = constellation.points.to(self.device)
         labels = _spread(torch.arange(2**num_bits, device=points.device), num_bits)
-        self.register_buffer("_real", points[2 * labels].real.to(self.dtype))
-        self.register_buffer("_imag", points[labels].imag.to(self.dtype))
+        # Complex, as Sionna's points are: halving a block takes digits from what is real.
+        levels = torch.complex(points[2 * labels].real, points[labels].imag).to(self.cdtype)
+        self.register_buffer("_levels", levels, persistent=False)
         self._tiny = float(torch.finfo(self.dtype).tiny)
 
     @staticmethod
@@ -75,7 +76,9 @@ class QAMDemapper(Block):
         """Demap; input and output as in the class's description."""
         no = no.clamp_min(self._tiny).expand(y.shape)
         llr = y.real.new_empty(*y.shape, self._num_bits, 2)
-        for axis, (part, levels) in enumerate(((y.real, self._real), (y.imag, self._imag))):
+        for axis, (part, levels) in enumerate(
+            ((y.real, self._levels.real), (y.imag, self._levels.imag))
+        ):
             part = part.contiguous()
             terms = [part * (2 * level) - level.square() for level in levels]
             if self._method == "app":

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple, Unpack
 
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
+from sionna.phy.ofdm import RemoveNulledSubcarriers, ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import as_complex, check_shape
@@ -50,6 +50,8 @@ class Receiver(SolverBlock):
     ) -> None:
         super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         self._data_symbols = DataSymbols(self._resource_grid, self.device)
+        # The state is that of Sionna's equalizers.
+        self._removed_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
         self._stream_ind = self._stream_management.stream_ind.tolist()
 
     def _receive(

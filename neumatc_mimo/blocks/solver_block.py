@@ -100,13 +100,24 @@ class SolverBlock(Displayed, Block):
         self._num_effective = int(resource_grid.num_effective_subcarriers)
         self._fft_size = fft_size = int(resource_grid.fft_size)
 
-        index = torch.arange(fft_size, dtype=torch.float64, device=self.device)
+        # Kept out of the state, which is that of Sionna's blocks, and integers: halving a block
+        # takes digits from what floats.
+        index = torch.arange(fft_size, device=self.device) - fft_size // 2
         effective = torch.as_tensor(resource_grid.effective_subcarrier_ind, dtype=torch.int64)
-        spacing = float(resource_grid.subcarrier_spacing)
-        self.register_buffer("_frequencies", (index - fft_size // 2) * spacing)
-        self.register_buffer("_effective_ind", effective.to(self.device))
-        self.register_buffer("_effective_frequencies", self._frequencies[self._effective_ind])
+        self._spacing = float(resource_grid.subcarrier_spacing)
+        self.register_buffer("_index", index, persistent=False)
+        self.register_buffer("_effective_ind", effective.to(self.device), persistent=False)
         self._stretches = stretches(effective.tolist())
+
+    @property
+    def _frequencies(self) -> Tensor:
+        """Of all subcarriers, Hz from the carrier, float64."""
+        return self._index.double() * self._spacing
+
+    @property
+    def _effective_frequencies(self) -> Tensor:
+        """Of the effective subcarriers, likewise."""
+        return self._index[self._effective_ind].double() * self._spacing
 
     def facts(self) -> Facts:
         grid, settings = self._resource_grid, self._settings

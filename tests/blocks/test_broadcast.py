@@ -4,6 +4,7 @@ inputs, more streams than antennas, a few subcarriers, states, halved blocks.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sionna.phy.mapping import Constellation
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import (
     LinearDetector,
@@ -338,3 +340,92 @@ def test_links_of_one_channel(write_scenario: Any, trained: Any, links: str | No
     other = block(x, h, links=torch.tensor([1, -1]))
     close(other, expected[0].to(other.dtype), 2e-2)
     assert block.stats.links_trusted == 1
+
+
+DOWN, UP = StreamManagement(np.ones([3, 1]), 3), StreamManagement(np.ones([1, 3]), 1)
+QAM = ("qam", 4)
+
+
+def pairs() -> dict[str, tuple[Any, Any, tuple[Any, ...]]]:
+    """Sionna's block, ours, and inputs."""
+    nulls: dict[str, Any] = {"num_guard_carriers": (2, 1), "dc_null": True}
+    down, up = grid_of(12, 1, 3, **nulls), grid_of(12, 3, 1, **nulls)
+    x, h = samples(2, 1, 3, 4, 12, seed=1), samples(2, 3, 1, 1, 4, 4, 12, seed=2)
+    y, g = samples(2, 1, 4, 4, 12, seed=3), samples(2, 1, 4, 3, 1, 4, 8, seed=4)
+    zero, no = torch.tensor(0.0), torch.tensor(0.1)
+    double: Any = {"precision": "double"}
+    exact = nm.Exact()
+    found: dict[str, tuple[Any, Any, tuple[Any, ...]]] = {
+        "zf": (RZFPrecoder(down, DOWN, **double), ZFPrecoder(down, DOWN, exact, **double), (x, h)),
+        "channel": (
+            RZFPrecodedChannel(down, DOWN, **double),
+            ZFPrecodedChannel(down, DOWN, exact, **double),
+            (h, torch.ones(2, 1, 3)),
+        ),
+        "mmse": (
+            LMMSEEqualizer(up, UP, **double),
+            MMSEEqualizer(up, UP, exact, **double),
+            (y, g, zero, no),
+        ),
+    }
+    for output in ("bit", "symbol"):
+        for method in ("app", "maxlog"):
+            found[f"{output} {method}"] = (
+                LinearDetector("lmmse", output, method, up, UP, *QAM, **double),
+                MMSEDetector(output, method, up, UP, exact, *QAM, **double),  # type: ignore[arg-type]
+                (y, g, zero, no),
+            )
+    trainable = Constellation("custom", 4, points=samples(16, seed=5), **double)
+    trainable.points = torch.nn.Parameter(trainable.points)
+    found["trainable"] = (
+        LinearDetector("lmmse", "bit", "app", up, UP, constellation=trainable, **double),
+        MMSEDetector("bit", "app", up, UP, exact, constellation=trainable, **double),
+        (y, g, zero, no),
+    )
+    return found
+
+
+@pytest.mark.parametrize("kind", pairs())
+def test_states_are_interchangeable(kind: str) -> None:
+    theirs, ours, inputs = pairs()[kind]
+    before = ours(*inputs)
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    ours.load_state_dict(theirs.state_dict(), strict=True)
+    theirs.load_state_dict(ours.state_dict(), strict=True)
+    whole = torch.nn.ModuleDict({"block": ours})
+    whole.load_state_dict(torch.nn.ModuleDict({"block": theirs}).state_dict(), strict=True)
+    for one, other in zip(tuple_of(ours(*inputs)), tuple_of(before), strict=True):
+        assert torch.equal(one, other)
+    assert [n for n, _ in ours.named_parameters()] == [n for n, _ in theirs.named_parameters()]
+
+
+@pytest.mark.parametrize("kind", pairs())
+@pytest.mark.parametrize("how", ["half", "bfloat16", "float", "double"])
+def test_a_halved_block_keeps_its_precision(kind: str, how: str) -> None:
+    """Sionna's blocks work in the precision that they were made for."""
+    theirs, ours, inputs = pairs()[kind]
+    before = tuple_of(ours(*inputs))
+    expected = tuple_of(getattr(theirs, how)()(*inputs))
+    halved = copy.deepcopy(getattr(ours, how)())
+    for found, whole, their in zip(tuple_of(halved(*inputs)), before, expected, strict=True):
+        assert torch.equal(found, whole)
+        assert found.dtype == their.dtype
+        assert torch.allclose(found, their, rtol=1e-6, atol=1e-8)
+
+
+def tuple_of(result: Any) -> tuple[Tensor, ...]:
+    return result if isinstance(result, tuple) else (result,)
+
+
+@pytest.mark.parametrize("how", ["half", "bfloat16"])
+def test_a_halved_block_knows_its_links(write_scenario: Any, trained: Any, how: str) -> None:
+    model = trained(nm.load_scenario(write_scenario()))
+    of = model.models["pseudo_inverse"].links
+    h = of.channel(of.grid_frequencies()[:128], [0, 1]).permute(0, 2, 3, 1)
+    h = h[:, :, None, None, :, None]
+    rg = ResourceGrid(2, 128, 480e3, num_tx=1, num_streams_per_tx=3)
+    x = samples(2, 1, 3, 2, 128, seed=1).to(torch.complex64)
+    block = ZFPrecoder(rg, DOWN, model)
+    before = block(x, h)
+    assert torch.equal(getattr(block, how)()(x, h), before)
+    assert block.stats.links_recalled == 4
