@@ -17,7 +17,7 @@ from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.operations import make_operation
-from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.storage.files import write_text
 from neumatc_mimo.storage.manifest import MANIFEST, sealed
@@ -82,20 +82,39 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
     named, manifest = under("mapping."), values["mapping"]
+    operation = make_operation(values["operation"])
+    links = LinkSet.from_tensors(under("links."), values["links"])
     layouts = tuple(Layout(tuple(one["shape"]), one["kind"]) for one in manifest["layouts"])
+    axis = make_axis(manifest["axis"])
+    _check_layouts(layouts, operation, links, float(axis.powers[0]))
+    if tensors["marks.corrected"].shape[1] != axis.num_stretches:
+        raise ValueError(f"corrected has marks of other times than those of {axis}.")
     mapping = CompactMapping(
         Trunk(make_basis(manifest["basis"]), named.get("readout")),
-        make_axis(manifest["axis"]),
+        axis,
         tuple(named[f"latent.{i}"] for i in range(len(layouts))),
         layouts,
         (manifest["band"][0], manifest["band"][1]),
     )
     return OperationModel(
-        make_operation(values["operation"]),
+        operation,
         mapping,
-        LinkSet.from_tensors(under("links."), values["links"]),
+        links,
         Marks(**under("marks.")),
         tensors["unseen"],
         Tolerance(**values["tolerance"]),
         values["training"],
     )
+
+
+def _check_layouts(
+    layouts: tuple[Layout, ...], operation: Operation, links: LinkSet, no: float
+) -> None:
+    """Refuse components that are not stored as those of the operation on these links are."""
+    one = links.channel(links.grid_frequencies()[:1], [0], aligned=True, dtype=torch.complex128)
+    expected = tuple(
+        Layout.of(tuple(c.shape[2:]), c, name in operation.hermitian)
+        for name, c in zip(operation.component_names, operation.exact(one, no), strict=True)
+    )
+    if layouts != expected:
+        raise ValueError(f"its components are {layouts}, those of the links are {expected}.")

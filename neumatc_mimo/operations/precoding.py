@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import torch
-from pydantic import PositiveInt
+from pydantic import Field
 from torch import Tensor
 
 from neumatc_mimo.operations.base import (
@@ -20,6 +20,9 @@ from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationC
 from neumatc_mimo.operations.tracking import unit
 from neumatc_mimo.tensors.tracing import is_traced
 
+# What has not converged by then never will.
+_MOST_ITERATIONS = 10_000
+
 
 class Precoding(NamedTuple):
     """A precoding matrix.
@@ -33,7 +36,7 @@ class Precoding(NamedTuple):
 class SumPowerConfig(AtNoiseConfig):
     """The keys of a precoder of a sum power."""
 
-    num_iterations: PositiveInt = 60
+    num_iterations: Annotated[int, Field(ge=1, le=_MOST_ITERATIONS)] = 60
     """Iterations at most."""
 
 
@@ -58,6 +61,10 @@ class SumPowerPrecoding(Operation):
             raise ValueError(f"no is {no}, a rate is finite with noise only.")
         if num_iterations < 1:
             raise ValueError(f"num_iterations is {num_iterations}, at least one is needed.")
+        if num_iterations > _MOST_ITERATIONS:
+            raise ValueError(
+                f"num_iterations is {num_iterations}, {_MOST_ITERATIONS} at most are possible."
+            )
         self.no = no
         self.num_iterations = num_iterations
 

@@ -13,8 +13,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    NonNegativeFloat,
-    PositiveFloat,
     ValidationError,
     model_validator,
 )
@@ -49,8 +47,12 @@ def _pair(value: Any) -> Any:
 
 # Far more than any model has: what has a size as large as this is not to be made.
 _Size = Annotated[int, Field(ge=1, le=2**31)]
-_Degree = Annotated[int, Field(ge=0, le=31)]
-_Pair = Annotated[tuple[float, float], BeforeValidator(_pair)]
+_Degree = Annotated[int, Field(ge=1, le=31)]
+# Powers and frequencies that arithmetic in double precision takes.
+_Positive = Annotated[float, Field(gt=1e-30, lt=1e18)]
+_Power = Annotated[float, Field(ge=0, lt=1e18)]
+_Decibels = Annotated[float, Field(ge=-1000, le=1000)]
+_Frequency = Annotated[float, Field(gt=-1e15, lt=1e15)]
 _Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _OperationName = Annotated[str, AfterValidator(check_operation)]
 
@@ -72,22 +74,36 @@ class _Kind(_Values):
 class _Basis(_Kind):
     num_functions: _Size | None = None
     degree: _Degree | None = None
+    points_per_interval: Annotated[int, Field(ge=0, le=2**31)] | None = None
+    spacing: _Positive | None = None
+    decay: _Positive | None = None
 
 
 class _Axis(_Kind):
-    lowest: NonNegativeFloat | None = None
-    highest: NonNegativeFloat | None = None
-    duration: PositiveFloat | None = None
-    power: NonNegativeFloat | None = None
+    lowest: _Power | None = None
+    highest: _Power | None = None
+    duration: _Positive | None = None
+    power: _Power | None = None
     # Dense matrices have as many rows.
-    num_nodes: Annotated[int, Field(ge=1, le=2**13)] | None = None
+    num_nodes: Annotated[int, Field(ge=1, le=2**13)]
+
+    @model_validator(mode="after")
+    def _ends(self) -> _Axis:
+        if self.kind == "noise":
+            if self.lowest is None or self.highest is None:
+                raise ValueError("a noise axis has a lowest and a highest power")
+            if self.num_nodes > 1 and not 0 < self.lowest <= self.highest:
+                raise ValueError(f"noise powers from {self.lowest} to {self.highest} do not rise")
+        if self.kind == "time" and (self.duration is None or self.num_nodes < 2):
+            raise ValueError("an axis of the time has a duration, and two nodes at least")
+        return self
 
 
 class _Mapping(_Values):
     basis: _Basis
     axis: _Axis
     layouts: Annotated[list[_Layout], Field(min_length=1, max_length=64)]
-    band: _Pair
+    band: Annotated[tuple[_Frequency, _Frequency], BeforeValidator(_pair)]
 
     @model_validator(mode="after")
     def _rising(self) -> _Mapping:
@@ -98,30 +114,49 @@ class _Mapping(_Values):
 
 class _Links(_Values):
     kind: Literal["multi_user", "single_user"]
-    carrier_frequency: PositiveFloat
+    carrier_frequency: _Positive
     fft_size: _Size
-    subcarrier_spacing: PositiveFloat
-    noise_db: _Pair | None
+    subcarrier_spacing: Annotated[float, Field(ge=1e-3, le=1e12)]
+    noise_db: Annotated[tuple[_Decibels, _Decibels], BeforeValidator(_pair)] | None
     num_streams: _Size | None
     source: str
-    duration: NonNegativeFloat
+    duration: _Power
     delays_drift: bool = True
 
 
 class _Tolerance(_Values):
-    quality_db: float
-    range_error: NonNegativeFloat
+    quality_db: _Decibels
+    range_error: _Power
 
 
 class _Training(_Values):
     # Shares of an empty set are not numbers.
     model_config = ConfigDict(extra="allow", strict=True, allow_inf_nan=True)
 
-    error_median: float | None = None
-    quality_5_percent_db: float | None = None
-    corrected_share: float | None = None
-    patched_share: float | None = None
-    untrained_error: float | None = None
+    error_median: float = 0.0
+    quality_5_percent_db: float = 0.0
+    corrected_share: float = 0.0
+    patched_share: float = 0.0
+    untrained_error: float = 0.0
+    exact_samples_per_link: float = 0.0
+    seconds_per_link: float = 0.0
+    bytes_per_link: float = 0.0
+    stopped: list[str] = []
+    batches: list[list[dict[str, Any]]] = []
+
+    @model_validator(mode="after")
+    def _together(self) -> _Training:
+        known = self.model_fields_set
+        if "error_median" in known and "quality_5_percent_db" not in known:
+            raise ValueError("it has an error_median and no quality_5_percent_db")
+        return self
+
+
+class _Scenario(_Values):
+    fingerprint: str | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**64)] | None = None
+    torch: str | None = None
+    config: dict[str, Any] | None = None
 
 
 class _Operation(_Values):
@@ -136,12 +171,12 @@ class _Model(_Values):
     training: _Training
     complex: list[str]
     tensors: dict[str, _Digest]
-    file: str | None = None
+    file: str | None
 
 
 class _Manifest(_Values):
     name: Annotated[str, AfterValidator(lambda name: check_plain("The name of a model", name))]
-    scenario: dict[str, Any]
+    scenario: _Scenario
     operations: dict[_OperationName, _Model]
 
     @model_validator(mode="after")

@@ -7,7 +7,7 @@ that were read, so that no lie asks for more memory or time than the files took.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,9 +31,10 @@ def check_packed(tensors: Mapping[str, Array], values: Mapping[str, Any]) -> Non
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
             raise ValueError(f"{name} has NaN or infinite entries, finite ones are needed.")
     _check_complex(tensors, values["complex"])
-    num_links = _check_links(tensors)
+    num_links = _check_links(tensors, values["links"]["num_streams"])
     _check_mapping(tensors, values["mapping"], num_links)
     _check_marks(tensors, num_links, values["links"]["fft_size"])
+    _check_band(values["mapping"]["band"], values["links"])
 
 
 def _check_complex(tensors: Mapping[str, Array], names: list[str]) -> None:
@@ -43,12 +44,14 @@ def _check_complex(tensors: Mapping[str, Array], names: list[str]) -> None:
             raise ValueError(f"{name} is no tensor of complex numbers.")
 
 
-def _check_links(tensors: Mapping[str, Array]) -> int:
+def _check_links(tensors: Mapping[str, Array], num_streams: int | None) -> int:
     """Paths [num_links, K, M, P] and what belongs to them; the number of links."""
     coefficients = _of(tensors, "links.coefficients")
     if coefficients.ndim < 4 or 0 in coefficients.shape:
         raise ValueError(f"links.coefficients has the shape {list(coefficients.shape)}.")
     links, rows, cols, paths = coefficients.shape[:4]
+    if num_streams is not None and num_streams > min(rows, cols):
+        raise ValueError(f"num_streams is {num_streams} in links of {rows} x {cols}.")
     delays, first = _of(tensors, "links.delays"), _of(tensors, "links.row_delays")
     shared = [(links, k, m, paths) for k, m in ((1, 1), (rows, 1), (rows, cols))]
     if delays.dtype.kind != "f" or delays.shape not in shared:
@@ -110,6 +113,14 @@ def _check_marks(tensors: Mapping[str, Array], num_links: int, fft_size: int) ->
             f"corrected reaches from {corrected.min()} to {corrected.max()} steps, 0 to "
             f"{_MOST_STEPS} are possible."
         )
+
+
+def _check_band(band: Sequence[float], links: Mapping[str, Any]) -> None:
+    """The frequencies of a mapping reach over all subcarriers."""
+    spacing, size = links["subcarrier_spacing"], links["fft_size"]
+    low, high = -(size // 2) * spacing, (size - 1 - size // 2) * spacing
+    if band[0] > low + spacing / 2 or band[1] < high - spacing / 2:
+        raise ValueError(f"band is {list(band)}, subcarriers reach from {low} to {high} Hz.")
 
 
 def _of(tensors: Mapping[str, Array], name: str) -> Array:

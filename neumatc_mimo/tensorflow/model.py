@@ -256,6 +256,7 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
 
     mapping, links, marks = under("mapping."), under("links."), under("marks.")
     manifest = values["links"]
+    _check_layouts(values, *links["coefficients"].shape[1:3])
     # safetensors has no complex128: such tensors are pairs of reals.
     coefficients = links["coefficients"]
     if "links.coefficients" in values["complex"]:
@@ -273,3 +274,20 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
         np.any((marks["corrected"] > 0) | marks["patched"] | marks["fragile"], axis=1),
         Tolerance(**values["tolerance"]),
     )
+
+
+def _check_layouts(values: dict[str, Any], num_rows: int, num_cols: int) -> None:
+    """Refuse components that are not stored as those of their operation are."""
+    settings, layouts = values["operation"], values["mapping"]["layouts"]
+    streams = settings.get("num_streams", 0)
+    known = {
+        "pseudo_inverse": [((num_cols, num_rows), "complex"), ((num_rows, num_rows), "hermitian")],
+        "svd": [
+            ((num_rows, streams), "complex"),
+            ((streams,), "real"),
+            ((num_cols, streams), "complex"),
+        ],
+    }
+    found = [(tuple(layout["shape"]), layout["kind"]) for layout in layouts]
+    if found != known.get(settings["name"], found):
+        raise ValueError(f"Its components are {found}, {known[settings['name']]} are needed.")

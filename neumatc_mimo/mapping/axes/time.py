@@ -13,6 +13,9 @@ from neumatc_mimo.mapping.axes.base import AXES, Axis
 from neumatc_mimo.mapping.axes.chebyshev import abscissae, lagrange
 from neumatc_mimo.mapping.axes.noise import NoiseAxis
 
+# Interpolation solves for as many unknowns at once.
+_MOST_NODES = 2**13
+
 
 @AXES.register
 @dataclass(frozen=True)
@@ -30,6 +33,13 @@ class TimeAxis(Axis):
     duration: float
     num_nodes: int
     power: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_nodes <= _MOST_NODES:
+            raise ValueError(
+                f"{self.num_nodes} nodes along {self.duration:g} s are needed, 2 to {_MOST_NODES} "
+                "are possible; lower num_slots or the speed, or give num_nodes."
+            )
 
     @classmethod
     def for_doppler(cls, duration: float, highest: float, power: float) -> TimeAxis:

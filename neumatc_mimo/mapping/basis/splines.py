@@ -40,6 +40,9 @@ class SplineBasis(Basis):
     points_per_interval: int = 0
 
     def __post_init__(self) -> None:
+        # Beyond, powers of the coordinate leave no digits.
+        if not 1 <= self.degree <= 31:
+            raise ValueError(f"degree is {self.degree}, it must be from 1 to 31.")
         if self.num_functions <= self.degree:
             raise ValueError(f"{self.num_functions} splines of degree {self.degree} are too few.")
         _pieces_on(self.degree, torch.device("cpu"))
