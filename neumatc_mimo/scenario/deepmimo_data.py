@@ -1,13 +1,9 @@
-"""Ray-traced paths out of DeepMIMO v4 folders, read by ``deepmimo`` itself."""
+"""Ray-traced paths out of DeepMIMO's data sets, checked."""
 
 from __future__ import annotations
 
-import io
 import logging
-import re
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from neumatc_mimo.scenario.deepmimo_folder import load_folder, quiet
 from neumatc_mimo.scenario.deepmimo_motion import (
     copied,
     directions,
@@ -32,9 +29,6 @@ _LOGGER = logging.getLogger(__name__)
 _PATH_ARRAYS = ("power", "phase", "delay", "aoa_az", "aoa_el", "aod_az", "aod_el")
 _POSITIONS = ("rx_pos", "tx_pos")
 _INTERACTIONS = ("inter", "inter_pos")
-
-# A name that deepmimo keeps as it is: it lower-cases names and refuses some characters.
-_PLAIN_NAME = "scenario"
 
 
 class Paths(NamedTuple):
@@ -92,7 +86,7 @@ class BaseStation:
         :param ue: Shape of the users' antenna array; its spacing is the base station's
         """
         subset = self.dataset.trim(idxs=users)
-        with _quiet():
+        with quiet():
             # They mean nothing at time zero, and deepmimo would compute those of moving objects.
             subset.set_doppler(0.0)
             coefficients = subset.compute_channels(
@@ -125,7 +119,7 @@ class BaseStation:
         arrivals = np.where(found[..., None], arrivals, 0.0)
         doppler = None
         if self.moving:
-            with _quiet():
+            with quiet():
                 shifts = path_doppler(self.dataset, users)
             doppler = np.where(found, np.take_along_axis(shifts, order, axis=1), 0.0)
         return Paths(coefficients, np.where(found, delays, first), steering, arrivals, doppler)
@@ -182,8 +176,8 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
             )
     try:
         if folder is not None:
-            _refuse_pickles(folder)
-            dataset = _load(folder, config.deepmimo.max_paths, moving)
+            matrices = [*_PATH_ARRAYS, *_POSITIONS, *(_INTERACTIONS if moving else ())]
+            dataset = load_folder(folder, config.deepmimo.max_paths, matrices)
         scenes = scenes_of(dataset)
         if folder is None and moving:
             # Velocities are set on it: the caller's own may serve other scenarios.
@@ -204,7 +198,7 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
             f"to {len(scenes) - 1}."
         )
     if moving and config.motion is not None:
-        with _quiet():
+        with quiet():
             set_velocities(scenes, config.deepmimo.scene, config.motion, str(config.file))
     chosen = []
     for index in config.deepmimo.base_station:
@@ -228,58 +222,39 @@ def _base_station(dataset: Any, array: ArrayConfig, moving: bool) -> BaseStation
     for name in _PATH_ARRAYS:
         if values[name].ndim != 2 or values[name].shape != (num_users, values["power"].shape[1]):
             raise ValueError(f"{name} has the shape {values[name].shape} for {num_users} users")
-    found = np.isfinite(values["power"])
+    found = ~np.isnan(values["power"])
+    if not np.isfinite(values["power"][found]).all():
+        raise ValueError("a path has infinite power")
     if any(not np.isfinite(values[name][found]).all() for name in _PATH_ARRAYS):
         raise ValueError("a path with power lacks its phase, delay or angles")
+    for name in _POSITIONS:
+        if not np.isfinite(values[name]).all():
+            raise ValueError(f"{name} has positions that are not finite")
+    frequency = float(dataset.rt_params["frequency"])
+    if not (math.isfinite(frequency) and frequency > 0):
+        raise ValueError(f"the carrier frequency is {frequency} Hz")
     return BaseStation(
         dataset=dataset,
         array=array,
         position=values["tx_pos"].astype(np.float64).reshape(3),
         user_positions=values["rx_pos"].astype(np.float64).reshape(num_users, 3),
         has_path=found.any(axis=1),
-        carrier_frequency=float(dataset.rt_params["frequency"]),
+        carrier_frequency=frequency,
         moving=moving,
     )
-
-
-def _load(folder: Path, max_paths: int, moving: bool) -> Any:
-    """Return what DeepMIMO makes of a folder; with interactions where Doppler shifts need them."""
-    matrices = [*_PATH_ARRAYS, *_POSITIONS, *(_INTERACTIONS if moving else ())]
-    with _quiet(), _scenarios_in(folder) as (deepmimo, name):
-        return deepmimo.load(name, max_paths=max_paths, matrices=matrices)
-
-
-@contextmanager
-def _scenarios_in(folder: Path) -> Iterator[tuple[Any, str]]:
-    """Point deepmimo to a folder for a while; yield deepmimo and the name to load."""
-    import deepmimo
-
-    before = deepmimo.config.get("scenarios_folder")
-    with tempfile.TemporaryDirectory() as temporary:
-        if re.fullmatch(r"[a-z0-9_.-]+", folder.name):
-            root, name = folder.parent, folder.name
-        else:
-            # Through a link the name does not matter.
-            root, name = Path(temporary), _PLAIN_NAME
-            (root / name).symlink_to(folder.resolve(), target_is_directory=True)
-        deepmimo.config.set("scenarios_folder", str(root.resolve()))
-        try:
-            yield deepmimo, name
-        finally:
-            deepmimo.config.set("scenarios_folder", before)
 
 
 def _database_folder(config: DeepMIMOConfig) -> Path:
     """Return the folder of a scenario in the DeepMIMO database; download it if need be."""
     name = str(config.scenario).lower()
-    with _quiet():
+    with quiet():
         import deepmimo
     folder = Path.cwd() / deepmimo.config.get("scenarios_folder") / name
     if folder.is_dir():
         return folder
     _LOGGER.warning('Downloading the DeepMIMO scenario "%s" to %s.', name, folder)
     cause: Exception | None = None
-    with _quiet() as printed:
+    with quiet() as printed:
         try:
             deepmimo.download(name)
         except Exception as error:  # whatever it is, there is no scenario
@@ -291,22 +266,6 @@ def _database_folder(config: DeepMIMOConfig) -> Path:
             "downloaded, check its name and the network, or set path in [deepmimo]."
         ) from cause
     return folder
-
-
-def _refuse_pickles(folder: Path) -> None:
-    """Read every array without unpickling, which deepmimo would do and which can run code."""
-    for file in folder.rglob("*.np[yz]"):
-        with np.load(file, allow_pickle=False) as arrays:
-            for name in arrays.files:
-                arrays[name]
-
-
-@contextmanager
-def _quiet() -> Iterator[io.StringIO]:
-    """Catch what deepmimo prints, progress bars included; standard output is not its own."""
-    printed = io.StringIO()
-    with redirect_stdout(printed), redirect_stderr(printed):
-        yield printed
 
 
 def _one_line(error: Exception) -> str:
