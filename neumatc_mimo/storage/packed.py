@@ -110,7 +110,7 @@ def _check_marks(tensors: Mapping[str, Array], num_links: int, fft_size: int) ->
             )
     if corrected.size and not 0 <= corrected.min() <= corrected.max() <= _MOST_STEPS:
         raise ValueError(
-            f"corrected reaches from {corrected.min()} to {corrected.max()} steps, 0 to "
+            f"marks.corrected reaches from {corrected.min()} to {corrected.max()} steps, 0 to "
             f"{_MOST_STEPS} are possible."
         )
 

@@ -18,8 +18,6 @@ from neumatc_mimo.model.packing import pack_model
 from neumatc_mimo.storage.manifest import MANIFEST, sealed
 from neumatc_mimo.storage.model_folder import write_model
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 _ABSENT = object()
 _HOSTILE = [
     None,
