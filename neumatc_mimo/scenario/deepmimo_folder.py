@@ -20,7 +20,7 @@ import numpy as np
 
 from neumatc_mimo.scenario.deepmimo_motion import scenes_of
 from neumatc_mimo.storage.names import shown
-from neumatc_mimo.storage.tensor_file import parsed, read_regular
+from neumatc_mimo.storage.tensor_file import open_regular, parsed, read_regular
 
 # A name that deepmimo keeps as it is: it lower-cases names and refuses some characters.
 _PLAIN_NAME = "scenario"
@@ -82,13 +82,31 @@ def _no_pickles() -> Iterator[None]:
     def safe(file: Any, *args: Any, **options: Any) -> Any:
         if threading.get_ident() != reader:
             return load(file, *args, **options)
-        return load(file, allow_pickle=False)
+        # Read and closed here: DeepMIMO leaves files open.
+        with open_regular(Path(file)) as raw:
+            loaded = load(raw, allow_pickle=False)
+            return loaded if isinstance(loaded, np.ndarray) else _Arrays(loaded)
 
     np.load = safe
     try:
         yield
     finally:
         np.load = load
+
+
+class _Arrays(dict[str, Any]):
+    """The arrays of a file, as ``numpy.load`` gives them, but of one that is closed."""
+
+    @property
+    def files(self) -> list[str]:
+        """Their names."""
+        return list(self)
+
+    def __enter__(self) -> _Arrays:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
 
 
 @contextmanager

@@ -96,12 +96,12 @@ def _at(manifest: dict[str, Any], place: str) -> tuple[Any, str]:
         ("training", 3, "training is 3"),
         ("file", "../model.json", "The file of a model is '../model.json'"),
         ("file", "svd.safetensors", "missing, truncated or damaged"),
-        ("complex", ["marks.corrected"], "marks.corrected is no tensor of complex numbers"),
+        ("complex", ["marks.corrected"], "corrected is no tensor of complex numbers"),
         ("complex", ["nothing"], "it lacks nothing"),
         ("complex", [], "refused"),
         ("tensors", {}, "it lacks links.coefficients"),
         ("tensors.extra", "0" * 64, "it lacks extra"),
-        ("tensors.corrected", "0" * 63, "tensors.corrected is"),
+        ("tensors.unseen", "0" * 63, "tensors.unseen is"),
     ],
 )
 def test_lies_are_refused_in_one_sentence(
