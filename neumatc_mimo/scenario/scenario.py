@@ -181,11 +181,11 @@ def load_scenario(
 
     :return: The scenario
     :raises FileNotFoundError: If there is no such file or bundled scenario
-    :raises ValueError: If the file breaks the schema, or the seed is negative
+    :raises ValueError: If the file breaks the schema, or the seed is negative or beyond 2^63
     """
     config = read_config(source)
     if seed is not None:
-        if seed < 0:
-            raise ValueError(f"seed is {seed}, it must not be negative.")
+        if not 0 <= seed < 2**63:
+            raise ValueError(f"seed is {seed}, it must not be negative, and below 2^63.")
         config = config.model_copy(update={"seed": seed})
     return Scenario(config, progress=progress, callback=callback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 import os
 import tomllib
@@ -11,13 +12,9 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
-    BeforeValidator,
     Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
     PrivateAttr,
     ValidationError,
     model_validator,
@@ -25,23 +22,24 @@ from pydantic import (
 
 from neumatc_mimo.operations import Dimensions
 from neumatc_mimo.operations.config import Decibels
+from neumatc_mimo.scenario import limits
 from neumatc_mimo.scenario.bundled import bundled_scenarios, scenarios_folder
-from neumatc_mimo.scenario.section import Section, from_list
+from neumatc_mimo.scenario.section import Section
 from neumatc_mimo.scenario.slot import slot_duration
 from neumatc_mimo.scenario.trained import TrainedConfig
+from neumatc_mimo.storage.names import is_plain, shown
+from neumatc_mimo.storage.tensor_file import read_regular
 
-
-def _one_or_more(value: Any) -> Any:
-    return (value,) if isinstance(value, int | float) else from_list(value)
-
-
-_Shape = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(from_list)]
-_Range = Annotated[tuple[float, float], BeforeValidator(from_list)]
-_Angles = Annotated[tuple[float, float, float], BeforeValidator(from_list)]
-_Velocity = _Angles
-_Times = Annotated[tuple[float, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
-_Indices = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_one_or_more), Field(min_length=1)]
 _RowScaling = Literal["unit", "none"]
+
+# Bytes that no scenario file takes.
+_MOST_BYTES = 2**24
+
+
+def _plain(name: str) -> str:
+    if not is_plain(name):
+        raise ValueError(f"is {shown(name)}, a name of at most 200 bytes without slashes is needed")
+    return name
 
 
 class DeepMIMOConfig(Section):
@@ -51,11 +49,11 @@ class DeepMIMOConfig(Section):
     """DeepMIMO v4 scenario folder, relative to the file; `$VARIABLES` and `~` are expanded."""
     scenario: str | None = None
     """Instead of `path`: name in DeepMIMO's database, downloaded on first use."""
-    base_station: _Indices = (0,)
+    base_station: limits.Indices = (0,)
     """Transmitter-receiver pairs in the order of `deepmimo.load`, one or a list."""
-    scene: NonNegativeInt = 0
+    scene: limits.Scene = 0
     """Snapshot of a dynamic data set."""
-    max_paths: PositiveInt = 25
+    max_paths: limits.Paths = 25
     """The strongest paths of a user that are kept."""
 
     @model_validator(mode="after")
@@ -65,30 +63,42 @@ class DeepMIMOConfig(Section):
             raise ValueError(f"has {given} of path and scenario, give exactly one of them")
         if "" in (self.path, self.scenario):
             raise ValueError("has an empty path or scenario, give the name of one")
+        if self.scenario is not None and not is_plain(self.scenario):
+            raise ValueError(
+                f"has scenario = {shown(self.scenario)}, a name without slashes is needed; give "
+                "the place of a folder as path"
+            )
+        if "\0" in (self.path or ""):
+            raise ValueError(f"has path = {shown(self.path)}, with a zero byte")
         if len(set(self.base_station)) < len(self.base_station):
-            raise ValueError(f"names a base_station twice in {list(self.base_station)}")
+            raise ValueError(f"names a base_station twice in {shown(list(self.base_station))}")
         return self
 
 
 class ArrayConfig(Section):
     """The base station's planar array, and the spacing of the users' arrays."""
 
-    bs: _Shape = (8, 8)
+    bs: limits.Shape = (8, 8)
     """Elements, horizontal and vertical."""
-    spacing: PositiveFloat = 0.5
+    spacing: limits.Spacing = 0.5
     """Distance of elements in wavelengths at the carrier."""
-    rotation: _Angles = (0.0, 0.0, 0.0)
+    rotation: limits.Angles = (0.0, 0.0, 0.0)
     """Rotation of the array in degrees about x, y and z, as in DeepMIMO."""
     beam_squint: bool = False
     """Whether the wavelength changes along the band."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> ArrayConfig:
+        limits.check_antennas("bs", self.bs)
+        return self
 
 
 class GridConfig(Section):
     """The OFDM grid."""
 
-    fft_size: PositiveInt
+    fft_size: limits.Subcarriers
     """Number of subcarriers."""
-    subcarrier_spacing: PositiveFloat
+    subcarrier_spacing: limits.Hertz
     """Distance of subcarriers in Hz."""
 
 
@@ -106,15 +116,15 @@ class MultiUserConfig(TrainedConfig):
     }
     has_noise_range: ClassVar[bool] = True
 
-    users_per_link: PositiveInt = 8
+    users_per_link: limits.Users = 8
     """Users of a link."""
-    ue: _Shape = (1, 1)
+    ue: limits.Shape = (1, 1)
     """Antennas of a user, horizontal and vertical."""
-    num_links: PositiveInt = 32
+    num_links: limits.Links = 32
     """Links to draw and train."""
-    max_condition: Annotated[float, Field(ge=1.0)] = 1e4
+    max_condition: Annotated[float, Field(ge=1.0, le=1e30)] = 1e4
     """Groups whose median cond(H Hᴴ) along the band is above it are skipped, and counted."""
-    noise_db: _Range = (-40.0, 0.0)
+    noise_db: limits.NoiseRange = (-40.0, 0.0)
     """Noise powers of the MMSE model, lowest and highest, in dB."""
     wmmse_db: Decibels | None = None
     """As an operation `name = "wmmse"` with this `noise_db`."""
@@ -161,11 +171,11 @@ class SingleUserConfig(TrainedConfig):
 
     always: ClassVar[str] = "svd"
 
-    ue: _Shape = (4, 1)
+    ue: limits.Shape = (4, 1)
     """Antennas of the user, horizontal and vertical."""
-    num_streams: PositiveInt = 2
+    num_streams: limits.Users = 2
     """Streams, one for each of the strongest singular triplets."""
-    num_links: PositiveInt = 32
+    num_links: limits.Links = 32
     """Links to draw and train."""
     min_singular_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
     """Users whose weakest used singular value is below so much of the largest are skipped."""
@@ -178,6 +188,7 @@ class SingleUserConfig(TrainedConfig):
 
     @model_validator(mode="after")
     def _streams_fit(self) -> SingleUserConfig:
+        limits.check_antennas("ue", self.ue)
         antennas = math.prod(self.ue)
         if self.num_streams > antennas:
             raise ValueError(
@@ -192,17 +203,17 @@ class MotionConfig(Section):
 
     source: Literal["drawn", "deepmimo"] = "drawn"
     """Horizontal directions drawn with the seed, or the Doppler shifts of DeepMIMO's velocities."""
-    speed: PositiveFloat | None = None
+    speed: limits.Speed | None = None
     """Speed of all users in m/s, where directions are drawn."""
-    timestamps: _Times | None = None
+    timestamps: limits.Times | None = None
     """Times of the scenes of a dynamic data set in s, or the one between two of them."""
-    rx_vel: _Velocity | None = None
+    rx_vel: limits.Velocity | None = None
     """Velocity of all users in m/s, [x, y, z]."""
-    tx_vel: _Velocity | None = None
+    tx_vel: limits.Velocity | None = None
     """Velocity of the base stations in m/s, [x, y, z]."""
-    num_slots: PositiveInt = 20
+    num_slots: limits.Slots = 20
     """Slots of a burst, of 14 OFDM symbols each."""
-    num_nodes: Annotated[int, Field(ge=2)] | None = None
+    num_nodes: limits.TimeNodes | None = None
     """Nodes of the models along the time; as many as the channels need unless given."""
 
     @model_validator(mode="after")
@@ -224,7 +235,7 @@ class MotionConfig(Section):
         times = self.timestamps or ()
         rising = all(early < late for early, late in itertools.pairwise(times))
         if times and not (rising and (len(times) > 1 or times[0] > 0)):
-            raise ValueError(f"has timestamps = {list(times)}, they must rise")
+            raise ValueError(f"has timestamps = {shown(list(times))}, they must rise")
         return self
 
 
@@ -233,33 +244,33 @@ class ModelConfig(Section):
 
     trunk: Literal["spline", "sine"] = "spline"
     """Functions that the trunk is made of: local B-splines, or sines over the whole band."""
-    rank: PositiveInt | None = None
+    rank: limits.Functions | None = None
     """Rank of the trunk for several users; without it the trunk keeps all functions, unmixed."""
-    svd_rank: PositiveInt | None = None
+    svd_rank: limits.Functions | None = None
     """Likewise for single users."""
-    width: PositiveInt = 800
+    width: limits.Functions = 800
     """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers."""
-    noise_nodes: Annotated[int, Field(ge=2)] | None = None
+    noise_nodes: limits.NoiseNodes | None = None
     """Nodes along the noise power, at which models are trained; 14 unless given, or 22 of joint
     links, whose rows differ in power."""
-    samples: PositiveInt = 256
+    samples: limits.Subcarriers = 256
     """Most subcarriers whose exact result is computed, of a link and node."""
-    collocation: PositiveInt = 819
+    collocation: limits.Subcarriers = 819
     """Subcarriers at which the residual is lowered without an exact result."""
-    rounds: PositiveInt = 6
+    rounds: limits.Rounds = 6
     """Most rounds of adaptive sampling."""
-    tolerance_db: float = 40.0
+    tolerance_db: limits.Quality = 40.0
     """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR."""
-    tolerance_range: NonNegativeFloat = 1e-2
+    tolerance_range: Annotated[float, Field(ge=0.0, le=1e6)] = 1e-2
     """What it asks for beside: relative distance of a result from where it has to lie."""
 
 
 class ScenarioConfig(Section):
     """A scenario file; see the fields of its sections for keys and defaults."""
 
-    name: Annotated[str, Field(min_length=1)]
+    name: Annotated[str, AfterValidator(_plain)]
     """Name of the scenario, and of its model folder."""
-    seed: NonNegativeInt = 0
+    seed: limits.Seed = 0
     """Seed of the groups of users."""
     deepmimo: DeepMIMOConfig
     array: ArrayConfig = ArrayConfig()
@@ -298,8 +309,8 @@ class ScenarioConfig(Section):
         stations = list(self.deepmimo.base_station)
         if len(stations) < 2:
             raise ValueError(
-                f"has joint = true in [multi_user], but base_station = {stations} in [deepmimo], "
-                "name all base stations that hear the users"
+                f"has joint = true in [multi_user], but base_station = {shown(stations)} in "
+                "[deepmimo], name all base stations that hear the users"
             )
         for key in ("users_per_link", "num_links"):
             if (number := getattr(self.multi_user, key)) % len(stations):
@@ -377,8 +388,8 @@ def read_config(source: str | os.PathLike[str]) -> ScenarioConfig:
     """
     file = _locate(source)
     try:
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        data = tomllib.loads(read_regular(file, _MOST_BYTES).decode())
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not a TOML file: {error}.") from error
     try:
         config = ScenarioConfig.model_validate(data)
@@ -395,6 +406,8 @@ def _locate(source: str | os.PathLike[str]) -> Path:
     name = os.fspath(source)
     if name in bundled_scenarios():
         return scenarios_folder() / f"{name}.toml"
+    if path.exists():
+        raise ValueError(f"{name} is no file, give the path of a TOML file.")
     raise FileNotFoundError(
         f'There is no scenario file and no bundled scenario "{name}", give the path of a TOML file '
         f"or one of {', '.join(bundled_scenarios())}."
@@ -407,24 +420,31 @@ def _sentence(error: Any) -> str:
     given = error["input"]
     if error["type"] == "extra_forbidden":
         return (
-            f'unknown key "{where[-1]}"{_place(where[:-1])}, '
+            f"unknown key {_quoted(where[-1])}{_place(where[:-1])}, "
             f"known are {', '.join(_section(where[:-1]).model_fields)}"
         )
     if error["type"] == "missing" and isinstance(where[-1], int):
-        return f"{_key(where[:-1])} is {list(given)}, it must be longer"
+        return f"{_key(where[:-1])} is {shown(list(given))}, it must be longer"
     if error["type"] == "missing":
         return f'the key "{where[-1]}"{_place(where[:-1])} is missing'
     if error["type"] == "value_error":
         subject = _header(where) if where else "the file"
+        if where == ("name",):
+            subject = "name"
         return f"{subject} {error['ctx']['error']}"
     if error["type"] in ("model_type", "model_attributes_type"):
         if len(where) > 1:
-            return f"{_key(where)} is {given!r}, it must be a table [[{where[0]}.{where[1]}]]"
-        return f'"{where[0]}" is {given!r}, it must be a section [{where[0]}]'
+            return f"{_key(where)} is {shown(given)}, it must be a table [[{where[0]}.{where[1]}]]"
+        return f'"{where[0]}" is {shown(given)}, it must be a section [{where[0]}]'
     accepted = error["msg"].replace("Input should be", "it must be").replace("tuple", "list")
     accepted = accepted[0].lower() + accepted[1:]
     given = list(given) if isinstance(given, tuple) else given
-    return f"{_key(where)} is {given!r}, {accepted}"
+    return f"{_key(where)} is {shown(given)}, {accepted}"
+
+
+def _quoted(key: Any) -> str:
+    """A key as a file may write it, in one line."""
+    return json.dumps(key, ensure_ascii=False)
 
 
 def _section(where: Sequence[str | int]) -> type[BaseModel]:

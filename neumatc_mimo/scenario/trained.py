@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from abc import abstractmethod
 from collections import Counter
 from typing import Annotated, Any, ClassVar
@@ -10,6 +11,7 @@ from pydantic import BeforeValidator, SerializeAsAny, model_validator
 
 from neumatc_mimo.operations import OPERATIONS, Dimensions, Operation, OperationConfig
 from neumatc_mimo.scenario.section import Section, from_list
+from neumatc_mimo.storage.names import check_operation
 
 
 def _checked(value: Any) -> Any:
@@ -17,12 +19,12 @@ def _checked(value: Any) -> Any:
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         return value
     try:
-        kind = OPERATIONS.find(value["name"])
+        kind = OPERATIONS.find(check_operation(value["name"]))
     except (ValueError, TypeError) as error:
         raise ValueError(f"is refused: {_reason(error)}") from error
     if unknown := set(value) - set(kind.config.model_fields):
         raise ValueError(
-            f'has the unknown key "{min(unknown)}", known for "{kind.name}" are '
+            f'has the unknown key {json.dumps(min(unknown))}, known for "{kind.name}" are '
             f"{', '.join(kind.config.model_fields)}"
         )
     config = kind.config.model_validate(value)

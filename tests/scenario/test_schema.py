@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,86 @@ def test_refuses_in_one_sentence(write_scenario, changes, message: str) -> None:
     assert "\n" not in sentence and "pydantic" not in sentence
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 2**64}, "seed is 18446744073709551616, it must be less than 9223372036854775808"),
+        ({"grid": {"fft_size": 10**9}}, r"fft_size in \[grid\] is 1000000000, it must be less"),
+        ({"grid": {"subcarrier_spacing": 1e300}}, r"subcarrier_spacing in \[grid\] is 1e\+300"),
+        ({"array": {"bs": [10**9, 1]}}, r"bs \(entry 0\) in \[array\] is 1000000000"),
+        ({"array": {"bs": [4096, 4096]}}, "at most 65536 antennas are possible"),
+        ({"single_user": {"ue": [4096, 4096]}}, "at most 65536 antennas are possible"),
+        ({"multi_user": {"num_links": 10**9}}, r"num_links in \[multi_user\] is 1000000000"),
+        ({"multi_user": {"noise_db": [-4000.0, 0.0]}}, r"noise_db \(entry 0\) .* is -4000.0"),
+        ({"multi_user": {"wmmse_db": -4000.0}}, r"wmmse_db in \[multi_user\] is -4000.0"),
+        ({"model": {"width": 10**9}}, r"width in \[model\] is 1000000000, it must be less"),
+        ({"model": {"rank": 10**9}}, r"rank in \[model\] is 1000000000"),
+        ({"model": {"samples": 10**9}}, r"samples in \[model\] is 1000000000"),
+        ({"model": {"rounds": 10**9}}, r"rounds in \[model\] is 1000000000"),
+        ({"model": {"noise_nodes": 10**9}}, r"noise_nodes in \[model\] is 1000000000"),
+        ({"model": {"tolerance_db": 1e9}}, r"tolerance_db in \[model\] is 1000000000.0"),
+        ({"motion": {"speed": 1e300}}, r"speed in \[motion\] is 1e\+300"),
+        ({"motion": {"speed": 1.0, "num_nodes": 10**9}}, r"num_nodes in \[motion\] is 1000000000"),
+        ({"motion": {"speed": 1.0, "num_slots": 10**9}}, r"num_slots in \[motion\] is 1000000000"),
+    ],
+)
+def test_absurd_numbers_are_refused_at_once(write_scenario, changes, message: str) -> None:
+    file = write_scenario(**{k: v for k, v in changes.items() if k != "motion"})
+    if "motion" in changes:
+        keys = "\n".join(f"{key} = {value!r}" for key, value in changes["motion"].items())
+        file.write_text(f"{file.read_text()}\n[motion]\n{keys}")
+    with pytest.raises(ValueError, match=message) as caught:
+        load_scenario(file)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../evil", "/evil", "a/b", "a\\\\b", "a\\u0000b", "a\\nb", "a" * 300]
+)
+def test_names_that_lead_elsewhere_are_refused(write_scenario, name: str) -> None:
+    file = write_scenario()
+    text = file.read_text().replace('name = "small"', f'name = "{name}"')
+    file.write_text(text)
+    with pytest.raises(
+        ValueError, match=r"small\.toml: name is .*, a name of at most 200"
+    ) as caught:
+        load_scenario(file)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+    with pytest.raises(ValueError, match=r"\[deepmimo\] has (scenario = |an empty)"):
+        load_scenario(write_scenario(deepmimo={"path": None, "scenario": "../evil"}))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.toml")
+    for place in (tmp_path / "pipe.toml", tmp_path, "/dev/zero"):
+        with pytest.raises(ValueError, match="is no file, give the path of a TOML file"):
+            load_scenario(place)
+    (tmp_path / "huge.toml").touch()
+    os.truncate(tmp_path / "huge.toml", 2**40)
+    with pytest.raises(ValueError, match=r"is not a TOML file: it has more than \d+ bytes"):
+        load_scenario(tmp_path / "huge.toml")
+    with pytest.raises(FileNotFoundError, match="There is no scenario file"):
+        load_scenario("a\0b")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 10**5,
+        "seed = " + "9" * 5000,
+        '"a\\nb" = 1',
+        "name = " + '"' + "a" * 10**6 + '"',
+        "[[deepmimo]]",
+    ],
+)
+def test_whatever_a_file_says_it_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "some.toml").write_text(text)
+    with pytest.raises(ValueError, match=r"some\.toml") as caught:
+        load_scenario(tmp_path / "some.toml")
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500
+
+
 def test_refuses_what_is_not_toml(tmp_path: Path) -> None:
     file = tmp_path / "broken.toml"
     file.write_text("name = ")
@@ -151,8 +232,9 @@ def test_path_is_relative_to_the_file_and_expanded(write_scenario, monkeypatch) 
 
 def test_seed_argument(write_scenario) -> None:
     assert load_scenario(write_scenario(), seed=7).config.seed == 7
-    with pytest.raises(ValueError, match="seed is -1"):
-        load_scenario(write_scenario(), seed=-1)
+    for seed in (-1, 2**64):
+        with pytest.raises(ValueError, match=f"seed is {seed}"):
+            load_scenario(write_scenario(), seed=seed)
 
 
 def operations(config: ScenarioConfig) -> list[tuple[dict[str, Any], float | None]]:
