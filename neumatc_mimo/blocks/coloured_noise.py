@@ -11,6 +11,7 @@ from neumatc_mimo.blocks.checks import check_finite
 from neumatc_mimo.blocks.tiles import cut, take
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import tiles
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 _OPERATION = PseudoInverse()
@@ -89,11 +90,13 @@ def _whitened(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
 
 
 def _new(*values: Tensor) -> Tensor | None:
-    """Subcarriers that differ from their lower neighbour, bool; None where all of them do.
+    """Subcarriers that differ from their lower neighbour, bool; None where all of them do, or
+    may.
 
     :param values: [batch_size or 1, num_subcarriers, ...]
     """
-    if is_traced():
+    # Equal neighbours have gradients of their own.
+    if is_traced() or is_differentiated(*values):
         return None
     changes = [(v[:, 1:] != v[:, :-1]).flatten(2).any(-1).any(0) for v in values]
     new = torch.nn.functional.pad(torch.stack(changes).any(0), (1, 0), value=True)

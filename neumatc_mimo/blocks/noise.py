@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -47,7 +48,7 @@ def transmitter_noise(
     if not is_traced():
         if not bool((power >= 0).all()):
             raise ValueError(f"{name} has negative entries or NaN, it is a noise power.")
-        if not bool(power.any()):
+        if not bool(power.any()) and not is_differentiated(power):
             return None
     if list(power.shape) == [shape[0]] and shape[0] not in (1, shape[3]):
         power = power[:, None, None, None]
@@ -114,10 +115,14 @@ def error_and_noise(
 
 
 def _collapsed(value: Tensor, dim: int) -> Tensor:
-    """A value of size one along a dimension where all entries are equal."""
+    """A value of size one along a dimension where all entries are equal, unless each of them is to
+    get a gradient of its own.
+    """
     if value.shape[dim] == 1:
         return value
     first = value.narrow(dim, 0, 1)
-    if value.stride(dim) == 0 or (not is_traced() and bool((value == first).all())):
+    if value.stride(dim) == 0:
         return first
-    return value
+    if is_traced() or is_differentiated(value):
+        return value
+    return first if bool((value == first).all()) else value

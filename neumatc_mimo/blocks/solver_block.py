@@ -21,6 +21,7 @@ from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Share of the links that a model does not know above which a block warns.
@@ -161,7 +162,7 @@ class SolverBlock(Displayed, Block):
                 )
             solver = Exact()
         with finite(a):
-            start = (solver or self._solver).start
+            start = self._able(solver or self._solver, channels).start
             answers = start(operation, channels, settings.certify, settings.tolerance)
         for tile in cut(tiles(a, answers.entries(a)), borders):
             with finite(a):
@@ -173,6 +174,17 @@ class SolverBlock(Displayed, Block):
         # A model that knows nothing of the kind has said so itself.
         asked = (solver or self._solver).knows(operation, *a.shape[-2:])
         self._count(answers.counts, warns=asked)
+
+    def _able(self, solver: Solver, channels: Channels) -> Solver:
+        """The solver, or the exact one where the channel or the noise power is differentiated.
+
+        A model's query depends on the link, not on the channel given: its gradients are zero, or
+        those of other operations. Exact results have Sionna's. Who trusts a model or asks for no
+        proof gets the model's.
+        """
+        if isinstance(solver, Exact) or channels.trusted or self._settings.certify is None:
+            return solver
+        return Exact() if is_differentiated(channels.a, channels.no) else solver
 
     def _moment(self, time: float | None, symbol: int) -> float:
         """Seconds from the burst's begin to an OFDM symbol of a slot that starts at ``time``."""

@@ -196,7 +196,8 @@ class SVDCombiner(Receiver):
     def _sending(self, inputs: CombinerInputs, symbol: int, rx: int) -> Answers:
         """The answers that tell what is sent to a receiver."""
         settings, channels = self._settings, self._channels(inputs, rx, symbol)
-        return self._solver.start(self._both, channels, settings.certify, settings.tolerance)
+        start = self._able(self._solver, channels).start
+        return start(self._both, channels, settings.certify, settings.tolerance)
 
     def _filter(
         self, inputs: CombinerInputs, rx: int, symbol: int, part: TileAnswer, beams: _Beams

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_finite
 from neumatc_mimo.blocks.tiles import take
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Antennas that take turns along the band where symbols are compared: more of them leave stretches
@@ -35,7 +36,8 @@ def sharing(
     compared bit by bit in every row at every subcarrier, each by one antenna, another one in each
     stretch of the band: what happens to a user, a resource block or a symbol is seen, whatever it
     is; what happens to single antennas at single subcarriers may not be. NaN and infinite entries
-    are refused there.
+    are refused there. What a gradient is asked of is shared only if it is a view that repeats one
+    symbol, whatever ``time_varying`` says.
 
     :param h: [..., num_ofdm_symbols, num_subcarriers]
     :param other: What the matrices depend on beside h, all of which is compared, likewise; None,
@@ -51,9 +53,12 @@ def sharing(
     rest = [i for i in range(h.shape[dim]) if i not in trusted]
     if trusted and rest:
         h = take(h, dim, rest)
-    if not rest or h.stride(-2) == 0:
+    if not rest or _repeats(h):
         h = h[..., :1, :]
     values = [other] if other is not None and other.shape[-2] > 1 else []
+    if is_differentiated(*values, h if h.shape[-2] > 1 else None):
+        # Equal symbols have gradients of their own.
+        return each(num)
     if is_traced():
         unknown = h.shape[-2] > 1 if time_varying is None else time_varying
         return each(num) if unknown or values else [(slice(0, num),)]
@@ -84,6 +89,17 @@ def at_symbols(value: Tensor, groups: Sequence[Symbols], num: int) -> Tensor:
 def members(runs: Symbols) -> list[int]:
     """All symbols of a group."""
     return [symbol for run in runs for symbol in range(run.start, run.stop)]
+
+
+def _repeats(h: Tensor) -> bool:
+    """Whether h [..., num_ofdm_symbols, num_subcarriers] is a view that repeats one symbol.
+
+    The gradient of what it repeats is the sum over the symbols, wherever these have it from. A
+    view whose own gradient is asked for has one at each symbol.
+    """
+    if h.stride(-2) != 0:
+        return False
+    return is_traced() or not is_differentiated(h) or not (h.is_leaf or h.retains_grad)
 
 
 def _looks(h: Tensor, dim: int) -> list[Tensor]:

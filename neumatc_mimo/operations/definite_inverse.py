@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+
+from neumatc_mimo.tensors.differentiated import is_differentiated
+from neumatc_mimo.tensors.tracing import is_traced
 
 # Where elimination over the whole batch beats LAPACK, which takes one matrix after the other on one
 # core: 5 times at 8 x 8, even at 16 x 16 (2 cores). Few matrices do not pay its many steps.
@@ -20,19 +25,60 @@ def definite_inverse(a: Tensor) -> Tensor:
     no pivoting (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., Section 14.4).
     Larger or few ones by Cholesky factorisation. A matrix that is not positive definite becomes NaN
     by itself, without a look at the device.
+
+    Its derivative, dA⁻¹ = -A⁻¹ dA A⁻¹, takes no other inverse.
     """
+    if not is_differentiated(a):
+        return _inverse(a)
+    # A compiler derives a factorisation by itself, but follows no function with a rule of its own.
+    return _factored(a) if is_traced() else _Inverse.apply(a)  # type: ignore[no-untyped-call]
+
+
+class _Inverse(torch.autograd.Function):
+    """The inverse and its derivative: elimination writes in place, where autograd can't follow."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a: Tensor) -> Tensor:
+        return _inverse(a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        del inputs
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return -(x.mH @ gradient @ x.mH)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return -(x @ tangent @ x)
+
+
+def _inverse(a: Tensor) -> Tensor:
+    """The inverse, by the way that suits size and number."""
     m = a.shape[-1]
     flat = a.reshape(-1, m, m)
     if m > _LARGEST or len(flat) < _FEWEST:
-        factor, info = torch.linalg.cholesky_ex(a, check_errors=False)
-        factor = factor.masked_fill((info != 0)[..., None, None], torch.nan)
-        return torch.cholesky_inverse(factor)
+        return _factored(a)
     inverse = torch.empty_like(flat)
     for some, into in zip(*(x.split(_ENTRIES // m**2) for x in (flat, inverse)), strict=True):
         # A copy in any case: 1 x 1 matrices lie in that order already.
         batch_last = some.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
         into.copy_(_eliminated(batch_last).permute(2, 0, 1))
     return inverse.view(a.shape)
+
+
+def _factored(a: Tensor) -> Tensor:
+    """The inverse by Cholesky factorisation."""
+    factor, info = torch.linalg.cholesky_ex(a, check_errors=False)
+    factor = factor.masked_fill((info != 0)[..., None, None], torch.nan)
+    return torch.cholesky_inverse(factor)
 
 
 def _eliminated(a: Tensor) -> Tensor:

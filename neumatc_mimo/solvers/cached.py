@@ -7,9 +7,6 @@ from collections import deque
 from dataclasses import replace
 from typing import Any
 
-import torch
-from torch.autograd import forward_ad
-
 from neumatc_mimo.foundation.display import brief
 from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.solvers.asked import Asked
@@ -17,6 +14,7 @@ from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.solvers.delegating import DelegatingSolver
 from neumatc_mimo.solvers.kept_answers import FirstAnswers, KeptAnswers, KeptCall
 from neumatc_mimo.tensors.cache import outside_call, storage_bytes
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -62,7 +60,7 @@ class Cached(DelegatingSolver):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
     ) -> Answers:
-        if is_traced() or _is_differentiated(channels):
+        if is_traced() or is_differentiated(channels.a, channels.no):
             return super().start(operation, channels, certify, tolerance)
         asked = Asked.of(operation, channels, certify, tolerance)
         kept = self._find(asked)
@@ -109,11 +107,3 @@ class Cached(DelegatingSolver):
 
     def __repr__(self) -> str:
         return f"Cached({brief(self.solver)}, num_calls={self.num_calls})"
-
-
-def _is_differentiated(channels: Channels) -> bool:
-    """Whether a derivative with respect to the channel or the noise power is asked for."""
-    inputs = [value for value in (channels.a, channels.no) if value is not None]
-    if torch.is_grad_enabled() and any(value.requires_grad for value in inputs):
-        return True
-    return any(forward_ad.unpack_dual(value).tangent is not None for value in inputs)

@@ -1,0 +1,342 @@
+"""Gradients of blocks are those of Sionna's blocks in double precision, for every input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import (
+    LinearDetector,
+    LMMSEEqualizer,
+    ResourceGrid,
+    RZFPrecodedChannel,
+    RZFPrecoder,
+)
+from torch import Tensor
+
+import neumatc_mimo as nm
+from neumatc_mimo.blocks import (
+    MMSEDetector,
+    MMSEEqualizer,
+    SVDBeamformer,
+    ZFPrecodedChannel,
+    ZFPrecoder,
+)
+from neumatc_mimo.operations.definite_inverse import definite_inverse
+from tests.blocks.common import noise
+
+USERS, ANTENNAS, SYMBOLS, FFT_SIZE = 3, 6, 3, 12
+DOWN, UP = StreamManagement(np.ones([USERS, 1]), USERS), StreamManagement(np.ones([1, USERS]), 1)
+LIMITS = {"double": (torch.float64, 1e-5), "single": (torch.float32, 1e-3)}
+
+# What a block is called with, by name; all of them tensors.
+Given = dict[str, Tensor]
+Block = Callable[..., Any]
+
+
+def grid(num_tx: int, num_streams: int, fft_size: int = FFT_SIZE) -> ResourceGrid:
+    return ResourceGrid(SYMBOLS, fft_size, 120e3, num_tx=num_tx, num_streams_per_tx=num_streams)
+
+
+def powers(*shape: int, seed: int) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return 0.1 + torch.rand(*shape, dtype=torch.float64, generator=generator)
+
+
+def channel(time: str, fft_size: int) -> Tensor:
+    """[2, USERS, ANTENNAS, SYMBOLS, fft_size]: symbols equal, equal in part or all different."""
+    h = noise(2, USERS, ANTENNAS, 1, fft_size, seed=1).repeat(1, 1, 1, SYMBOLS, 1)
+    if time == "one symbol":
+        h[..., 1, :] += noise(*h.shape[:3], fft_size, seed=2)
+    elif time == "every symbol":
+        h += noise(*h.shape, seed=2)
+    return h
+
+
+def constant(value: float, *shape: int) -> Tensor:
+    return torch.full(shape, value, dtype=torch.float64)
+
+
+def precoding(h: Tensor, alpha: Tensor) -> Given:
+    """From h [batch_size, USERS, num_tx_ant, SYMBOLS, fft_size]."""
+    x = noise(len(h), 1, USERS, *h.shape[3:], seed=3)
+    return {"x": x, "h": h[:, :, None, None], "alpha": alpha}
+
+
+def equalizing(h: Tensor, err_var: Tensor, no: Tensor) -> Given:
+    y = noise(len(h), 1, h.shape[2], *h.shape[3:], seed=3)
+    h = h.transpose(1, 2)[:, None, :, :, None]
+    return {"y": y, "h_hat": h, "err_var": err_var, "no": no}
+
+
+def gradients(block: Block, given: Given, dtype: torch.dtype, wanted: Any = None) -> Given:
+    """Gradients of a random scalar of a block's outputs, in double precision."""
+    names = list(given) if wanted is None else wanted
+    inputs = {name: value.to(_kind(value, dtype)).clone() for name, value in given.items()}
+    for name in names:
+        inputs[name].requires_grad_()
+    found = torch.autograd.grad(loss(block(*inputs.values())), [inputs[name] for name in names])
+    return {name: g.to(_kind(g, torch.float64)) for name, g in zip(names, found, strict=True)}
+
+
+def loss(outputs: Any) -> Tensor:
+    """The same random combination of all outputs and their powers, whatever the precision."""
+    total = torch.zeros((), dtype=torch.float64)
+    for i, output in enumerate(outputs if isinstance(outputs, tuple) else (outputs,)):
+        output = output.to(_kind(output, torch.float64))
+        weight = noise(*output.shape, seed=10 + i)
+        total = total + (output * weight).real.sum() + (output.abs() ** 2 * weight.real).sum()
+    return total
+
+
+def same(ours: Given, theirs: Given, limit: float) -> None:
+    for name, expected in theirs.items():
+        error = torch.linalg.vector_norm(ours[name] - expected)
+        assert error < limit * torch.linalg.vector_norm(expected), name
+
+
+def _kind(value: Tensor, dtype: torch.dtype) -> torch.dtype:
+    return dtype.to_complex() if value.is_complex() else dtype
+
+
+def blocks_of(given: Given, solver: nm.Solver, precision: str) -> tuple[Block, Block]:
+    """Our block and Sionna's, the latter in double precision."""
+    fft_size = next(iter(given.values())).shape[-1]
+    if "x" in given:
+        settings = grid(1, USERS, fft_size), DOWN
+        ours = ZFPrecoder(*settings, solver, True, precision=precision)
+        return ours, RZFPrecoder(*settings, True, precision="double")
+    if "tx_power" in given:
+        settings = grid(1, USERS, fft_size), DOWN
+        ours = ZFPrecodedChannel(*settings, solver, precision=precision)
+        return ours, RZFPrecodedChannel(*settings, precision="double")
+    settings = grid(USERS, 1, fft_size), UP
+    ours = MMSEEqualizer(*settings, solver, precision=precision)
+    return ours, LMMSEEqualizer(*settings, precision="double")
+
+
+# Entries of one value are not one entry: each has its own gradient.
+ALPHAS = {
+    "one": constant(0.3),
+    "equal": constant(0.3, 2, 1, SYMBOLS, FFT_SIZE),
+    "zero": constant(0.0, 2, 1, 1, 1),
+    "all": powers(2, 1, SYMBOLS, FFT_SIZE, seed=4),
+}
+NOISES = {
+    "one": (constant(0.1), constant(0.3)),
+    "equal": (
+        constant(0.1, 2, 1, ANTENNAS, USERS, 1, SYMBOLS, FFT_SIZE),
+        constant(0.3, 2, 1, ANTENNAS),
+    ),
+    "all": (
+        powers(2, 1, ANTENNAS, USERS, 1, SYMBOLS, FFT_SIZE, seed=4),
+        powers(2, 1, ANTENNAS, seed=5),
+    ),
+}
+CASES = [("one symbol", "one"), ("constant", "equal"), ("every symbol", "all")]
+
+
+@pytest.mark.parametrize("precision", LIMITS)
+@pytest.mark.parametrize("time, power", [*CASES, ("constant", "zero")])
+def test_precoder_has_sionnas_gradients(time: str, power: str, precision: str) -> None:
+    given = precoding(channel(time, FFT_SIZE), ALPHAS[power])
+    _compare(given, nm.Exact(), precision)
+
+
+@pytest.mark.parametrize("precision", LIMITS)
+@pytest.mark.parametrize("time, power", CASES)
+def test_equalizer_has_sionnas_gradients(time: str, power: str, precision: str) -> None:
+    given = equalizing(channel(time, FFT_SIZE), *NOISES[power])
+    _compare(given, nm.Exact(), precision)
+
+
+@pytest.mark.parametrize("time, power", CASES)
+def test_precoded_channel_has_sionnas_gradients(time: str, power: str) -> None:
+    h = channel(time, FFT_SIZE)[:, :, None, None]
+    given = {
+        "h": h,
+        "tx_power": powers(2, 1, USERS, SYMBOLS, FFT_SIZE, seed=6),
+        "h_hat": h + 0.1 * noise(2, USERS, 1, 1, ANTENNAS, 1, FFT_SIZE, seed=7),
+        "alpha": ALPHAS[power],
+    }
+    _compare(given, nm.Exact(), "double")
+
+
+@pytest.mark.parametrize("precision", LIMITS)
+def test_many_matrices(precision: str) -> None:
+    """They are eliminated together, in place."""
+    h = channel("constant", 140)
+    _compare(precoding(h, constant(0.3)), nm.Exact(), precision)
+    _compare(equalizing(h, constant(0.1), constant(0.3)), nm.Exact(), precision)
+
+
+@pytest.mark.parametrize("solver", [nm.Spline(6), nm.Cached(nm.Exact())], ids=["spline", "cached"])
+def test_other_solvers(solver: nm.Solver) -> None:
+    h = channel("constant", FFT_SIZE)
+    for given in (
+        precoding(h, constant(0.3)),
+        equalizing(h, constant(0.1), constant(0.3)),
+    ):
+        # A cached solver has seen the channel before.
+        blocks_of(given, solver, "double")[0](*given.values())
+        _compare(given, solver, "double")
+
+
+@pytest.mark.parametrize("way", ["model", "auto", "cached"])
+def test_recognised_links(small_model: nm.ScenarioModel, way: str) -> None:
+    links = small_model.models["pseudo_inverse"].links
+    h = links.channel(links.grid_frequencies(), torch.tensor([2, 0])).permute(0, 2, 3, 1)
+    h = h[..., None, :].repeat(1, 1, 1, SYMBOLS, 1)
+    solver = {
+        "model": small_model,
+        "auto": nm.Auto(small_model),
+        "cached": nm.Cached(small_model),
+    }[way]
+    for given in (
+        precoding(h.to(torch.complex128), constant(0.05)),
+        equalizing(h.to(torch.complex128), constant(0.0), constant(0.05)),
+    ):
+        ours, theirs = blocks_of(given, solver, "single")
+        found = gradients(ours, given, torch.float32)
+        assert ours.stats.exact == len(h) * SYMBOLS * h.shape[-1]  # type: ignore[attr-defined]
+        same(found, gradients(theirs, given, torch.float64), 1e-3)
+
+
+def test_no_gradient_costs_no_query(small_model: nm.ScenarioModel) -> None:
+    """Symbols alone, and calls under no_grad, are served as ever."""
+    links = small_model.models["pseudo_inverse"].links
+    h = links.channel(links.grid_frequencies(), torch.tensor([2, 0])).permute(0, 2, 3, 1)
+    h = h[..., None, :].repeat(1, 1, 1, SYMBOLS, 1)
+    given = precoding(h.to(torch.complex128), constant(0.05))
+    ours, _ = blocks_of(given, small_model, "single")
+    found = gradients(ours, given, torch.float32, ["x"])
+    with torch.no_grad():
+        ours(*(value.to(_kind(value, torch.float32)).requires_grad_() for value in given.values()))
+    assert ours.stats.links_recalled == 2 * len(h)  # type: ignore[attr-defined]
+    exact, _ = blocks_of(given, nm.Exact(), "single")
+    same(found, gradients(exact, given, torch.float32, ["x"]), 2e-2)
+
+
+@pytest.mark.parametrize("wanted", [["x"], ["h"], ["alpha"], ["x", "alpha"]])
+def test_some_inputs_of_a_precoder(wanted: list[str]) -> None:
+    given = precoding(channel("constant", FFT_SIZE), ALPHAS["equal"])
+    _compare(given, nm.Exact(), "double", wanted)
+
+
+@pytest.mark.parametrize("wanted", [["y"], ["h_hat"], ["err_var"], ["no"], ["err_var", "no"]])
+def test_some_inputs_of_an_equalizer(wanted: list[str]) -> None:
+    given = equalizing(channel("constant", FFT_SIZE), *NOISES["equal"])
+    _compare(given, nm.Exact(), "double", wanted)
+
+
+@pytest.mark.parametrize("time_varying", [None, False])
+def test_a_view_that_repeats_one_symbol(time_varying: bool | None) -> None:
+    """The gradient is asked of the one symbol, which is computed once, or of each of its copies."""
+    one = channel("constant", FFT_SIZE)[:, :, None, None, :, :1]
+    x = noise(2, 1, USERS, SYMBOLS, FFT_SIZE, seed=3)
+    settings = grid(1, USERS), DOWN
+    ours = ZFPrecoder(*settings, nm.Exact(), precision="double", time_varying=time_varying)
+    theirs = RZFPrecoder(*settings, precision="double")
+    found = []
+    for block in (ours, theirs):
+        h = one.clone().requires_grad_()
+        view = h.expand(-1, -1, -1, -1, -1, SYMBOLS, -1)
+        found += torch.autograd.grad(loss(block(x, view)), h)
+    assert ours.stats.exact == 2 * FFT_SIZE
+    for block in (ours, theirs):
+        h = one.expand(-1, -1, -1, -1, -1, SYMBOLS, -1).detach().requires_grad_()
+        found += torch.autograd.grad(loss(block(x, h)), h)
+    for mine, yours in (found[:2], found[2:]):
+        torch.testing.assert_close(mine, yours, rtol=1e-5, atol=1e-8)
+
+
+def test_a_second_backward() -> None:
+    """Twice through the same graph, and once through that of the gradient."""
+    given = equalizing(channel("one symbol", 140), constant(0.1), constant(0.3))
+    ours, theirs = blocks_of(given, nm.Exact(), "double")
+    found = []
+    for block in (ours, theirs):
+        h = given["h_hat"].clone().requires_grad_()
+        value = loss(block(given["y"], h, given["err_var"], given["no"]))
+        once = torch.autograd.grad(value, h, retain_graph=True)[0]
+        (again,) = torch.autograd.grad(value, h, create_graph=True)
+        assert torch.equal(once, again)
+        found.append(torch.autograd.grad(again.abs().square().sum(), h)[0])
+    error = torch.linalg.vector_norm(found[0] - found[1])
+    assert error < 1e-5 * torch.linalg.vector_norm(found[1])
+
+
+def test_detector_has_sionnas_gradients() -> None:
+    given = equalizing(channel("constant", FFT_SIZE), constant(0.1), constant(0.3))
+    settings = grid(USERS, 1), UP
+    ours = MMSEDetector("bit", "app", *settings, nm.Exact(), "qam", 4, precision="double")
+    theirs = LinearDetector("lmmse", "bit", "app", *settings, "qam", 4, precision="double")
+    found, expected = (gradients(block, given, torch.float64) for block in (ours, theirs))
+    same(found, expected, 1e-5)
+
+
+def test_interference_and_noise_that_are_whitened() -> None:
+    """Two cells of four streams on three antennas, and a channel of equal subcarriers."""
+    sm = StreamManagement(np.kron(np.eye(2), np.ones([1, 2])), 1)
+    h = noise(1, 2, 3, 4, 1, 1, 1, seed=1).repeat(1, 1, 1, 1, 1, SYMBOLS, FFT_SIZE)
+    y = noise(1, 2, 3, SYMBOLS, FFT_SIZE, seed=3)
+    given = {"y": y, "h_hat": h, "err_var": constant(0.1), "no": powers(1, 2, 3, seed=5)}
+    ours = MMSEEqualizer(grid(4, 1), sm, nm.Exact(), precision="double")
+    theirs = LMMSEEqualizer(grid(4, 1), sm, precision="double")
+    found, expected = (gradients(block, given, torch.float64) for block in (ours, theirs))
+    same(found, expected, 1e-5)
+
+
+def test_beams_are_differentiated() -> None:
+    """The gain of the strongest stream: its derivative is u v^H, whatever the phases."""
+    rg, sm = grid(1, 1), StreamManagement(np.ones([1, 1]), 1)
+    h = noise(1, 1, 2, 1, 4, 1, FFT_SIZE, seed=1).repeat(1, 1, 1, 1, 1, SYMBOLS, 1)
+    h.requires_grad_()
+    x = torch.ones(1, 1, 1, SYMBOLS, FFT_SIZE, dtype=torch.complex128)
+    beams = SVDBeamformer(rg, sm, nm.Exact(), True, precision="double")
+    gain = beams(x, h)[1].abs().square().sum()
+    (found,) = torch.autograd.grad(gain, h)
+    matrices = h.detach()[0, 0, :, 0].permute(2, 3, 0, 1).requires_grad_()
+    (expected,) = torch.autograd.grad(
+        torch.linalg.svdvals(matrices)[..., 0].square().sum(), matrices
+    )
+    torch.testing.assert_close(found[0, 0, :, 0].permute(2, 3, 0, 1), expected)
+
+
+# PyTorch's own, when forward mode is first used.
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+def test_inverse_has_the_derivatives_of_linalg() -> None:
+    """By reverse and forward mode, mapped over a batch, and of a batch of one bad matrix."""
+    root = noise(300, 3, 5, seed=1)
+    a = root @ root.mH
+    tangent = noise(300, 3, 3, seed=2)
+    tangent = tangent + tangent.mH
+    expected = torch.func.jvp(torch.linalg.inv, (a,), (tangent,))
+    for ours, theirs in zip(
+        torch.func.jvp(definite_inverse, (a,), (tangent,)), expected, strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
+
+    def power(inverse: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        return lambda root: inverse(root @ root.mH).abs().square().sum()
+
+    batch = root[:4]
+    for mapped in (torch.func.grad, lambda f: torch.func.vmap(torch.func.grad(f))):
+        ours, theirs = (mapped(power(f))(batch) for f in (definite_inverse, torch.linalg.inv))
+        torch.testing.assert_close(ours, theirs)
+    bad = a.clone()
+    bad[7] = -bad[7]
+    bad.requires_grad_()
+    (gradient,) = torch.autograd.grad(definite_inverse(bad).real.sum(), bad)
+    assert gradient[7].isnan().any() and gradient[8:].isfinite().all()
+
+
+def _compare(given: Given, solver: nm.Solver, precision: str, wanted: Any = None) -> None:
+    ours, theirs = blocks_of(given, solver, precision)
+    dtype, limit = LIMITS[precision]
+    found = gradients(ours, given, dtype, wanted)
+    same(found, gradients(theirs, given, torch.float64, wanted), limit)
