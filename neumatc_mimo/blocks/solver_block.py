@@ -157,8 +157,8 @@ class SolverBlock(Displayed, Block):
         if not _is_a_query(channels):
             if channels.trusted:
                 raise ValueError(
-                    'trust="model" needs all subcarriers and a noise power that is the same on '
-                    "them, or links of -1."
+                    'trust="model" needs a channel of the whole grid and a noise power that is '
+                    "the same on all subcarriers, or links of -1."
                 )
             solver = Exact()
         with finite(a):
