@@ -17,6 +17,7 @@ class Counts:
     :param corrected: subcarriers that took correction steps
     :param patched: exact results kept from the training
     :param exact: subcarriers computed exactly
+    :param refined: those among the exact ones that were computed again in double precision
     """
 
     links_recalled: int = 0
@@ -27,6 +28,7 @@ class Counts:
     corrected: int = 0
     patched: int = 0
     exact: int = 0
+    refined: int = 0
 
     def add(self, other: Counts) -> None:
         for name, value in vars(other).items():

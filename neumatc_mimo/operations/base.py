@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections import namedtuple
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,6 +37,19 @@ class Certificate:
         """The proof that both are within a tolerance, or that one is not."""
         ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
         return cls(quality, range_error, ok)
+
+
+class Surely(NamedTuple):
+    """An exact answer that has been looked at.
+
+    :param answer: of the operation
+    :param refined: number of matrices that were computed again in double precision
+    :param lost: those among them whose results the caller's precision cannot hold to 40 dB
+    """
+
+    answer: Any
+    refined: int = 0
+    lost: int = 0
 
 
 class Operation(ABC):
@@ -240,6 +253,18 @@ class Operation(ABC):
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Any:
         """The exact answer; operations override it where the components are a detour."""
         return self.answer(self.exact(a, no), no)
+
+    def solve_surely(
+        self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
+    ) -> Surely:
+        """The exact answer, computed in double precision where rounding would leave too little of
+        it; operations override it that can tell where.
+
+        :param a: [num_items, num_subcarriers, m, n]
+        :param unproven: [num_items, num_subcarriers] bool, others that are to be computed so
+        """
+        del unproven
+        return Surely(self.solve(a, no))
 
 
 class SimilarityOperation(Operation):

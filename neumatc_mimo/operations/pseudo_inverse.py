@@ -12,6 +12,7 @@ from neumatc_mimo.operations.base import (
     Certificate,
     Components,
     Operation,
+    Surely,
     Tolerance,
     batched,
     frobenius,
@@ -19,6 +20,13 @@ from neumatc_mimo.operations.base import (
     positive,
 )
 from neumatc_mimo.operations.definite_inverse import definite_inverse
+from neumatc_mimo.operations.ill_conditioned import (
+    doubtful,
+    hopeless,
+    noise_at,
+    orthogonal_filter,
+    wide,
+)
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -153,17 +161,58 @@ class PseudoInverse(Operation):
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
         adjoint = _adjoint(a)
-        return adjoint @ _gram_inverse(a, adjoint, 0.0), _gram_inverse(a, adjoint, no)
+        gram = a @ adjoint
+        inverse = definite_inverse(gram)
+        w, x = adjoint @ inverse, inverse
+        if isinstance(no, Tensor) or no:
+            x = definite_inverse(gram + batched(no, a) * identity(gram))
+        if is_traced():
+            return w, x
+        where = _doubtful(gram, inverse, 0.0)
+        if bool(where.any()):
+            chosen = wide(a[where])
+            w = w.index_put((where,), orthogonal_filter(chosen, 0.0).w.to(w.dtype))
+            where = where.expand(x.shape[:-2])
+            chosen = wide(a.expand(*where.shape, *a.shape[-2:])[where])
+            filters = orthogonal_filter(chosen, noise_at(no, where))
+            x = x.index_put((where,), filters.x.to(x.dtype))
+        return w, x
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Filter:
+        return self._solve(a, no)[0]
+
+    def solve_surely(
+        self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
+    ) -> Surely:
+        filters, gram = self._solve(a, no)
+        where = _doubtful(gram, filters.x, no)
+        if unproven is not None:
+            where = where | unproven
+        if not bool(where.any()):
+            return Surely(filters)
+        found = orthogonal_filter(wide(a[where]), noise_at(no, where))
+        if a.requires_grad and torch.is_grad_enabled():
+            # What is replaced may be NaN, and so would gradients be that come through it.
+            easy = torch.eye(*a.shape[-2:], dtype=a.dtype, device=a.device)
+            filters, _ = self._solve(torch.where(where[..., None, None], easy, a), no)
+        # The filter itself, not its factors: X squares its condition, whatever it was made of.
+        kinds = {"w": filters.w, "mixing": filters.x, "x": filters.x}
+        kinds |= {"gain": filters.kept, "power": filters.column_power}
+        given = found._asdict() | {"mixing": identity(filters.x).expand_as(found.x)}
+        put = {k: t.index_put((where,), given[k].to(t.dtype)) for k, t in kinds.items()}
+        refined, lost = int(where.sum()), int(hopeless(found.condition, a.dtype).sum())
+        return Surely(filters._replace(**put), refined, lost)
+
+    def _solve(self, a: Tensor, no: Tensor | float) -> tuple[Filter, Tensor]:
+        """The filter, and A A^H."""
         adjoint = _adjoint(a)
         gram = a @ adjoint
         if not isinstance(no, Tensor) and not no:
             x = definite_inverse(gram)
-            return Filter(adjoint, x, None, no, x)
+            return Filter(adjoint, x, None, no, x), gram
         no = batched(no, a, 0)
         x = definite_inverse(gram + no[..., None, None] * identity(gram))
-        return _below_noise(Filter(adjoint, x, None, no, x), gram)
+        return _below_noise(Filter(adjoint, x, None, no, x), gram), gram
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
@@ -304,11 +353,14 @@ def _diagonal(x: Tensor) -> Tensor:
     return x.diagonal(dim1=-2, dim2=-1).real
 
 
-def _gram_inverse(a: Tensor, adjoint: Tensor, no: Tensor | float) -> Tensor:
-    gram = a @ adjoint
-    if isinstance(no, Tensor) or no:
-        gram = gram + batched(no, a) * identity(gram)
-    return definite_inverse(gram)
+def _doubtful(gram: Tensor, x: Tensor, no: Tensor | float) -> Tensor:
+    r"""Where rounding leaves too little of X, [...]; not where A is not finite.
+
+    :math:`[A A^H + \sigma^2 I]_{kk} X_{kk}` is by how much the other rows amplify the errors of a
+    row, whatever its gain; the largest is the condition number to a factor of :math:`m^2`.
+    """
+    own = _diagonal(gram.detach()) + batched(no, gram, 1)
+    return doubtful((own * _diagonal(x.detach())).amax(-1)) & torch.isfinite(own).all(-1)
 
 
 def _adjoint(a: Tensor) -> Tensor:

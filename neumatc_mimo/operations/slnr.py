@@ -11,6 +11,7 @@ from neumatc_mimo.operations.base import (
     Certificate,
     Components,
     Operation,
+    Surely,
     Tolerance,
     frobenius,
     identity,
@@ -21,6 +22,7 @@ from neumatc_mimo.operations.base import (
 )
 from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
 from neumatc_mimo.operations.definite_inverse import definite_inverse
+from neumatc_mimo.operations.ill_conditioned import surely
 from neumatc_mimo.operations.precoding import check_gain, own_noise, shortfall
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import (
@@ -121,6 +123,17 @@ class SLNR(Operation):
         value = size.square() + rest
         _, gain = normalised(self._blocks(gram @ y))
         return v, (gain.flatten(-2) / value).sqrt()
+
+    def solve_surely(
+        self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
+    ) -> Surely:
+        v, s = self.exact(a, no)
+        noise = self._noise(no, a)[..., None]
+        # By how much the other rows amplify the errors of a row, as for the pseudo-inverse.
+        own = a.detach().abs().square().sum(-1).unflatten(-1, (-1, self.antennas_per_user))
+        weakest = s.detach().square().unflatten(-1, (-1, self.antennas_per_user)).amin(-1)
+        amplification = (own.sum(-1) + noise) / positive(weakest + noise)
+        return surely(self, a, no, (v, s), amplification.amax(-1), unproven)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r"""Violation, with :math:`T_k = A_k V_k`, of :math:`V_k = A^H X E_k T_k M^{-1}` for the

@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.tensors.tracing import is_traced
 
 T = TypeVar("T")
 
@@ -149,11 +151,27 @@ class Solver(ABC):
 
 
 class ExactAnswers(Answers):
-    """Answers computed from the channel itself, once per subcarrier."""
+    """Answers computed from the channel itself, once per subcarrier.
 
-    def __init__(self, operation: Operation, channels: Channels) -> None:
+    Where single precision leaves too little of a result it is computed again in double precision.
+
+    :param certify: "call" proves them, too; None looks at none of them
+    :param tolerance: what a proof has to reach
+    :param warned: where a warning was given of what no precision of the caller's can hold
+    """
+
+    def __init__(
+        self,
+        operation: Operation,
+        channels: Channels,
+        certify: str | None = None,
+        tolerance: Tolerance | None = None,
+        warned: Warned | None = None,
+    ) -> None:
         self.operation = operation
         self.channels = channels
+        self._certify, self._tolerance = certify, tolerance or Tolerance()
+        self._warned = warned or Warned()
         self._counts = Counts()
 
     @property
@@ -162,7 +180,27 @@ class ExactAnswers(Answers):
 
     def tile(self, subcarriers: slice) -> Any:
         a = self._matrices(subcarriers)
-        return self.operation.solve(a, self.channels.noise(subcarriers=subcarriers))
+        no = self.channels.noise(subcarriers=subcarriers)
+        if self._certify is None or is_traced():
+            return self.operation.solve(a, no)
+        unproven = self._unproven(a, no) if self._certify == "call" else None
+        found = self.operation.solve_surely(a, no, unproven)
+        self._counts.refined += found.refined
+        if found.lost:
+            self._warn(found.lost, a)
+        return found.answer
+
+    def _unproven(self, a: Tensor, no: Tensor | float) -> Tensor:
+        components = self.operation.exact(a, no)
+        return ~self.operation.certificate(a, components, no, self._tolerance).ok
+
+    def _warn(self, number: int, a: Tensor) -> None:
+        self._warned.once(
+            "lost",
+            f"{number} of {a.shape[0] * a.shape[1]} matrices are so ill-conditioned that no result "
+            f"of the precision {a.dtype} is within 40 dB of the exact one. Take "
+            'precision="double", a regularisation, or fewer streams there.',
+        )
 
     def _matrices(self, subcarriers: slice) -> Tensor:
         # .contiguous(): one copy of the tile into cache, from whatever strides the caller has.

@@ -5,6 +5,7 @@ Single precision may err ten times as far as Sionna's own blocks do in single pr
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -275,3 +276,15 @@ def test_beams_are_those_of_a_channel_of_any_gain(exponent: float, seed: int) ->
     )
     for ours, true in zip(combiner(y, h, case.noise), other(*wide(y, h), case.noise), strict=True):
         assert float(torch.linalg.vector_norm(ours - true) / torch.linalg.vector_norm(true)) < 1e-3
+
+
+def test_a_user_without_a_channel_leaves_zero_forcing_to_the_others() -> None:
+    case = Case(3, 1e-6, (0.0,) * USERS, 2, 0.0)
+    others = StreamManagement(np.ones([USERS - 1, 1]), USERS - 1)
+    grid = ResourceGrid(SYMBOLS, SUBCARRIERS, 30e3, num_streams_per_tx=USERS - 1)
+    x, h, heard = case.symbols(), case.channel(), case.heard()
+    right = RZFPrecoder(grid, others, precision="double")(*wide(x[:, :, heard], h[:, heard]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = ZFPrecoder(DOWN, DOWN_STREAMS, EXACT)(x, h)
+    torch.testing.assert_close(found, right.to(found.dtype), rtol=1e-4, atol=1e-5)

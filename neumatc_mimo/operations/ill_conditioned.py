@@ -1,0 +1,111 @@
+"""Results that are computed again in double precision, where rounding leaves too little of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.operations.base import Components, Operation, Surely
+
+# Share of a result that rounding may take before it is computed again: at least some 50 dB are
+# left. The second one is what no number of the caller's precision can do better than: 40 dB.
+_DOUBTFUL, _HOPELESS = 5e-4, 1e-2
+
+
+def doubtful(amplification: Tensor) -> Tensor:
+    """Where rounding, so many times amplified, is too much of a result; NaN counts, [...] bool."""
+    return ~(amplification * torch.finfo(amplification.dtype).eps < _DOUBTFUL)
+
+
+def hopeless(condition: Tensor, dtype: torch.dtype) -> Tensor:
+    """Where a matrix of this condition number has no result of the precision ``dtype``."""
+    return ~(condition * torch.finfo(dtype).eps < _HOPELESS)
+
+
+def surely(
+    operation: Operation,
+    a: Tensor,
+    no: Tensor | float,
+    components: Components,
+    amplification: Tensor,
+    unproven: Tensor | None,
+) -> Surely:
+    """The answer from exact components that are taken from double precision where they have to be.
+
+    :param a: [num_items, num_subcarriers, m, n]
+    :param amplification: by how much rounding grows in components, [num_items, num_subcarriers]
+    :param unproven: likewise, other matrices to compute again
+    """
+    where = doubtful(amplification)
+    if unproven is not None:
+        where = where | unproven
+    if not bool(where.any()):
+        return Surely(operation.answer(components, no))
+    # What is not finite is not for LAPACK.
+    where = where & torch.isfinite(a.detach().abs().sum((-2, -1)))
+    fixed = operation.exact(wide(a[where]), noise_at(no, where))
+    put = tuple(
+        c.index_put((where,), value.to(c.dtype)) for c, value in zip(components, fixed, strict=True)
+    )
+    return Surely(operation.answer(put, no), int(where.sum()))
+
+
+def wide(x: Tensor) -> Tensor:
+    """x in double precision."""
+    return x.to(torch.promote_types(x.dtype, torch.float64))
+
+
+def noise_at(no: Tensor | float, where: Tensor) -> Tensor | float:
+    """Noise powers of the marked matrices [num_items, num_subcarriers] in double precision."""
+    if not isinstance(no, Tensor):
+        return no
+    return no.expand(where.shape)[where].double()
+
+
+class OrthogonalFilter(NamedTuple):
+    r"""The filter :math:`W = A^H X` and what belongs to it.
+
+    :param w: [num, n, m]
+    :param x: [num, m, m]
+    :param gain: [num, m], :math:`(A W)_{kk}`
+    :param power: [num, m] squared norms of the columns
+    :param condition: [num] of the rows of [A, σI] at their best scaling, to a factor of m
+    """
+
+    w: Tensor
+    x: Tensor
+    gain: Tensor
+    power: Tensor
+    condition: Tensor
+
+
+def orthogonal_filter(a: Tensor, no: Tensor | float) -> OrthogonalFilter:
+    r"""The filter from an orthogonal factorisation, which squares no condition number.
+
+    With rows of unit norm, B = D A, and :math:`[B, \sigma D]^H = Q R` it is
+    :math:`W = Q_1 R^{-H} D`, :math:`X = D R^{-1} R^{-H} D` (Golub and Van Loan, Matrix
+    Computations, 4th ed., Sec. 5.3). Rows of zeros, of users without a channel, get columns of
+    zeros.
+
+    :param a: [num, m, n], double precision
+    :param no: [num] or scalar
+    """
+    num_cols = a.shape[-1]
+    size = torch.linalg.vector_norm(a, dim=-1)
+    silent = size == 0
+    scale = torch.where(silent, 1.0, size).reciprocal()
+    sigma = torch.as_tensor(no, dtype=size.dtype, device=a.device).sqrt()[..., None] * scale
+    below = torch.where(silent & (sigma == 0), 1.0, sigma)
+    tall = torch.cat([(a * scale[..., None]).mH, torch.diag_embed(below).to(a.dtype)], dim=-2)
+    q, r = torch.linalg.qr(tall)
+    eye = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
+    inverse = torch.linalg.solve_triangular(r, eye.expand_as(r), upper=True)
+    w = q[..., :num_cols, :] @ inverse.mH * scale[..., None, :]
+    y = inverse @ inverse.mH
+    x = scale[..., :, None] * y * scale[..., None, :]
+    gain = (a * w.mT).sum(-1).real
+    own = torch.where(silent, 0.0, 1.0) + below.square()
+    condition = (own * y.diagonal(dim1=-2, dim2=-1).real).amax(-1).sqrt()
+    return OrthogonalFilter(w, x, gain, w.abs().square().sum(-2), condition)
