@@ -233,6 +233,7 @@ def test_what_is_certified_runs_within_a_compiled_function(
 
 # PyTorch's code generator uses what PyTorch has deprecated, and leaves complex numbers alone.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Torchinductor:UserWarning")
+@pytest.mark.slow
 @pytest.mark.parametrize("certify", [None, "link"])
 def test_default_mode_with_a_loaded_model(loaded: nm.ScenarioModel, certify: str | None) -> None:
     block, inputs, links = _queried(loaded, MMSE, "cpu")
