@@ -120,6 +120,16 @@ class SolverBlock(Displayed, Block):
         """Of the effective subcarriers, likewise."""
         return self._index[self._effective_ind].double() * self._spacing
 
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The block's call; eager within a compiled function where it decides on data."""
+        if torch.compiler.is_compiling() and not self._is_traceable():
+            return _eagerly(self, args, kwargs)
+        return super().forward(*args, **kwargs)
+
+    def _is_traceable(self) -> bool:
+        """Whether nothing is recognised and proven, which depends on data."""
+        return self._settings.certify is None or isinstance(self._solver, Exact)
+
     def facts(self) -> Facts:
         grid, settings = self._resource_grid, self._settings
         values: dict[str, Any] = {
@@ -157,7 +167,7 @@ class SolverBlock(Displayed, Block):
         if not _is_a_query(channels):
             if channels.trusted:
                 raise ValueError(
-                    'trust="model" needs a channel of the whole grid and a noise power that is '
+                    'trust="model" needs the subcarriers of the grid and a noise power that is '
                     "the same on all subcarriers, or links of -1."
                 )
             solver = Exact()
@@ -214,6 +224,11 @@ class SolverBlock(Displayed, Block):
         # Who trusts a model has named the links that it does not know.
         if warns and self._settings.trust == "estimate":
             _warn_of_unknown(type(self).__name__, self.stats, self._warned)
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def _eagerly(block: SolverBlock, args: Any, kwargs: Any) -> Any:
+    return block.call(*args, **kwargs)
 
 
 def _is_a_query(channels: Channels) -> bool:

@@ -64,7 +64,9 @@ class ZFPrecoder(ZeroForcing):
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
-        `torch.complex`. Channel knowledge based on which the precoding is computed.
+        `torch.complex`. Channel knowledge based on which the precoding is computed. One item,
+        symbol or subcarrier of ``x`` or ``h`` holds for all. More streams than antennas need an
+        ``alpha`` above zero.
     :input alpha: `0.` (default) | [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size]
         (or broadcastable), `float`. Regularization parameter, a noise power. A vector is taken
         along the subcarriers, as in Sionna, if it has one entry for each of them.

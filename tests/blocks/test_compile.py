@@ -11,7 +11,7 @@ import torch
 from sionna.phy.mimo import StreamManagement
 
 import neumatc_mimo as nm
-from neumatc_mimo.bench.tasks import TASKS, Slot, Task
+from neumatc_mimo.bench.tasks import MMSE, TASKS, Slot, Task
 from neumatc_mimo.blocks import (
     MMSEEqualizer,
     OperationPrecoder,
@@ -194,3 +194,50 @@ def test_a_query_stays_on_the_device(model: nm.ScenarioModel, task: type[Task]) 
     expected = expected if isinstance(expected, tuple) else (expected,)
     for one, other in zip(found, expected, strict=True):
         close(one.cpu(), other, 1e-3)
+
+
+@pytest.mark.parametrize(("source", "certify"), [("trained", "link"), ("loaded", "call")])
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.title)
+def test_what_is_certified_runs_within_a_compiled_function(
+    model: nm.ScenarioModel,
+    loaded: nm.ScenarioModel,
+    task: type[Task],
+    certify: str,
+    source: str,
+) -> None:
+    """The graph breaks around the block: its results, counts and refusals are the eager ones."""
+    part = {"trained": model, "loaded": loaded}[source].models[task.operation]
+    case = task(part.links, Slot(num_ofdm_symbols=2, batch_size=2))
+    block = case.block(nm.ScenarioModel("some", {task.operation: part}), certify)
+    inputs = case.inputs()
+    first, *rest = inputs
+
+    def whole(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        result = block(x * 2, *rest)
+        result = result if isinstance(result, tuple) else (result,)
+        return tuple(one + 1 for one in result)
+
+    expected = whole(first)
+    compiled = torch.compile(whole, backend="eager")
+    before = replace(block.stats)
+    for one, other in zip(compiled(first), expected, strict=True):
+        assert torch.equal(one, other)
+    assert block.stats.links_recalled == 2 * before.links_recalled > 0
+    _same(torch.compile(block, backend="eager")(*inputs), block(*inputs), 1e-12)
+    if isinstance(block, ZFPrecoder):
+        spoilt = rest[0].clone()
+        spoilt[0, 0, 0, 0, 0, 0, 0] = torch.nan
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            torch.compile(block, backend="eager")(first, spoilt)
+
+
+# PyTorch's code generator uses what PyTorch has deprecated, and leaves complex numbers alone.
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:Torchinductor:UserWarning")
+@pytest.mark.slow
+@pytest.mark.parametrize("certify", [None, "link"])
+def test_default_mode_with_a_loaded_model(loaded: nm.ScenarioModel, certify: str | None) -> None:
+    block, inputs, links = _queried(loaded, MMSE, "cpu")
+    block._settings = replace(block._settings, certify=certify)
+    expected = block(*inputs, links=links)
+    compiled = torch.compile(block, fullgraph=certify is None)
+    _same(compiled(*inputs, links=links), expected, 1e-4)
