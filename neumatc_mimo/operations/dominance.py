@@ -11,7 +11,7 @@ from neumatc_mimo.tensors.tracing import is_traced
 # Squarings of a matrix until its bound is taken for its norm: of 16 rows it is 0.15 % above.
 _SQUARINGS = 10
 # Rounding that is forgiven, in units of eps and of the norm of the whole matrix.
-_ROUNDING = 64
+_ROUNDING = 16
 
 
 def rounding(whole: Tensor) -> Tensor:

@@ -29,8 +29,8 @@ from neumatc_mimo.operations.precoding import (
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.tensors.tracing import is_traced
 
-# The distance, relative, from which a precoder is where the iteration goes.
-_CLOSE = 0.05
+# A precoder is where the iteration goes if that is so close, and has so far to go at its pace.
+_CLOSE, _STILL = 0.05, 0.02
 # Iterations of a correction, and those between two looks at which matrices are done.
 _STEPS = 4
 _BETWEEN = 10
@@ -111,12 +111,13 @@ class WMMSE(SumPowerPrecoding):
         the exact result.
 
         Every stationary point has no residual, users switched off included, and a maximum may be a
-        poor one. So the iteration is followed from regularised zero forcing on. It only ever raises
-        the sum rate, and V is refused as soon as it falls short of that. Where the iteration has
-        come to within 5 % of V it is followed no further: V, which hardly moves under it, is where
-        it goes. That step is no theorem (``python -m benchmarks.impostors`` looks for exceptions);
-        elsewhere the comparison is with the exact result itself. What the residual refuses is not
-        compared, and has an infinite range error.
+        poor one. So the exact iteration is followed from regularised zero forcing on. It only ever
+        raises the sum rate, and V is refused as soon as it falls short of that. The iteration is
+        followed to its end, unless it comes to within 5 % of V so slowly that what is left of it,
+        at this pace, would move the precoder by 2 % at most, and raise the rate by no more than is
+        allowed. That it does not gather pace again is no theorem: ``python -m
+        benchmarks.impostors`` looks for exceptions, precoders beside saddles included. What the
+        residual refuses is not compared, and has an infinite range error.
         """
         (v,) = components
         quality = quality_db(self.residual(a, components, no))
@@ -133,28 +134,34 @@ class WMMSE(SumPowerPrecoding):
         return Certificate.of(quality, range_error, tolerance)
 
     @torch.no_grad()
-    def _followed(self, gram: Tensor, image: Tensor, noise: Tensor, enough: float) -> Tensor:
-        """How far the sum rate of V falls short of that of the iteration, until it comes close, is
-        above it by ``enough``, or ends.
+    def _followed(self, gram: Tensor, image: Tensor, noise: Tensor, allowed: float) -> Tensor:
+        """How far the sum rate of V falls short of that of the iteration: where it stands still at
+        V, is above it by more than what is allowed, or ends.
 
         :param gram: A A^H, [num, m, m]
         :param image: A V, [num, m, m]
         :param noise: [num]
         """
-        rate, x = _rate(image, noise), _start(gram, noise)
-        found = torch.zeros_like(rate)
+        x, rate = _start(gram, noise), _rate(image, noise)
+        reached, found = _rate(gram @ x, noise), torch.zeros_like(rate)
         todo = torch.arange(len(rate), device=rate.device)
-        for number in range(self.num_iterations + 1):
-            if number:
-                x = _iterate(gram, x, noise)
-            reached = gram @ x
-            found[todo] = shortfall(rate[todo], _rate(reached, noise))
-            # |A^H X - V|^2, both of the power m.
+        for left in reversed(range(self.num_iterations)):
+            before, x = x, _iterate(gram, x, noise)
+            last, reached = reached, _rate(gram @ x, noise)
+            ahead = reached + left * (reached - last).clamp_min(0)
+            # Of A^H X and V, both of the power m.
             distance = 2 - 2 * (x.conj() * image).sum((-2, -1)).real / gram.shape[-1]
-            on = (distance > _CLOSE**2) & (found[todo] <= enough)
+            pace = _size(gram, x - before) / gram.shape[-1] ** 0.5
+            still = (distance <= _CLOSE**2) & (left * pace <= _STILL)
+            still &= shortfall(rate, ahead) <= allowed
+            short = shortfall(rate, torch.where(still, ahead, reached))
+            found[todo] = short
+            on = ~still & (short <= allowed)
             if not bool(on.any()):
                 break
-            todo, x, gram, image, noise = (t[on] for t in (todo, x, gram, image, noise))
+            todo, x, gram, image, noise, rate, reached = (
+                t[on] for t in (todo, x, gram, image, noise, rate, reached)
+            )
         return found
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:

@@ -1,0 +1,1 @@
+"""Wrong results that each operation's certificate is offered."""
