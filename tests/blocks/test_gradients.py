@@ -356,6 +356,13 @@ def test_a_network_that_refines_h_is_trained_alike(small_model: nm.ScenarioModel
     assert scales[1].abs().max() > 1e-3
 
 
+def test_zero_noise_is_refused_with_a_gradient_or_without() -> None:
+    block = WMMSEPrecoder(grid(1, USERS), DOWN, nm.Exact(), precision="double")
+    given = precoding(channel("constant", FFT_SIZE), constant(0.0).requires_grad_())
+    with pytest.raises(ValueError, match="no is zero"):
+        block(*given.values())
+
+
 def test_transforms_of_functions() -> None:
     given = equalizing(channel("constant", FFT_SIZE), constant(0.1), constant(0.3))
     ours, theirs = blocks_of(given, nm.Exact(), "double")
