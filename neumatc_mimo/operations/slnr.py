@@ -114,7 +114,8 @@ class SLNR(Operation):
             # X_kk^{-1} - σ² I, without the cancellation where the noise is large.
             form = definite_inverse(self._blocks(y)) @ self._blocks(gram @ y)
             # On a CPU one NaN would fail the whole batch; it is in y still.
-            _, u = torch.linalg.eigh(form.nan_to_num(0.0))
+            # torch.nan_to_num has no derivative of complex numbers.
+            _, u = torch.linalg.eigh(torch.where(form.isfinite(), form, 0))
             y = self._joined(self._split(y) @ u.flip(-1))
         v, size = normalised(a.mH @ y)
         # λ without cancellation; u has unit norm, so that A_k v has that of 1 - σ² λ.

@@ -20,9 +20,14 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import (
+    BDPrecoder,
+    MaxMinPrecoder,
     MMSEDetector,
     MMSEEqualizer,
+    SLNRPrecoder,
     SVDBeamformer,
+    SVDCombiner,
+    WMMSEPrecoder,
     ZFPrecodedChannel,
     ZFPrecoder,
 )
@@ -291,20 +296,91 @@ def test_interference_and_noise_that_are_whitened() -> None:
     same(found, expected, 1e-5)
 
 
-def test_beams_are_differentiated() -> None:
-    """The gain of the strongest stream: its derivative is u v^H, whatever the phases."""
-    rg, sm = grid(1, 1), StreamManagement(np.ones([1, 1]), 1)
-    h = noise(1, 1, 2, 1, 4, 1, FFT_SIZE, seed=1).repeat(1, 1, 1, 1, 1, SYMBOLS, 1)
-    h.requires_grad_()
-    x = torch.ones(1, 1, 1, SYMBOLS, FFT_SIZE, dtype=torch.complex128)
-    beams = SVDBeamformer(rg, sm, nm.Exact(), True, precision="double")
-    gain = beams(x, h)[1].abs().square().sum()
-    (found,) = torch.autograd.grad(gain, h)
-    matrices = h.detach()[0, 0, :, 0].permute(2, 3, 0, 1).requires_grad_()
-    (expected,) = torch.autograd.grad(
-        torch.linalg.svdvals(matrices)[..., 0].square().sum(), matrices
+OTHERS = {
+    "slnr": (SLNRPrecoder, 2, ANTENNAS),
+    "bd": (BDPrecoder, 2, None),
+    "max_min": (MaxMinPrecoder, 1, ANTENNAS),
+    "wmmse": (WMMSEPrecoder, 1, ANTENNAS),
+    "beams": (SVDBeamformer, 4, None),
+}
+
+
+@pytest.mark.parametrize("cls, num_rx_ant, power", OTHERS.values(), ids=OTHERS)
+def test_precoders_that_sionna_has_not(cls: Any, num_rx_ant: int, power: int | None) -> None:
+    """Against differences of the block's own values."""
+    num_streams = 2 if cls is SVDBeamformer else 4
+    num_rx = 4 // num_rx_ant
+    sm = StreamManagement(np.ones([num_rx, 1]), num_streams)
+    block = cls(grid(1, num_streams), sm, nm.Exact(), precision="double")
+    x = noise(1, 1, num_streams, SYMBOLS, FFT_SIZE, seed=3)
+    h = noise(1, num_rx, num_rx_ant, 1, 8, 1, FFT_SIZE, seed=1).repeat(1, 1, 1, 1, 1, SYMBOLS, 1)
+    no = () if power is None else (0.2,)
+    _follows(lambda h: loss(block(x, h, *no)), h)
+
+
+@pytest.mark.parametrize("power", ["uniform", "waterfilling"])
+def test_combiner(power: Any) -> None:
+    rg, sm = grid(1, 2), StreamManagement(np.ones([1, 1]), 2)
+    block = SVDCombiner(rg, sm, nm.Exact(), power=power, precision="double")
+    y = noise(1, 1, 4, SYMBOLS, FFT_SIZE, seed=3)
+    h = noise(1, 1, 4, 1, 8, 1, FFT_SIZE, seed=1).repeat(1, 1, 1, 1, 1, SYMBOLS, 1)
+    _follows(lambda h: loss(block(y, h, 0.2)), h)
+    _follows(lambda no: loss(block(y, h, no)), constant(0.2, 1, 1, 4))
+
+
+@pytest.mark.parametrize("way", ["exact", "model", "auto"])
+def test_a_network_that_refines_h_is_trained_alike(small_model: nm.ScenarioModel, way: str) -> None:
+    """A correction of scale 0 over the estimate, which is a link's channel at the first step."""
+    solver = {"exact": nm.Exact(), "model": small_model, "auto": nm.Auto(small_model)}[way]
+    links = small_model.models["pseudo_inverse"].links
+    h = links.channel(links.grid_frequencies(), torch.tensor([2])).permute(0, 2, 3, 1)
+    h = h[..., None, :].repeat(1, 1, 1, SYMBOLS, 1)
+    given = equalizing(h.to(torch.complex128), constant(0.0), constant(0.05))
+    scales = []
+    for block, dtype in zip(
+        blocks_of(given, solver, "single"), (torch.float32, torch.float64), strict=True
+    ):
+        y, estimate, err_var, no = (v.to(_kind(v, dtype)) for v in given.values())
+        correction = noise(*estimate.shape, seed=8).to(estimate.dtype)
+        scale = torch.zeros(USERS, dtype=dtype, requires_grad=True)
+        optimiser = torch.optim.SGD([scale], lr=1.0)
+        for _ in range(3):
+            optimiser.zero_grad()
+            refined = estimate * (1 + scale[:, None, None, None] * correction)
+            x_hat, no_eff = block(y, refined, err_var, no)
+            value = (x_hat.abs().square() + no_eff).log().mean()
+            value.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        scales.append(scale.detach().double())
+    torch.testing.assert_close(*scales, rtol=1e-3, atol=1e-5)
+    assert scales[1].abs().max() > 1e-3
+
+
+def test_zero_noise_is_refused_with_a_gradient_or_without() -> None:
+    block = WMMSEPrecoder(grid(1, USERS), DOWN, nm.Exact(), precision="double")
+    given = precoding(channel("constant", FFT_SIZE), constant(0.0).requires_grad_())
+    with pytest.raises(ValueError, match="no is zero"):
+        block(*given.values())
+
+
+def test_transforms_of_functions() -> None:
+    given = equalizing(channel("constant", FFT_SIZE), constant(0.1), constant(0.3))
+    ours, theirs = blocks_of(given, nm.Exact(), "double")
+    y, h, err_var, no = given.values()
+    found, expected = (
+        torch.func.grad(lambda h, block=block: loss(block(y, h, err_var, no)))(h)
+        for block in (ours, theirs)
     )
-    torch.testing.assert_close(found[0, 0, :, 0].permute(2, 3, 0, 1), expected)
+    same({"h": found}, {"h": expected}, 1e-5)
+
+
+def test_compiled_blocks(small_model: nm.ScenarioModel) -> None:
+    """Traced, the same choices are made of what requires a gradient."""
+    given = precoding(channel("constant", 192).to(torch.complex64), constant(0.3))
+    ours, theirs = blocks_of(given, small_model, "double")
+    compiled = torch.compile(ours, backend="eager", fullgraph=True)
+    found, expected = (gradients(b, given, torch.float64) for b in (compiled, theirs))
+    same(found, expected, 1e-5)
 
 
 # PyTorch's own, when forward mode is first used.
@@ -340,3 +416,15 @@ def _compare(given: Given, solver: nm.Solver, precision: str, wanted: Any = None
     dtype, limit = LIMITS[precision]
     found = gradients(ours, given, dtype, wanted)
     same(found, gradients(theirs, given, torch.float64, wanted), limit)
+
+
+def _follows(f: Callable[[Tensor], Tensor], at: Tensor) -> None:
+    """The derivative of f along a random direction is that of differences."""
+    at = at.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(f(at), at)
+    step = 1e-6 * noise(*at.shape, seed=9)
+    step = step if at.is_complex() else step.real
+    with torch.no_grad():
+        difference = f(at + step) - f(at - step)
+    along = 2 * (gradient.conj() * step).real.sum()
+    torch.testing.assert_close(along, difference, rtol=1e-5, atol=1e-12)
