@@ -59,7 +59,7 @@ def _jointly(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
         w=scale.mT * filters.w,
         mixing=x,
         gain=None if gain is None else gain[..., :num_desired],
-        power=None,
+        norm=None,
         x=x[..., :num_desired, :],
     )
 

@@ -119,5 +119,5 @@ class ZFPrecoder(ZeroForcing):
 
 def _unit_columns(answer: Filter) -> Filter:
     # A column of zeros stays one, as in Sionna.
-    power = answer.column_power
-    return answer.scaled(torch.where(power > 0, power.rsqrt(), 1.0))
+    norm = answer.column_norm
+    return answer.scaled(torch.where(norm > 0, norm.reciprocal(), 1.0))

@@ -70,14 +70,14 @@ class OrthogonalFilter(NamedTuple):
     :param w: [num, n, m]
     :param x: [num, m, m]
     :param gain: [num, m], :math:`(A W)_{kk}`
-    :param power: [num, m] squared norms of the columns
+    :param norm: [num, m] of the columns
     :param condition: [num] of the rows of [A, σI] at their best scaling, to a factor of m
     """
 
     w: Tensor
     x: Tensor
     gain: Tensor
-    power: Tensor
+    norm: Tensor
     condition: Tensor
 
 
@@ -108,4 +108,4 @@ def orthogonal_filter(a: Tensor, no: Tensor | float) -> OrthogonalFilter:
     gain = (a * w.mT).sum(-1).real
     own = torch.where(silent, 0.0, 1.0) + below.square()
     condition = (own * y.diagonal(dim1=-2, dim2=-1).real).amax(-1).sqrt()
-    return OrthogonalFilter(w, x, gain, w.abs().square().sum(-2), condition)
+    return OrthogonalFilter(w, x, gain, torch.linalg.vector_norm(w, dim=-2), condition)

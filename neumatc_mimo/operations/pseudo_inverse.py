@@ -44,7 +44,7 @@ class Filter(NamedTuple):
     :param x: [..., m, m] (A A^H + no I)^{-1}, before the columns' factors
     :param gain: real [..., m], :math:`(A W)_{kk}`, or None where :math:`1 - \sigma^2 X_{kk}` is as
         good: where no user lies below the noise
-    :param power: real [..., m], squared norms of the columns of w · mixing, or None likewise
+    :param norm: real [..., m], norms of the columns of w · mixing, or None likewise
     """
 
     w: Tensor
@@ -53,7 +53,7 @@ class Filter(NamedTuple):
     no: Tensor | float
     x: Tensor
     gain: Tensor | None = None
-    power: Tensor | None = None
+    norm: Tensor | None = None
 
     def before(self, x: Tensor) -> Tensor:
         """What w is applied to, for x [..., m, symbols]: the filter times x is w times that."""
@@ -88,21 +88,23 @@ class Filter(NamedTuple):
         return 1 - self.loss if self.gain is None else self.gain
 
     @property
-    def column_power(self) -> Tensor:
-        r"""Squared norms of the columns, real [..., m].
+    def column_norm(self) -> Tensor:
+        r"""Norms of the columns, real [..., m].
 
         :math:`w_k^H w_k = [X A A^H X]_{kk}` with :math:`A A^H X = I - \sigma^2 X`: all of it m x m.
         """
-        power = self._power()
-        if self.column is None:
-            return power
-        # The square of a large column could overflow where its product with a small one does not.
-        return (positive(power).sqrt() * self.column.abs()).square()
+        norm = self._norm()
+        return norm if self.column is None else norm * self.column.abs()
 
-    def _power(self) -> Tensor:
+    @property
+    def column_power(self) -> Tensor:
+        """Squared norms of the columns, real [..., m]."""
+        return self.column_norm.square()
+
+    def _norm(self) -> Tensor:
         """Those of w · mixing."""
-        if self.power is not None:
-            return self.power
+        if self.norm is not None:
+            return self.norm
         power = _diagonal(self.x)
         if isinstance(self.no, Tensor) or self.no:
             # X is Hermitian, and its rows lie closer together in memory than its columns.
@@ -110,7 +112,7 @@ class Filter(NamedTuple):
             amplitude = batched(self.no, self.x, 3).sqrt()
             parts = torch.view_as_real(self.x) * amplitude
             power = power - parts.flatten(-2).square().sum(-1)
-        return power
+        return power.clamp_min(0).sqrt()
 
     def complete(self) -> Filter:
         """The same filter with all fields present as tensors."""
@@ -125,7 +127,7 @@ class Filter(NamedTuple):
             column=column.expand(*batch, num).to(self.w.dtype),
             no=batched(self.no, self.w, 0).expand(batch),
             gain=self.kept,
-            power=self._power(),
+            norm=self._norm(),
         )
 
 
@@ -197,7 +199,7 @@ class PseudoInverse(Operation):
             filters, _ = self._solve(torch.where(where[..., None, None], easy, a), no)
         # The filter itself, not its factors: X squares its condition, whatever it was made of.
         kinds = {"w": filters.w, "mixing": filters.x, "x": filters.x}
-        kinds |= {"gain": filters.kept, "power": filters.column_power}
+        kinds |= {"gain": filters.kept, "norm": filters.column_norm}
         given = found._asdict() | {"mixing": identity(filters.x).expand_as(found.x)}
         put = {k: t.index_put((where,), given[k].to(t.dtype)) for k, t in kinds.items()}
         refined, lost = int(where.sum()), int(hopeless(found.condition, a.dtype).sum())
@@ -332,7 +334,7 @@ def _below_noise(filters: Filter, gram: Tensor) -> Filter:
     r"""The filter with gains and powers of users below the noise.
 
     There :math:`1 - \sigma^2 X_{kk}` and :math:`X_{kk} - \sigma^2 \lVert x_k \rVert^2` cancel;
-    :math:`g_k = (A A^H X)_{kk}` and :math:`X_{kk} g_k - \sigma^2 \sum_{j \ne k} |x_{jk}|^2` do not.
+    :math:`g_k = (A A^H X)_{kk}` and :math:`X_{kk} g_k - \sigma^2 \sum_{j \ne k} |x_{kj}|^2` do not.
 
     :param gram: :math:`A A^H`
     """
@@ -342,10 +344,13 @@ def _below_noise(filters: Filter, gram: Tensor) -> Filter:
     x = torch.view_as_real(filters.x)
     gain = (torch.view_as_real(gram) * x).flatten(-2).sum(-1)
     gain = torch.where(loss > 0.5, gain.clamp_min(0), 1 - loss)
+    diagonal = _diagonal(filters.x)
     beside = (1 - identity(filters.x).real)[..., None]
-    others = x * (beside * batched(filters.no, filters.x, 3).sqrt())
-    power = _diagonal(filters.x) * gain - others.flatten(-2).square().sum(-1)
-    return filters._replace(gain=gain, power=power)
+    # Over X_kk: powers of channels of any gain would overflow, or vanish.
+    amplitude = batched(filters.no, filters.x, 1).sqrt() * positive(diagonal).rsqrt()
+    others = x * (beside * amplitude[..., None, None])
+    share = gain - others.flatten(-2).square().sum(-1)
+    return filters._replace(gain=gain, norm=diagonal.sqrt() * share.clamp_min(0).sqrt())
 
 
 def _diagonal(x: Tensor) -> Tensor:

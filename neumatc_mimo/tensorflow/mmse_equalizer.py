@@ -134,12 +134,13 @@ class MMSEEqualizer(SolverBlock):
             answer, made = answers(a, variance[:, rx], link)
             counts += made
             loss = answer.loss(variance[:, rx])
-            gain = 1 / (1 - loss)
+            # Of a stream that does not arrive nothing is known: zero, in infinite noise.
+            gain = tf.math.divide_no_nan(tf.ones_like(loss), answer.gain)
             received = tf.gather(y[:, rx], self._effective, axis=-1)
             received = tf.transpose(received, [0, 3, 2, 1])  # [batch_size, F, symbols, antennas]
             streams = tf.matmul(tf.matmul(received, answer.w), answer.mixing)
             streams *= tf.cast(gain, streams.dtype)[:, :, None]
-            for into, z in ((x_hat, streams), (no_eff, (loss * gain)[:, :, None])):
+            for into, z in ((x_hat, streams), (no_eff, (loss / answer.gain)[:, :, None])):
                 z = tf.gather(z, self._desired[rx], axis=-1)
                 into.append(tf.transpose(z, [0, 3, 2, 1]))
         noise = tf.tile(tf.stack(no_eff, axis=1), [1, 1, 1, self._num_symbols, 1])

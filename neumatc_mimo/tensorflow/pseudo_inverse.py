@@ -18,20 +18,32 @@ class Filter(NamedTuple):
     :param w: [B, F, M, K]
     :param mixing: [B, F, K, K]
     :param x: :math:`X = (A A^H + \sigma^2 I)^{-1}`, [B, F, K, K]
+    :param gain: :math:`(A W)_{kk} = 1 - \sigma^2 X_{kk}`, real [B, F, K]: the share of a symbol
+        that the filter keeps
     """
 
     w: tf.Tensor
     mixing: tf.Tensor
     x: tf.Tensor
+    gain: tf.Tensor
 
     def loss(self, no: tf.Tensor) -> tf.Tensor:
         r""":math:`\sigma^2 X_{kk}`, [B, F, K]: the share of a symbol that the filter loses."""
         return no[:, None, None] * _real_diagonal(self.x)
 
-    def column_power(self, no: tf.Tensor | None) -> tf.Tensor:
-        r"""Squared norms of the columns, :math:`X_{kk} - \sigma^2 \|x_k\|^2`, [B, F, K]."""
+    def column_norm(self, no: tf.Tensor | None) -> tf.Tensor:
+        r"""Norms of the columns, [B, F, K], of the squares
+        :math:`X_{kk} (A W)_{kk} - \sigma^2 \sum_{j \ne k} |x_{kj}|^2`.
+        """
         own = _real_diagonal(self.x)
-        return own if no is None else own - no[:, None, None] * tf.reduce_sum(power(self.x), -1)
+        if no is None:
+            return tf.sqrt(own)
+        others = tf.linalg.set_diag(self.x, tf.zeros_like(self.x[..., 0]))
+        # Over X_kk: powers of channels of any gain would overflow, or vanish.
+        amplitude = tf.sqrt(no)[:, None, None] * tf.math.rsqrt(own)
+        others *= tf.cast(amplitude, self.x.dtype)[..., None]
+        share = self.gain - tf.reduce_sum(power(others), -1)
+        return tf.sqrt(own) * tf.sqrt(tf.maximum(share, tf.zeros_like(share)))
 
 
 class PseudoInverse(Operation):
@@ -45,10 +57,9 @@ class PseudoInverse(Operation):
         adjoint = tf.linalg.adjoint(a)
         gram = tf.matmul(a, adjoint)
         eye = _identity(gram)
-        if no is not None:
-            gram += _noise(no, gram) * eye
-        x = tf.linalg.cholesky_solve(tf.linalg.cholesky(gram), tf.zeros_like(gram) + eye)
-        return Filter(adjoint, x, x)
+        system = gram if no is None else gram + _noise(no, gram) * eye
+        x = tf.linalg.cholesky_solve(tf.linalg.cholesky(system), tf.zeros_like(gram) + eye)
+        return Filter(adjoint, x, x, _gain(x, no, gram))
 
     def recalled(self, components: list[tf.Tensor], found: Found, no: tf.Tensor | None) -> Filter:
         # A = D P B for the link's B: A^+ = B^+ P^T D^{-1}, and X turns with D^{-1} on both sides.
@@ -60,7 +71,7 @@ class PseudoInverse(Operation):
         if no is not None:
             kept -= _noise(no, x) * x
         back = tf.argsort(found.order, axis=-1)
-        return Filter(w, permuted(inverse[..., None] * kept, back, 2), x)
+        return Filter(w, permuted(inverse[..., None] * kept, back, 2), x, _gain(x, no))
 
     def proven(
         self, a: tf.Tensor, answer: Filter, no: tf.Tensor | None, tolerance: Tolerance
@@ -99,6 +110,19 @@ class PseudoInverse(Operation):
 
     def any_gain(self, no: tf.Tensor | None) -> bool:
         return no is None
+
+
+def _gain(x: tf.Tensor, no: tf.Tensor | None, gram: tf.Tensor | None = None) -> tf.Tensor:
+    r""":math:`1 - \sigma^2 X_{kk}`, which cancels for users below the noise:
+    :math:`(A A^H X)_{kk}` there.
+    """
+    if no is None:
+        return tf.ones_like(_real_diagonal(x))
+    loss = no[:, None, None] * _real_diagonal(x)
+    if gram is None:
+        return 1 - loss
+    gain = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
+    return tf.where(loss > 0.5, tf.maximum(gain, tf.zeros_like(gain)), 1 - loss)
 
 
 def _identity(like: tf.Tensor) -> tf.Tensor:

@@ -119,9 +119,9 @@ class ZFPrecoder(SolverBlock):
             link = None if links is None else links[:, tx]
             answer, made = self._answers(_flat(served), power, link)
             counts += made
-            size = answer.column_power(power)
+            size = answer.column_norm(power)
             # A column of zeros stays one, as in Sionna.
-            unit = tf.math.rsqrt(tf.maximum(size, np.finfo(size.dtype.as_numpy_dtype).tiny))
+            unit = tf.where(size > 0, 1 / size, tf.ones_like(size))
             mixing = answer.mixing * tf.cast(unit, answer.mixing.dtype)[..., None, :]
             symbols = tf.transpose(x[:, tx], [0, 3, 1, 2])  # [batch_size, fft_size, K, symbols]
             products = tf.matmul(answer.w, tf.matmul(mixing, symbols))

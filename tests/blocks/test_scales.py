@@ -143,12 +143,14 @@ def both(ours: Callable[..., Any], theirs: Callable[..., Any], *inputs: Any) -> 
 
 
 WEAK = Case(1, 1.0, (0.0, 0.0, 80.0, 0.0), None, 1.0)
+STRONG_NOISE = Case(3, 1e12, (0.0, 120.0, 60.0, 0.0), None, 1e6)
 PATH_LOSS = Case(2, 1e-5, (0.0, 0.0, 0.0, 0.0), None, 1e9)
 
 
 @given(case=cases(noisy=True))
 @example(case=WEAK)
 @example(case=PATH_LOSS)
+@example(case=STRONG_NOISE)
 def test_regularised_precoders_are_sionnas(case: Case) -> None:
     def theirs(precision: str) -> RZFPrecoder:
         return RZFPrecoder(DOWN, DOWN_STREAMS, True, precision=precision)
@@ -162,6 +164,7 @@ def test_regularised_precoders_are_sionnas(case: Case) -> None:
 @given(case=cases(noisy=True))
 @example(case=WEAK)
 @example(case=PATH_LOSS)
+@example(case=STRONG_NOISE)
 def test_effective_channels_are_sionnas(case: Case) -> None:
     def theirs(precision: str) -> Callable[..., Tensor]:
         block = RZFPrecodedChannel(DOWN, DOWN_STREAMS, precision=precision)
@@ -193,6 +196,7 @@ def test_zero_forcing_is_sionnas(case: Case) -> None:
 @given(case=cases(noisy=True))
 @example(case=WEAK)
 @example(case=PATH_LOSS)
+@example(case=STRONG_NOISE)
 def test_equalized_symbols_are_sionnas(case: Case) -> None:
     def theirs(precision: str) -> LMMSEEqualizer:
         return LMMSEEqualizer(UP, UP_STREAMS, precision=precision)
@@ -212,6 +216,7 @@ def test_equalized_symbols_are_sionnas(case: Case) -> None:
 @given(case=cases(noisy=True))
 @example(case=WEAK)
 @example(case=PATH_LOSS)
+@example(case=STRONG_NOISE)
 def test_detected_bits_are_sionnas(case: Case) -> None:
     settings = ("qam", 2)
 
