@@ -45,7 +45,7 @@ class ZFPrecoder(ZeroForcing):
 
     precodes the streams. :math:`\mathbf{V}` comes from the ``solver``, once for all OFDM symbols of
     the same channel and the same :math:`\alpha`. That channels are the same is told from a zero
-    stride or from bitwise equality at 16 subcarriers; ``time_varying=True`` skips the check. Values
+    stride or from bitwise equality over the band; ``time_varying=True`` skips the check. Values
     of :math:`\alpha` that differ between subcarriers, or lie beyond the noise powers that the
     solver knows, are served by exact filters.
 
