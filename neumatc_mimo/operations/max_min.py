@@ -97,8 +97,7 @@ class MaxMin(SumPowerPrecoding):
     ) -> tuple[tuple[Tensor, ...], Tensor, Tensor]:
         """The parts of the residual, the smallest SINR of V, and a bound of what is possible."""
         (v,) = components
-        noise = self._noise(no, a).expand(a.shape[:-2])
-        image, gram = a @ v, a @ a.mH
+        noise, image, gram = self._noise(no, a), a @ v, a @ a.mH
         ratio = sinr(image, noise)
         mean = positive(ratio.mean(-1))
         uneven = torch.linalg.vector_norm(ratio / mean[..., None] - 1, dim=-1)

@@ -123,6 +123,8 @@ class WMMSE(SumPowerPrecoding):
         quality = quality_db(self.residual(a, components, no))
         image, noise = a @ v, self._noise(no, a)
         if is_traced():
+            # A graph cannot depend on what is refused already.
+            a = a.expand(*quality.shape, *a.shape[-2:])
             most = _rate(a @ self.exact(a, noise)[0], noise)
             return Certificate.of(quality, shortfall(_rate(image, noise), most), tolerance)
         sound = quality >= tolerance.quality_db

@@ -12,8 +12,9 @@ from neumatc_mimo.tensorflow.hermitian import eigenvectors
 from neumatc_mimo.tensorflow.operation import Operation, decibels, permuted, power
 from neumatc_mimo.tensorflow.recognition import Found
 
-# Steps of the power iteration that looks for a direction left out.
-_STEPS = 8
+# Squarings that bound what is left out from above, and rounding that is forgiven, as in
+# neumatc_mimo.operations.dominance.
+_SQUARINGS, _ROUNDING = 10, 16
 
 
 class Triplets(NamedTuple):
@@ -54,7 +55,9 @@ class SVD(Operation):
     def proven(
         self, a: tf.Tensor, answer: Triplets, no: tf.Tensor | None, tolerance: Tolerance
     ) -> tf.Tensor:
-        """Residual in dB, and by how much a direction left out is stronger than one taken."""
+        """Residual in dB, by how much a direction left out may be stronger than one taken, and by
+        how much values are wrong.
+        """
         del no
         u, s, v = answer
         eye = tf.eye(self.num_streams, dtype=u.dtype)
@@ -65,8 +68,18 @@ class SVD(Operation):
         right = _square(tf.matmul(v, v, adjoint_a=True) - eye)
         left = _square(tf.matmul(u, u, adjoint_a=True) - eye)
         quality = -decibels(forth + back + right + left)
-        excess = _strongest_outside(a, u) / _positive(s[..., -1]) - 1
-        return (quality >= tolerance.quality_db) & (excess <= tolerance.range_error)
+        taken = tf.matmul(u, a, adjoint_a=True)
+        gain = tf.sqrt(tf.reduce_sum(power(taken), -1))
+        rounding = _ROUNDING * np.finfo(s.dtype.as_numpy_dtype).eps * tf.sqrt(_square(a))
+        wrong = (tf.abs(s - gain) - rounding[..., None]) / _positive(gain)
+        proven = (quality >= tolerance.quality_db) & (
+            tf.reduce_max(wrong, -1) <= tolerance.range_error
+        )
+        if self.num_streams == min(a.shape[-2:]):
+            return proven  # nothing is left out
+        outside = _singular_bound(a - tf.matmul(u, taken)) - rounding
+        excess = outside / _positive(tf.reduce_min(gain, -1)) - 1
+        return proven & (excess <= tolerance.range_error)
 
     def check_served(self, settings: dict[str, Any]) -> None:
         if self.num_streams > settings["num_streams"]:
@@ -91,23 +104,17 @@ class SVD(Operation):
         )
 
 
-def _strongest_outside(a: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-    """Largest singular value of (I − U U^H) A, from below; U has orthonormal columns."""
-    if u.shape[-1] == u.shape[-2]:
-        return tf.zeros_like(tf.math.real(u[..., 0, 0]))
-    generator = np.random.default_rng(0)
-    probe = generator.normal(size=(2, a.shape[-2], 1))
-    z = _outside(tf.zeros_like(u[..., :1]) + tf.constant(probe[0] + 1j * probe[1], u.dtype), u)
-    for _ in range(_STEPS - 1):
-        z = _outside(tf.matmul(a, tf.matmul(a, z, adjoint_a=True)), u)
-    return tf.sqrt(_square(tf.matmul(a, z, adjoint_a=True)))
-
-
-def _outside(z: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
-    """z [..., m, 1] without its part in the range of u, of unit norm; twice, for rounding."""
-    for _ in range(2):
-        z, _ = _normalised(z - tf.matmul(u, tf.matmul(u, z, adjoint_a=True)))
-    return z
+def _singular_bound(b: tf.Tensor) -> tf.Tensor:
+    """Upper bound of the singular values of matrices, from powers of their Gram matrices."""
+    d = tf.matmul(b, b, adjoint_b=True)
+    bound = tf.sqrt(_square(d))
+    d = d / tf.cast(_positive(bound), d.dtype)[..., None, None]
+    for number in range(1, _SQUARINGS + 1):
+        d = tf.matmul(d, d)
+        size = tf.sqrt(_square(d))
+        d = d / tf.cast(_positive(size), d.dtype)[..., None, None]
+        bound = bound * size**0.5**number
+    return tf.sqrt(bound)
 
 
 def _normalised(v: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
