@@ -18,7 +18,10 @@ def evaluate(
     scenario: ScenarioName = "munich",
     model: ModelFolder = None,
     blocks: Annotated[
-        int, typer.Option(min=0, help="Coded blocks of each modulation; 0 for no error rates.")
+        int,
+        typer.Option(
+            min=0, max=10**9, help="Coded blocks of each modulation; 0 for no error rates."
+        ),
     ] = 1000,
     bits: Annotated[
         str, typer.Option(help="Bits of the QAM symbols, of 2, 4, 6 and 8.")
@@ -32,10 +35,14 @@ def evaluate(
     scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
     num_frequencies: Annotated[
-        int, typer.Option(min=1, help="Spread subcarriers of the figures, of those not trained on.")
+        int,
+        typer.Option(
+            min=1, max=2**20, help="Spread subcarriers of the figures, of those not trained on."
+        ),
     ] = 512,
     num_receivers: Annotated[
-        int, typer.Option(min=1, help="Links whose MMSE block is compared with Sionna's.")
+        int,
+        typer.Option(min=1, max=10**6, help="Links whose MMSE block is compared with Sionna's."),
     ] = 8,
     as_json: Json = False,
 ) -> None:

@@ -34,8 +34,9 @@ def export(
     """
     chosen = None if links is None else integers("--links", links)
     import neumatc_mimo as nm
-    from neumatc_mimo.export import QueryModule, write_query
+    from neumatc_mimo.export import QueryModule, check_target, write_query
 
+    check_target(output)
     with reported(progress=True) as tell:
         tell(Event("writing the query"))
         query = QueryModule(nm.ScenarioModel.load(model), operation, chosen)

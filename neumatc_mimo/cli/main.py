@@ -67,7 +67,7 @@ def _options(
     del version  # done when it is read
 
 
-_EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError)
+_EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError, MemoryError, OverflowError)
 
 
 def main() -> None:

@@ -19,13 +19,18 @@ def _there(device: str) -> str:
         raise typer.BadParameter(str(error)) from None
 
 
+# Generators of random numbers take no more.
+_MOST_SEED = 2**63 - 1
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.", callback=_there)]
 ScenarioSeed = Annotated[
     int | None,
-    typer.Option(min=0, help="Seed of the user groups; the scenario file's by default."),
+    typer.Option(
+        min=0, max=_MOST_SEED, help="Seed of the user groups; the scenario file's by default."
+    ),
 ]
-Seed = Annotated[int, typer.Option(min=0, help="Seed of all that is random here.")]
+Seed = Annotated[int, typer.Option(min=0, max=_MOST_SEED, help="Seed of all that is random here.")]
 ScenarioName = Annotated[str, typer.Argument(help="Bundled name, or path of a scenario TOML.")]
 ModelFolder = Annotated[
     str | None,
@@ -33,8 +38,8 @@ ModelFolder = Annotated[
 ]
 
 # Of simulated error curves.
-Points = Annotated[int, typer.Option(min=2, help="Eb/N0 points of a curve.")]
-BlockErrors = Annotated[int, typer.Option(min=1, help="Block errors at a point.")]
-MaxCalls = Annotated[int, typer.Option(min=1, help="Most batches at a point.")]
-Stride = Annotated[int, typer.Option(min=1, help="Simulate every n-th subcarrier.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Slots of a batch.")]
+Points = Annotated[int, typer.Option(min=2, max=1000, help="Eb/N0 points of a curve.")]
+BlockErrors = Annotated[int, typer.Option(min=1, max=10**9, help="Block errors at a point.")]
+MaxCalls = Annotated[int, typer.Option(min=1, max=10**9, help="Most batches at a point.")]
+Stride = Annotated[int, typer.Option(min=1, max=2**20, help="Simulate every n-th subcarrier.")]
+BatchSize = Annotated[int, typer.Option(min=1, max=10**5, help="Slots of a batch.")]

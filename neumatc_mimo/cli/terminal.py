@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+
+# Who closed a stream wants to see nothing. Somewhere it has to go: a file that is opened next would
+# take its place, and be written to by whatever prints.
+for _name in ("stdout", "stderr"):
+    if getattr(sys, _name) is None:
+        setattr(sys, _name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, it stays open
 
 # Tables in a file or a pipe get the width that they need.
 out = Console() if sys.stdout.isatty() else Console(width=100)

@@ -17,6 +17,7 @@ from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import Callback, Callbacks, within
 from neumatc_mimo.storage.files import Location, check_writable, child, local_path
 from neumatc_mimo.storage.model_folder import check_folder
+from neumatc_mimo.storage.names import check_plain
 
 
 def train(
@@ -53,6 +54,7 @@ def train(
         float | None,
         typer.Option(
             min=0.0,
+            max=1e9,
             help="With --ray: what a task, which is tried again, is to take; 60 by default.",
         ),
     ] = None,
@@ -96,6 +98,8 @@ def train(
     folders: dict[str, Location] = {name: child(models or "models", name) for name in variants}
     if model is not None:
         folders = dict.fromkeys(variants, model)
+    for name in variants:
+        check_plain("The name of a model", name)
     callback: Callback | None = None if tensorboard is None else nm.TensorBoard(tensorboard)
     if ray is not None:
         rows = _on_cluster(variants, folders, ray, task_seconds, seed, callback)

@@ -8,25 +8,26 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from neumatc_mimo.export.onnx import read_onnx_metadata, write_onnx
+from neumatc_mimo.export.onnx import check_onnx, read_onnx_metadata, write_onnx
 from neumatc_mimo.export.program import read_program_metadata, write_program
 from neumatc_mimo.export.query import QueryModule
-from neumatc_mimo.storage.files import Location, local_path, replaced
+from neumatc_mimo.storage.files import Location, check_file, local_path, replaced
 
 L = TypeVar("L", bound=Location)
 
 
 class Format(NamedTuple):
-    """How a kind of file is written, and its metadata read."""
+    """How a kind of file is written, what finds out whether it can be, and its metadata read."""
 
     write: Callable[[QueryModule, Path], None]
+    check: Callable[[], object]
     read_metadata: Callable[[Path], dict[str, Any]]
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
-        ".onnx": Format(write_onnx, read_onnx_metadata),
-        ".pt2": Format(write_program, read_program_metadata),
+        ".onnx": Format(write_onnx, check_onnx, read_onnx_metadata),
+        ".pt2": Format(write_program, lambda: None, read_program_metadata),
     }
 )
 
@@ -43,8 +44,20 @@ def write_query(query: QueryModule, file: L) -> L:
     :raises ImportError: if packages are missing, those of ``neumatc-mimo[export]``
     :raises OSError: if the file cannot be written
     """
+    check_target(file)
     write = _format(file).write
     return replaced(file, lambda part: write(query, part))
+
+
+def check_target(file: Location) -> None:
+    """Find out, before a model is loaded and its query written, that a file cannot be.
+
+    :raises ValueError: if its name has another end than those of :data:`FORMATS`
+    :raises ImportError: if packages are missing that write it
+    :raises OSError: if it cannot be written
+    """
+    _format(file).check()
+    check_file(file)
 
 
 def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -73,4 +86,4 @@ def _format(file: Location) -> Format:
     return FORMATS[suffix]
 
 
-__all__ = ["FORMATS", "Format", "read_metadata", "write_query"]
+__all__ = ["FORMATS", "Format", "check_target", "read_metadata", "write_query"]

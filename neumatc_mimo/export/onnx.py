@@ -58,6 +58,14 @@ def read_onnx_metadata(file: Path) -> dict[str, Any]:
     return found
 
 
+def check_onnx() -> None:
+    """Find out whether ONNX files can be written and read.
+
+    :raises ImportError: if onnxscript is not installed
+    """
+    _library()
+
+
 def _library() -> Any:
     """onnx_ir, which onnxscript brings along."""
     if importlib.util.find_spec("onnxscript") is None:
@@ -94,4 +102,4 @@ def _translated(query: QueryModule) -> Any:
     return program.model
 
 
-__all__ = ["read_onnx_metadata", "write_onnx"]
+__all__ = ["check_onnx", "read_onnx_metadata", "write_onnx"]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from neumatc_mimo.foundation.waves import wave
 from neumatc_mimo.progress import Callbacks, Event, reported
+from neumatc_mimo.storage.names import is_plain
 
 # DeepMIMO's converter keeps 25 paths of a user, and writes the interactions of a path as the
 # decimal digits of one float32, which is exact up to 8 digits.
@@ -30,6 +31,12 @@ _MAX_DEPTH = 8
 _MAX_CANDIDATES = 10**7
 _RAYS_PER_BATCH = 5 * 10**6  # rays times users
 _MAX_USERS_PER_BATCH = 50
+
+# Beyond, a number is a slip of the pen, or single precision has no digits left for it.
+_MOST_HERTZ = 1e15
+_MOST_RAYS = 10**10
+_MOST_METRES = 1e7
+_MOST_USERS = 10**7
 
 
 def trace(
@@ -124,26 +131,47 @@ def trace(
                 overwrite=True,  # else it may ask on standard input
                 vis_scene=False,
             )
-        if target.exists():
-            target.rename(workspace / "replaced")
-        (workspace / "converted").rename(target)
+        _put(workspace / "converted", target, workspace / "replaced")
     return target
+
+
+def _put(folder: Path, target: Path, aside: Path) -> None:
+    """Put a folder in the place of another one, which comes back if that fails."""
+    replaced = target.exists()
+    if replaced:
+        target.rename(aside)
+    try:
+        folder.rename(target)
+    except BaseException:
+        if replaced:
+            aside.rename(target)
+        raise
 
 
 def _check_numbers(frequency: float, max_depth: int, num_samples: int, seed: int) -> None:
     if not (math.isfinite(frequency) and frequency > 0):
         raise ValueError(f"frequency is {frequency} Hz, it must be positive and finite.")
+    if frequency > _MOST_HERTZ:
+        raise ValueError(f"frequency is {frequency} Hz, it must be at most {_MOST_HERTZ:g} Hz.")
     if not 1 <= max_depth <= _MAX_DEPTH:
         raise ValueError(f"max_depth is {max_depth}, it must be from 1 to {_MAX_DEPTH}.")
     if num_samples < 1:
         raise ValueError(f"num_samples is {num_samples}, at least one ray is needed.")
+    if num_samples > _MOST_RAYS:
+        raise ValueError(f"num_samples is {num_samples}, it must be at most {_MOST_RAYS}.")
     if seed < 0:
         raise ValueError(f"seed is {seed}, it must not be negative.")
+    if seed >= 2**32:
+        raise ValueError(f"seed is {seed}, it must be below 2^32.")
 
 
 def _check_point(name: str, point: Sequence[float], size: int) -> None:
     if len(point) != size or not all(map(math.isfinite, point)):
         raise ValueError(f"{name} is {point}, {size} finite coordinates in metres are needed.")
+    if max(map(abs, point)) > _MOST_METRES:
+        raise ValueError(
+            f"{name} is {point}, coordinates reach to {_MOST_METRES:g} metres at most."
+        )
 
 
 def _user_grid(
@@ -152,6 +180,8 @@ def _user_grid(
     """Positions of the users [num_users, 3]."""
     if len(users) != 2 or min(users) < 1:
         raise ValueError(f"users is {users}, two positive numbers are needed, along x and y.")
+    if math.prod(users) > _MOST_USERS:
+        raise ValueError(f"users is {users}, at most {_MOST_USERS} can be traced.")
     _check_point("user_height", [height], 1)
     grid = np.meshgrid(_axis("x", x, users[0]), _axis("y", y, users[1]), np.float32(height))
     return np.stack(grid, axis=-1).reshape(-1, 3)
@@ -168,7 +198,11 @@ def _axis(name: str, limits: Sequence[float], count: int) -> NDArray[np.float32]
 
 def _check_target(folder: str | os.PathLike[str], overwrite: bool) -> Path:
     target = Path(os.path.abspath(folder))
-    if target.name != target.name.lower() or set(target.name) & set("\\:*?\"'<>|\n"):
+    if (
+        not is_plain(target.name)
+        or target.name != target.name.lower()
+        or set(target.name) & set("\\:*?\"'<>|\n")
+    ):
         raise ValueError(
             f"DeepMIMO cannot load a folder named {target.name!r}, "
             "use lower-case letters, digits, - and _."

@@ -80,7 +80,9 @@ class Pipeline(ABC):
         coderate = coderate or self.modulation[1]
         fft_size = self._num_subcarriers(links, stride)
         num_bits = fft_size * num_ofdm_symbols * num_bits_per_symbol
-        _check_block_length(block_length, num_bits_per_symbol, num_bits)
+        if block_length % num_bits_per_symbol or block_length > num_bits:
+            whole = num_bits * self._num_subcarriers(links, 1) // max(fft_size, 1)
+            raise ValueError(_misfit(block_length, num_bits_per_symbol, num_bits, stride, whole))
         self.links = links
         self.coded = coded
         self._device = str(links.device)
@@ -227,12 +229,20 @@ def propagate(h: Tensor, x: Tensor) -> Tensor:
     return (h @ x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
 
-def _check_block_length(block_length: int, num_bits_per_symbol: int, num_bits: int) -> None:
-    if block_length % num_bits_per_symbol or block_length > num_bits:
-        raise ValueError(
-            f"block_length is {block_length}, it must be a multiple of {num_bits_per_symbol} of at "
-            f"most {num_bits}, the bits of a slot."
-        )
+def _misfit(block_length: int, unit: int, num_bits: int, stride: int, whole: int) -> str:
+    """What is wrong with the length of a block, and what may help.
+
+    :param num_bits: of a slot on every ``stride``-th subcarrier
+    :param whole: of a slot on all of them
+    """
+    said = (
+        f"block_length is {block_length}, it must be a multiple of {unit} of at most {num_bits}, "
+        "the bits of a slot"
+    )
+    if num_bits < block_length <= whole:
+        most = max(stride * num_bits // block_length, 1)
+        return f"{said} on every {stride}-th subcarrier; lower stride (--stride) to {most}."
+    return f"{said}."
 
 
 def _interleave(symbols: Tensor) -> Tensor:

@@ -64,6 +64,8 @@ def train_and_keep(
     callback: Callbacks = None,
 ) -> ScenarioModel:
     """As :func:`train`, but the finished links stay, for whoever has yet to save the model."""
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {seed}, it must not be negative, and below 2^63.")
     models = {}
     with reported(callback, progress) as tell:
         for job in jobs(scenario, check_device(device)):

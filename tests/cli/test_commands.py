@@ -58,6 +58,13 @@ def test_scenarios_as_json() -> None:
         (["train", "munich", "--model", "a", "--models", "b"], "two places for a model"),
         (["train", "munich", "--model", "."], "is the current folder or one above it"),
         (["train", "munich", "--model", "/usr"], "holds files but no model.json"),
+        (["train", "munich", "--model", "a\0b"], "has a zero byte"),
+        (["train", "munich", "--set", "width=1000000000"], "width in [model] is 1000000000"),
+        (["train", "/dev/zero"], "/dev/zero is no file, give the path of a TOML file"),
+        (["evaluate", "munich", "--model", "/dev/zero"], "There is no model folder /dev/zero"),
+        (["export", "/nonexistent/model", "-o", "/nonexistent/a.onnx"], "a.onnx cannot be written"),
+        (["export", "/nonexistent/model", "-o", "/proc/a.pt2"], "/proc/a.pt2 cannot be written"),
+        (["export", "/nonexistent/model", "-o", "/tmp/a.txt"], 'ends in ".txt", known are .onnx'),
     ],
 )
 def test_bad_input_gets_one_sentence(
@@ -66,6 +73,53 @@ def test_bad_input_gets_one_sentence(
     code, out, err = _main(monkeypatch, capsys, *arguments)
     assert code == 1 and out == ""
     assert sentence in " ".join(err.split()) and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "munich", "--seed", str(2**64)],
+        ["train", "munich", "--scenario-seed", str(2**64)],
+        ["simulate", "munich", "--points", str(10**9)],
+        ["simulate", "munich", "--batch-size", str(10**9)],
+        ["evaluate", "munich", "--num-frequencies", str(10**9)],
+        ["trace", "munich", "/nonexistent", "--seed", str(2**64)],
+    ],
+)
+def test_absurd_numbers_are_refused_at_once(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    code, out, err = _main(monkeypatch, capsys, *arguments)
+    assert code == 2 and out == ""
+    assert "less than or equal to" in " ".join(err.split()) and "Traceback" not in err
+
+
+def test_a_stride_that_leaves_no_block_names_the_option(
+    write_scenario: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    arguments = ["simulate", str(write_scenario()), "--task", "downlink", "--exact-only"]
+    code, out, err = _main(monkeypatch, capsys, *arguments)
+    assert code == 1 and out == "" and "Traceback" not in err
+    assert "lower stride (--stride) to 1." in " ".join(err.split())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell")
+@pytest.mark.parametrize("arguments", ["scenarios", "scenarios --json", "--help", "info"])
+@pytest.mark.parametrize("end", ["| head -0", ">&-", ">&- 2>&-", "> /dev/full"])
+def test_a_closed_output_leaves_no_traceback(arguments: str, end: str, tmp_path: Path) -> None:
+    root = Path(__file__).parents[2]
+    command = f"{sys.executable} -m neumatc_mimo {arguments} {end}"
+    done = subprocess.run(
+        command,
+        shell=True,
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    assert len(done.stderr.splitlines()) <= 1
 
 
 @pytest.mark.parametrize("device", ["gpu", "meta", "cuda:99"])

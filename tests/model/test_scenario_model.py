@@ -145,6 +145,14 @@ def test_saving_replaces_the_model_as_a_whole(model: nm.ScenarioModel, tmp_path:
     assert (folder / "README.md").exists()
 
 
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_a_seed_that_no_generator_takes_is_refused_at_once(
+    scenario: nm.Scenario, seed: int
+) -> None:
+    with pytest.raises(ValueError, match=f"seed is {seed}"):
+        nm.train(scenario, seed=seed, progress=False)
+
+
 def test_unwritable_folder(model: nm.ScenarioModel, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="cannot be written"):

@@ -88,6 +88,12 @@ def folder(request: pytest.FixtureRequest) -> Path:
         ({"max_depth": 9}, "max_depth is 9, it must be from 1 to 8"),
         ({"num_samples": 0}, "num_samples is 0"),
         ({"seed": -1}, "seed is -1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616, it must be below"),
+        ({"num_samples": 10**18}, "num_samples is 1000000000000000000, it must be at most"),
+        ({"users": (10**5, 10**5)}, "users is .* at most 10000000 can be traced"),
+        ({"x": (0.0, 1e300)}, "x is .* coordinates reach to"),
+        ({"base_station": (0.0, 0.0, 1e300)}, "base_station is .* coordinates reach to"),
+        ({"frequency": 1e300}, "frequency is 1e.300 Hz, it must be at most"),
     ],
 )
 def test_bad_argument_is_refused_in_one_sentence_before_anything_is_written(
@@ -100,7 +106,7 @@ def test_bad_argument_is_refused_in_one_sentence_before_anything_is_written(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("name", ["Munich", "a:b", "what?"])
+@pytest.mark.parametrize("name", ["Munich", "a:b", "what?", "a\0b", "a" * 300])
 def test_name_that_deepmimo_cannot_load_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="DeepMIMO cannot load a folder named"):
         trace("munich", tmp_path / name)
