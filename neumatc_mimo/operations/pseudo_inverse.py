@@ -106,10 +106,11 @@ class Filter(NamedTuple):
         power = _diagonal(self.x)
         if isinstance(self.no, Tensor) or self.no:
             # X is Hermitian, and its rows lie closer together in memory than its columns.
-            # With the noise in first: the square of a large X would overflow.
-            amplitude = batched(self.no, self.x, 3).sqrt()
-            parts = torch.view_as_real(self.x) * amplitude
-            power = power - parts.flatten(-2).square().sum(-1)
+            # With the noise in first: the square of a large X would overflow. Its root would do,
+            # but has no derivative at zero.
+            parts = torch.view_as_real(self.x)
+            lost = parts * batched(self.no, self.x, 3) * parts
+            power = power - lost.flatten(-2).sum(-1)
         return power
 
     def complete(self) -> Filter:
@@ -343,8 +344,8 @@ def _below_noise(filters: Filter, gram: Tensor) -> Filter:
     gain = (torch.view_as_real(gram) * x).flatten(-2).sum(-1)
     gain = torch.where(loss > 0.5, gain.clamp_min(0), 1 - loss)
     beside = (1 - identity(filters.x).real)[..., None]
-    others = x * (beside * batched(filters.no, filters.x, 3).sqrt())
-    power = _diagonal(filters.x) * gain - others.flatten(-2).square().sum(-1)
+    others = x * (beside * batched(filters.no, filters.x, 3)) * x
+    power = _diagonal(filters.x) * gain - others.flatten(-2).sum(-1)
     return filters._replace(gain=gain, power=power)
 
 
