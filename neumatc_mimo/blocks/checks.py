@@ -9,6 +9,7 @@ import torch
 from sionna.phy.mimo import StreamManagement
 from torch import Tensor
 
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -26,7 +27,17 @@ def as_complex(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """A resource grid or channel of a complex dtype, real ones included."""
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{name} is {type(tensor).__name__}, a tensor is needed.")
-    return tensor.to(dtype)
+    tensor = tensor.to(dtype)
+    return tensor.contiguous() if _has_gradients_apart(tensor) else tensor
+
+
+def _has_gradients_apart(tensor: Tensor) -> bool:
+    """Whether a view that repeats one OFDM symbol is to get a gradient at each symbol: where its
+    own is asked for, not that of what it repeats.
+    """
+    if is_traced() or tensor.dim() < 2 or tensor.stride(-2) != 0:
+        return False
+    return is_differentiated(tensor) and (tensor.is_leaf or tensor.retains_grad)
 
 
 def check_links(links: Tensor, batch_sizes: Sequence[int], num: int, device: str) -> Tensor:

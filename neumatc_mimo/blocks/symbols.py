@@ -37,7 +37,7 @@ def sharing(
     stretch of the band: what happens to a user, a resource block or a symbol is seen, whatever it
     is; what happens to single antennas at single subcarriers may not be. NaN and infinite entries
     are refused there. What a gradient is asked of is shared only if it is a view that repeats one
-    symbol, whatever ``time_varying`` says.
+    symbol, whatever ``time_varying`` says: the gradient of that symbol is the sum over all.
 
     :param h: [..., num_ofdm_symbols, num_subcarriers]
     :param other: What the matrices depend on beside h, all of which is compared, likewise; None,
@@ -53,7 +53,7 @@ def sharing(
     rest = [i for i in range(h.shape[dim]) if i not in trusted]
     if trusted and rest:
         h = take(h, dim, rest)
-    if not rest or _repeats(h):
+    if not rest or h.stride(-2) == 0:
         h = h[..., :1, :]
     values = [other] if other is not None and other.shape[-2] > 1 else []
     if is_differentiated(*values, h if h.shape[-2] > 1 else None):
@@ -89,17 +89,6 @@ def at_symbols(value: Tensor, groups: Sequence[Symbols], num: int) -> Tensor:
 def members(runs: Symbols) -> list[int]:
     """All symbols of a group."""
     return [symbol for run in runs for symbol in range(run.start, run.stop)]
-
-
-def _repeats(h: Tensor) -> bool:
-    """Whether h [..., num_ofdm_symbols, num_subcarriers] is a view that repeats one symbol.
-
-    The gradient of what it repeats is the sum over the symbols, wherever these have it from. A
-    view whose own gradient is asked for has one at each symbol.
-    """
-    if h.stride(-2) != 0:
-        return False
-    return is_traced() or not is_differentiated(h) or not (h.is_leaf or h.retains_grad)
 
 
 def _looks(h: Tensor, dim: int) -> list[Tensor]:

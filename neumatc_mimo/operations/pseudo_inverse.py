@@ -108,10 +108,11 @@ class Filter(NamedTuple):
         power = _diagonal(self.x)
         if isinstance(self.no, Tensor) or self.no:
             # X is Hermitian, and its rows lie closer together in memory than its columns.
-            # With the noise in first: the square of a large X would overflow.
-            amplitude = batched(self.no, self.x, 3).sqrt()
-            parts = torch.view_as_real(self.x) * amplitude
-            power = power - parts.flatten(-2).square().sum(-1)
+            # With the noise in between: the square of a large X would overflow. The noise's root
+            # would do, but has no derivative at zero.
+            parts = torch.view_as_real(self.x)
+            lost = parts * batched(self.no, self.x, 3) * parts
+            power = power - lost.flatten(-2).sum(-1)
         return power.clamp_min(0).sqrt()
 
     def complete(self) -> Filter:
@@ -347,9 +348,9 @@ def _below_noise(filters: Filter, gram: Tensor) -> Filter:
     diagonal = _diagonal(filters.x)
     beside = (1 - identity(filters.x).real)[..., None]
     # Over X_kk: powers of channels of any gain would overflow, or vanish.
-    amplitude = batched(filters.no, filters.x, 1).sqrt() * positive(diagonal).rsqrt()
-    others = x * (beside * amplitude[..., None, None])
-    share = gain - others.flatten(-2).square().sum(-1)
+    share = x * (beside / positive(diagonal)[..., None, None])
+    others = share * batched(filters.no, filters.x, 3) * x
+    share = gain - others.flatten(-2).sum(-1)
     return filters._replace(gain=gain, norm=diagonal.sqrt() * share.clamp_min(0).sqrt())
 
 
