@@ -127,19 +127,7 @@ class MMSEDetector(Displayed, Block):
             precision=precision,
             device=device,
         )
-        demapping: dict[str, Any] = {
-            "constellation": constellation,
-            "hard_out": hard_out,
-            "precision": precision,
-            "device": device,
-        }
-        demapper: Block
-        if output == "symbol":
-            demapper = SymbolDemapper(**demapping)
-        elif QAMDemapper.suits(constellation):
-            demapper = QAMDemapper(demapping_method, **demapping)
-        else:
-            demapper = Demapper(demapping_method, **demapping)
+        demapper = _demapper(output, demapping_method, constellation, hard_out, precision, device)
         self._detector = torch.nn.ModuleDict(
             {"_constellation": constellation, "_demapper": demapper}
         )
@@ -170,3 +158,25 @@ class MMSEDetector(Displayed, Block):
         """Detect bits or symbols; inputs and outputs as in the class's description."""
         z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links, time))
         return z
+
+
+def _demapper(
+    output: str,
+    method: Literal["app", "maxlog"],
+    constellation: Constellation,
+    hard_out: bool,
+    precision: str | None,
+    device: str | None,
+) -> Block:
+    """The demapper of a kind of output: ours for bits of square QAM, else Sionna's."""
+    settings: dict[str, Any] = {
+        "constellation": constellation,
+        "hard_out": hard_out,
+        "precision": precision,
+        "device": device,
+    }
+    if output == "symbol":
+        return SymbolDemapper(**settings)
+    if QAMDemapper.suits(constellation):
+        return QAMDemapper(method, **settings)
+    return Demapper(method, **settings)
