@@ -35,9 +35,8 @@ def sharing(
     Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols are
     compared bit by bit in every row at every subcarrier, each by one antenna, another one in each
     stretch of the band: what happens to a user, a resource block or a symbol is seen, whatever it
-    is; what happens to single antennas at single subcarriers may not be. NaN and infinite entries
-    are refused there. What a gradient is asked of is shared only if it is a view that repeats one
-    symbol, whatever ``time_varying`` says: the gradient of that symbol is the sum over all.
+    is; what happens to single antennas may not be. NaN and infinite entries are refused there. What
+    a gradient is asked of is shared only if it is a view that repeats one symbol.
 
     :param h: [..., num_ofdm_symbols, num_subcarriers]
     :param other: What the matrices depend on beside h, all of which is compared, likewise; None,

@@ -150,7 +150,10 @@ class WMMSE(SumPowerPrecoding):
         for left in reversed(range(self.num_iterations)):
             before, x = x, _iterate(gram, x, noise)
             last, reached = reached, _rate(gram @ x, noise)
-            ahead = reached + left * (reached - last).clamp_min(0)
+            # What is rounding of the rate is no pace.
+            step = reached - last
+            step = torch.where(step > 4 * torch.finfo(rate.dtype).eps * reached, step, 0)
+            ahead = reached + left * step
             # Of A^H X and V, both of the power m.
             distance = 2 - 2 * (x.conj() * image).sum((-2, -1)).real / gram.shape[-1]
             pace = _size(gram, x - before) / gram.shape[-1] ** 0.5

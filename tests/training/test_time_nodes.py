@@ -83,10 +83,13 @@ def test_training_reports_its_nodes(write_scenario: Callable[..., Path]) -> None
         )
         return nm.train(nm.load_scenario(file), progress=False).models["pseudo_inverse"]
 
-    part = trained()
+    # Four users on four antennas are nearly singular here and there.
+    with pytest.warns(nm.NeuMatCWarning, match="are patched"):
+        part = trained()
     report = part.training["time_nodes"]
     assert len(part.mapping.axis.nodes) in [nodes for nodes, _ in report["tried"]]
     assert len(report["tried"]) > 1 and report["tried"][-1][1] < report["tried"][0][1]
     assert report["seconds"] > 0
-    given = trained(num_nodes=5)
+    with pytest.warns(nm.NeuMatCWarning, match="are patched"):
+        given = trained(num_nodes=5)
     assert len(given.mapping.axis.nodes) == 5 and "time_nodes" not in given.training
