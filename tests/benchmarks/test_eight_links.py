@@ -30,6 +30,7 @@ from benchmarks.eight_links import (
     summary,
     tables,
 )
+from tests.conftest import Trainer
 
 # What each way is called with beside the round: to warm up, and to wake threads.
 _CALLS = 1 + 2 * (NUM_LINKS + 1)
@@ -49,10 +50,10 @@ def file(write_scenario: Any) -> Path:
 
 
 @pytest.fixture(scope="module")
-def folder(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(file: Path, trained: Trainer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Its model."""
     folder = tmp_path_factory.mktemp("models") / "small"
-    nm.train(nm.load_scenario(file), progress=False).save(folder)
+    trained(nm.load_scenario(file)).save(folder)
     return folder
 
 

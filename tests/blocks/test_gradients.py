@@ -384,7 +384,6 @@ def test_compiled_blocks(small_model: nm.ScenarioModel) -> None:
 
 
 # PyTorch's own, when forward mode is first used.
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_inverse_has_the_derivatives_of_linalg() -> None:
     """By reverse and forward mode, mapped over a batch, and of a batch of one bad matrix."""
     root = noise(300, 3, 5, seed=1)

@@ -26,6 +26,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -205,7 +206,10 @@ def _parse(module: str, arguments: list[str]) -> None:
     with (
         patch.object(argparse.ArgumentParser, "parse_args", stop),
         patch.object(sys, "argv", [module, *arguments]),
+        warnings.catch_warnings(),
     ):
+        # Another test may have imported it.
+        warnings.filterwarnings("ignore", ".* found in sys.modules", RuntimeWarning)
         try:
             runpy.run_module(module, run_name="__main__")
         except ParsedError:

@@ -462,7 +462,6 @@ def test_noise_that_requires_a_gradient_gets_it() -> None:
 
 
 # PyTorch derives its forward derivatives by scripts.
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
 def test_tangents_pass() -> None:
     solver, a = Cached(EXACT), matrices()
     answered(solver, given(a))

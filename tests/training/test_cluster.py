@@ -30,6 +30,7 @@ from neumatc_mimo.training.cluster.folder import ModelInParts
 from neumatc_mimo.training.cluster.sizes import Cost, links_per_task, missing, split
 from neumatc_mimo.training.jobs import jobs
 from neumatc_mimo.training.store import Store
+from tests.warned import patched
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -258,7 +259,6 @@ def test_a_task_that_fails_is_told_in_one_sentence(
 
 
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore:.*are patched")  # ranks this low are
 def test_a_grid_on_the_command_line(
     workers: None, write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +268,8 @@ def test_a_grid_on_the_command_line(
     )
     ranks = ["--set", "rank=24", "--set", "rank=48"]
     arguments = ["train", str(file), *ranks, "--set", "width=64", "--ray", "local"]
-    result = CliRunner().invoke(app, [*arguments, "--json"])
+    with patched():  # ranks this low are
+        result = CliRunner().invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     rows = json.loads(result.stdout)
     assert [row["folder"] for row in rows] == ["models/small-rank=24", "models/small-rank=48"]
@@ -277,10 +278,12 @@ def test_a_grid_on_the_command_line(
         trunk = model.models["pseudo_inverse"].mapping.trunk
         assert trunk.rank == rank and trunk.basis.width < 100  # 800 unless set
         assert row["mega_bytes"] == pytest.approx(model.num_bytes / 1e6)
-    result = CliRunner().invoke(app, arguments)
+    with patched():
+        result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "small-rank=48" in result.stdout
     arguments += ["--models", f"file://{tmp_path}/models", "--json"]
-    result = CliRunner().invoke(app, arguments)
+    with patched():
+        result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert [Path(row["folder"]) for row in json.loads(result.stdout)] == [
         tmp_path / row["folder"] for row in rows
