@@ -136,7 +136,7 @@ class ZFPrecodedChannel(ZeroForcing):
         items = own.items if links is None else joint_items(own.items, len(links))
         no = None if no is None else constant(no.expand(items, *no.shape[1:]))
         knowledge = spread(h_hat, items, whole.symbols, self._fft_size)
-        actual = spread(h, max(items, whole.items), whole.symbols, self._fft_size)
+        actual = spread(h, joint_items(items, whole.items), whole.symbols, self._fft_size)
         inputs = ChannelInputs(h=knowledge, actual=actual, no=no, links=links, time=time)
         h_eff: Tensor = by_trust(self._effective_channel, inputs, self._settings.trust)
         return h_eff * power.sqrt()
@@ -146,7 +146,9 @@ class ZFPrecodedChannel(ZeroForcing):
         actual, varying = inputs.actual, self._settings.time_varying
         trusted, time = inputs.trusted, inputs.time
         groups = sharing(inputs.h, inputs.no, varying, dim=3, trusted=trusted, time=time)
-        constant = len(groups) == 1 and len(sharing(actual, None, varying)) == 1
+        constant = len(groups) == 1
+        if constant and (trusted or not _same_memory(inputs.h, actual)):
+            constant = len(sharing(actual, None, varying)) == 1
         h_eff = EffectiveChannel(
             actual, self._num_streams_per_tx, groups if constant else each(actual.shape[5])
         )
@@ -183,3 +185,10 @@ def _leading(value: Tensor, ndim: int) -> Tensor:
     """A tensor that has the first of ``ndim`` dimensions, with the others of size one."""
     value = torch.as_tensor(value)
     return value[(..., *(None,) * (ndim - value.dim()))]
+
+
+def _same_memory(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are views of the same entries; a trace cannot tell."""
+    if is_traced():
+        return False
+    return one.data_ptr() == other.data_ptr() and one.stride() == other.stride()
