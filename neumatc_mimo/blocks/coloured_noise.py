@@ -9,7 +9,9 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_finite
 from neumatc_mimo.blocks.tiles import cut, take
-from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.operations.base import Surely
+from neumatc_mimo.operations.ill_conditioned import wide
+from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse, multiplied, narrow
 from neumatc_mimo.solvers.base import tiles
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
@@ -23,13 +25,16 @@ def coloured_filters(
     desired: list[int],
     undesired: list[int],
     borders: Sequence[slice],
-) -> Iterator[tuple[slice, Filter]]:
+    *,
+    looking: bool,
+) -> Iterator[tuple[slice, Surely]]:
     """Tiles of subcarriers, none across two ``borders``, with the filters of the desired streams in
     noise and in the interference of the undesired ones.
 
     :param h: [batch_size, num_rx_ant, num_streams, num_subcarriers]
     :param variance: Of the noise, [batch_size or 1, num_rx_ant or 1, num_subcarriers or 1]
     :param desired: Places of streams in h, as ``undesired``
+    :param looking: whether ill-conditioned filters are looked for, and computed in double precision
     """
     # [batch_size, num_subcarriers, num_streams, num_rx_ant], the desired first
     a = take(h, 2, desired + undesired).permute(0, 3, 2, 1)
@@ -37,13 +42,13 @@ def coloured_filters(
     noise = variance.expand(-1, -1, a.shape[1]).mT
     filters_of = _jointly if a.shape[2] <= a.shape[3] else _whitened
     for tile in cut(tiles(a), borders):
-        filters = filters_of(a[:, tile].contiguous(), noise[:, tile], len(desired))
+        found = filters_of(a[:, tile].contiguous(), noise[:, tile], len(desired), looking)
         if not is_traced():
-            check_finite(a, filters.x.sum())
-        yield tile, filters
+            check_finite(a, found.answer.x.sum())
+        yield tile, found
 
 
-def _jointly(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
+def _jointly(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surely:
     r"""The filter of the first streams, for no more streams than antennas.
 
     The filter of all streams at once inverts the same covariance of y, and its columns for the
@@ -53,25 +58,36 @@ def _jointly(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
     :param noise: [batch_size or 1, tile, num_rx_ant or 1]
     """
     scale = noise.rsqrt()[:, :, None]
-    filters = _OPERATION.solve(a * scale, 1.0)
-    x, gain = filters.x[..., :num_desired], filters.gain
-    return filters._replace(
+    found = _solved(a * scale, looking)
+    filters: Filter = found.answer
+    assert filters.mixing is not None
+    gain = filters.gain
+    desired = filters._replace(
         w=scale.mT * filters.w,
-        mixing=x,
+        mixing=filters.mixing[..., :num_desired],
         gain=None if gain is None else gain[..., :num_desired],
         norm=None,
-        x=x[..., :num_desired, :],
+        x=filters.x[..., :num_desired, :],
     )
+    return found._replace(answer=desired)
 
 
-def _whitened(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
+def _solved(a: Tensor, looking: bool) -> Surely:
+    """Filters in white noise of power one."""
+    return _OPERATION.solve_surely(a, 1.0) if looking else Surely(_OPERATION.solve(a, 1.0))
+
+
+def _whitened(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surely:
     r"""The same for more streams than antennas, through the covariance S = L L^H of noise and
     interference.
 
     The whitened channel is :math:`L^{-1} G`, with a noise power of one; its filter applies to
     :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`. S is factored once where it is
-    constant over neighbouring subcarriers.
+    constant over neighbouring subcarriers. All of it in double precision: the interference fills
+    all dimensions, so that only the noise keeps the filter finite.
     """
+    precision = a.dtype
+    a, noise = wide(a), wide(noise)
     # [batch_size, tile, num_rx_ant, num_undesired]
     undesired = a[:, :, num_desired:].mT
     diagonal = noise.expand(-1, -1, a.shape[3])
@@ -84,9 +100,10 @@ def _whitened(a: Tensor, noise: Tensor, num_desired: int) -> Filter:
     if new is not None:
         factor = factor[:, new.cumsum(0) - 1]
     white = torch.linalg.solve_triangular(factor, a[:, :, :num_desired].mT, upper=False)
-    filters = _OPERATION.solve(white.mT, 1.0)
+    found = _solved(white.mT, looking)
+    filters = multiplied(found.answer, white.mT)
     w = torch.linalg.solve_triangular(factor.mT, filters.w, upper=True)
-    return filters._replace(w=w)
+    return found._replace(answer=narrow(filters._replace(w=w), precision))
 
 
 def _new(*values: Tensor) -> Tensor | None:

@@ -25,6 +25,7 @@ from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,10 +205,14 @@ class MMSEEqualizer(Receiver):
         desired, undesired = self._desired[rx], self._undesired[rx]
         borders = [stretch.effective for stretch in self._stretches]
         if not jointly:
-            streams = range(len(desired))
-            for tile, filters in coloured_filters(h, variance, desired, undesired, borders):
-                yield _unbiased(tile, filters, filters.w, streams)
-            self._count(Counts(exact=len(h) * h.shape[-1]))
+            counts = Counts(exact=len(h) * h.shape[-1])
+            looking = self._settings.certify is not None and not is_traced()
+            for tile, found in coloured_filters(
+                h, variance, desired, undesired, borders, looking=looking
+            ):
+                yield _unbiased(tile, found.answer, found.answer.w, range(len(desired)))
+                counts.refined += found.refined
+            self._count(counts)
             return
         channels = self._channels(inputs, rx, symbol)
         solver = self._solver if self._is_known(rx, h) else Exact()

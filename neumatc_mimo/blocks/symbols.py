@@ -12,9 +12,12 @@ from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
-# Antennas that take turns along the band where symbols are compared: more of them leave stretches
-# of memory too short to be read at speed (8 users, 64 antennas, a slot: 8 take 0.8 ms, 64 2.5).
+# Antennas of a row that take turns along the band where symbols are compared: more of them leave
+# stretches of memory too short to be read at speed (8 users, 64 antennas, a slot: 8 take 0.8 ms, 64
+# 2.5).
 _ANTENNAS = 8
+# Entries of a channel that are compared one and all: that takes 50 µs.
+_FEW = 2**15
 
 # OFDM symbols that share their matrices, in runs of neighbours.
 Symbols = tuple[slice, ...]
@@ -34,9 +37,10 @@ def sharing(
 
     Comparing all of h costs more than the block (188 MB for a slot of 14 symbols), so symbols are
     compared bit by bit in every row at every subcarrier, each by one antenna, another one in each
-    stretch of the band: what happens to a user, a resource block or a symbol is seen, whatever it
-    is; what happens to single antennas may not be. NaN and infinite entries are refused there. What
-    a gradient is asked of is shared only if it is a view that repeats one symbol.
+    stretch of the band and in the next row: what happens to a user, a resource block or a symbol is
+    seen, whatever it is, and so is what happens to an antenna of all rows, where there are enough
+    of them. What happens to a single entry may not be. NaN and infinite entries are refused there.
+    What a gradient is asked of is shared only if it is a view that repeats one symbol.
 
     :param h: [..., num_ofdm_symbols, num_subcarriers]
     :param other: What the matrices depend on beside h, all of which is compared, likewise; None,
@@ -91,21 +95,27 @@ def members(runs: Symbols) -> list[int]:
 
 
 def _looks(h: Tensor, dim: int) -> list[Tensor]:
-    """h [..., num_ofdm_symbols, num_subcarriers] at every subcarrier of one antenna each, as views
-    [..., num_ofdm_symbols, n] that together have all subcarriers.
+    """h [..., num_ofdm_symbols, num_subcarriers] at every subcarrier of one antenna of each row, as
+    views [..., num_ofdm_symbols, n] that together have all rows and subcarriers; all of a small h.
 
     :param dim: along which the antennas lie
     """
+    if h.numel() <= _FEW:
+        return [h]
     num_antennas, num = h.shape[dim], h.shape[-1]
     turns = min(_ANTENNAS, num_antennas, num)
-    if turns < 2:
-        return [h.select(dim, 0)]
-    # Antenna i * step on stretch i: one step along the band and the antennas at once.
     length, step = num // turns, num_antennas // turns
-    size, stride = list(h.shape), list(h.stride())
-    size[dim], size[-1] = turns, length
-    stride[dim] = step * stride[dim] + length * stride[-1]
-    looks = [h.as_strided(size, stride, h.storage_offset())]
+    rows = max(set(range(h.dim() - 2)) - {dim}, key=lambda axis: h.shape[axis])
+    looks = []
+    for part in h.split(step, rows):
+        # Antenna i * step + k in row k on stretch i: one step along the band and the antennas at
+        # once, another one along the rows and the antennas.
+        size, stride = list(part.shape), list(part.stride())
+        size[dim], size[-1] = turns, length
+        along = stride[dim]
+        stride[dim] = step * along + length * stride[-1]
+        stride[rows] += along
+        looks.append(part.as_strided(size, stride, part.storage_offset()))
     if turns * length < num:
         looks.append(h.select(dim, num_antennas - 1)[..., turns * length :])
     return looks

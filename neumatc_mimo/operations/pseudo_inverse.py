@@ -132,6 +132,28 @@ class Filter(NamedTuple):
         )
 
 
+def multiplied(filters: Filter, a: Tensor) -> Filter:
+    """The filter of A multiplied out, as the rounding of its factors would grow with the next
+    product, and what belongs to it.
+    """
+    w = filters.dense
+    gain = (a * w.mT).sum(-1).real
+    norm = torch.linalg.vector_norm(w, dim=-2)
+    return filters._replace(w=w, mixing=None, column=None, gain=gain, norm=norm)
+
+
+def narrow(filters: Filter, dtype: torch.dtype) -> Filter:
+    """The filter in the complex precision ``dtype``."""
+    if filters.x.dtype == dtype:
+        return filters
+    fields = {
+        name: value.to(dtype if value.is_complex() else dtype.to_real())
+        for name, value in filters._asdict().items()
+        if isinstance(value, Tensor)
+    }
+    return filters._replace(**fields)
+
+
 @register
 class PseudoInverse(Operation):
     r"""Pseudo-inverse of the augmented matrix.
@@ -182,7 +204,7 @@ class PseudoInverse(Operation):
         return w, x
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Filter:
-        return self._solve(a, no)[0]
+        return narrow(self._solve(a, no)[0], a.dtype)
 
     def solve_surely(
         self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
@@ -192,22 +214,30 @@ class PseudoInverse(Operation):
         if unproven is not None:
             where = where | unproven
         if not bool(where.any()):
-            return Surely(filters)
+            return Surely(narrow(filters, a.dtype))
         found = orthogonal_filter(wide(a[where]), noise_at(no, where))
         if a.requires_grad and torch.is_grad_enabled():
             # What is replaced may be NaN, and so would gradients be that come through it.
             easy = torch.eye(*a.shape[-2:], dtype=a.dtype, device=a.device)
             filters, _ = self._solve(torch.where(where[..., None, None], easy, a), no)
         # The filter itself, not its factors: X squares its condition, whatever it was made of.
-        kinds = {"w": filters.w, "mixing": filters.x, "x": filters.x}
+        kinds = {"w": filters.w, "x": filters.x}
         kinds |= {"gain": filters.kept, "norm": filters.column_norm}
-        given = found._asdict() | {"mixing": identity(filters.x).expand_as(found.x)}
+        given = found._asdict()
+        if filters.mixing is not None:
+            kinds["mixing"] = filters.mixing
+            given["mixing"] = identity(filters.x).expand_as(found.x)
         put = {k: t.index_put((where,), given[k].to(t.dtype)) for k, t in kinds.items()}
         refined, lost = int(where.sum()), int(hopeless(found.condition, a.dtype).sum())
-        return Surely(filters._replace(**put), refined, lost)
+        return Surely(narrow(filters._replace(**put), a.dtype), refined, lost)
 
     def _solve(self, a: Tensor, no: Tensor | float) -> tuple[Filter, Tensor]:
-        """The filter, and A A^H."""
+        """The filter, and A A^H; both in double precision where rows are dependent."""
+        dependent = a.shape[-2] > a.shape[-1]
+        if dependent:
+            # Only the noise tells them apart.
+            a = wide(a)
+            no = wide(no) if isinstance(no, Tensor) else no
         adjoint = _adjoint(a)
         gram = a @ adjoint
         if not isinstance(no, Tensor) and not no:
@@ -215,7 +245,8 @@ class PseudoInverse(Operation):
             return Filter(adjoint, x, None, no, x), gram
         no = batched(no, a, 0)
         x = definite_inverse(gram + no[..., None, None] * identity(gram))
-        return _below_noise(Filter(adjoint, x, None, no, x), gram), gram
+        filters = Filter(adjoint, x, None, no, x)
+        return (multiplied(filters, a) if dependent else _below_noise(filters, gram)), gram
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None

@@ -1,0 +1,1 @@
+"""Blocks beside Sionna's on whatever can be drawn."""

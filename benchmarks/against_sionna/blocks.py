@@ -1,0 +1,394 @@
+"""Each block beside Sionna's, on what was drawn; blocks that Sionna lacks, beside themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from hypothesis.strategies import SearchStrategy
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, RZFPrecodedChannel, RZFPrecoder
+from torch import Tensor
+
+import neumatc_mimo as nm
+from benchmarks.against_sionna.draws import Draw, Ones, double, draws, single
+from neumatc_mimo.blocks import (
+    BDPrecoder,
+    MaxMinPrecoder,
+    MMSEDetector,
+    MMSEEqualizer,
+    SLNRPrecoder,
+    SVDBeamformer,
+    SVDCombiner,
+    WMMSEPrecoder,
+    ZFPrecodedChannel,
+    ZFPrecoder,
+)
+from neumatc_mimo.solvers import Auto, Cached, LibrarySVD, NumPySVD, Solver
+
+# Of the error of Sionna's block in single precision, and what is allowed in any case.
+TIMES, FLOOR = 10.0, 1e-5
+# Rounding that a Gram matrix amplifies is no more than that: beyond it blocks compute in double.
+_REFINED = 5e-4
+# The same in double precision, where errors of Sionna's block are in proportion to the rounding;
+# not where single precision has lost the result, and double precision no one knows how much.
+_PROPORTION = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+_DOUBLE_FLOOR = 1e-8
+_LOST = 0.1
+# Blocks without a counterpart, against themselves.
+_OWN_FLOOR = {"single": 1e-3, "double": 1e-6}
+
+# What differs, and by how much over the bound.
+Deviations: TypeAlias = Iterator[tuple[str, float]]
+
+
+class RefusedError(Exception):
+    """Sionna's block does not take these inputs either."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A block beside what it is compared with.
+
+    :param deviations: of a draw, with a trained model
+    :param draws: what is drawn
+    :param share: of all examples
+    """
+
+    deviations: Callable[[Any, nm.ScenarioModel], Deviations]
+    draws: SearchStrategy[Any]
+    share: float
+
+
+def precoder(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Precoded symbols and effective channels."""
+    pair, zero_forcing = draw.downlink(), _zero_forcing(draw)
+    h = _given(draw, draw.channel(draw.channel_ones, zeros=not zero_forcing))
+    alpha = 0.0 if zero_forcing else _alpha(draw, draw.num_cells)
+    # Sionna takes the effective subcarriers from the channel.
+    effective = not draw.channel_ones.subcarrier
+    x = draw.cast(_symbols(draw, draw.num_cells, draw.num_rows))
+    ours = ZFPrecoder(*pair, _solver(draw, model), effective, precision=draw.precision)
+    theirs = _both(lambda p: RZFPrecoder(*pair, effective, precision=p))
+    expected, floor = theirs(x, h, alpha), _floor(_precoded_rows(draw, h), alpha)
+    names, dims = ("x_precoded", "h_eff"), (None, None)
+    yield from _all(draw, names, _called(draw, ours, x, h, alpha), expected, dims, floor)
+
+
+def precoded_channel(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Effective channels of a precoder that knows the channel, or another one."""
+    pair, zero_forcing = draw.downlink(), _zero_forcing(draw)
+    ones = replace(draw.channel_ones, subcarrier=False)
+    h = _given(draw, draw.channel(ones, zeros=not zero_forcing))
+    known = (
+        h if draw.seed % 2 else _given(draw, draw.channel(ones, zeros=not zero_forcing, stream=2))
+    )
+    alpha = 0.0 if zero_forcing else _alpha(draw, draw.num_cells, leading=True)
+    sizes = (h.shape[0], draw.num_cells, draw.num_rows, *h.shape[5:])
+    power = draw.cast(draw.uniform(*sizes[: 2 + draw.seed % 4], stream=5))
+    ours = ZFPrecodedChannel(*pair, _solver(draw, model), precision=draw.precision)
+    theirs = _both(lambda p: RZFPrecodedChannel(*pair, precision=p))
+    inputs = (h, power, known, alpha)
+    # Each user on its own: what the weakest receives counts like what the strongest does.
+    dims = (0, 2, 3, 4, 5, 6)
+    expected, floor = theirs(*inputs), _floor(_precoded_rows(draw, known), alpha)
+    yield from _all(draw, ("h_eff",), _called(draw, ours, *inputs), expected, (dims,), floor)
+
+
+def equalizer(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Symbols and effective noise, stream by stream."""
+    pair, inputs = draw.uplink(), _received(draw)
+    ours = MMSEEqualizer(*pair, _solver(draw, model), precision=draw.precision)
+    theirs = _both(lambda p: LMMSEEqualizer(*pair, precision=p))
+    expected, floor = theirs(*inputs), _floor(_received_rows(inputs[1]), inputs[3])
+    names, dims = ("x_hat", "no_eff"), ((0, 3), (0, 3))
+    yield from _all(draw, names, _called(draw, ours, *inputs), expected, dims, floor)
+
+
+def detector(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Log-likelihood ratios of bits, logits of symbols."""
+    (rg, sm), inputs = draw.uplink(), _received(draw)
+    output: Any = "bit" if draw.seed % 2 else "symbol"
+    method: Any = "app" if draw.seed % 4 < 2 else "maxlog"
+    bits, solver = 2 + 2 * (draw.seed % 3), _solver(draw, model)
+    ours = MMSEDetector(output, method, rg, sm, solver, "qam", bits, precision=draw.precision)
+    theirs = _both(
+        lambda p: LinearDetector("lmmse", output, method, rg, sm, "qam", bits, precision=p)
+    )
+    expected, floor = theirs(*inputs), _floor(_received_rows(inputs[1]), inputs[3])
+    dims = (0, 3, 4) if output == "symbol" else (0, 3)
+    yield from _all(draw, ("llr",), _called(draw, ours, *inputs), expected, (dims,), floor)
+
+
+def svd(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Beams carry the strongest singular values, and arrive at the combiner as they were sent."""
+    num = draw.num_users * draw.num_streams
+    num_streams = min(1 + draw.seed % 3, num, draw.num_antennas)
+    grid, streams = draw.grid(1, num_streams), StreamManagement(np.ones([1, 1]), num_streams)
+    ones = replace(draw.channel_ones, subcarrier=False, item=False, symbol=False)
+    moderate = replace(draw, levels=tuple(level % 20 for level in draw.levels))
+    h = moderate.channel(ones, zeros=False).flatten(1, 2)[:, None]
+    h = _given(draw, h)
+    x = draw.cast(draw.normal(h.shape[0], 1, num_streams, *h.shape[5:], stream=80))
+    no = draw.variance
+    solver = _solver(draw, model)
+    beamformer = SVDBeamformer(grid, streams, solver, True, precision=draw.precision)
+    combiner = SVDCombiner(grid, streams, solver, precision=draw.precision)
+    precoded, h_eff = _called(draw, beamformer, x, h)
+    there = double(h).to(torch.complex128)
+    y = torch.einsum("brmtnsf,btnsf->brmsf", there, double(precoded))
+    x_hat, no_eff = combiner(y, h, no)
+
+    effective = torch.as_tensor(grid.effective_subcarrier_ind.astype(np.int64))
+    # [num_items, num_symbols, num_effective_subcarriers, num_rx_ant, num_tx_ant]
+    at = there[..., effective].permute(0, 1, 3, 5, 6, 2, 4)[:, 0, 0]
+    s = torch.linalg.svdvals(at)[..., :num_streams]
+    received = double(h_eff)[:, 0, :, 0].permute(0, 3, 4, 1, 2)
+    gram = received.mH @ received
+    error = torch.linalg.matrix_norm(gram - torch.diag_embed(s.square() + 0j))
+    floor = _OWN_FLOOR[draw.precision]
+    yield "beams", float((error / s[..., 0].square()).max()) / floor
+    data = combiner._data_symbols  # which Sionna has no public function for
+    # Precision is relative to the strongest stream.
+    noise, weakness = (
+        data(v.permute(0, 3, 1, 2)[:, None].contiguous()) for v in (no / s.square(), s[..., :1] / s)
+    )
+    sent = data(double(x).to(torch.complex128)[..., effective])
+    size = weakness * sent.abs().amax().clamp_min(1e-3)
+    yield "x_hat", float(((x_hat - sent).abs() / size).max()) / floor
+    # Leakage between streams counts as noise.
+    allowed = 10 * floor * weakness * noise + (floor * weakness).square()
+    yield "no_eff", float(((no_eff - noise).abs() / allowed).max())
+
+
+def own(block: Any, *, noisy: bool) -> Callable[[Draw, nm.ScenarioModel], Deviations]:
+    """A precoder that Sionna lacks, beside itself: item by item, symbol by symbol, at gain one.
+
+    :param noisy: whether it is called with a noise power
+    """
+
+    def deviations(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+        moderate = replace(
+            draw,
+            levels=tuple(level % 10 for level in draw.levels),
+            num_antennas=draw.num_rows + 1 + draw.num_antennas % 4,
+            precision="double",
+            given="same",
+            no=max(draw.no, 1e-3),
+        )
+        pair = moderate.downlink()
+        h = moderate.channel(moderate.channel_ones, zeros=False)
+        x = _symbols(moderate, 1, draw.num_rows)
+        no = (moderate.variance,) if noisy else ()
+        solver = _solver(draw, model)
+        effective = not draw.channel_ones.subcarrier
+        found = _called(
+            moderate, block(*pair, solver, effective, precision="double"), x, moderate.laid(h), *no
+        )
+        items, symbols = max(len(h), len(x)), max(h.shape[-2], x.shape[-2])
+        subcarriers = max(h.shape[-1], x.shape[-1])
+        h = (h / draw.scale).expand(items, *[-1] * 4, symbols, subcarriers)
+        x = x.expand(items, -1, -1, symbols, subcarriers)
+        reference = block(*pair, nm.Exact(), precision="double", certify=None, time_varying=True)
+        one = (moderate.variance / draw.scale**2,) if noisy else ()
+        expected = [torch.cat([reference(x[b : b + 1], h[b : b + 1], *one) for b in range(items)])]
+        precoded = found[0] if effective else found
+        error = torch.linalg.vector_norm(precoded - expected[0])
+        size = torch.linalg.vector_norm(expected[0])
+        yield "x_precoded", float(error / size) / _OWN_FLOOR["double"]
+
+    return deviations
+
+
+_FILTERS = draws(solvers=("exact", "cached", "auto", "model"))
+_TRIPLETS = draws(
+    solvers=("exact", "cached", "auto", "model", "numpy_svd", "library_svd"), num_cells=1
+)
+_ANY = draws(solvers=("exact", "cached", "model"), num_cells=1)
+BLOCKS = {
+    "ZFPrecoder": Comparison(precoder, _FILTERS, 0.2),
+    "ZFPrecodedChannel": Comparison(precoded_channel, _FILTERS, 0.2),
+    "MMSEEqualizer": Comparison(equalizer, _FILTERS, 0.2),
+    "MMSEDetector": Comparison(detector, _FILTERS, 0.15),
+    "SVDBeamformer, SVDCombiner": Comparison(svd, _TRIPLETS, 0.1),
+    "BDPrecoder": Comparison(own(BDPrecoder, noisy=False), _ANY, 0.01),
+    "SLNRPrecoder": Comparison(own(SLNRPrecoder, noisy=True), _ANY, 0.01),
+    "WMMSEPrecoder": Comparison(own(WMMSEPrecoder, noisy=True), _ANY, 0.002),
+    "MaxMinPrecoder": Comparison(own(MaxMinPrecoder, noisy=True), _ANY, 0.008),
+}
+
+
+def _solver(draw: Draw, model: nm.ScenarioModel) -> Solver:
+    ways: dict[str, Callable[[], Solver]] = {
+        "exact": nm.Exact,
+        "cached": lambda: Cached(nm.Exact()),
+        "auto": lambda: Auto(model, 1),
+        "model": lambda: model,
+        "numpy_svd": NumPySVD,
+        "library_svd": LibrarySVD,
+    }
+    return ways[draw.solver]()
+
+
+def _zero_forcing(draw: Draw) -> bool:
+    """Whether a precoder has no regularisation: as many antennas as streams, at least."""
+    return draw.errors == "none" and draw.num_rows <= draw.num_antennas
+
+
+def _given(draw: Draw, h: Tensor) -> Tensor:
+    return draw.laid(draw.cast(h))
+
+
+def _symbols(draw: Draw, num_tx: int, num_streams: int) -> Tensor:
+    """[batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], or one for all."""
+    return draw.normal(_num(draw, 0), num_tx, num_streams, _num(draw, 1), _num(draw, 2), stream=3)
+
+
+def _num(draw: Draw, axis: int) -> int:
+    ones: Ones = draw.signal_ones
+    one = (ones.item, ones.symbol, ones.subcarrier)[axis]
+    return 1 if one else (draw.num_items, draw.num_symbols, draw.fft_size)[axis]
+
+
+def _alpha(draw: Draw, num_tx: int, *, leading: bool = False) -> Tensor | float:
+    """Regularisation [batch_size, num_tx, num_ofdm_symbols, fft_size], or of fewer.
+
+    :param leading: whether its dimensions may be the first ones only
+    """
+    whole = (draw.num_items, num_tx, draw.num_symbols, draw.fft_size)
+    if draw.noise == "one":
+        return draw.variance
+    sizes = {"items": whole[:1], "more": (*whole[:1], 1, *whole[2:3]), "all": whole}[draw.noise]
+    if not leading:
+        sizes = (*sizes, *(1,) * (4 - len(sizes)))
+    return draw.cast(draw.variance * (0.5 + draw.uniform(*sizes, stream=4)))
+
+
+def _received(draw: Draw) -> tuple[Tensor, Tensor, Tensor | float, Tensor | float]:
+    """y, h_hat, err_var and no of a receiver."""
+    grid, _ = draw.uplink()
+    effective = torch.as_tensor(grid.effective_subcarrier_ind.astype(np.int64))
+    h = draw.channel(draw.channel_ones).permute(0, 3, 4, 1, 2, 5, 6)
+    h = h if draw.channel_ones.subcarrier else h[..., effective]
+    h = _given(draw, h)
+    level = max(draw.scale, draw.variance**0.5)
+    sizes = (_num(draw, 0), draw.num_cells, draw.num_antennas, _num(draw, 1), draw.fft_size)
+    y = draw.cast(level * draw.normal(*sizes, stream=3))
+    along: dict[str, tuple[int, ...]] = {
+        "one": (),
+        "symbols": (h.shape[-2], 1),
+        "subcarriers": (h.shape[-1],),
+        "all": tuple(h.shape),
+    }
+    err_var: Tensor | float = 0.0
+    if draw.errors != "none":
+        err_var = draw.cast(draw.variance * draw.uniform(*along[draw.errors], stream=6))
+    among = {"one": (), "items": sizes[:1], "more": sizes[:2], "all": sizes[:3]}[draw.noise]
+    no = draw.cast(draw.variance * (0.5 + draw.uniform(*among, stream=7)))
+    return y, h, err_var, no
+
+
+def _precoded_rows(draw: Draw, h: Tensor) -> Tensor:
+    """Rows of each cell [..., num_rows, num_antennas] of a precoder's channel."""
+    own = h.flatten(1, 2).unflatten(1, (draw.num_cells, -1)).diagonal(dim1=1, dim2=3)
+    # [num_items, num_rows, num_antennas, num_symbols, fft_size, num_cells]
+    return own.movedim((1, 2), (-2, -1))
+
+
+def _received_rows(h: Tensor) -> Tensor:
+    """Rows of all streams at each cell [..., num_rows, num_antennas] of a receiver's channel."""
+    return h.flatten(3, 4).movedim((2, 3), (-1, -2))
+
+
+def _floor(a: Tensor, no: Tensor | float) -> float:
+    """What is allowed in single precision: rounding as a Gram matrix amplifies it, and a little."""
+    a = double(a)
+    least = float(torch.as_tensor(no).min())
+    gram = a @ a.mH + least * torch.eye(a.shape[-2], dtype=torch.float64)
+    own = gram.diagonal(dim1=-2, dim2=-1).real.clamp_min(torch.finfo(torch.float64).tiny)
+    unit = gram / (own[..., :, None] * own[..., None, :]).sqrt()
+    inverse, info = torch.linalg.inv_ex(unit)
+    amplified = inverse.diagonal(dim1=-2, dim2=-1).abs()[info == 0].max()
+    rounding = float(amplified) * torch.finfo(torch.float32).eps
+    return FLOOR + min(_REFINED, rounding)
+
+
+def _called(draw: Draw, block: Any, *inputs: Any) -> Any:
+    """What a block answers, at its first call or after one with another channel."""
+    if draw.before:
+        block(inputs[0], inputs[1] * 1.5, *inputs[2:])
+    return block(*inputs)
+
+
+def _both(block: Callable[[Any], Any]) -> Callable[..., tuple[Any, Any]]:
+    """What Sionna's block answers in single and in double precision."""
+
+    def call(*inputs: Any) -> tuple[Any, Any]:
+        try:
+            right = block("double")(*(_tensor(double(one)) for one in inputs))
+            return block("single")(*(single(_tensor(one)) for one in inputs)), right
+        except (RuntimeError, ValueError, IndexError, AssertionError) as error:
+            raise RefusedError(str(error)) from error
+
+    return call
+
+
+def _tensor(value: Any) -> Any:
+    """Sionna's equalizer takes tensors only."""
+    return torch.tensor(value, dtype=torch.float64) if isinstance(value, float) else value
+
+
+def _all(
+    draw: Draw,
+    names: tuple[str, ...],
+    found: Any,
+    expected: tuple[Any, Any],
+    dims: tuple[tuple[int, ...] | None, ...],
+    floor: float,
+) -> Deviations:
+    """Deviations of all outputs."""
+    ours, theirs, right = (v if isinstance(v, tuple) else (v,) for v in (found, *expected))
+    for name, mine, other, true, along in zip(names, ours, theirs, right, dims, strict=False):
+        along = along or tuple(range(true.dim()))
+        yield name, over(mine, other, true, along, draw.precision, floor)
+
+
+def over(
+    ours: Tensor,
+    theirs: Tensor,
+    right: Tensor,
+    dims: tuple[int, ...],
+    precision: str,
+    floor: float,
+) -> float:
+    """The largest error of ours, over the bound that theirs in single precision gives.
+
+    Errors are norms along ``dims`` over those of ``right``, which is in double precision; entries
+    where that is no number are left out, if ours are none or infinite.
+
+    :param floor: what is allowed in single precision whatever the error of theirs
+    """
+    if (
+        ours.shape != right.shape
+        or ours.dtype != (theirs if precision == "single" else right).dtype
+    ):
+        return torch.inf
+    known = right.isfinite()
+    if bool((~ours.isfinite() & known).any()):
+        return torch.inf
+    true = torch.where(known, right, 0)
+    size = torch.linalg.vector_norm(true, dim=dims).clamp_min(torch.finfo(torch.float64).tiny)
+    mine, other = (
+        torch.linalg.vector_norm(torch.where(known, one, 0).to(true.dtype) - true, dim=dims) / size
+        for one in (ours, theirs)
+    )
+    other = other.nan_to_num(torch.inf)
+    if precision == "single":
+        bound = TIMES * other + floor
+    else:
+        other = torch.where(other > _LOST, torch.inf, _PROPORTION * other)
+        bound = TIMES * other + _DOUBLE_FLOOR
+    return float((mine / bound).nan_to_num(0).max())
