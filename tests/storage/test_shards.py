@@ -156,6 +156,22 @@ def test_a_shard_that_is_not_bit_by_bit_what_was_written_is_not_loaded(
         nm.ScenarioModel.load(folder)
 
 
+@pytest.mark.parametrize("where", ["values", "digests", "size"])
+def test_what_no_model_is_made_of_is_proven_too(folder: Path, where: str) -> None:
+    """A flipped bit is found, whether or not loading asks for what it says."""
+    if where == "size":
+        file = folder / "svd.safetensors.index.json"
+        place = file.read_bytes().index(b'"total_size": ') + len('"total_size": ')
+    else:
+        file = shard_file(folder, "svd", SHARDS[0])
+        place = file.read_bytes().index(f'"{where}":'.encode()) + len(where) + 9
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file.name} is missing, truncated or damaged"):
+        nm.ScenarioModel.load(folder)
+
+
 def test_saving_over_shards_leaves_none_of_them(
     small_model: nm.ScenarioModel, folder: Path
 ) -> None:
