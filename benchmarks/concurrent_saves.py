@@ -35,7 +35,6 @@ import neumatc_mimo as nm
 from benchmarks.command import say
 from benchmarks.saved_models import FOLDER, digest, small_scenario, trained
 from benchmarks.savers import (
-    LOADS_A_ROUND,
     MIXED,
     NO_MODEL,
     REFUSED,
@@ -69,10 +68,11 @@ def concurrent_saves(model: nm.ScenarioModel, rounds: int, folder: Path) -> Shee
     """
     sources, known = prepared([variant(model, i) for i in range(2 * SAVERS)], folder / "models")
     target, started = folder / "together", time.perf_counter()
-    meet, results = processes.Barrier(SAVERS + LOADERS + 1), processes.Queue()
+    meet, busy = processes.Barrier(SAVERS + LOADERS + 1), processes.Value("i", 0)
+    shared = (rounds, meet, busy, results := processes.Queue())
     tasks: list[tuple[Callable[..., None], tuple[Any, ...]]] = [
-        (save, (sources[i::SAVERS], target, rounds, meet, results)) for i in range(SAVERS)
-    ] + [(load, (target, known, rounds, meet, results))] * LOADERS
+        (save, (sources[i::SAVERS], target, *shared)) for i in range(SAVERS)
+    ] + [(load, (target, known, *shared))] * LOADERS
     workers = [processes.Process(target=run, args=given, daemon=True) for run, given in tasks]
     for worker in workers:
         worker.start()
@@ -80,6 +80,7 @@ def concurrent_saves(model: nm.ScenarioModel, rounds: int, folder: Path) -> Shee
     for number in range(rounds):
         if number % ANEW == 0:
             shutil.rmtree(target, ignore_errors=True)
+        busy.value = SAVERS
         meet.wait(SECONDS)
         meet.wait(SECONDS)
         counts["after: " + kind(outcome(target, known), known)] += 1
@@ -92,7 +93,7 @@ def concurrent_saves(model: nm.ScenarioModel, rounds: int, folder: Path) -> Shee
         worker.join()
     loads = {
         "when": "meanwhile",
-        "loads": rounds * LOADERS * LOADS_A_ROUND,
+        "loads": sum(counts[what] for what in _OUTCOMES),
         **{what: counts[what] for what in _OUTCOMES},
         "the model was replaced while it was read": counts["replaced meanwhile"],
     }
@@ -104,7 +105,7 @@ def concurrent_saves(model: nm.ScenarioModel, rounds: int, folder: Path) -> Shee
     }
     caption = (
         f"{rounds:,} rounds, in each of which {SAVERS} processes save a model and {LOADERS} load "
-        f"the folder {LOADS_A_ROUND} times; every {ANEW}th begins without the folder. "
+        f"the folder until these are done; every {ANEW}th begins without the folder. "
         f"{counts['saved']:,} saves were made, {counts['save refused']} refused; "
         f"a model has {1 + len(model.models)} files, the folder had at most {most} after a round."
     )

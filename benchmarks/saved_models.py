@@ -111,8 +111,8 @@ def digest_of_answers(model: nm.ScenarioModel) -> str:
 
 
 def is_sentence(error: BaseException) -> bool:
-    """Whether an error says one sentence, and not at length."""
-    text = str(error)
+    """Whether an error says one sentence, and not at length; what it quotes may be anything."""
+    text = re.sub(r"'[^'\n]*'", "''", str(error))
     return bool(re.fullmatch(r"(?:[^.\n]|\.(?!\s|$))+\.", text)) and 20 < len(text) < 500
 
 

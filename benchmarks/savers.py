@@ -16,8 +16,6 @@ from benchmarks.command import say
 from benchmarks.saved_models import digest, is_sentence
 from neumatc_mimo.storage.manifest import MANIFEST
 
-# Together they take about as long as the saves beside them.
-LOADS_A_ROUND = 4
 WHOLE = "one whole model"
 NO_MODEL = "refused: there is no model"
 REFUSED = "refused in another sentence"
@@ -61,8 +59,15 @@ def prepared(models: Sequence[nm.ScenarioModel], folder: Path) -> tuple[list[Pat
     return folders, {model.name: digest(model) for model in models}
 
 
-def save(sources: Sequence[Path], target: Path, rounds: int, meet: Any, results: Any) -> None:
-    """A process that saves one of its models in each round."""
+def save(
+    sources: Sequence[Path], target: Path, rounds: int, meet: Any, busy: Any, results: Any
+) -> None:
+    """A process that saves one of its models in each round.
+
+    :param meet: a barrier, where rounds begin and end
+    :param busy: how many are saving
+    :param results: a queue for what became of it
+    """
     models, counts = [nm.ScenarioModel.load(source) for source in sources], Counter[str]()
     for number in range(rounds):
         meet.wait(SECONDS)
@@ -72,19 +77,30 @@ def save(sources: Sequence[Path], target: Path, rounds: int, meet: Any, results:
         except (ValueError, OSError) as error:
             counts["save refused" if is_sentence(error) else MIXED] += 1
             say(f"save: {error}")
+        with busy.get_lock():
+            busy.value -= 1
         meet.wait(SECONDS)
     results.put(counts)
 
 
-def load(target: Path, known: Mapping[str, str], rounds: int, meet: Any, results: Any) -> None:
-    """A process that loads what is there, some times in each round; ``known`` as above."""
+def load(
+    target: Path, known: Mapping[str, str], rounds: int, meet: Any, busy: Any, results: Any
+) -> None:
+    """A process that loads what is there again and again, in each round until all have saved; see
+    :func:`outcome` and :func:`save`.
+    """
     counts = Counter[str]()
     for _ in range(rounds):
         meet.wait(SECONDS)
-        for _ in range(LOADS_A_ROUND):
+        more = True
+        while more:
+            more = busy.value > 0
             before = _manifest_of(target)
-            counts[kind(outcome(target, known), known)] += 1
+            counts[what := kind(outcome(target, known), known)] += 1
             counts["replaced meanwhile"] += before != _manifest_of(target)
+            if what == NO_MODEL:
+                # It is found at once: the others get the processor.
+                time.sleep(1e-3)
         meet.wait(SECONDS)
     results.put(counts)
 

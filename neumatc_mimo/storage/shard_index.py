@@ -133,7 +133,7 @@ def num_links(keys: Iterable[str]) -> dict[str, int]:
         stop = 0
         for links in sorted(pieces, key=lambda r: r.start):
             if links.start != stop:
-                raise ValueError(f"{name} lacks links from {stop}")
+                raise ValueError(f"{shown(name)} lacks links from {stop}")
             stop = links.stop
         sizes[name] = stop
     if len(set(sizes.values())) > 1:

@@ -106,5 +106,6 @@ def test_a_refusal_that_is_no_sentence_counts_as_none(
 
 def test_sentences() -> None:
     assert is_sentence(ValueError("/a/model.json is damaged: its SHA-256 is another."))
+    assert is_sentence(ValueError("/a/model.json is damaged: it lacks 'links. '."))
     for text in ("Damaged.", "it is damaged, whatever that is", "a" * 600 + "."):
         assert not is_sentence(ValueError(text))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import neumatc_mimo as nm
-from benchmarks import concurrent_saves, savers
+from benchmarks import concurrent_saves
 from benchmarks.saved_models import digest
 from benchmarks.savers import MIXED, NO_MODEL, REFUSED, WHOLE, outcome, prepared, variant
 from neumatc_mimo.storage import model_folder
@@ -82,8 +82,8 @@ def test_what_a_killed_writer_leaves_is_the_old_model(
 
 def test_processes_save_load_and_are_killed(small_model: nm.ScenarioModel, tmp_path: Path) -> None:
     meanwhile, after = concurrent_saves.concurrent_saves(small_model, 3, tmp_path / "many").rows
-    loads = 3 * concurrent_saves.LOADERS * savers.LOADS_A_ROUND
-    assert meanwhile["loads"] == loads == meanwhile[WHOLE] + meanwhile[NO_MODEL]
+    assert meanwhile["loads"] == meanwhile[WHOLE] + meanwhile[NO_MODEL]
+    assert meanwhile["loads"] >= 3 * concurrent_saves.LOADERS and meanwhile[WHOLE] > 0
     assert after[WHOLE] == 3 and meanwhile[MIXED] == after[MIXED] == 0
     over, new = concurrent_saves.killed_saves(small_model, 4, 0, tmp_path / "killed").rows
     assert (over["kills"], new["kills"]) == (3, 1)

@@ -192,6 +192,14 @@ def test_pieces_that_lie_ask_for_no_memory(folder: Path) -> None:
         read_indexed(place(folder), "svd", dict.fromkeys(places, "0" * 64))
 
 
+def test_names_in_an_index_are_quoted(folder: Path) -> None:
+    """A flipped bit makes a space of the digit."""
+    index = folder / "svd.safetensors.index.json"
+    index.write_text(index.read_text().replace("mapping.latent.0[0:1]", "mapping.latent. [0:1]"))
+    with pytest.raises(ValueError, match=r"\('mapping\.latent\.[0 ]' lacks links"):
+        nm.ScenarioModel.load(folder)
+
+
 def test_a_store_gives_back_what_is_valid_and_of_its_key(
     small_model: nm.ScenarioModel, tmp_path: Path
 ) -> None:
