@@ -7,10 +7,12 @@ hold, such as ``mapping.latent.0[128:256]``. What each has to be, the manifest s
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -38,20 +40,28 @@ def read_indexed(source: Place, name: str, digests: Mapping[str, str]) -> dict[s
     :raises ValueError: if a file is missing, truncated, damaged, or not what the manifest says
     """
     with damage_of(child(source.folder, index_name(name))):
-        files = indexed_files(source, name)
+        index = _index(source, name)
+        files = _files_of(index)
         keys = [key for keys in files.values() for key in keys]
         sizes = num_links(keys)
         if sorted(keys) != sorted(digests):
             raise ValueError("its tensors are not those of the model")
     tensors: dict[str, Array] = {}
+    size = 0
     for file, keys in files.items():
         label = child(source.folder, file)
         with damage_of(label), source.file(file) as path, opened(path) as shard:
+            # Its values are for a training that goes on, and prove here that no bit of it flipped.
+            digests_in(shard)
+            size += num_bytes(shard)
             for key in keys:
                 _read(shard, key, digests[key], sizes, tensors)
             # What is the same for all links is in every shard, and has to be.
             for key in shard.entries.keys() - set(keys):
                 shard.read(key, digests[key])
+    with damage_of(child(source.folder, index_name(name))):
+        if index["metadata"]["total_size"] != size:
+            raise ValueError(f"its tensors take {size} bytes")
     return tensors
 
 
@@ -61,16 +71,30 @@ def indexed_files(source: Place, name: str) -> dict[str, list[str]]:
     :raises OSError: if it cannot be read
     :raises ValueError: if it is no index
     """
-    content = source.read(index_name(name), _MOST_BYTES)
-    if content is None:
-        raise FileNotFoundError("there is no such file")
-    files: defaultdict[str, list[str]] = defaultdict(list)
-    for key, file in dict(parsed(content)["weight_map"]).items():
-        # An index does not lead to other folders.
-        if not is_plain(file):
-            raise ValueError(f"it names the file {shown(file)}")
-        files[file].append(key)
-    return files
+    return _files_of(_index(source, name))
+
+
+def digests_in(shard: TensorFile) -> dict[str, str]:
+    """The SHA-256 of the tensors of a shard, as its header tells it.
+
+    :raises ValueError: if the header is not bit by bit what was written
+    """
+    if shard_seal(shard.metadata) != shard.metadata["sha256"]:
+        raise ValueError("its SHA-256 is another")
+    digests = dict(parsed(shard.metadata["digests"].encode()))
+    if digests.keys() != shard.entries.keys():
+        raise ValueError("its tensors are not those that were written")
+    return digests
+
+
+def shard_seal(header: Mapping[str, str]) -> str:
+    """SHA-256 of the values and digests in the header of a shard."""
+    return hashlib.sha256(f"{header['values']}\n{header['digests']}".encode()).hexdigest()
+
+
+def num_bytes(shard: TensorFile) -> int:
+    """Bytes of the tensors of a shard."""
+    return sum(entry.stop - entry.start for entry in shard.entries.values())
 
 
 def index_name(name: str) -> str:
@@ -109,7 +133,7 @@ def num_links(keys: Iterable[str]) -> dict[str, int]:
         stop = 0
         for links in sorted(pieces, key=lambda r: r.start):
             if links.start != stop:
-                raise ValueError(f"{name} lacks links from {stop}")
+                raise ValueError(f"{shown(name)} lacks links from {stop}")
             stop = links.stop
         sizes[name] = stop
     if len(set(sizes.values())) > 1:
@@ -136,6 +160,25 @@ def damage_of(file: Location) -> Iterator[None]:
 _DAMAGE = (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError)
 
 
+def _index(source: Place, name: str) -> dict[str, Any]:
+    """What the index of ``name`` says."""
+    content = source.read(index_name(name), _MOST_BYTES)
+    if content is None:
+        raise FileNotFoundError("there is no such file")
+    return dict(parsed(content))
+
+
+def _files_of(index: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Names of the tensors and pieces in each file of an index."""
+    files: defaultdict[str, list[str]] = defaultdict(list)
+    for key, file in dict(index["weight_map"]).items():
+        # An index does not lead to other folders.
+        if not is_plain(file):
+            raise ValueError(f"it names the file {shown(file)}")
+        files[file].append(key)
+    return files
+
+
 def _read(
     shard: TensorFile,
     key: str,
@@ -160,11 +203,14 @@ def _read(
 __all__ = [
     "SHARD",
     "damage_of",
+    "digests_in",
     "index_name",
     "indexed_files",
     "is_shard",
+    "num_bytes",
     "num_links",
     "parsed_name",
     "piece_name",
     "read_indexed",
+    "shard_seal",
 ]

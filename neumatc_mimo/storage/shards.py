@@ -6,7 +6,6 @@ these and the values.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -20,13 +19,16 @@ from neumatc_mimo.storage.places import place
 from neumatc_mimo.storage.shard_index import (
     SHARD,
     damage_of,
+    digests_in,
     index_name,
     indexed_files,
+    num_bytes,
     num_links,
     parsed_name,
     piece_name,
+    shard_seal,
 )
-from neumatc_mimo.storage.tensor_file import TensorFile, digest_of, opened, parsed, write_arrays
+from neumatc_mimo.storage.tensor_file import digest_of, opened, parsed, write_arrays
 
 
 def write_shard(
@@ -52,7 +54,7 @@ def write_shard(
     }
     digests = json.dumps({key: digest_of(piece) for key, piece in pieces.items()})
     header = {"values": json.dumps(values), "digests": digests}
-    header["sha256"] = _seal(header)
+    header["sha256"] = shard_seal(header)
     file = shard_file(folder, name, links)
     return replaced(file, lambda part: write_arrays(part, pieces, header))
 
@@ -66,7 +68,7 @@ def read_shard(
     """
     file = shard_file(folder, name, links)
     with damage_of(file), opened(file) as shard:
-        digests = _digests(shard)
+        digests = digests_in(shard)
         pieces = {key: torch.from_numpy(shard.read(key, digests[key])) for key in digests}
         values: dict[str, Any] = parsed(shard.metadata["values"].encode())
     return {parsed_name(key)[0]: t.to(device) for key, t in pieces.items()}, values
@@ -90,9 +92,9 @@ def write_index(folder: Path, name: str, shards: Sequence[range]) -> Path:
     for links in shards:
         file = shard_file(folder, name, links)
         with damage_of(file), opened(file) as shard:
-            for key in _digests(shard):
+            for key in digests_in(shard):
                 places.setdefault(key, file.name)
-            size += sum(entry.stop - entry.start for entry in shard.entries.values())
+            size += num_bytes(shard)
     num_links(places)
     index = {"metadata": {"total_size": size}, "weight_map": places}
     return write_text(folder / index_name(name), json.dumps(index, indent=2))
@@ -108,7 +110,7 @@ def indexed_digests(folder: Path, name: str) -> dict[str, str]:
     found = {}
     for file, keys in files.items():
         with damage_of(folder / file), opened(folder / file) as shard:
-            digests = _digests(shard)
+            digests = digests_in(shard)
             found.update({key: digests[key] for key in keys})
     return found
 
@@ -116,21 +118,6 @@ def indexed_digests(folder: Path, name: str) -> dict[str, str]:
 def shard_file(folder: Path, name: str, links: range) -> Path:
     """File of a shard; named after its links alone, so that nobody need know how many there are."""
     return folder / f"{name}-{links.start:08}-{links.stop:08}.safetensors"
-
-
-def _digests(shard: TensorFile) -> dict[str, str]:
-    """The SHA-256 of the tensors of a shard, as its header tells it."""
-    if _seal(shard.metadata) != shard.metadata["sha256"]:
-        raise ValueError("its SHA-256 is another")
-    digests = dict(parsed(shard.metadata["digests"].encode()))
-    if digests.keys() != shard.entries.keys():
-        raise ValueError("its tensors are not those that were written")
-    return digests
-
-
-def _seal(header: Mapping[str, str]) -> str:
-    """SHA-256 of a header's values and digests."""
-    return hashlib.sha256(f"{header['values']}\n{header['digests']}".encode()).hexdigest()
 
 
 __all__ = [

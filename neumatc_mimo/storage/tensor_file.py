@@ -245,9 +245,9 @@ def _entry(name: str, value: Any) -> Entry:
     except (TypeError, KeyError, ValueError):
         sound = False
     if not sound:
-        raise ValueError(f"its header says of {name} {shown(value)}")
+        raise ValueError(f"its header says of {shown(name)} {shown(value)}")
     if prod(shape) * np.dtype(_DTYPES[dtype]).itemsize != stop - start:
-        raise ValueError(f"{name} takes other bytes than its shape")
+        raise ValueError(f"{shown(name)} takes other bytes than its shape")
     return Entry(dtype, tuple(shape), start, stop)
 
 

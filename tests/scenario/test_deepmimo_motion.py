@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import pickle
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -149,6 +150,40 @@ def test_a_scenario_names_its_scene(
     moved = links.user_positions - static.user_positions
     torch.testing.assert_close(moved, torch.from_numpy(scene * STEP).expand_as(moved))
     assert (links.fingerprint() == static.fingerprint()) == (scene == 0)
+
+
+class _RunsCode:
+    """What a pickle can be: a call of anything."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.touch, (self._file,))
+
+
+@pytest.mark.parametrize("bare", [False, True])
+def test_no_pickle_is_loaded_from_a_scene_that_is_a_link(
+    write_scenario: Writer, dynamic: Path, tmp_path: Path, bare: bool
+) -> None:
+    witness, elsewhere = tmp_path / "code was run", tmp_path / "elsewhere"
+    folder = Path(shutil.copytree(dynamic, tmp_path / dynamic.name))
+    scene = folder / f"{dynamic.name}_001"
+    scene.symlink_to(scene.rename(elsewhere), target_is_directory=True)
+    file = write_scenario(deepmimo={"path": str(folder), "scene": 1})
+    assert load_scenario(file).multi_user is not None
+    (phase,) = elsewhere.glob("phase_*")
+    if bare:
+        phase.write_bytes(pickle.dumps(_RunsCode(witness)))
+    else:
+        np.savez(phase, phase=np.array([[_RunsCode(witness)]], dtype=object))
+    for number in (0, 1):
+        file = write_scenario(deepmimo={"path": str(folder), "scene": number})
+        with pytest.raises(ValueError, match="is damaged") as caught:
+            load_scenario(file).multi_user  # noqa: B018
+        assert "\n" not in str(caught.value) and not witness.exists()
+    pickle.loads(pickle.dumps(_RunsCode(witness)))
+    assert witness.exists()
 
 
 def test_there_is_no_scene_beyond_the_last(

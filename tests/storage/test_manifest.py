@@ -115,6 +115,27 @@ def test_lies_are_refused_in_one_sentence(
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
+@pytest.mark.parametrize("seed", [2**64, -1, 0.5, True, "0"])
+def test_seeds_that_no_generator_takes_are_refused(
+    folder: Path, manifest: dict[str, Any], seed: Any
+) -> None:
+    manifest["scenario"]["seed"] = seed
+    _say(folder, manifest)
+    with pytest.raises(ValueError, match=rf"damaged: scenario.seed is {seed!r}, it must be"):
+        nm.ScenarioModel.load(folder)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/evil", "", "a/b"])
+def test_a_manifest_names_no_other_folder(
+    folder: Path, manifest: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("neumatc_mimo.storage.manifest.check_plain", lambda what, name: name)
+    text = sealed(name, manifest["scenario"], manifest["operations"])
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(ValueError, match=r"The name of a model is '.*without slashes is needed\.$"):
+        nm.ScenarioModel.load(folder)
+
+
 def _places(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     if path:
         yield path

@@ -254,6 +254,64 @@ def test_files_that_change_after_loading_change_nothing(
     assert not maps.exists() or str(folder) not in maps.read_text()
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other systems make no folders durable")
+def test_what_a_manifest_names_is_on_the_disk_before_it(
+    small_model: nm.ScenarioModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine that loses its power at any moment has the old model or the new one."""
+    done: list[tuple[str, str]] = []
+
+    def synced(descriptor: int, fsync: Callable[[int], None] = os.fsync) -> None:
+        file = Path(f"/dev/fd/{descriptor}").resolve()
+        # A manifest is written whole before it is renamed.
+        done.append(("sync", file.name.split("-")[0].rsplit(".", 1)[0] or file.name))
+        fsync(descriptor)
+
+    def replaced(old: Path, new: Path, replace: Callable[..., None] = os.replace) -> None:
+        assert Path(old).parent == Path(new).parent
+        done.append(("rename", Path(new).name))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    small_model.save(tmp_path / "model")
+    assert done == [
+        ("sync", tmp_path.name.split("-")[0]),  # the name of the folder
+        ("sync", "pseudo_inverse"),
+        ("sync", "model"),
+        ("sync", "svd"),
+        ("sync", "model"),
+        ("sync", ".model.json"),
+        ("rename", MANIFEST),
+        ("sync", "model"),
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("what", [MANIFEST, "tensors"])
+def test_what_never_ends_is_refused_at_once(
+    small_model: nm.ScenarioModel, tmp_path: Path, what: str
+) -> None:
+    folder = Path(small_model.save(tmp_path / "model"))
+    file = folder / MANIFEST if what == MANIFEST else next(folder.glob("svd-*.safetensors"))
+    for make in (os.mkfifo, lambda path: path.symlink_to("/dev/zero"), os.mkdir):
+        file.rmdir() if file.is_dir() else file.unlink()
+        make(file)
+        with pytest.raises(ValueError, match=rf"{file.name} is .*it is no regular file") as caught:
+            nm.ScenarioModel.load(folder)
+        assert "\n" not in str(caught.value)
+
+
+def test_a_link_to_a_model_is_the_model(
+    small_model: nm.ScenarioModel, other_model: nm.ScenarioModel, tmp_path: Path
+) -> None:
+    small_model.save(tmp_path / "model")
+    (link := tmp_path / "link").symlink_to(tmp_path / "model", target_is_directory=True)
+    assert same(small_model, nm.ScenarioModel.load(link))
+    other_model.save(link)
+    assert link.is_symlink() and same(other_model, nm.ScenarioModel.load(tmp_path / "model"))
+
+
 @pytest.mark.parametrize("part", ["tensors", "header", "manifest", "other model"])
 def test_a_flipped_bit_and_a_file_of_another_model_are_refused(
     small_model: nm.ScenarioModel, other_model: nm.ScenarioModel, tmp_path: Path, part: str
@@ -342,9 +400,15 @@ def test_names_that_lead_elsewhere_are_refused(
 
 
 def test_a_nan_is_not_loaded(small_model: nm.ScenarioModel, tmp_path: Path) -> None:
-    for name, value in (("latent", np.nan), ("latent", np.inf), ("coefficients", np.nan)):
+    for name, value in (
+        ("latent", np.nan),
+        ("latent", np.inf),
+        ("coefficients", np.nan),
+        ("delays", np.nan),
+        ("row_delays", -np.inf),
+    ):
         model = small_model.models["svd"]
-        tensor = model.mapping.latents[0] if name == "latent" else model.links.coefficients
+        tensor = model.mapping.latents[0] if name == "latent" else getattr(model.links, name)
         before = tensor.flatten()[3].item()
         tensor.view(-1)[3] = value
         small_model.save(tmp_path / "model")

@@ -156,6 +156,22 @@ def test_a_shard_that_is_not_bit_by_bit_what_was_written_is_not_loaded(
         nm.ScenarioModel.load(folder)
 
 
+@pytest.mark.parametrize("where", ["values", "digests", "size"])
+def test_what_no_model_is_made_of_is_proven_too(folder: Path, where: str) -> None:
+    """A flipped bit is found, whether or not loading asks for what it says."""
+    if where == "size":
+        file = folder / "svd.safetensors.index.json"
+        place = file.read_bytes().index(b'"total_size": ') + len('"total_size": ')
+    else:
+        file = shard_file(folder, "svd", SHARDS[0])
+        place = file.read_bytes().index(f'"{where}":'.encode()) + len(where) + 9
+    content = bytearray(file.read_bytes())
+    content[place] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"{file.name} is missing, truncated or damaged"):
+        nm.ScenarioModel.load(folder)
+
+
 def test_saving_over_shards_leaves_none_of_them(
     small_model: nm.ScenarioModel, folder: Path
 ) -> None:
@@ -174,6 +190,14 @@ def test_pieces_that_lie_ask_for_no_memory(folder: Path) -> None:
     index.write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="damaged"):
         read_indexed(place(folder), "svd", dict.fromkeys(places, "0" * 64))
+
+
+def test_names_in_an_index_are_quoted(folder: Path) -> None:
+    """A flipped bit makes a space of the digit."""
+    index = folder / "svd.safetensors.index.json"
+    index.write_text(index.read_text().replace("mapping.latent.0[0:1]", "mapping.latent. [0:1]"))
+    with pytest.raises(ValueError, match=r"\('mapping\.latent\.[0 ]' lacks links"):
+        nm.ScenarioModel.load(folder)
 
 
 def test_a_store_gives_back_what_is_valid_and_of_its_key(

@@ -115,6 +115,15 @@ def test_headers_that_lie_are_refused(header: Any, tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.parametrize("entry", [3, {"dtype": "F32", "shape": [3], "data_offsets": [0, 8]}])
+def test_names_are_quoted_and_not_at_length(entry: Any, tmp_path: Path) -> None:
+    text = json.dumps({"a\n. b" * 10**4: entry}).encode()
+    (tmp_path / "file").write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+    with pytest.raises(ValueError, match=r"'a\\n\. b") as caught, opened(tmp_path / "file"):
+        pass
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 300
+
+
 @pytest.mark.parametrize("content", [b"", b"1234567", b"\xff" * 8, b"\xff" * 7 + b"\x7f{}"])
 def test_headers_longer_than_the_file_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(content)
