@@ -31,8 +31,9 @@ from neumatc_mimo.solvers import Auto, Cached, LibrarySVD, NumPySVD, Solver
 
 # Of the error of Sionna's block in single precision, and what is allowed in any case.
 TIMES, FLOOR = 10.0, 1e-5
-# Rounding that a Gram matrix amplifies is no more than that: beyond it blocks compute in double.
-_REFINED = 5e-4
+# Roundings that a Gram matrix amplifies, and the share of a result that they are at most: beyond it
+# blocks compute in double precision.
+_ROUNDINGS, _REFINED = 4.0, 2e-3
 # The same in double precision, where errors of Sionna's block are in proportion to the rounding;
 # not where single precision has lost the result, and double precision no one knows how much.
 _PROPORTION = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
@@ -312,7 +313,7 @@ def _floor(a: Tensor, no: Tensor | float) -> float:
     unit = gram / (own[..., :, None] * own[..., None, :]).sqrt()
     inverse, info = torch.linalg.inv_ex(unit)
     amplified = inverse.diagonal(dim1=-2, dim2=-1).abs()[info == 0].max()
-    rounding = float(amplified) * torch.finfo(torch.float32).eps
+    rounding = _ROUNDINGS * float(amplified) * torch.finfo(torch.float32).eps
     return FLOOR + min(_REFINED, rounding)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from statistics import median
@@ -17,6 +17,7 @@ from sionna.phy.ofdm import LMMSEEqualizer, ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo import metrics
+from neumatc_mimo.bench.promise import served
 from neumatc_mimo.blocks import MMSEEqualizer
 from neumatc_mimo.operations import SVD, WMMSE, Components, Operation, PseudoInverse
 from neumatc_mimo.operations.config import power
@@ -31,6 +32,8 @@ Comparison = tuple[str, Callable[[], dict[str, float]]]
 # A bound below single precision is none.
 _ROUNDING = 1e-7
 _RATE_NO = 10 ** (-20 / 10)
+# Number of results without the quality that was promised.
+BELOW = "below_promise"
 
 
 @dataclass(frozen=True)
@@ -57,9 +60,11 @@ def fidelity(
 
     All figures are taken on grid subcarriers that were neither samples nor collocation points.
     Results are as users get them, with corrections and patches; those of the mapping alone, and
-    the shares of corrected and patched subcarriers, stand beside them. Percentiles are those of
-    the worst: a 5th-percentile SIR is exceeded by 95 % of the streams. SINRs and rates of zero
-    forcing and of the SVD are those at a noise power of -20 dB.
+    the shares of corrected and patched subcarriers, stand beside them. ``below_promise`` counts
+    results without the quality that training proved: filters at every subcarrier of the grid, as
+    blocks apply them, results of other operations among the subcarriers compared. Percentiles are
+    those of the worst: a 5th-percentile SIR is exceeded by 95 % of the streams. SINRs and rates of
+    zero forcing and of the SVD are those at a noise power of -20 dB.
 
     :param model: A ScenarioModel
     :param scenario: The scenario that it was trained for
@@ -182,6 +187,7 @@ def _compared(part: Any, frequencies: Tensor) -> dict[str, float]:
             "error_max_db": _db(error.max()),
         }
         | _worst("certificate", torch.cat(qualities))
+        | {BELOW: float((~(torch.cat(qualities) >= part.tolerance.quality_db)).sum())}
     )
 
 
@@ -249,7 +255,17 @@ def _inverse(model: Any, links: LinkSet, no: float, frequencies: Tensor) -> dict
     result |= _beside_exact(torch.cat(noisy), torch.cat(exact_noisy))
     if no == 0:
         result |= _over_bound(part, links)
-    return result
+    everywhere = served(model, links, no, tolerance=part.tolerance)
+    return result | {"least_served_sir_db": everywhere.least, BELOW: float(everywhere.below)}
+
+
+def broken_promises(results: Mapping[str, Any]) -> dict[str, int]:
+    """Operations of a fidelity report with results below the promised quality, and how many."""
+    return {
+        name: int(values[BELOW])
+        for name, values in results.items()
+        if isinstance(values, Mapping) and values.get(BELOW)
+    }
 
 
 def _over_bound(part: Any, links: LinkSet, num_links: int = 8) -> dict[str, float]:

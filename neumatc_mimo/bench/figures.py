@@ -15,11 +15,13 @@ def label(name: str) -> str:
 
 
 def written(name: str, value: float) -> str:
-    """A figure in its unit: dB, a number of times, a rank, or a share in percent."""
+    """A figure in its unit: dB, a number of times, a rank, a count, or a share in percent."""
     if name.endswith("_db"):
         return f"{value:.1f} dB"
     if "_over_" in name:
         return f"{value:.3g} ×"
+    if name.startswith("below"):
+        return f"{value:,.0f}"
     if name.startswith("rank") and "ratio" not in name:
         return f"{value:.0f}"
     return f"{100 * value:.2f} %"

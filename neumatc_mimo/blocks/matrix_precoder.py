@@ -23,6 +23,7 @@ from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Channels, Solver
+from neumatc_mimo.tensors.mapped import mapped_alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,8 @@ class MatrixPrecoder(SolverBlock):
         :param noise: As of :class:`PrecoderInputs`
         """
         self._check_antennas(h, no)
+        h = mapped_alike(h, no, noise)
+        x = mapped_alike(x, h)
         own, whole = joint_sizes(h=h, no=no), joint_sizes(x=x, h=h, no=no)
         # x alone may have more items: one matrix precodes all of them.
         items = joint_items(own.items, 1 if noise is None else len(noise))

@@ -25,6 +25,7 @@ from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensors.mapped import mapped_alike
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -173,6 +174,8 @@ class MMSEEqualizer(Receiver):
         noise = variance
         if trust == "model":
             noise = error_and_noise(0.0, no, shape, self.dtype, self.device)
+        h_hat = mapped_alike(h_hat, variance)
+        y = mapped_alike(y, h_hat)
         items, links = self._items(y, h_hat, variance, links)
         h_hat = spread(h_hat, items)
         inputs = EqualizerInputs(

@@ -22,7 +22,7 @@ from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.tensors.differentiated import is_differentiated
-from neumatc_mimo.tensors.tracing import is_traced
+from neumatc_mimo.tensors.tracing import is_mapped, is_traced
 
 # Share of the links that a model does not know above which a block warns.
 _UNKNOWN = 0.5
@@ -186,13 +186,18 @@ class SolverBlock(Displayed, Block):
         self._count(answers.counts, warns=asked)
 
     def _able(self, solver: Solver, channels: Channels) -> Solver:
-        """The solver, or the exact one where the channel or the noise power is differentiated.
+        """The solver, or the exact one where the channel or the noise power is differentiated, or
+        stands for many.
 
         A model's query depends on the link, not on the channel given: its gradients are zero, or
         those of other operations. Exact results have Sionna's. Who trusts a model or asks for no
         proof gets the model's.
         """
-        if isinstance(solver, Exact) or channels.trusted or self._settings.certify is None:
+        if isinstance(solver, Exact) or channels.trusted:
+            return solver
+        if is_mapped():
+            return Exact()  # which link a channel is no one can tell there
+        if self._settings.certify is None:
             return solver
         return Exact() if is_differentiated(channels.a, channels.no) else solver
 

@@ -25,6 +25,7 @@ from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
+from neumatc_mimo.tensors.mapped import mapped_alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,6 +159,7 @@ class SVDCombiner(Receiver):
         """Combine ``y``; inputs and outputs as in the class's description."""
         y, h = self._checked(y, h)
         noise = receiver_noise(no, y.shape[:3], self.dtype, self.device)
+        y = mapped_alike(y, h, noise)
         items, links = self._items(y, h, noise, links)
         inputs = CombinerInputs(y=y, h=spread(h, items), noise=noise, links=links, time=time)
         result: tuple[Tensor, Tensor] = by_trust(self._combine, inputs, self._settings.trust)

@@ -20,6 +20,7 @@ from neumatc_mimo.blocks.symbols import each, members, sharing
 from neumatc_mimo.blocks.zf_precoder import ZeroForcing
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.tensors.mapped import mapped_alike
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -125,6 +126,7 @@ class ZFPrecodedChannel(ZeroForcing):
         shape = (items, self._num_tx, *grid)
         no = transmitter_noise("alpha", alpha, shape, self.dtype, self.device)
         self._check_antennas(h_hat, no)
+        h = mapped_alike(h, h_hat, no)
         own, whole = joint_sizes(h_hat=h_hat, alpha=no), joint_sizes(h=h, h_hat=h_hat, alpha=no)
         if whole.subcarriers not in (1, self._fft_size):
             raise ValueError(

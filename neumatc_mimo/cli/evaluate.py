@@ -60,6 +60,7 @@ def evaluate(
     file = card or child(folder, "README.md")
     check_writable(card.parent if card else folder)
     from neumatc_mimo.bench.evaluation import evaluate as run
+    from neumatc_mimo.bench.fidelity import broken_promises
     from neumatc_mimo.bench.model_card import error_rate_rows, tier_rows, write_model_card
 
     results = run(
@@ -81,10 +82,19 @@ def evaluate(
     if rates:
         out.print(rows_table("Coded block error rates, paired", error_rate_rows(rates)))
         out.print(rows_table("How answers came about", tier_rows(rates)))
+    broken = broken_promises(results)
+    if broken:
+        where = ", ".join(f"{number:,} of {name}" for name, number in broken.items())
+        out.print(
+            f"[bold red]The promise is broken:[/bold red] results below the quality that was "
+            f'proven in training: {where}. Train again; until then, take certify="call".',
+            highlight=False,
+        )
     out.print(f"Wrote {file}")
 
 
 def _fidelity_table(results: dict[str, Any]) -> Table:
+    from neumatc_mimo.bench.fidelity import BELOW
     from neumatc_mimo.bench.figures import label, written
 
     table = Table(title="Queried against exact, double precision")
@@ -93,7 +103,9 @@ def _fidelity_table(results: dict[str, Any]) -> Table:
     for operation, values in results.items():
         if isinstance(values, dict):
             for key, value in values.items():
-                table.add_row(f"{operation.replace('_', ' ')}: {label(key)}", written(key, value))
+                style = "bold red" if key == BELOW and value else None
+                what = f"{operation.replace('_', ' ')}: {label(key)}"
+                table.add_row(what, written(key, value), style=style)
     return table
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.tensors.differentiated import is_differentiated
-from neumatc_mimo.tensors.tracing import is_traced
+from neumatc_mimo.tensors.tracing import is_mapped, is_traced
 
 # Where elimination over the whole batch beats LAPACK, which takes one matrix after the other on one
 # core: 5 times at 8 x 8, even at 16 x 16 (2 cores). Few matrices do not pay its many steps.
@@ -64,7 +64,7 @@ def _inverse(a: Tensor) -> Tensor:
     """The inverse, by the way that suits size and number."""
     m = a.shape[-1]
     flat = a.reshape(-1, m, m)
-    if m > _LARGEST or len(flat) < _FEWEST:
+    if m > _LARGEST or len(flat) < _FEWEST or is_mapped():
         return _factored(a)
     inverse = torch.empty_like(flat)
     for some, into in zip(*(x.split(_ENTRIES // m**2) for x in (flat, inverse)), strict=True):

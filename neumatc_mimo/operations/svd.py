@@ -94,7 +94,7 @@ class Triplets(NamedTuple):
         x = x * self.phase[..., None]
         if self.order is None:
             return x
-        return torch.empty_like(x).scatter_(-2, self.order[..., None].expand_as(x), x)
+        return torch.empty_like(x).scatter(-2, self.order[..., None].expand_as(x), x)
 
     def after(self, z: Tensor) -> Tensor:
         """y [..., symbols, m] times U* S^{-1}, from z = y times ``receiving``."""

@@ -1,4 +1,4 @@
-"""Whether code runs under a compiler or a graph capture."""
+"""Whether code runs where no decision can depend on data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ import torch
 
 
 def is_traced() -> bool:
-    """Whether a decision on data would break ``torch.compile`` or a CUDA graph."""
-    return torch.compiler.is_compiling() or (
-        torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-    )
+    """Whether a decision on data would break ``torch.compile``, a CUDA graph or ``vmap``."""
+    if torch.compiler.is_compiling():
+        return True
+    if torch.cuda.is_available() and torch.cuda.is_current_stream_capturing():
+        return True
+    return is_mapped()
+
+
+def is_mapped() -> bool:
+    """Whether code runs under ``torch.vmap``, where a tensor stands for many."""
+    # PyTorch has no public function that tells.
+    functorch = torch._C._functorch
+    if functorch.peek_interpreter_stack() is None:
+        return False
+    stack = functorch.get_interpreter_stack() or ()
+    return any(level.key() == functorch.TransformType.Vmap for level in stack)

@@ -32,6 +32,7 @@ from neumatc_mimo.blocks import (
     ZFPrecoder,
 )
 from neumatc_mimo.operations.definite_inverse import definite_inverse
+from neumatc_mimo.solvers import Cached
 from tests.blocks.common import noise
 
 USERS, ANTENNAS, SYMBOLS, FFT_SIZE = 3, 6, 3, 12
@@ -372,6 +373,83 @@ def test_transforms_of_functions() -> None:
         for block in (ours, theirs)
     )
     same({"h": found}, {"h": expected}, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["exact", "cached", "model", "auto"])
+@pytest.mark.parametrize("time", ["constant", "every symbol"])
+@pytest.mark.parametrize("fft_size", [FFT_SIZE, 192])
+def test_blocks_are_mapped(
+    small_model: nm.ScenarioModel, kind: str, time: str, fft_size: int
+) -> None:
+    """Under ``vmap`` as one call after the other, and so are gradients there."""
+    solvers = {"cached": Cached(nm.Exact()), "model": small_model, "auto": nm.Auto(small_model)}
+    given = equalizing(channel(time, fft_size), constant(0.1), constant(0.3))
+    ours, theirs = blocks_of(given, solvers.get(kind, nm.Exact()), "double")
+    y, h, err_var, no = given.values()
+    pairs = [
+        (lambda block: lambda y, h: block(y, h, err_var, no), (y[:, None], h[:, None])),
+        (lambda block: lambda no: block(y, h, err_var, no), (powers(3, seed=5),)),
+        (
+            lambda block: torch.func.grad(
+                lambda h: sum(v.abs().square().sum() for v in block(y[:1], h, err_var, no))
+            ),
+            (h[:, None],),
+        ),
+    ]
+    for function, inputs in pairs:
+        found, expected = (torch.vmap(function(block))(*inputs) for block in (ours, theirs))
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", ["x", "h", "alpha", "tx_power"])
+def test_every_input_is_mapped(name: str) -> None:
+    """One input stands for many, the others for themselves."""
+    given = precoding(channel("one symbol", FFT_SIZE), constant(0.3))
+    if name == "tx_power":
+        power = powers(2, 1, USERS, seed=6)
+        given = {"h": given["h"], "tx_power": power, "h_hat": given["h"], "alpha": given["alpha"]}
+    ours, theirs = blocks_of(given, nm.Exact(), "double")
+    many = given[name] * powers(3, *[1] * given[name].dim(), seed=7)
+    found, expected = (
+        torch.vmap(lambda one, block=block: block(*(given | {name: one}).values()))(many)
+        for block in (ours, theirs)
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_symbols_are_mapped(small_model: nm.ScenarioModel) -> None:
+    """One channel for many symbols: a model answers once."""
+    links = small_model.models["pseudo_inverse"].links
+    h = links.channel(links.grid_frequencies(), torch.tensor([2]), dtype=torch.complex128)
+    given = precoding(
+        h.permute(0, 2, 3, 1)[..., None, :].expand(-1, -1, -1, SYMBOLS, -1), constant(0.0)
+    )
+    x = noise(4, *given["x"].shape, seed=5)
+    for solver in (nm.Exact(), small_model):
+        ours, theirs = blocks_of(given, solver, "double")
+        found = torch.vmap(lambda x, block=ours: block(x, given["h"])[0])(x)
+        expected = torch.vmap(lambda x, block=theirs: block(x, given["h"])[0])(x)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_other_blocks_are_mapped() -> None:
+    for cls, num_rx_ant, power in OTHERS.values():
+        num_streams = 2 if cls is SVDBeamformer else 4
+        sm = StreamManagement(np.ones([4 // num_rx_ant, 1]), num_streams)
+        block = cls(grid(1, num_streams), sm, nm.Exact(), precision="double")
+        x = noise(2, 1, 1, num_streams, SYMBOLS, FFT_SIZE, seed=3)
+        h = noise(2, 1, 4 // num_rx_ant, num_rx_ant, 1, 8, SYMBOLS, FFT_SIZE, seed=1)
+        no = () if power is None else (0.2,)
+        found = torch.vmap(lambda x, h, block=block, no=no: block(x, h, *no))(x, h)
+        each = [block(one, channel, *no) for one, channel in zip(x, h, strict=True)]
+        torch.testing.assert_close(found, torch.stack(each))
+    block = SVDCombiner(grid(1, 2), StreamManagement(np.ones([1, 1]), 2), nm.Exact(), "double")
+    y = noise(2, 1, 1, 4, SYMBOLS, FFT_SIZE, seed=3)
+    h = noise(2, 1, 1, 4, 1, 8, SYMBOLS, FFT_SIZE, seed=1)
+    found = torch.vmap(lambda y, h: block(y, h, 0.2))(y, h)
+    each = [block(one, channel, 0.2) for one, channel in zip(y, h, strict=True)]
+    for ours, *others in zip(found, *each, strict=True):
+        torch.testing.assert_close(ours, torch.stack(others))
 
 
 def test_compiled_blocks(small_model: nm.ScenarioModel) -> None:
