@@ -11,12 +11,16 @@ from torch import Tensor
 from neumatc_mimo.operations.base import (
     Components,
     Operation,
+    Surely,
     batched,
     frobenius,
+    identity,
     positive,
     underivable,
 )
 from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
+from neumatc_mimo.operations.definite_inverse import definite_inverse
+from neumatc_mimo.operations.ill_conditioned import surely
 from neumatc_mimo.operations.tracking import unit
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -104,6 +108,17 @@ class SumPowerPrecoding(Operation):
             return Precoding(v)
         check_gain(self.title, no, rows)
         return Precoding(v * unit(rows).conj()[..., None, :])
+
+    def solve_surely(
+        self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
+    ) -> Surely:
+        components = self.exact(a, no)
+        unit, noise = in_unit(a.detach(), self._noise(no, a).expand(a.shape[:-2]))
+        gram = unit @ unit.mH
+        gram = gram + noise.detach()[..., None, None] * identity(gram)
+        # By how much the other rows amplify the errors of a row, as for the pseudo-inverse.
+        own, inverse = (x.diagonal(dim1=-2, dim2=-1).real for x in (gram, definite_inverse(gram)))
+        return surely(self, a, no, components, (own * inverse).amax(-1), unproven)
 
     def _noise(self, no: Tensor | float, like: Tensor) -> Tensor:
         """The noise power as a tensor; where it is zero, the operation's own."""

@@ -11,7 +11,14 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.foundation.tolerance import Tolerance
-from neumatc_mimo.operations import SLNR, SVD, BlockDiagonalization, PseudoInverse
+from neumatc_mimo.operations import (
+    SLNR,
+    SVD,
+    WMMSE,
+    BlockDiagonalization,
+    MaxMin,
+    PseudoInverse,
+)
 from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.solvers import Channels
 
@@ -125,6 +132,29 @@ def test_gradients_reach_channels_of_refined_matrices() -> None:
     exact = PseudoInverse().solve(double)
     (right,) = torch.autograd.grad(exact.dense.abs().square().sum(), double)
     assert float((gradient - right).norm() / right.norm()) < 1e-3
+
+
+@pytest.mark.parametrize("operation", [WMMSE(), MaxMin()], ids=["wmmse", "max_min"])
+@pytest.mark.parametrize("no", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("condition", [1e1, 1e3, 1e4])
+def test_precoders_of_a_sum_power_reach_their_rates(
+    operation: Any, condition: float, no: float
+) -> None:
+    """The sum rate, or that of the weakest user, of double precision; rounding may lead to another
+    maximum of the sum rate, which is then no lower.
+    """
+    a = channels(condition)
+    a = a / torch.linalg.vector_norm(a, dim=-1, keepdim=True)
+    found = operation.solve_surely(a, torch.full((ITEMS, 1), no))
+    right = operation.solve(a.to(torch.complex128), no)
+    rates = []
+    for v in (found.answer.v.to(torch.complex128), right.v):
+        power = (a.to(torch.complex128) @ v).abs().square()
+        own = power.diagonal(dim1=-2, dim2=-1)
+        rate = torch.log2(1 + own / (power.sum(-1) - own + no))
+        rates.append(rate.sum(-1) if operation.name == "wmmse" else rate.amin(-1))
+    assert float((1 - rates[0] / rates[1]).max()) < 5e-3
+    assert (found.refined > 0) == (condition > 1e2 and no < 1e-3)
 
 
 @pytest.mark.parametrize("operation", [SVD(ROWS), BlockDiagonalization(2), SLNR(0.1, 2)])
