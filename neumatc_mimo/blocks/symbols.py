@@ -107,15 +107,17 @@ def _looks(h: Tensor, dim: int) -> list[Tensor]:
     length, step = num // turns, num_antennas // turns
     rows = max(set(range(h.dim() - 2)) - {dim}, key=lambda axis: h.shape[axis])
     looks = []
-    for part in h.split(step, rows):
+    for number, part in enumerate(h.split(step, rows)):
         # Antenna i * step + k in row k on stretch i: one step along the band and the antennas at
-        # once, another one along the rows and the antennas.
+        # once, another one along the rows and the antennas; in every second part up to the last.
+        unused = num_antennas - (turns - 1) * step - part.shape[rows]
+        first = unused if number % 2 else 0
         size, stride = list(part.shape), list(part.stride())
         size[dim], size[-1] = turns, length
         along = stride[dim]
         stride[dim] = step * along + length * stride[-1]
         stride[rows] += along
-        looks.append(part.as_strided(size, stride, part.storage_offset()))
+        looks.append(part.as_strided(size, stride, part.storage_offset() + first * along))
     if turns * length < num:
         looks.append(h.select(dim, num_antennas - 1)[..., turns * length :])
     return looks

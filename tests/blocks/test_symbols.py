@@ -140,3 +140,19 @@ def test_every_row_is_looked_at_everywhere(shape: tuple[int, int]) -> None:
             changed = h.clone()
             changed[:, row, :, :, :, 1, f] = 1
             assert len(sharing(changed, None, None, dim=3)) == 2
+
+
+@pytest.mark.parametrize(("rows", "antennas"), [(8, 64), (16, 100), (2, 16), (9, 64)])
+@pytest.mark.parametrize("dim", [2, 3])
+def test_every_antenna_is_looked_at_in_some_row(rows: int, antennas: int, dim: int) -> None:
+    """What happens to an antenna in all rows is seen, also where only some entries are compared."""
+    from neumatc_mimo.blocks.symbols import _FEW, sharing
+
+    num = 1 + 4 * _FEW // (3 * rows * antennas)
+    order = (0, 1, 2, 4, 3, 5, 6) if dim == 3 else (0, 3, 4, 1, 2, 5, 6)
+    h = torch.zeros(1, rows, 1, antennas, 1, 3, num, dtype=torch.complex64)
+    for antenna in range(antennas):
+        changed = h.clone()
+        changed[:, :, :, antenna, :, 1] = 1
+        look = changed.permute(order) if dim == 3 else changed.permute(0, 2, 3, 1, 4, 5, 6)
+        assert len(sharing(look, None, None, dim=1, antennas=4 if dim == 3 else 2)) == 2
