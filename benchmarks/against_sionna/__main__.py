@@ -39,7 +39,7 @@ def main() -> None:
     sheet = Sheet(
         "against_sionna",
         "Blocks beside Sionna's, on whatever can be drawn",
-        "Bound: ten times the error of Sionna's block in single precision, plus 1e-5 and eight "
+        "Bound: ten times the error of Sionna's block in single precision, plus 1e-5 and sixteen "
         "roundings as a Gram matrix amplifies them, at most 2e-3; in double precision ten times "
         "Sionna's error in proportion, plus 1e-8; for a model's links what their certificate "
         "promises. Blocks that Sionna lacks are beside themselves, matrix by matrix, in double "

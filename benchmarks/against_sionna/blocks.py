@@ -33,7 +33,7 @@ from neumatc_mimo.solvers import Auto, Cached, LibrarySVD, NumPySVD, Solver
 TIMES, FLOOR = 10.0, 1e-5
 # Roundings that a Gram matrix amplifies, and the share of a result that they are at most: beyond it
 # blocks compute in double precision.
-_ROUNDINGS, _REFINED = 8.0, 2e-3
+_ROUNDINGS, _REFINED = 16.0, 2e-3
 # The same in double precision, where errors of Sionna's block are in proportion to the rounding;
 # not where single precision has lost the result, and double precision no one knows how much.
 _PROPORTION = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
