@@ -6,6 +6,8 @@ this one is made of products, which every device has.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import tensorflow as tf
 
@@ -13,14 +15,32 @@ import tensorflow as tf
 _MOST_SWEEPS = 12
 
 
-def eigenvectors(h: tf.Tensor) -> tf.Tensor:
+@tf.custom_gradient
+def eigenvectors(h: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
     r"""Eigenvectors of Hermitian matrices [..., n, n], that of the largest eigenvalue first.
 
     Jacobi's method for complex matrices, n/2 independent rotations at a time (Golub and Van Loan,
     Matrix Computations, 4th ed., Sec. 8.5; Forsythe and Henrici, Trans. AMS 94, 1960).
 
+    They are determined up to a phase each, and so is their derivative; there is none where two
+    eigenvalues are equal.
+
     :return: [..., n, n], one in each column
     """
+    v = _eigenvectors(h)
+
+    def derivative(of_v: tf.Tensor) -> tf.Tensor:
+        values = tf.math.real(tf.reduce_sum(tf.math.conj(v) * tf.matmul(h, v), -2))
+        gap = values[..., None, :] - values[..., :, None]
+        share = tf.math.divide_no_nan(tf.ones_like(gap), gap)
+        turned = tf.cast(share, v.dtype) * tf.matmul(v, of_v, adjoint_a=True)
+        of_h = tf.matmul(tf.matmul(v, turned), v, adjoint_b=True)
+        return (of_h + tf.linalg.adjoint(of_h)) / 2
+
+    return v, derivative
+
+
+def _eigenvectors(h: tf.Tensor) -> tf.Tensor:
     n, shape = h.shape[-1], tf.shape(h)
     # A row and a column of zeros, which no rotation touches, make n even.
     odd = n % 2

@@ -8,42 +8,43 @@ import numpy as np
 import tensorflow as tf
 
 from neumatc_mimo.foundation.tolerance import Tolerance
-from neumatc_mimo.tensorflow.operation import Operation, decibels, permuted, power
+from neumatc_mimo.tensorflow.definite_inverse import definite_inverse
+from neumatc_mimo.tensorflow.operation import (
+    Operation,
+    decibels,
+    doubted,
+    largest,
+    magnitude,
+    over,
+    permuted,
+    power,
+)
 from neumatc_mimo.tensorflow.recognition import Found
 
 
 class Filter(NamedTuple):
-    r"""The linear filter w · mixing of A, [M, K], and X.
+    r"""The linear filter :math:`A^H X` with :math:`X = (A A^H + \sigma^2 I)^{-1}`.
 
-    :param w: [B, F, M, K]
-    :param mixing: [B, F, K, K]
-    :param x: :math:`X = (A A^H + \sigma^2 I)^{-1}`, [B, F, K, K]
-    :param gain: :math:`(A W)_{kk} = 1 - \sigma^2 X_{kk}`, real [B, F, K]: the share of a symbol
-        that the filter keeps
+    It is w · mixing · diag(column), and X is diag(column) · x · diag(column): columns are real, and
+    carry what the channel's unit and the users' levels make of a filter, which may be beyond what
+    single precision can square.
+
+    :param w: [..., M, K]
+    :param mixing: [..., K, K]
+    :param column: real [..., K]
+    :param x: [..., K, K]
+    :param loss: :math:`\sigma^2 X_{kk}`, real [..., K]: the share of a symbol that the filter loses
+    :param gain: :math:`(A W)_{kk} = 1 - \sigma^2 X_{kk}`, real [..., K]: the share that it keeps
+    :param norm: of the columns of w · mixing, real [..., K]
     """
 
     w: tf.Tensor
     mixing: tf.Tensor
+    column: tf.Tensor
     x: tf.Tensor
+    loss: tf.Tensor
     gain: tf.Tensor
-
-    def loss(self, no: tf.Tensor) -> tf.Tensor:
-        r""":math:`\sigma^2 X_{kk}`, [B, F, K]: the share of a symbol that the filter loses."""
-        return no[:, None, None] * _real_diagonal(self.x)
-
-    def column_norm(self, no: tf.Tensor | None) -> tf.Tensor:
-        r"""Norms of the columns, [B, F, K], of the squares
-        :math:`X_{kk} (A W)_{kk} - \sigma^2 \sum_{j \ne k} |x_{kj}|^2`.
-        """
-        own = _real_diagonal(self.x)
-        if no is None:
-            return tf.sqrt(own)
-        others = tf.linalg.set_diag(self.x, tf.zeros_like(self.x[..., 0]))
-        # Over X_kk: powers of channels of any gain would overflow, or vanish.
-        amplitude = tf.sqrt(no)[:, None, None] * tf.math.rsqrt(own)
-        others *= tf.cast(amplitude, self.x.dtype)[..., None]
-        share = self.gain - tf.reduce_sum(power(others), -1)
-        return tf.sqrt(own) * tf.sqrt(tf.maximum(share, tf.zeros_like(share)))
+    norm: tf.Tensor
 
 
 class PseudoInverse(Operation):
@@ -53,13 +54,53 @@ class PseudoInverse(Operation):
 
     name = "pseudo_inverse"
 
-    def exact(self, a: tf.Tensor, no: tf.Tensor | None) -> Filter:
-        adjoint = tf.linalg.adjoint(a)
-        gram = tf.matmul(a, adjoint)
-        eye = _identity(gram)
-        system = gram if no is None else gram + _noise(no, gram) * eye
-        x = tf.linalg.cholesky_solve(tf.linalg.cholesky(system), tf.zeros_like(gram) + eye)
-        return Filter(adjoint, x, x, _gain(x, no, gram))
+    def plain(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
+        r"""With rows and noise in a unit that leaves ones on the diagonal of
+        :math:`D (A A^H + \sigma^2 I) D`: users of any level count alike, and the unit of the channel
+        does not matter.
+        """
+        size = largest(a)
+        unit = magnitude(size if no is None else tf.maximum(size, tf.sqrt(tf.stop_gradient(no))))
+        rows = over(a, unit)
+        noise = tf.zeros_like(unit) if no is None else no / unit / unit
+        total = tf.reduce_sum(power(rows), -1) + noise[..., None]
+        # Results do not depend on D, whatever it is.
+        silent = total == 0
+        d = tf.stop_gradient(tf.math.rsqrt(tf.where(silent, tf.ones_like(total), total)))
+        rows *= tf.cast(d, rows.dtype)[..., None]
+        gram = tf.matmul(rows, rows, adjoint_b=True)
+        noise = noise[..., None] * d**2
+        # A user without a channel takes nothing from the others.
+        own = tf.where(silent, tf.ones_like(noise), noise)
+        x, definite = definite_inverse(gram + tf.linalg.diag(tf.cast(own, gram.dtype)))
+        diagonal = _real_diagonal(x)
+        loss, norm_lost = noise * diagonal, _power_beside(x, noise)
+        gain = tf.where(silent, tf.zeros_like(loss), 1 - loss)
+        # 1 - σ² X_kk cancels for users below the noise, (A A^H X)_kk does not.
+        kept = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
+        gain = tf.where(loss > 0.5, tf.maximum(kept, 0), gain)
+        norm = _root(diagonal * gain - norm_lost)
+        column = d / unit[..., None]
+        doubtful = doubted(tf.reduce_max(diagonal, -1)) | ~definite
+        finite = tf.math.is_finite(tf.reduce_sum(total, -1))
+        return Filter(tf.linalg.adjoint(rows), x, column, x, loss, gain, norm), doubtful & finite
+
+    def narrow(self, answer: Filter) -> Filter:
+        # The filter itself, not its factors: X squares its condition, whatever it was made of.
+        size = tf.sqrt(_real_diagonal(answer.x))
+        share = tf.cast(1 / size, answer.w.dtype)
+        w = tf.matmul(answer.w, answer.mixing) * share[..., None, :]
+        whole = Filter(
+            w,
+            tf.zeros_like(answer.x) + _identity(answer.x),
+            answer.column * size,
+            share[..., None] * answer.x * share[..., None, :],
+            answer.loss,
+            answer.gain,
+            answer.norm / size,
+        )
+        single = {tf.complex128: tf.complex64, tf.float64: tf.float32}
+        return tf.nest.map_structure(lambda z: tf.cast(z, single[z.dtype]), whole)
 
     def recalled(self, components: list[tf.Tensor], found: Found, no: tf.Tensor | None) -> Filter:
         # A = D P B for the link's B: A^+ = B^+ P^T D^{-1}, and X turns with D^{-1} on both sides.
@@ -71,7 +112,17 @@ class PseudoInverse(Operation):
         if no is not None:
             kept -= _noise(no, x) * x
         back = tf.argsort(found.order, axis=-1)
-        return Filter(w, permuted(inverse[..., None] * kept, back, 2), x, _gain(x, no))
+        mixing = permuted(inverse[..., None] * kept, back, 2)
+        diagonal = _real_diagonal(x)
+        one = tf.ones_like(diagonal)
+        if no is None:
+            return Filter(w, mixing, one, x, tf.zeros_like(one), one, tf.sqrt(diagonal))
+        loss = no[:, None, None] * diagonal
+        # Over X_kk: powers of channels of any gain would overflow, or vanish.
+        share = x * tf.cast(tf.math.rsqrt(diagonal), x.dtype)[..., None]
+        lost = _power_beside(tf.linalg.matrix_transpose(share), no[:, None, None] * one)
+        norm = tf.sqrt(diagonal) * _root(1 - loss - lost)
+        return Filter(w, mixing, one, x, loss, 1 - loss, norm)
 
     def proven(
         self, a: tf.Tensor, answer: Filter, no: tf.Tensor | None, tolerance: Tolerance
@@ -112,17 +163,19 @@ class PseudoInverse(Operation):
         return no is None
 
 
-def _gain(x: tf.Tensor, no: tf.Tensor | None, gram: tf.Tensor | None = None) -> tf.Tensor:
-    r""":math:`1 - \sigma^2 X_{kk}`, which cancels for users below the noise:
-    :math:`(A A^H X)_{kk}` there.
+def _power_beside(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    r""":math:`\sum_{j \ne k} \sigma_j^2 |x_{jk}|^2`, real [..., K].
+
+    :param noise: [..., K]
     """
-    if no is None:
-        return tf.ones_like(_real_diagonal(x))
-    loss = no[:, None, None] * _real_diagonal(x)
-    if gram is None:
-        return 1 - loss
-    gain = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
-    return tf.where(loss > 0.5, tf.maximum(gain, tf.zeros_like(gain)), 1 - loss)
+    beside = power(tf.linalg.set_diag(x, tf.zeros_like(x[..., 0])))
+    return tf.reduce_sum(beside * noise[..., None], -2)
+
+
+def _root(value: tf.Tensor) -> tf.Tensor:
+    """The square root, zero without a derivative where nothing is left."""
+    some = value > 0
+    return tf.where(some, tf.sqrt(tf.where(some, value, 1)), 0)
 
 
 def _identity(like: tf.Tensor) -> tf.Tensor:
