@@ -134,7 +134,7 @@ def test_marked_subcarriers_are_exact(model: ScenarioModel) -> None:
     h = trained(model, "pseudo_inverse", 2, 0)
     ours, block = zero_forcing(model, h)
     exact, _ = zero_forcing(Exact(), h)
-    marked = model.models["pseudo_inverse"].marked[[2, 0]]
+    marked = model.models["pseudo_inverse"].marks.marked[[2, 0]]
     assert marked.any() and block.stats.patched == marked.sum()
     difference = np.abs(ours - exact).max((1, 2, 3))
     assert (difference[marked] < 1e-9).all()
@@ -190,6 +190,29 @@ def test_tolerance(model: ScenarioModel) -> None:
     ours, strict = zero_forcing(model, h, certify="call", tolerance=Tolerance(80.0, 1e-4))
     assert strict.stats.exact > usual.stats.exact
     close(ours, zero_forcing(Exact(), h)[0], 1e-3)
+
+
+@pytest.mark.parametrize("operation", ["pseudo_inverse", "svd"])
+def test_tolerance_of_recognised_links(model: ScenarioModel, operation: str) -> None:
+    """What the training did not prove to it is computed exactly, and counted."""
+    own, no = model.models[operation], tf.constant(NO, tf.float64)
+    h = trained(model, operation, 0, 1)
+    for tolerance in (None, own.tolerance, Tolerance(60.0, 1e-3), Tolerance(1e3, 0.0)):
+        kind, settings, inputs = {
+            "pseudo_inverse": (ZFPrecoder, (grid(3), DOWNLINK), (grids(2, 3), users(h), no)),
+            "svd": (SVDBeamformer, (grid(2), SINGLE), (grids(2, 2), one_user(h))),
+        }[operation]
+        block = kind(*settings, model, precision="double", tolerance=tolerance)
+        exact = kind(*settings, Exact(), precision="double")(*inputs)
+        short = own.marks.marked[:2]
+        if tolerance not in (None, own.tolerance):
+            short = short | own.marks.short_of(tolerance)[:2]
+        difference = np.abs(block(*inputs) - exact).max((1, 2, 3))
+        assert block.stats.links_recalled == 2 and block.stats.patched == short.sum()
+        assert (difference[short] < 1e-9).all()
+        if tolerance is not None:
+            close(block(*inputs), exact, max(2 * tolerance.range_error, 1e-9))
+    assert short.all()
 
 
 def test_gain_and_noise(model: ScenarioModel) -> None:

@@ -15,6 +15,7 @@ from neumatc_mimo.storage.files import Location
 from neumatc_mimo.storage.model_folder import read_model
 from neumatc_mimo.tensorflow.links import Links
 from neumatc_mimo.tensorflow.mapping import Mapping
+from neumatc_mimo.tensorflow.marks import Marks
 from neumatc_mimo.tensorflow.operation import Operation, chosen
 from neumatc_mimo.tensorflow.recognition import Found, Recognition
 from neumatc_mimo.tensorflow.solver import Answers, Solver, counted, per_item
@@ -29,21 +30,27 @@ class OperationModel:
     :param settings: name and arguments of the operation
     :param mapping: the compact mappings of the aligned links
     :param links: the links
-    :param marked: [num_links, fft_size] subcarriers that the training found in need of correction,
-        or patched; here they are computed exactly
+    :param marks: what the training proved of them
     :param tolerance: what the certificate asked for
     """
 
     settings: dict[str, Any]
     mapping: Mapping
     links: Links
-    marked: NDArray[np.bool_]
+    marks: Marks
     tolerance: Tolerance
 
-    def marked_on(self, frequencies: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Subcarriers of a grid that are computed exactly, [num_links, F]: marked ones, and all
-        that the training did not see.
+    def marked_on(
+        self, frequencies: NDArray[np.float64], tolerance: Tolerance | None
+    ) -> NDArray[np.bool_]:
+        """Subcarriers of a grid that are computed exactly, [num_links, F]: marked ones, all that the
+        training did not see, and all that it did not prove to a tolerance.
+
+        :param tolerance: None is that of the training
         """
+        marked = self.marks.marked
+        if tolerance is not None and tolerance != self.tolerance:
+            marked = marked | self.marks.short_of(tolerance)
         grid = self.links.grid_frequencies()
         place = (frequencies - grid[0]) / self.links.subcarrier_spacing
         index = place.round().clip(0, len(grid) - 1).astype(np.int64)
@@ -53,7 +60,7 @@ class OperationModel:
                 f"{int(unseen.sum())} of {len(unseen)} subcarriers are none of the trained grid, "
                 "they are computed exactly."
             )
-        return self.marked[:, index] | unseen
+        return marked[:, index] | unseen
 
 
 class ScenarioModel(Solver):
@@ -126,7 +133,7 @@ class ModelAnswers:
         self._tolerance = tolerance or model.tolerance
         self._recognition = Recognition(model.links, frequencies, dtype)
         self._mapping = model.mapping.on(frequencies, dtype.real_dtype)
-        marked = model.marked_on(frequencies)
+        marked = model.marked_on(frequencies, tolerance)
         self._num_marked = tf.constant(marked.sum(1), tf.int64)
         most = int(marked.sum(1).max()) if certify == "link" else 0
         places = (~marked).argsort(1, kind="stable")[:, :most]
@@ -273,7 +280,7 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
             manifest["fft_size"],
             manifest["subcarrier_spacing"],
         ),
-        np.any((marks["corrected"] > 0) | marks["patched"] | marks["fragile"], axis=1),
+        Marks.of(marks),
         Tolerance(**values["tolerance"]),
     )
 
