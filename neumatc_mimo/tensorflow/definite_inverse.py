@@ -43,45 +43,52 @@ def _eliminator(size: int, dtype: tf.DType) -> Callable[[tf.Tensor], tuple[tf.Te
     long.
     """
     signature = [tf.TensorSpec([None, size, size], dtype)]
-    return tf.function(_inverse, input_signature=signature, autograph=False)
+    graph = tf.function(_inverse, input_signature=signature, autograph=False)
+    return graph.get_concrete_function()
 
 
 def _inverse(s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Inverses of s [B, K, K], and their pivots [K, B]."""
+    """Inverses of s [B, K, K], and the pivots [K, B]."""
+    # L^{-1} with S = L L^H: eliminating all of S would square what rounding makes of its condition.
+    y, pivots = _factor(s)
+    return tf.matmul(y, y, adjoint_a=True), pivots
+
+
+def _factor(s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Inverses of the Cholesky factors of s [B, K, K], and the pivots [K, B]."""
     size = s.shape[-1]
     if size <= _LARGEST:
         return _eliminated(s)
     half = size // 2
-    x, pivots = _inverse(s[:, :half, :half])
-    across = tf.matmul(x, s[:, :half, half:])
-    rest = s[:, half:, half:] - tf.matmul(s[:, :half, half:], across, adjoint_a=True)
-    corner, more = _inverse(rest)
-    side = tf.matmul(across, corner)
-    first = tf.concat([x + tf.matmul(side, across, adjoint_b=True), -side], -1)
-    second = tf.concat([-tf.linalg.adjoint(side), corner], -1)
-    return tf.concat([first, second], -2), tf.concat([pivots, more], 0)
+    y, pivots = _factor(s[:, :half, :half])
+    across = tf.matmul(y, s[:, :half, half:])
+    corner, more = _factor(s[:, half:, half:] - tf.matmul(across, across, adjoint_a=True))
+    side = -tf.matmul(tf.matmul(corner, across, adjoint_b=True), y)
+    first = tf.concat([y, tf.zeros_like(across)], -1)
+    return tf.concat([first, tf.concat([side, corner], -1)], -2), tf.concat([pivots, more], 0)
 
 
 def _eliminated(s: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Gauss-Jordan elimination with the batch as the innermost dimension."""
+    """Elimination with the batch as the innermost dimension."""
     size = s.shape[-1]
     last = tf.transpose(tf.reshape(s, [-1, size * size]))
+    # Of each row what is right of the diagonal, and what becomes of the identity left of it.
     rows = tf.unstack(tf.reshape(last, [size, size, -1]))
+    rows = [row[k:] for k, row in enumerate(rows)]
+    inverse = [tf.ones_like(rows[0][:1]) for _ in range(size)]
     pivots = []
     for k in range(size):
-        pivots.append(tf.math.real(rows[k][k]))
+        pivots.append(tf.math.real(rows[k][0]))
         # A matrix that is not definite is told by its pivot, and need not overflow.
-        pivot = tf.where(pivots[-1] == 0, tf.ones_like(pivots[-1]), pivots[-1])
-        factor = tf.cast(1 / pivot, s.dtype)
-        row = _with(rows[k] * factor, k, factor)
-        rows = [
-            row if j == k else _with(other, k, tf.zeros_like(factor)) - other[k] * row
-            for j, other in enumerate(rows)
-        ]
-    flat = tf.reshape(tf.stack(rows), [size * size, -1])
+        positive = tf.where(pivots[k] > 0, pivots[k], tf.ones_like(pivots[k]))
+        share = rows[k] * tf.cast(1 / positive, s.dtype)
+        for j in range(k + 1, size):
+            factor = tf.math.conj(share[j - k])
+            rows[j] = rows[j] - factor * rows[k][j - k :]
+            lower = factor * inverse[k]
+            known = inverse[j][:-1]
+            inverse[j] = tf.concat([known - lower[:-1], -lower[-1:], inverse[j][-1:]], 0)
+        inverse[k] = inverse[k] * tf.cast(tf.math.rsqrt(positive), s.dtype)
+    whole = [tf.pad(row, [[0, size - 1 - k], [0, 0]]) for k, row in enumerate(inverse)]
+    flat = tf.reshape(tf.stack(whole), [size * size, -1])
     return tf.reshape(tf.transpose(flat), [-1, size, size]), tf.stack(pivots)
-
-
-def _with(row: tf.Tensor, k: int, entry: tf.Tensor) -> tf.Tensor:
-    """A row [K, B] with another entry k."""
-    return tf.concat([row[:k], entry[None], row[k + 1 :]], 0)

@@ -55,35 +55,49 @@ class PseudoInverse(Operation):
     name = "pseudo_inverse"
 
     def plain(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
-        r"""With rows and noise in a unit that leaves ones on the diagonal of
-        :math:`D (A A^H + \sigma^2 I) D`: users of any level count alike, and the unit of the channel
-        does not matter.
-        """
-        size = largest(a)
-        unit = magnitude(size if no is None else tf.maximum(size, tf.sqrt(tf.stop_gradient(no))))
-        rows = over(a, unit)
-        noise = tf.zeros_like(unit) if no is None else no / unit / unit
-        total = tf.reduce_sum(power(rows), -1) + noise[..., None]
-        # Results do not depend on D, whatever it is.
-        silent = total == 0
-        d = tf.stop_gradient(tf.math.rsqrt(tf.where(silent, tf.ones_like(total), total)))
-        rows *= tf.cast(d, rows.dtype)[..., None]
+        if a.shape[-2] > a.shape[-1]:
+            return self._of_few_antennas(a, no)
+        rows, noise, column = _in_unit(a, no)
+        silent = column.silent
         gram = tf.matmul(rows, rows, adjoint_b=True)
-        noise = noise[..., None] * d**2
         # A user without a channel takes nothing from the others.
         own = tf.where(silent, tf.ones_like(noise), noise)
         x, definite = definite_inverse(gram + tf.linalg.diag(tf.cast(own, gram.dtype)))
         diagonal = _real_diagonal(x)
-        loss, norm_lost = noise * diagonal, _power_beside(x, noise)
-        gain = tf.where(silent, tf.zeros_like(loss), 1 - loss)
-        # 1 - σ² X_kk cancels for users below the noise, (A A^H X)_kk does not.
+        loss = noise * diagonal
         kept = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
-        gain = tf.where(loss > 0.5, tf.maximum(kept, 0), gain)
-        norm = _root(diagonal * gain - norm_lost)
-        column = d / unit[..., None]
-        doubtful = doubted(tf.reduce_max(diagonal, -1)) | ~definite
-        finite = tf.math.is_finite(tf.reduce_sum(total, -1))
-        return Filter(tf.linalg.adjoint(rows), x, column, x, loss, gain, norm), doubtful & finite
+        gain = _gain(loss, kept, silent)
+        norm = _root(diagonal * gain - _power_beside(x, noise))
+        doubtful = (doubted(tf.reduce_max(diagonal, -1)) | ~definite) & column.finite
+        return Filter(tf.linalg.adjoint(rows), x, column.scale, x, loss, gain, norm), doubtful
+
+    def _of_few_antennas(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
+        r"""More rows than columns: A A^H has no inverse but by the noise, however weak.
+
+        So the filter comes from an orthogonal factorisation, which squares no condition number, in
+        double precision: with :math:`[A, \sigma I]^H = Q R` it is :math:`W = Q_1 R^{-H}` and
+        :math:`X = R^{-1} R^{-H}` (Golub and Van Loan, Matrix Computations, 4th ed., Sec. 5.3).
+        """
+        power_of_noise = None if no is None else tf.cast(no, tf.float64)
+        rows, noise, column = _in_unit(tf.cast(a, tf.complex128), power_of_noise)
+        silent = column.silent
+        own = tf.cast(tf.sqrt(tf.where(silent, tf.ones_like(noise), noise)), rows.dtype)
+        q, r = tf.linalg.qr(tf.concat([tf.linalg.adjoint(rows), tf.linalg.diag(own)], axis=-2))
+        eye = tf.zeros_like(r) + _identity(r)
+        inverse = tf.linalg.triangular_solve(r, eye, lower=False)
+        x = tf.matmul(inverse, inverse, adjoint_b=True)
+        w = tf.matmul(q[..., : a.shape[-1], :], inverse, adjoint_b=True)
+        # Q_1 rounds columns by R^{-1}, A^H X by what it sums: less of it for users below the noise.
+        sums = tf.linalg.matvec(tf.abs(x), tf.norm(tf.abs(rows), axis=-1), transpose_a=True)
+        weak = tf.stop_gradient(sums**2 < _real_diagonal(x))
+        w = tf.where(weak[..., None, :], tf.matmul(rows, x, adjoint_a=True), w)
+        loss = noise * _real_diagonal(x)
+        kept = tf.math.real(tf.reduce_sum(rows * tf.linalg.matrix_transpose(w), -1))
+        gain = _gain(loss, kept, silent)
+        norm = _root(tf.reduce_sum(power(w), -2))
+        whole = Filter(w, eye, column.scale, x, loss, gain, norm)
+        nowhere = tf.zeros_like(column.finite)
+        return (whole if a.dtype == tf.complex128 else self.narrow(whole)), nowhere
 
     def narrow(self, answer: Filter) -> Filter:
         # The filter itself, not its factors: X squares its condition, whatever it was made of.
@@ -161,6 +175,48 @@ class PseudoInverse(Operation):
 
     def any_gain(self, no: tf.Tensor | None) -> bool:
         return no is None
+
+
+class _Column(NamedTuple):
+    """What columns of a filter carry beside those of rows in a unit.
+
+    :param scale: real [..., K]
+    :param silent: users without channel and noise, bool [..., K]
+    :param finite: matrices without NaN and infinite entries, bool [...]
+    """
+
+    scale: tf.Tensor
+    silent: tf.Tensor
+    finite: tf.Tensor
+
+
+def _in_unit(a: tf.Tensor, no: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, _Column]:
+    r"""Rows and noise that leave ones on the diagonal of :math:`D (A A^H + \sigma^2 I) D`.
+
+    Users of any level count alike then, and the unit of the channel does not matter.
+
+    :return: D A [..., K, M], :math:`\sigma^2 D^2` [..., K], and what goes to the columns
+    """
+    size = largest(a)
+    unit = magnitude(size if no is None else tf.maximum(size, tf.sqrt(tf.stop_gradient(no))))
+    rows = over(a, unit)
+    noise = tf.zeros_like(unit) if no is None else no / unit / unit
+    total = tf.reduce_sum(power(rows), -1) + noise[..., None]
+    # Results do not depend on D, whatever it is.
+    silent = total == 0
+    d = tf.stop_gradient(tf.math.rsqrt(tf.where(silent, tf.ones_like(total), total)))
+    finite = tf.math.is_finite(tf.reduce_sum(total, -1))
+    rows *= tf.cast(d, rows.dtype)[..., None]
+    return rows, noise[..., None] * d**2, _Column(d / unit[..., None], silent, finite)
+
+
+def _gain(loss: tf.Tensor, kept: tf.Tensor, silent: tf.Tensor) -> tf.Tensor:
+    r""":math:`1 - \sigma^2 X_{kk}`, which cancels for users below the noise.
+
+    :param kept: :math:`(A W)_{kk}`, which does not
+    """
+    most = tf.where(silent, tf.zeros_like(loss), 1 - loss)
+    return tf.where(loss > 0.5, tf.maximum(kept, 0), most)
 
 
 def _power_beside(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:

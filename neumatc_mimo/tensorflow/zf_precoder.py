@@ -11,7 +11,7 @@ from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import Ask, SolverBlock
-from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, joint_size, spread
+from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, joint_items, joint_size, spread
 from neumatc_mimo.tensorflow.products import products
 from neumatc_mimo.tensorflow.pseudo_inverse import PseudoInverse
 from neumatc_mimo.tensorflow.solver import Solver, counted
@@ -101,9 +101,12 @@ class ZFPrecoder(SolverBlock):
             # Its derivative is that of a noise power of zero, too.
             power = None if is_zero and ask != self._plainly else alpha
             outputs, counts = self._precode(ask, x, h, power, links)
-            outputs[0] = spread(outputs[0], {-2: num_symbols, -1: fft_size})
-            if self._return_effective_channel:
-                outputs[1] = spread(outputs[1], {-2: own_symbols})
+            sizes = [{-2: num_symbols, -1: fft_size}, {-2: own_symbols}]
+            # As many items as alpha, of which nothing is left where it is zero.
+            outputs = [
+                spread(z, {0: joint_items(z, alpha), **size})
+                for z, size in zip(outputs, sizes[: len(outputs)], strict=True)
+            ]
             return outputs, counts
 
         own_symbols = joint_size("OFDM symbols", h=(h, -2), alpha=(alpha, -2))

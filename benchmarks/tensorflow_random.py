@@ -1,0 +1,611 @@
+"""Every TensorFlow block on drawn grids, channels, noise and shapes, against Sionna 1.2.
+
+    python -m benchmarks.tensorflow_random [--examples 10000] [--seed 0] [--model FOLDER]
+
+Run beside Sionna 1.2 (``make .venv-tensorflow/.installed``). Half of the examples are in single
+precision: there a block may err ten times as far as Sionna's own block does in single precision,
+plus 1e-5, from what Sionna's computes in double. In double precision both round, Sionna's block by
+what its single precision tells: a thousand times its error there, in units of double precision,
+plus 1e-9. A detector's bound also has what its 1/d - 1 leaves of the noise in double precision.
+Sionna has no singular vectors: NumPy's decomposition takes its place, and 1e-3 that of 1e-5. With ``--model``,
+the folder of a model of several users such as ``tests_tensorflow.make_references`` writes, blocks
+are asked for the links of that model, too, and for what is nearly one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, ResourceGrid, RZFPrecoder
+
+from neumatc_mimo.bench.sheet import Row, Sheet, origin, origin_line
+from neumatc_mimo.tensorflow import (
+    Exact,
+    MMSEDetector,
+    MMSEEqualizer,
+    ScenarioModel,
+    Solver,
+    SVDBeamformer,
+    SVDCombiner,
+    ZFPrecoder,
+)
+from neumatc_mimo.tensorflow.in_precision import InPrecision
+
+Array = NDArray[Any]
+
+FOLDER = Path(__file__).parent / "results/random"
+BLOCKS = ("ZFPrecoder", "MMSEEqualizer", "MMSEDetector", "SVDBeamformer", "SVDCombiner")
+# Of single precision, and of double: times Sionna's error in single precision, and a floor.
+_BOUNDS = {"single": (10.0, 1e-5), "double": (1e3 * 2.0**-29, 1e-9)}
+_SINGULAR = _BOUNDS | {"single": (10.0, 1e-3)}
+# What 40 dB leave of a queried answer, of all streams together.
+_CERTIFIED = 2e-2
+_TIMES = ("constant", "one symbol", "hopping", "resource block", "last symbol", "every symbol")
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is drawn; random numbers come from ``seed``.
+
+    :param block: its name
+    :param precision: "single" or "double"
+    :param grid: arguments of the resource grid
+    :param items: numbers of items of x or y, of h, and of what else there is
+    :param symbols: numbers of OFDM symbols of x or y, and of alpha
+    :param users: rows of a channel
+    :param antennas: at the base station
+    :param cells: base stations, each with as many users, who hear or disturb all
+    :param time: how the channel varies over the OFDM symbols
+    :param scale: gain of the channel
+    :param levels: of each user in dB below the strongest
+    :param no: noise power over that of the channel
+    :param kind: how noise or errors vary
+    :param real: whether what is sent or received is real
+    """
+
+    seed: int
+    block: str
+    precision: str
+    grid: dict[str, Any]
+    items: tuple[int, int, int]
+    symbols: tuple[int, int]
+    users: int
+    antennas: int
+    cells: int
+    time: str
+    scale: float
+    levels: tuple[float, ...]
+    no: float
+    kind: str
+    real: bool
+
+    @property
+    def rg(self) -> ResourceGrid:
+        return ResourceGrid(subcarrier_spacing=30e3, **self.grid)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """OFDM symbols and subcarriers."""
+        return self.grid["num_ofdm_symbols"], self.grid["fft_size"]
+
+    @property
+    def gains(self) -> Array:
+        return self.scale * 10 ** (-np.array(self.levels) / 20)
+
+    def noise(self, *shape: int, stream: int) -> Array:
+        """Complex Gaussian samples of unit power."""
+        pair = np.random.default_rng([self.seed, stream]).normal(size=(2, *shape)) / np.sqrt(2)
+        value: Array = pair[0] + 1j * pair[1]
+        return value
+
+    def channel(self, num_items: int, num_rx: int, num_subcarriers: int) -> Array:
+        """[num_items, num_rx, users, antennas, symbols, num_subcarriers]"""
+        num_symbols = self.sizes[0]
+        first = self.noise(
+            num_items, num_rx, len(self.gains), self.antennas, 1, num_subcarriers, stream=1
+        )
+        if self.time == "one symbol":
+            h = first
+        else:
+            h = np.repeat(first, num_symbols, axis=-2)
+            vary(h, self.time, self.noise(*h.shape, stream=2), self.seed)
+        return h * self.gains[:, None, None, None]
+
+
+def vary(h: Array, how: str, other: Array, seed: int) -> None:
+    """Change some OFDM symbols of h [..., users, antennas, symbols, subcarriers]."""
+    draw = np.random.default_rng([seed, 3])
+    symbol, user = (int(draw.integers(h.shape[dim])) for dim in (-2, -4))
+    if how == "hopping":
+        h[..., symbol:, :] = np.roll(h, 1, axis=-4)[..., symbol:, :] * 1j
+    elif how == "resource block":
+        size = min(12, h.shape[-1])
+        start = int(draw.integers(h.shape[-1] // size)) * size
+        h[..., user, :, symbol, start : start + size] *= draw.choice([-1, 0.3, 1e-3])
+    elif how == "last symbol":
+        h[..., -1, :] = other[..., -1, :]
+    elif how == "every symbol":
+        h[:] = other
+
+
+def drawn(seed: int, block: str) -> Case:
+    """The case of a seed."""
+    draw = np.random.default_rng([seed, BLOCKS.index(block)])
+
+    def one_of(*values: Any) -> Any:
+        return values[int(draw.integers(len(values)))]
+
+    is_svd = block.startswith("SVD")
+    users, antennas = int(draw.integers(1, 5)), int(draw.integers(1, 9))
+    if is_svd:
+        users, antennas = min(users, antennas), max(users, antennas)
+    cells = one_of(1, 1, 1, 2) if not is_svd else 1
+    num_symbols, fft_size = one_of(1, 2, 3, 4), one_of(1, 5, 12, 24, 24)
+    grid: dict[str, Any] = {"num_ofdm_symbols": num_symbols, "fft_size": fft_size}
+    if fft_size > 5:
+        guards = (int(draw.integers(3)), int(draw.integers(3)))
+        grid |= {"num_guard_carriers": guards, "dc_null": one_of(True, False)}
+    uplink = block.startswith("MMSE")
+    num_streams = 1 if uplink else users
+    grid |= {"num_tx": users * cells if uplink else cells, "num_streams_per_tx": num_streams}
+    pilots = num_symbols > 1 and fft_size > 12 and one_of(True, False)
+    if is_svd:
+        grid["num_streams_per_tx"] = int(draw.integers(1, users + 1))
+    # Orthogonal pilots need a subcarrier of their own for each stream.
+    if pilots:
+        grid |= {"pilot_pattern": "kronecker", "pilot_ofdm_symbol_indices": [1]}
+        streams = grid["num_tx"] * grid["num_streams_per_tx"]
+        width = fft_size - sum(grid["num_guard_carriers"]) - grid["dc_null"]
+        if width % streams:
+            del grid["pilot_pattern"], grid["pilot_ofdm_symbol_indices"]
+    several = int(draw.integers(2, 4))
+    items = tuple(one_of(1, several) for _ in range(3))
+    symbols = (one_of(1, num_symbols, num_symbols), one_of(1, num_symbols))
+    how = one_of(*_TIMES)
+    if uplink and how == "one symbol" and block == "MMSEEqualizer":
+        how = "constant"  # Sionna's equalizer takes no channel of one symbol
+    levels = np.zeros(users * cells)
+    if one_of(True, False):
+        levels = draw.uniform(0, 120, users * cells)
+    no = 10.0 ** draw.uniform(-12, 6)
+    if block == "ZFPrecoder" and users <= antennas and one_of(True, False, False):
+        no = 0.0
+    return Case(
+        seed,
+        block,
+        one_of("single", "double"),
+        grid,
+        items,
+        symbols,
+        users,
+        antennas,
+        cells,
+        how,
+        10.0 ** draw.uniform(-12, 12),
+        tuple((levels - levels.min()).tolist()),
+        no,
+        one_of("one", "one", "items", "all"),
+        bool(draw.random() < 0.1),
+    )
+
+
+@dataclass
+class Outcome:
+    """What a comparison found.
+
+    :param excess: largest deviation over its bound
+    :param deviation: the largest one, relative
+    """
+
+    excess: float = 0.0
+    deviation: float = 0.0
+
+    def add(
+        self,
+        ours: Any,
+        theirs: Any,
+        right: Any,
+        axes: Sequence[int],
+        bound: tuple[float, float],
+        *,
+        more: Any = 0.0,
+        leakage: float = 0.0,
+    ) -> None:
+        """Deviations are norms along some axes, relative to those of what is right.
+
+        :param bound: times the deviation of ``theirs``, and a floor
+        :param more: beside these
+        :param leakage: of each entry, absolute
+        """
+        times, floor = bound
+        ours, theirs, right = (np.asarray(z).astype(np.complex128) for z in (ours, theirs, right))
+        if ours.shape != right.shape:
+            raise ValueError(f"ours has the shape {ours.shape}, Sionna's {right.shape}.")
+        with np.errstate(all="ignore"):
+            size = np.maximum(_norms(right, axes), 1e-300)
+            mine, other = _norms(ours - right, axes) / size, _norms(theirs - right, axes) / size
+            most = times * np.nan_to_num(other, nan=math.inf) + floor + more
+            most += leakage * _norms(np.ones_like(right), axes) / size
+            excess = np.where(np.isnan(mine), math.inf, mine) / most
+            # Where Sionna's double precision has no result there is nothing to compare with.
+            excess = np.where(np.isfinite(size), np.nan_to_num(excess, nan=0.0), 0.0)
+        self.excess = max(self.excess, float(excess.max()))
+        self.deviation = max(self.deviation, float(np.nan_to_num(mine, posinf=0).max()))
+
+
+def _norms(z: Array, axes: Sequence[int]) -> Array:
+    """Norms along axes, of numbers whose squares may be beyond double precision."""
+    largest = np.maximum(np.abs(z).max(tuple(axes), keepdims=True), 1e-300)
+    norm: Array = np.sqrt((np.abs(z / largest) ** 2).sum(tuple(axes), keepdims=True)) * largest
+    return norm
+
+
+def compare(case: Case) -> Outcome:
+    """Compare our block with Sionna's on the inputs of a case."""
+    ways: dict[str, Callable[[Case], Outcome]] = {
+        "ZFPrecoder": _precoder,
+        "MMSEEqualizer": _equalizer,
+        "MMSEDetector": _detector,
+        "SVDBeamformer": _beamformer,
+        "SVDCombiner": _combiner,
+    }
+    return ways[case.block](case)
+
+
+def _precoder(case: Case) -> Outcome:
+    num_symbols, fft_size = case.sizes
+    num_rx = case.users * case.cells
+    association = np.kron(np.eye(case.cells), np.ones([case.users, 1]))
+    sm, rg = StreamManagement(association, case.users), case.rg
+    x = case.noise(case.items[0], case.cells, case.users, case.symbols[0], fft_size, stream=4)
+    x = x.real if case.real else x
+    # [items, users, 1, cells, antennas, symbols, subcarriers]
+    h = case.channel(case.items[1], case.cells, fft_size).swapaxes(1, 2)[:, :, None]
+    shape = {
+        "one": (),
+        "items": (case.items[2], 1, 1, 1),
+        "all": (case.items[2], case.cells, case.symbols[1], fft_size),
+    }[case.kind]
+    alpha = case.no * case.scale**2 * (0.5 + np.random.default_rng(case.seed).random(shape))
+    del num_symbols, num_rx
+    ours = ZFPrecoder(rg, sm, Exact(), True, case.precision)
+    inputs = (x, h, np.asarray(alpha))
+    results = _all(ours, partial(RZFPrecoder, rg, sm, True), inputs, case.precision)
+    outcome = Outcome()
+    for number, (mine, single, right) in enumerate(zip(*results, strict=True)):
+        # Precoded symbols together, the effective channel for each user.
+        axes = range(right.ndim) if number == 0 else [a for a in range(right.ndim) if a != 1]
+        outcome.add(mine, single, right, list(axes), _BOUNDS[case.precision])
+    return outcome
+
+
+def _uplink(case: Case) -> tuple[ResourceGrid, StreamManagement, tuple[Array, ...]]:
+    """What both receivers get."""
+    rg = case.rg
+    num_effective, fft_size = int(rg.num_effective_subcarriers), case.sizes[1]
+    sm = StreamManagement(np.kron(np.eye(case.cells), np.ones([1, case.users])), 1)
+    draw = np.random.default_rng([case.seed, 7])
+    # [items, cells, antennas, users, 1, symbols, subcarriers]
+    h = case.channel(case.items[1], case.cells, num_effective)
+    h = h.swapaxes(2, 3)[:, :, :, :, None]
+    level = max(float(case.gains.max()), case.no**0.5 * case.scale)
+    # Sionna takes no symbol for several where the channel has one, too.
+    symbols = case.symbols[0] if h.shape[-2] > 1 else case.sizes[0]
+    y = level * case.noise(case.items[0], case.cells, case.antennas, symbols, fft_size, stream=4)
+    y = y.real if case.real else y
+    power = case.no * case.scale**2
+    errors: dict[str, tuple[int, ...]] = {
+        "one": (),
+        "items": (case.items[1], *[1] * 6),
+        "all": h.shape,
+    }
+    err_var = power * draw.integers(0, 2) * draw.random(errors[case.kind])
+    powers = {"one": (), "items": (case.items[0],), "all": y.shape[:3]}
+    no = power * (0.5 + draw.random(powers[case.kind]))
+    return rg, sm, (y, h, np.asarray(err_var), np.asarray(no))
+
+
+def _equalizer(case: Case) -> Outcome:
+    rg, sm, inputs = _uplink(case)
+    ours = MMSEEqualizer(rg, sm, Exact(), precision=case.precision)
+    results = _all(ours, partial(LMMSEEqualizer, rg, sm), inputs, case.precision)
+    outcome = Outcome()
+    for mine, single, right in zip(*results, strict=True):
+        outcome.add(mine, single, right, (0, 2, 3), _BOUNDS[case.precision])
+    return outcome
+
+
+def _detector(case: Case) -> Outcome:
+    rg, sm, inputs = _uplink(case)
+    draw = np.random.default_rng([case.seed, 8])
+    output = ("bit", "symbol")[int(draw.integers(2))]
+    method = ("app", "maxlog")[int(draw.integers(2))]
+    settings: Any = (output, method, rg, sm)
+    qam = ("qam", 2 * int(draw.integers(1, 3)))
+    ours = MMSEDetector(*settings, Exact(), *qam, precision=case.precision)
+    theirs = partial(LinearDetector, "lmmse", *settings, *qam)
+    (mine,), (single,), (right,) = _all(ours, theirs, inputs, case.precision)
+    outcome = Outcome()
+    axes = [axis for axis in range(right.ndim) if axis != 1]
+    lost = _lost(rg, sm, inputs).reshape(-1, *[1] * (right.ndim - 2))
+    outcome.add(mine, single, right, axes, _BOUNDS[case.precision], more=lost)
+    return outcome
+
+
+def _lost(rg: ResourceGrid, sm: StreamManagement, inputs: Sequence[Array]) -> Array:
+    """What rounding takes of Sionna's noise 1/d - 1 of each transmitter in double precision."""
+    theirs, one = partial(LMMSEEqualizer, rg, sm), inputs[1].shape[-2] == 1
+    h = np.repeat(inputs[1], rg.num_ofdm_symbols, axis=-2) if one else inputs[1]
+    wide = [tf.constant(z.astype(np.complex64).astype(np.complex128)) for z in (inputs[0], h)]
+    more = [tf.constant(z.astype(np.float32).astype(np.float64)) for z in inputs[2:]]
+    if one and inputs[2].ndim:
+        more[0] = tf.repeat(more[0], h.shape[-2] // more[0].shape[-2], axis=-2)
+    _, no_eff = InPrecision(theirs, "double")(*wide, *more)
+    least = np.maximum(np.abs(no_eff.numpy()).min((0, 2, 3)), 1e-300)
+    lost: Array = 16 * np.finfo(np.float64).eps / least
+    return lost
+
+
+def _all(
+    ours: Callable[..., Any],
+    theirs: Callable[[], Any],
+    inputs: Sequence[Array],
+    precision: str,
+) -> tuple[list[Array], list[Array], list[Array]]:
+    """Outputs of ours, and of Sionna's block in single and in double precision."""
+    narrow = [z.astype(np.complex64 if np.iscomplexobj(z) else np.float32) for z in inputs]
+    # What single precision gets is what double precision computes with.
+    wide = [z.astype(np.complex128 if np.iscomplexobj(z) else np.float64) for z in narrow]
+    found = ours(*(narrow if precision == "single" else wide))
+    single, double = (
+        InPrecision(theirs, name)(*(tf.constant(z) for z in given))
+        for name, given in (("single", narrow), ("double", wide))
+    )
+    return _listed(found), _listed(single), _listed(double)
+
+
+def _listed(outputs: Any) -> list[Array]:
+    return [z.numpy() for z in (outputs if isinstance(outputs, tuple) else (outputs,))]
+
+
+def _downlink(case: Case) -> tuple[ResourceGrid, StreamManagement, Array]:
+    """What beams and combiners get: h [items, 1, rows, 1, antennas, symbols, subcarriers]."""
+    h = case.channel(case.items[1], 1, case.sizes[1])[:, :, :, None]
+    streams = case.grid["num_streams_per_tx"]
+    return case.rg, StreamManagement(np.ones([1, 1]), streams), h
+
+
+def _triplets(h: Array, num_streams: int) -> tuple[Array, Array, Array]:
+    """The strongest ones of h [..., rows, antennas] by NumPy, in the gauge of our blocks."""
+    u, s, vh = np.linalg.svd(h, full_matrices=False)
+    u, s = u[..., :num_streams], s[..., :num_streams]
+    v = vh[..., :num_streams, :].conj().swapaxes(-1, -2)
+    index = np.arange(v.shape[-2])
+    chirp = np.exp(-1j * np.pi * index**2 / len(index)).astype(v.dtype)
+    overlap = (chirp[:, None] * v).sum(-2)
+    phase = (overlap.conj() / np.abs(overlap))[..., None, :]
+    return u * phase, s, v * phase
+
+
+def _beamformer(case: Case) -> Outcome:
+    rg, sm, h = _downlink(case)
+    streams = case.grid["num_streams_per_tx"]
+    x = case.noise(case.items[0], 1, streams, case.symbols[0], case.sizes[1], stream=4)
+
+    def by_numpy(x: Array, h: Array) -> Array:
+        _, _, v = _triplets(h[:, 0, :, 0].transpose(0, 3, 4, 1, 2), streams)
+        sent = (v @ x[:, 0].transpose(0, 2, 3, 1)[..., None])[..., 0]
+        return sent.transpose(0, 3, 1, 2)[:, None]
+
+    narrow = [z.astype(np.complex64) for z in (x, h)]
+    wide = [z.astype(np.complex128) for z in narrow]
+    ours = SVDBeamformer(rg, sm, Exact(), precision=case.precision)
+    found = ours(*(narrow if case.precision == "single" else wide)).numpy()
+    outcome = Outcome()
+    axes, bound = (0, 1, 2, 3, 4), _SINGULAR[case.precision]
+    outcome.add(found, by_numpy(*narrow), by_numpy(*wide), axes, bound)
+    return outcome
+
+
+def _combiner(case: Case) -> Outcome:
+    rg, sm, h = _downlink(case)
+    streams, (num_symbols, fft_size) = case.grid["num_streams_per_tx"], case.sizes
+    y = case.noise(case.items[0], 1, case.users, case.symbols[0], fft_size, stream=4)
+    y *= max(float(case.gains.max()), case.no**0.5 * case.scale)
+    shape = (max(case.items[:2]), 1, case.users) if case.kind == "all" else ()
+    draw = np.random.default_rng([case.seed, 7])
+    no = np.asarray(case.no * case.scale**2 * (0.5 + draw.random(shape)))
+    ours = SVDCombiner(rg, sm, Exact(), precision=case.precision)
+
+    def by_numpy(y: Array, h: Array, no: Array) -> list[Array]:
+        matrix = h[:, 0, :, 0].transpose(0, 3, 4, 1, 2)
+        u, s, v = _triplets(matrix, streams)
+        filters = u.conj().swapaxes(-1, -2) / s[..., None]
+        # What leaks between the streams counts as noise.
+        leak = filters @ matrix @ v - np.eye(streams, dtype=matrix.dtype)
+        x_hat = (filters @ y[:, 0].transpose(0, 2, 3, 1)[..., None])[..., 0]
+        noise = no if no.ndim == 0 else no[:, 0, None, None, None]
+        no_eff = ((np.abs(filters) * np.sqrt(noise)) ** 2).sum(-1) + (np.abs(leak) ** 2).sum(-1)
+        whole = (max(len(y), len(h)), num_symbols, fft_size, streams)
+        parts = (np.broadcast_to(z, whole) for z in (x_hat, no_eff))
+        return [
+            ours._data_symbols(z.transpose(0, 3, 1, 2)[:, None][..., ours._effective]).numpy()
+            for z in parts
+        ]
+
+    narrow = [y.astype(np.complex64), h.astype(np.complex64), no.astype(np.float32)]
+    wide = [y.astype(np.complex128) for y in narrow[:2]] + [narrow[2].astype(np.float64)]
+    found = ours(*(narrow if case.precision == "single" else wide))
+    outcome = Outcome()
+    bound = _SINGULAR[case.precision]
+    for number, parts in enumerate(zip(found, by_numpy(*narrow), by_numpy(*wide), strict=True)):
+        # The power that leaks between streams counts as noise, and is real.
+        outcome.add(*parts, (0, 2, 3), bound, leakage=number * bound[1] ** 2)
+    return outcome
+
+
+@dataclass
+class Tally:
+    """All examples of a block.
+
+    :param beyond: seeds of those beyond their bound
+    """
+
+    examples: int = 0
+    beyond: list[int] = field(default_factory=list)
+    excess: float = 0.0
+    deviation: dict[str, float] = field(default_factory=dict)
+
+    def add(self, seed: int, precision: str, outcome: Outcome) -> None:
+        self.examples += 1
+        self.excess = max(self.excess, outcome.excess)
+        if not outcome.excess <= 1:
+            self.beyond.append(seed)
+
+    def row(self, block: str, reference: str) -> Row:
+        return {
+            "block": block,
+            "against": reference,
+            "examples": self.examples,
+            "beyond the bound": len(self.beyond),
+            "largest deviation over its bound": self.excess,
+        }
+
+
+def model_case(model: ScenarioModel, seed: int, precision: str) -> Iterator[tuple[str, Outcome]]:
+    """Zero forcing and MMSE of a model's links, and of what is nearly one."""
+    draw = np.random.default_rng([seed, 99])
+    links = model.models["pseudo_inverse"].links
+    num, users = 2, links.num_rows
+    a = links.channel(links.grid_frequencies(), draw.integers(links.num_links, size=num).tolist())
+    # [num, users, antennas, symbols, subcarriers]
+    h = np.repeat(a.astype(np.complex128).transpose(0, 2, 3, 1)[..., None, :], 2, axis=-2)
+    h *= np.exp(2j * np.pi * draw.random([num, users, 1, 1, 1])) * 10 ** draw.uniform(-6, 6)
+    h = np.take(h, draw.permutation(users), axis=1)
+    if draw.random() < 0.3:
+        h *= 10 ** draw.uniform(-3, 0, [num, users, 1, 1, 1])
+    other = np.random.default_rng([seed, 2]).normal(size=(*h.shape, 2)) @ [1, 1j]
+    how = ("constant", "constant", *_TIMES[2:])[int(draw.integers(6))]
+    vary(h, how, other * np.abs(h).max(), seed)
+    level = float(np.sqrt(np.mean(np.abs(h) ** 2)))
+    no = np.asarray(level**2 * 10 ** draw.uniform(-4, 0))
+    settings = {"num_ofdm_symbols": 2, "fft_size": links.fft_size}
+    settings |= {"subcarrier_spacing": links.subcarrier_spacing}
+    rg, sm = (
+        ResourceGrid(num_streams_per_tx=users, **settings),
+        StreamManagement(np.ones([users, 1]), users),
+    )
+    x = draw.normal(size=(num, 1, users, 2, links.fft_size, 2)) @ [1, 1j]
+    down = h[:, :, None, None]
+    inputs = (x, down) if draw.random() < 0.5 else (x, down, no)
+    theirs: Callable[[], Any] = partial(RZFPrecoder, rg, sm)
+    yield "ZFPrecoder", _near(_cached(ZFPrecoder, rg, sm, model, precision), theirs, inputs)
+    rg, sm = ResourceGrid(num_tx=users, **settings), StreamManagement(np.ones([1, users]), 1)
+    y = level * draw.normal(size=(num, 1, links.num_cols, 2, links.fft_size, 2)) @ [1, 1j]
+    up = h.swapaxes(1, 2)[:, None, :, :, None]
+    theirs = partial(LMMSEEqualizer, rg, sm)
+    block = _cached(MMSEEqualizer, rg, sm, model, precision)
+    yield "MMSEEqualizer", _near(block, theirs, (y, up, np.zeros([]), no))
+
+
+_KEPT: dict[Any, Any] = {}
+
+
+def _cached(
+    kind: Any, rg: ResourceGrid, sm: StreamManagement, model: Solver, precision: str
+) -> Any:
+    """A block of the model: what it looks at is the same in all cases."""
+    key = (kind, id(model), precision)
+    if key not in _KEPT:
+        _KEPT[key] = kind(rg, sm, model, precision=precision)
+    return _KEPT[key]
+
+
+def _near(block: Any, theirs: Callable[[], Any], inputs: Sequence[Array]) -> Outcome:
+    """Deviations of all streams together; the certificate is their bound."""
+    found, single, double = _all(block, theirs, inputs, block.precision)
+    outcome = Outcome()
+    for mine, right in zip(found, double, strict=True):
+        axes = list(range(right.ndim))
+        deviation = float((_norms(mine - right, axes) / _norms(right, axes)).max())
+        outcome.deviation = max(outcome.deviation, deviation)
+    del single
+    outcome.excess = outcome.deviation / _CERTIFIED
+    return outcome
+
+
+def run(examples: int, seed: int, model: ScenarioModel | None) -> list[Row]:
+    """The rows of the table."""
+    shares = dict.fromkeys(BLOCKS, 0.16) | {"ZFPrecoder": 0.26, "MMSEEqualizer": 0.26}
+    rows = []
+    for block in BLOCKS:
+        tally, begun = Tally(), time.perf_counter()
+        for number in range(max(1, round(shares[block] * examples))):
+            case = drawn(seed + number, block)
+            tally.add(case.seed, case.precision, compare(case))
+        reference = "NumPy" if block.startswith("SVD") else "Sionna 1.2"
+        rows.append(tally.row(block, reference))
+        _say(block, tally, time.perf_counter() - begun)
+    if model is not None:
+        tallies = {"ZFPrecoder": Tally(), "MMSEEqualizer": Tally()}
+        for number in range(max(1, examples // 20)):
+            precision = ("single", "double")[number % 2]
+            for block, outcome in model_case(model, seed + number, precision):
+                tallies[block].add(seed + number, precision, outcome)
+        for block, tally in tallies.items():
+            rows.append(tally.row(f"{block}, a model's links", "Sionna 1.2"))
+            _say(f"{block}, a model's links", tally, 0.0)
+    return rows
+
+
+def _say(block: str, tally: Tally, seconds: float) -> None:
+    beyond = f"{len(tally.beyond)} beyond, seeds {tally.beyond[:20]}"
+    text = f"{block}: {tally.examples}, {beyond}, {tally.excess:.2g} ({seconds:.0f} s)"
+    print(text, file=sys.stderr, flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.tensorflow_random",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--examples", type=int, default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--model", type=Path, help="folder of a model of several users")
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
+    arguments = parser.parse_args()
+    model = None if arguments.model is None else ScenarioModel.load(arguments.model)
+    source = origin("benchmarks/tensorflow_random.py") | {"seed": arguments.seed}
+    source["versions"] |= {name: version(name) for name in ("tensorflow", "sionna")}
+    begun = time.perf_counter()
+    rows = run(arguments.examples, arguments.seed, model)
+    caption = (
+        "Drawn grids, gains from 1e-12 to 1e12, noise from 0 to 1e6 times the channel's power, "
+        "users up to 120 dB apart, hopping users, single resource blocks, guards, pilots, shapes "
+        "that are broadcast, more streams than antennas, both precisions; the bound is ten times "
+        "the error of the other's own single precision plus 1e-5 in single precision, what double "
+        "precision leaves of it in double, and 2e-2 for a model's links."
+    )
+    sheet = Sheet("tensorflow", "TensorFlow's blocks, drawn at random", caption, rows)
+    sheet.seconds = time.perf_counter() - begun
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    sheet.write(arguments.output, source)
+    print(f"{sheet.markdown()}\n{origin_line(source)}")
+
+
+if __name__ == "__main__":
+    main()
