@@ -28,8 +28,8 @@ class Marks:
 
     @classmethod
     def of(cls, tensors: dict[str, NDArray[Any]]) -> Marks:
-        """The marks of all noise powers from those of stretches of them, as a model's file has them,
-        [num_links, num_stretches, fft_size].
+        """The marks of all noise powers from those of stretches of them, [num_links, num_stretches,
+        fft_size], as a model's file has them.
         """
         marked = (tensors["corrected"] > 0) | tensors["patched"] | tensors["fragile"]
         least = (tensors[name].min(axis=1) for name in ("quality_db", "range_db"))

@@ -38,8 +38,8 @@ class MMSEEqualizer(SolverBlock):
     Rows of :math:`\mathbf{A}` are all streams that a receiver gets, undesired ones included: their
     joint filter has in its columns what whitening the interference gives. A model answers where its
     links have all of these streams. Where the channel differs between OFDM symbols, or the variance
-    of noise and estimation errors between symbols, subcarriers or antennas (then noise is whitened),
-    and with more streams than antennas, all of it is computed exactly.
+    of noise and estimation errors between symbols, subcarriers or antennas (which is whitened), and
+    with more streams than antennas, all of it is computed exactly.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -77,20 +77,21 @@ class MMSEEqualizer(SolverBlock):
         precision: str | None = None,
         **settings: Unpack[ProofKeywords],
     ) -> None:
+        # Per receiver, positions of its own streams in [num_tx * num_streams].
+        own = np.asarray(stream_management.stream_association)
+        own = own.reshape(int(stream_management.num_rx), -1)
+        self._desired = [row.nonzero()[0] for row in own]
+        self._has_undesired = [bool((row == 0).any()) for row in own]
         super().__init__(
             resource_grid,
             stream_management,
             solver,
-            PseudoInverse(),
+            PseudoInverse(interference=any(self._has_undesired)),
             effective=True,
             precision=precision,
             **settings,
         )
         self._data_symbols = DataSymbols(resource_grid, stream_management)
-        # Per receiver, positions of its own streams in [num_tx * num_streams].
-        own = np.asarray(stream_management.stream_association).reshape(self._num_rx, -1)
-        self._desired = [row.nonzero()[0] for row in own]
-        self._has_undesired = [bool((row == 0).any()) for row in own]
 
     def call(
         self, y: tf.Tensor, h_hat: tf.Tensor, err_var: Any, no: Any, links: Any = None

@@ -43,8 +43,8 @@ class OperationModel:
     def marked_on(
         self, frequencies: NDArray[np.float64], tolerance: Tolerance | None
     ) -> NDArray[np.bool_]:
-        """Subcarriers of a grid that are computed exactly, [num_links, F]: marked ones, all that the
-        training did not see, and all that it did not prove to a tolerance.
+        """Subcarriers of a grid that are computed exactly, [num_links, F]: marked ones, all that
+        the training did not see, and all that it did not prove to a tolerance.
 
         :param tolerance: None is that of the training
         """

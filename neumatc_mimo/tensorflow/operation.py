@@ -12,10 +12,6 @@ import tensorflow as tf
 from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.recognition import Found
 
-# Share of a result that rounding may take before it is computed again in double precision: at least
-# some 50 dB are left.
-_DOUBTFUL = 5e-4
-
 
 class Operation(ABC):
     """A matrix operation on channels a [..., K, M] at noise powers that fit [...], or None for
@@ -103,10 +99,10 @@ def chosen(where: tf.Tensor, yes: Any, no: Any) -> Any:
     return tf.nest.map_structure(choose, yes, no)
 
 
-def doubted(amplification: tf.Tensor) -> tf.Tensor:
-    """Where rounding, so many times amplified, is too much of a result; NaN counts, bool."""
+def doubted(amplification: tf.Tensor, share: float) -> tf.Tensor:
+    """Where rounding, so many times amplified, takes a share of a result; NaN counts, bool."""
     eps = float(np.finfo(amplification.dtype.as_numpy_dtype).eps)
-    return ~(amplification * eps < _DOUBTFUL)
+    return ~(amplification * eps < share)
 
 
 def magnitude(size: tf.Tensor) -> tf.Tensor:

@@ -21,6 +21,10 @@ from neumatc_mimo.tensorflow.operation import (
 )
 from neumatc_mimo.tensorflow.recognition import Found
 
+# Share of a filter that rounding may take before it is computed again in double precision; it takes
+# less than that of most. Sionna whitens interference, which rounds less than the joint filter.
+_DOUBTFUL, _WITH_INTERFERENCE = 1e-4, 3e-5
+
 
 class Filter(NamedTuple):
     r"""The linear filter :math:`A^H X` with :math:`X = (A A^H + \sigma^2 I)^{-1}`.
@@ -50,9 +54,14 @@ class Filter(NamedTuple):
 class PseudoInverse(Operation):
     r"""W = A^H (A A^H + σ² I)^{-1}, see
     :class:`~neumatc_mimo.operations.pseudo_inverse.PseudoInverse`.
+
+    :param interference: whether some of the rows are undesired streams
     """
 
     name = "pseudo_inverse"
+
+    def __init__(self, *, interference: bool = False) -> None:
+        self._doubtful = _WITH_INTERFERENCE if interference else _DOUBTFUL
 
     def plain(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
         if a.shape[-2] > a.shape[-1]:
@@ -68,7 +77,9 @@ class PseudoInverse(Operation):
         kept = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
         gain = _gain(loss, kept, silent)
         norm = _root(diagonal * gain - _power_beside(x, noise))
-        doubtful = (doubted(tf.reduce_max(diagonal, -1)) | ~definite) & column.finite
+        doubtful = (
+            doubted(tf.reduce_max(diagonal, -1), self._doubtful) | ~definite
+        ) & column.finite
         return Filter(tf.linalg.adjoint(rows), x, column.scale, x, loss, gain, norm), doubtful
 
     def _of_few_antennas(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:

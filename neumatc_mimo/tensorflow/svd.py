@@ -24,6 +24,9 @@ from neumatc_mimo.tensorflow.recognition import Found
 # Squarings that bound what is left out from above, and rounding that is forgiven, as in
 # neumatc_mimo.operations.dominance.
 _SQUARINGS, _ROUNDING = 10, 16
+# Share of a result that rounding may take before it is computed again in double precision: at least
+# some 50 dB are left.
+_DOUBTFUL = 5e-4
 
 
 class Triplets(NamedTuple):
@@ -56,7 +59,7 @@ class SVD(Operation):
         v, s = _normalised(tf.matmul(a, u, adjoint_a=True))
         # A A^H squares the ratio of singular values; at one of 200 the weakest leaks at -50 dB.
         spread = tf.reduce_max(s, -1) / _positive(tf.reduce_min(s, -1))
-        doubtful = doubted(spread**2 / 10) & tf.math.is_finite(_square(a))
+        doubtful = doubted(spread**2 / 10, _DOUBTFUL) & tf.math.is_finite(_square(a))
         return self._in_gauge(u, s * unit[..., None], v), doubtful
 
     def narrow(self, answer: Triplets) -> Triplets:
