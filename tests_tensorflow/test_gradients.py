@@ -173,6 +173,29 @@ def test_what_double_precision_computes_it_differentiates() -> None:
     compare(equalizer, lambda: LMMSEEqualizer(*UP), inputs, "single")
 
 
+@pytest.mark.parametrize("constant", [True, False])
+def test_second_derivatives(constant: bool) -> None:
+    """Of a derivative along a direction, with respect to all inputs."""
+    x, h = downlink_inputs(constant)
+    direction = samples(*h.shape, seed=8)
+
+    def slope(block: Callable[..., Any]) -> Callable[..., Any]:
+        def call(x: Any, h: Any, alpha: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(h)
+                total = loss(block(x, h, alpha))
+            return tf.math.real(tape.gradient(total, h) * direction.conj())
+
+        return call
+
+    theirs = InPrecision(lambda: RZFPrecoder(grid(USERS), DOWNLINK), "double")
+    ours = ZFPrecoder(grid(USERS), DOWNLINK, Exact(), precision="double")
+    inputs = [x, h, np.array(0.3)]
+    found, wanted = (gradients(slope(block), inputs, "double") for block in (ours, theirs))
+    for mine, right in zip(found, wanted, strict=True):
+        assert np.abs(mine - right).max() < 1e-5 * np.abs(right).max()
+
+
 @pytest.mark.parametrize("power", ["uniform", "waterfilling"])
 def test_singular_vectors(power: Any) -> None:
     """Sionna has none: against differences of the block itself."""

@@ -11,7 +11,7 @@ import tensorflow as tf
 _LARGEST = 8
 
 
-@tf.custom_gradient
+@tf.custom_gradient  # type: ignore[untyped-decorator]
 def definite_inverse(s: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
     """Inverses of Hermitian matrices s [..., K, K], and whether they are positive definite.
 
@@ -31,8 +31,9 @@ def definite_inverse(s: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callabl
 
     def derivative(of_x: tf.Tensor, of_definite: tf.Tensor) -> tf.Tensor:
         del of_definite
-        # dX = -X dS X
-        return -tf.matmul(x, tf.matmul(of_x, x, adjoint_b=True), adjoint_a=True)
+        # dX = -X dS X, with an X that has a derivative of its own.
+        again, _ = definite_inverse(s)
+        return -tf.matmul(again, tf.matmul(of_x, again, adjoint_b=True), adjoint_a=True)
 
     return (x, definite), derivative
 

@@ -27,7 +27,7 @@ def with_exact_gradients(
     :param values: gives tensors, the first ``len(plain(*inputs)[0])`` of which are differentiable
     """
 
-    @tf.custom_gradient
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
     def call(*inputs: tf.Tensor) -> tuple[Any, Any]:
         def derivative(*upstream: tf.Tensor) -> Any:
             return _derivatives(plain, inputs, upstream)

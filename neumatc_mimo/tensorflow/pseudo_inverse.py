@@ -85,27 +85,38 @@ class PseudoInverse(Operation):
     def _of_few_antennas(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
         r"""More rows than columns: A A^H has no inverse but by the noise, however weak.
 
-        So the filter comes from an orthogonal factorisation, which squares no condition number, in
-        double precision: with :math:`[A, \sigma I]^H = Q R` it is :math:`W = Q_1 R^{-H}` and
-        :math:`X = R^{-1} R^{-H}` (Golub and Van Loan, Matrix Computations, 4th ed., Sec. 5.3).
+        So filters come from orthogonal factorisations, which square no condition number, in double
+        precision. With :math:`[A, \sigma I]^H = Q R` the filter is :math:`W = Q_1 R^{-H}` and
+        :math:`X = R^{-1} R^{-H}` (Golub and Van Loan, Matrix Computations, 4th ed., Sec. 5.3). With
+        :math:`[A^T, \sigma I]^T = Q R` it is :math:`W = R^{-1} R^{-H} A^H`. The first one is right
+        for users above all others, the second one for those below: each column comes from the one
+        that rounds it less.
         """
         power_of_noise = None if no is None else tf.cast(no, tf.float64)
         rows, noise, column = _in_unit(tf.cast(a, tf.complex128), power_of_noise)
         silent = column.silent
         own = tf.cast(tf.sqrt(tf.where(silent, tf.ones_like(noise), noise)), rows.dtype)
         q, r = tf.linalg.qr(tf.concat([tf.linalg.adjoint(rows), tf.linalg.diag(own)], axis=-2))
-        eye = tf.zeros_like(r) + _identity(r)
-        inverse = tf.linalg.triangular_solve(r, eye, lower=False)
+        inverse = _inverse(r)
         x = tf.matmul(inverse, inverse, adjoint_b=True)
-        w = tf.matmul(q[..., : a.shape[-1], :], inverse, adjoint_b=True)
-        # Q_1 rounds columns by R^{-1}, A^H X by what it sums: less of it for users below the noise.
-        sums = tf.linalg.matvec(tf.abs(x), tf.norm(tf.abs(rows), axis=-1), transpose_a=True)
-        weak = tf.stop_gradient(sums**2 < _real_diagonal(x))
-        w = tf.where(weak[..., None, :], tf.matmul(rows, x, adjoint_a=True), w)
+        above = tf.matmul(q[..., : a.shape[-1], :], inverse, adjoint_b=True)
+        kept = tf.math.real(tf.reduce_sum(rows * tf.linalg.matrix_transpose(above), -1))
+
+        inverse = _inverse(_sorted_factor(rows, column.levels, column.noise))
+        seen = tf.matmul(inverse, rows, adjoint_a=True, adjoint_b=True)
+        # Columns are those for D A, rows the channel's own.
+        below = tf.matmul(inverse, seen) * tf.cast(column.levels**2, rows.dtype)[..., None, :]
+        size = tf.abs(inverse)
+        rounding = tf.matmul(size, tf.abs(rows), transpose_a=True, transpose_b=True)
+        rounding = tf.norm(tf.matmul(size, rounding), axis=-2) * column.levels**2
+        is_below = tf.stop_gradient(rounding < tf.sqrt(_real_diagonal(x)))
+        w = tf.where(is_below[..., None, :], below, above)
+        kept = tf.where(is_below, tf.reduce_sum(power(seen), -2) * column.levels**2, kept)
+
         loss = noise * _real_diagonal(x)
-        kept = tf.math.real(tf.reduce_sum(rows * tf.linalg.matrix_transpose(w), -1))
         gain = _gain(loss, kept, silent)
         norm = _root(tf.reduce_sum(power(w), -2))
+        eye = tf.zeros_like(x) + _identity(x)
         whole = Filter(w, eye, column.scale, x, loss, gain, norm)
         nowhere = tf.zeros_like(column.finite)
         return (whole if a.dtype == tf.complex128 else self.narrow(whole)), nowhere
@@ -189,14 +200,18 @@ class PseudoInverse(Operation):
 
 
 class _Column(NamedTuple):
-    """What columns of a filter carry beside those of rows in a unit.
+    r"""What columns of a filter carry beside those of rows in a unit.
 
     :param scale: real [..., K]
+    :param levels: 1 / D, real [..., K]
+    :param noise: :math:`\sigma^2` in the same unit, real [...]
     :param silent: users without channel and noise, bool [..., K]
     :param finite: matrices without NaN and infinite entries, bool [...]
     """
 
     scale: tf.Tensor
+    levels: tf.Tensor
+    noise: tf.Tensor
     silent: tf.Tensor
     finite: tf.Tensor
 
@@ -218,7 +233,29 @@ def _in_unit(a: tf.Tensor, no: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, 
     d = tf.stop_gradient(tf.math.rsqrt(tf.where(silent, tf.ones_like(total), total)))
     finite = tf.math.is_finite(tf.reduce_sum(total, -1))
     rows *= tf.cast(d, rows.dtype)[..., None]
-    return rows, noise[..., None] * d**2, _Column(d / unit[..., None], silent, finite)
+    column = _Column(d / unit[..., None], 1 / d, noise, silent, finite)
+    return rows, noise[..., None] * d**2, column
+
+
+def _inverse(r: tf.Tensor) -> tf.Tensor:
+    """Inverses of upper triangular matrices."""
+    return tf.linalg.triangular_solve(r, tf.zeros_like(r) + _identity(r), lower=False)
+
+
+def _sorted_factor(rows: tf.Tensor, levels: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """R of the rows and, below them, the noise, [..., M, M].
+
+    Strong rows first: weak ones are then rounded by as much as they are weak (Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd ed., Section 19.4).
+    """
+    num = rows.shape[-1]
+    whole = rows * tf.cast(levels, rows.dtype)[..., None]
+    sigma = tf.sqrt(noise)[..., None] * tf.ones([num], noise.dtype)
+    stacked = tf.concat([whole, tf.linalg.diag(tf.cast(sigma, rows.dtype))], axis=-2)
+    size = tf.reduce_sum(power(stacked), -1)
+    order = tf.argsort(tf.stop_gradient(size), direction="DESCENDING")
+    stacked = tf.gather(stacked, order, axis=-2, batch_dims=len(order.shape) - 1)
+    return tf.linalg.qr(stacked).r
 
 
 def _gain(loss: tf.Tensor, kept: tf.Tensor, silent: tf.Tensor) -> tf.Tensor:

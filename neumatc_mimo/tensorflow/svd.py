@@ -27,6 +27,8 @@ _SQUARINGS, _ROUNDING = 10, 16
 # Share of a result that rounding may take before it is computed again in double precision: at least
 # some 50 dB are left.
 _DOUBTFUL = 5e-4
+# Likewise before singular vectors of double precision are looked at again.
+_LOST = 1e-11
 
 
 class Triplets(NamedTuple):
@@ -54,7 +56,10 @@ class SVD(Operation):
         del no
         unit = magnitude(largest(a))
         a = over(a, unit)
-        u = eigenvectors(tf.matmul(a, a, adjoint_b=True))[..., : self.num_streams]
+        u = eigenvectors(tf.matmul(a, a, adjoint_b=True))
+        if a.dtype == tf.complex128:
+            u = _surely(a, u)
+        u = u[..., : self.num_streams]
         # The norm of A^H u is more accurate than the root of the eigenvalue of A A^H.
         v, s = _normalised(tf.matmul(a, u, adjoint_a=True))
         # A A^H squares the ratio of singular values; at one of 200 the weakest leaks at -50 dB.
@@ -123,6 +128,25 @@ class SVD(Operation):
         return Triplets(
             tf.matmul(u, turn, transpose_b=True), ordered, tf.matmul(v, turn, transpose_b=True)
         )
+
+
+def _surely(a: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """Left singular vectors of double precision, where some singular values are so small beside
+    others that A A^H, their squares, has lost them.
+
+    What A^H U leaves between its columns is computed to the digits of each, and turned away.
+
+    :param u: of all singular values
+    """
+    seen = tf.matmul(a, u, adjoint_a=True)
+    size = tf.sqrt(tf.reduce_sum(power(seen), -2))
+    spread = tf.reduce_max(size, -1) / _positive(tf.reduce_min(size, -1))
+
+    def turned() -> tf.Tensor:
+        graded = eigenvectors(tf.matmul(seen, seen, adjoint_a=True), graded=True)
+        return tf.matmul(u, graded)
+
+    return tf.cond(tf.reduce_any(doubted(spread**2, _LOST)), turned, lambda: u)
 
 
 def _singular_bound(b: tf.Tensor) -> tf.Tensor:
