@@ -33,7 +33,6 @@ from numpy.typing import NDArray
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, ResourceGrid, RZFPrecoder
 
-from neumatc_mimo.bench.sheet import Row, Sheet, origin, origin_line
 from neumatc_mimo.tensorflow import (
     Exact,
     MMSEDetector,
@@ -47,6 +46,7 @@ from neumatc_mimo.tensorflow import (
 from neumatc_mimo.tensorflow.in_precision import InPrecision
 
 Array = NDArray[Any]
+Row = dict[str, Any]
 
 FOLDER = Path(__file__).parent / "results/random"
 BLOCKS = ("ZFPrecoder", "MMSEEqualizer", "MMSEDetector", "SVDBeamformer", "SVDCombiner")
@@ -714,6 +714,9 @@ def _say(block: str, tally: Tally, seconds: float) -> None:
 
 
 def main() -> None:
+    # It needs PyTorch, which the blocks and what is drawn do without.
+    from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
+
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.tensorflow_random",
         description=__doc__,
