@@ -20,7 +20,7 @@ from neumatc_mimo.tensorflow import (
     Tolerance,
     ZFPrecoder,
 )
-from neumatc_mimo.tensorflow.common import InPrecision
+from neumatc_mimo.tensorflow.in_precision import InPrecision
 from tests_tensorflow.conftest import (
     DOWNLINK,
     NO,
@@ -93,7 +93,7 @@ def test_undesired_streams(model: ScenarioModel, operation: str, jit: bool) -> N
 
 @pytest.mark.parametrize("jit", [False, True])
 def test_more_streams_than_antennas(model: ScenarioModel, jit: bool) -> None:
-    """Sionna's own way, also in a graph: the model has no results of that shape."""
+    """Computed exactly, also in a graph: the model has no results of that shape."""
     rg, no = grid(1, 3), tf.constant(NO, tf.float64)
     h = uplink(trained(model, "pseudo_inverse", 2, 0))[:, :, :2]
     y = samples(2, 1, 2, SYMBOLS, FFT_SIZE, seed=4)
@@ -102,7 +102,7 @@ def test_more_streams_than_antennas(model: ScenarioModel, jit: bool) -> None:
     theirs = InPrecision(lambda: LMMSEEqualizer(rg, UPLINK), "double")(y, h, 0 * no, no)
     for mine, other in zip(ours, theirs, strict=True):
         close(mine, other, 1e-9)
-    assert block.stats.exact == 2 * SYMBOLS * h.shape[-1]
+    assert block.stats.exact == 2 * h.shape[-1]
 
 
 def test_shards(model: ScenarioModel, sharded: Path) -> None:
@@ -134,7 +134,7 @@ def test_marked_subcarriers_are_exact(model: ScenarioModel) -> None:
     h = trained(model, "pseudo_inverse", 2, 0)
     ours, block = zero_forcing(model, h)
     exact, _ = zero_forcing(Exact(), h)
-    marked = model.models["pseudo_inverse"].marked[[2, 0]]
+    marked = model.models["pseudo_inverse"].marks.marked[[2, 0]]
     assert marked.any() and block.stats.patched == marked.sum()
     difference = np.abs(ours - exact).max((1, 2, 3))
     assert (difference[marked] < 1e-9).all()
@@ -190,6 +190,29 @@ def test_tolerance(model: ScenarioModel) -> None:
     ours, strict = zero_forcing(model, h, certify="call", tolerance=Tolerance(80.0, 1e-4))
     assert strict.stats.exact > usual.stats.exact
     close(ours, zero_forcing(Exact(), h)[0], 1e-3)
+
+
+@pytest.mark.parametrize("operation", ["pseudo_inverse", "svd"])
+def test_tolerance_of_recognised_links(model: ScenarioModel, operation: str) -> None:
+    """What the training did not prove to it is computed exactly, and counted."""
+    own, no = model.models[operation], tf.constant(NO, tf.float64)
+    h = trained(model, operation, 0, 1)
+    for tolerance in (None, own.tolerance, Tolerance(60.0, 1e-3), Tolerance(1e3, 0.0)):
+        kind, settings, inputs = {
+            "pseudo_inverse": (ZFPrecoder, (grid(3), DOWNLINK), (grids(2, 3), users(h), no)),
+            "svd": (SVDBeamformer, (grid(2), SINGLE), (grids(2, 2), one_user(h))),
+        }[operation]
+        block = kind(*settings, model, precision="double", tolerance=tolerance)
+        exact = kind(*settings, Exact(), precision="double")(*inputs)
+        short = own.marks.marked[:2]
+        if tolerance not in (None, own.tolerance):
+            short = short | own.marks.short_of(tolerance)[:2]
+        difference = np.abs(block(*inputs) - exact).max((1, 2, 3))
+        assert block.stats.links_recalled == 2 and block.stats.patched == short.sum()
+        assert (difference[short] < 1e-9).all()
+        if tolerance is not None:
+            close(block(*inputs), exact, max(2 * tolerance.range_error, 1e-9))
+    assert short.all()
 
 
 def test_gain_and_noise(model: ScenarioModel) -> None:

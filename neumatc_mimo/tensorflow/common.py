@@ -1,27 +1,37 @@
-"""What all blocks share: checks, channels that are constant over a slot, and counts."""
+"""What all blocks share: how they ask their solver, derivatives, checks and counts."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, Unpack
 
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
-from sionna.phy import Block, config
+from sionna.phy import Block
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_checks import check_type
 from neumatc_mimo.foundation.block_settings import ProofKeywords, ProofSettings
 from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.tensorflow.fitting import joint_items, spread
+from neumatc_mimo.tensorflow.gradients import with_exact_gradients
 from neumatc_mimo.tensorflow.operation import Operation
-from neumatc_mimo.tensorflow.solver import Exact, Solver
+from neumatc_mimo.tensorflow.solver import Exact, Solver, counted
+from neumatc_mimo.tensorflow.symbols import constant_channel
 
-# Runs of neighbouring subcarriers, and their length, at which OFDM symbols are compared.
-_NUM_RUNS, _RUN = 2, 8
+# Index of the refined ones among the counts.
+_REFINED = [field.name for field in fields(Counts)].index("refined")
+
+# The operation's answer [B, symbols, F, ...] and counts for matrices [B, symbols, F, K, M], noise
+# powers that fit [B, symbols, F], or None for zero, and links [B] or None.
+Ask = Callable[
+    [tf.Tensor, tf.Tensor | None, tf.Tensor | None],
+    tuple[Any, tf.Tensor],
+]
+# Outputs and counts of a block from an ``Ask`` and its differentiable inputs.
+Core = Callable[..., tuple[list[tf.Tensor], tf.Tensor]]
 
 
 class SolverBlock(Block):
@@ -73,7 +83,7 @@ class SolverBlock(Block):
         grid = (index - self._fft_size // 2).astype(np.float64) * spacing
         certify, tolerance = self._settings.certify, self._settings.tolerance
         self._answers = solver.on(operation, grid, self.cdtype, certify, tolerance)
-        self._exact = Exact().on(operation, grid, self.cdtype, None, None)
+        self._num_frequencies = len(grid)
         self._counts = tf.Variable(tf.zeros(len(fields(Counts)), tf.int64), trainable=False)
 
     @property
@@ -94,40 +104,89 @@ class SolverBlock(Block):
         # takes to build the graph.
         return tf.autograph.experimental.do_not_convert(super().__call__)(*args, **kwargs)
 
-    def _over_symbols(
+    def _served(
         self,
-        h: tf.Tensor,
-        conditions: Sequence[tf.Tensor] | None,
-        once: Callable[[], tuple[Any, tf.Tensor]],
-        each: Callable[[], tuple[Any, tf.Tensor]],
-    ) -> Any:
-        """What ``once`` returns, if the channel is constant over the OFDM symbols, or ``each``.
+        core: Core,
+        inputs: Sequence[tf.Tensor],
+        alike: list[tf.Tensor] | None,
+        first: Callable[..., Sequence[tf.Tensor]],
+    ) -> list[tf.Tensor]:
+        """The outputs of ``core``, once for all OFDM symbols where these share their matrices.
 
-        Both return outputs and counts. A graph has both ways, unless it is known which one when it
-        is built.
+        A graph has both ways, unless it is known which one when it is built.
 
-        :param h: [..., num_ofdm_symbols, num_subcarriers]
-        :param conditions: What else has to be true for ``once``; None where shapes rule it out
+        :param inputs: what derivatives are asked of
+        :param alike: what has to be true for symbols to share their matrices; None where they don't
+        :param first: gives the inputs of which a matrix of one symbol is made
         """
-        if conditions is None or (self._settings.time_varying and self._num_symbols > 1):
-            outputs, counts = each()
-        elif conditions := [*conditions, *self._constant(h)]:
-            outputs, counts = tf.cond(tf.reduce_all(tf.stack(conditions)), once, each)
-        else:
-            outputs, counts = once()
+
+        def values(*inputs: tf.Tensor) -> list[tf.Tensor]:
+            def once() -> tuple[list[tf.Tensor], tf.Tensor]:
+                return core(self._query, *first(*inputs))
+
+            def each() -> tuple[list[tf.Tensor], tf.Tensor]:
+                return core(self._exactly, *inputs)
+
+            if alike is None:
+                outputs, counts = each()
+            elif alike:
+                outputs, counts = tf.cond(tf.reduce_all(tf.stack(alike)), once, each)
+            else:
+                outputs, counts = once()
+            return [*outputs, counts]
+
+        def plain(*inputs: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
+            outputs, counts = core(self._plainly, *inputs)
+            return outputs, counts[_REFINED] > 0
+
+        *outputs, counts = with_exact_gradients(values, plain, inputs)
         self._counts.assign_add(counts)
         return outputs
 
-    def _constant(self, h: tf.Tensor) -> list[tf.Tensor]:
-        """What has to be true for h to be constant over the OFDM symbols.
+    def _shared(self, h: tf.Tensor, dim: int) -> list[tf.Tensor] | None:
+        """What has to be true for a channel to be that of one OFDM symbol; None if it is not.
 
-        Comparing all of h costs more than the block, so symbols are compared bit by bit at probe
-        subcarriers.
+        :param dim: along which antennas of a row lie
         """
-        if self._settings.time_varying is not None or self._num_symbols == 1:
+        if h.shape[-2] == 1 or self._settings.time_varying is False:
             return []
-        probes = tf.gather(h, _probes(h.shape[-1]), axis=-1)
-        return [tf.reduce_all(probes == probes[..., :1, :])]
+        return None if self._settings.time_varying else constant_channel(h, dim)
+
+    @property
+    def _is_exact(self) -> bool:
+        """Whether the solver computes: noise may then differ between subcarriers and antennas."""
+        return isinstance(self._solver, Exact)
+
+    def _query(
+        self, a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
+    ) -> tuple[Any, tf.Tensor]:
+        """The solver's answer for matrices of one symbol [B, 1, F, K, M]."""
+        if self._is_exact or a.shape[2] != self._num_frequencies:
+            return self._exactly(a, no, links)
+        given = [z for z in (a, no, links) if z is not None]
+        items = joint_items(*given)
+        a = spread(a[:, 0], {0: items})
+        no = None if no is None else spread(no[:, 0, 0], {0: items})
+        links = None if links is None else spread(links, {0: items})
+        answer, counts = self._answers(a, no, links)
+        return tf.nest.map_structure(lambda z: z[:, None], answer), counts
+
+    def _exactly(
+        self, a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
+    ) -> tuple[Any, tf.Tensor]:
+        """The exact answer for matrices of any number of symbols."""
+        del links
+        answer, refined = self._operation.exact(a, no)
+        number = tf.size(refined)
+        return answer, counted(exact=number, refined=tf.math.count_nonzero(refined))
+
+    def _plainly(
+        self, a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
+    ) -> tuple[Any, tf.Tensor]:
+        """The same in the precision given, which may be too little of it."""
+        del links
+        answer, doubtful = self._operation.plain(a, no)
+        return answer, counted(refined=tf.math.count_nonzero(doubtful))
 
     def _check_links(self, links: Any, num: int) -> tf.Tensor | None:
         """Links as [batch_size, num], or None."""
@@ -142,72 +201,6 @@ class SolverBlock(Block):
             )
         links = tf.cast(links, tf.int32)
         return links if links.shape.rank == 2 else tf.tile(links[:, None], [1, num])
-
-
-class InPrecision:
-    """A block of Sionna 1.2 in a precision, which it does not tell all of its parts.
-
-    :param make: makes the block
-    :param precision: "single" or "double"
-    """
-
-    def __init__(self, make: Callable[[], Block], precision: str) -> None:
-        self._precision = precision
-        with self._configured():
-            self._block = make()
-
-    def __call__(self, *inputs: Any) -> Any:
-        with self._configured():
-            return self._block(*inputs)
-
-    @contextmanager
-    def _configured(self) -> Iterator[None]:
-        before, config.precision = config.precision, self._precision
-        try:
-            yield
-        finally:
-            config.precision = before
-
-
-def check_channel(name: str, h: tf.Tensor, sizes: Sequence[int | None]) -> None:
-    """Refuse a tensor that is not complex, of another shape, or of one that is not known yet.
-
-    :param sizes: of all dimensions but the first; None stands for any
-    """
-    if not tf.is_tensor(h) or not h.dtype.is_complex:
-        kind = h.dtype.name if tf.is_tensor(h) else type(h).__name__
-        raise TypeError(f"{name} is {kind}, a complex tensor is needed.")
-    given = h.shape.as_list() if h.shape.rank is not None else []
-    wanted = ", ".join("any" if size is None else str(size) for size in sizes)
-    if len(given) != len(sizes) + 1 or any(
-        size is not None and known not in (size, None)
-        for known, size in zip(given[1:], sizes, strict=True)
-    ):
-        raise ValueError(f"{name} has the shape {given}, [batch_size, {wanted}] is needed.")
-    if None in given[1:]:
-        raise ValueError(
-            f"{name} has the shape {given} in this graph, all dimensions but the first must be "
-            "known when it is built."
-        )
-
-
-def symbols_first(z: tf.Tensor) -> tf.Tensor:
-    """[batch_size, ..., num_symbols, n] as [batch_size * num_symbols, ..., 1, n]."""
-    rank = len(z.shape)
-    z = tf.transpose(z, [0, rank - 2, *range(1, rank - 2), rank - 1])
-    return tf.reshape(z, [-1, *z.shape[2 : rank - 1], 1, z.shape[-1]])
-
-
-def symbols_last(z: tf.Tensor, num_symbols: int) -> tf.Tensor:
-    """The inverse of :func:`symbols_first`."""
-    rank = len(z.shape)
-    z = tf.reshape(z, [-1, num_symbols, *z.shape[1 : rank - 2], z.shape[-1]])
-    return tf.transpose(z, [0, *range(2, rank - 1), 1, rank - 1])
-
-
-def for_symbols(no: tf.Tensor, num_symbols: int) -> tf.Tensor:
-    """A noise power [batch_size or 1, ...] for the items of :func:`symbols_first`."""
-    return no if no.shape[0] == 1 else tf.repeat(no, num_symbols, axis=0)
 
 
 def partners(stream_management: StreamManagement) -> tuple[list[int], list[int]]:
@@ -236,11 +229,3 @@ def first_dimensions(no: Any, dtype: tf.DType) -> tf.Tensor:
             "num_rx_ant] are needed."
         )
     return noise[(..., *(None,) * (3 - noise.shape.rank))]
-
-
-def _probes(num: int) -> NDArray[np.int64]:
-    """16 subcarriers of the whole band, or all if there are few."""
-    if num <= 2 * _NUM_RUNS * _RUN:
-        return np.arange(num)
-    starts = (np.arange(_NUM_RUNS) + 1) * num // (_NUM_RUNS + 1)
-    return (starts[:, None] + np.arange(_RUN)).ravel()

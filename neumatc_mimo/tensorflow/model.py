@@ -15,9 +15,10 @@ from neumatc_mimo.storage.files import Location
 from neumatc_mimo.storage.model_folder import read_model
 from neumatc_mimo.tensorflow.links import Links
 from neumatc_mimo.tensorflow.mapping import Mapping
-from neumatc_mimo.tensorflow.operation import Operation
+from neumatc_mimo.tensorflow.marks import Marks
+from neumatc_mimo.tensorflow.operation import Operation, chosen
 from neumatc_mimo.tensorflow.recognition import Found, Recognition
-from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
+from neumatc_mimo.tensorflow.solver import Answers, Solver, counted, per_item
 
 Array = NDArray[Any]
 
@@ -29,21 +30,27 @@ class OperationModel:
     :param settings: name and arguments of the operation
     :param mapping: the compact mappings of the aligned links
     :param links: the links
-    :param marked: [num_links, fft_size] subcarriers that the training found in need of correction,
-        or patched; here they are computed exactly
+    :param marks: what the training proved of them
     :param tolerance: what the certificate asked for
     """
 
     settings: dict[str, Any]
     mapping: Mapping
     links: Links
-    marked: NDArray[np.bool_]
+    marks: Marks
     tolerance: Tolerance
 
-    def marked_on(self, frequencies: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Subcarriers of a grid that are computed exactly, [num_links, F]: marked ones, and all
-        that the training did not see.
+    def marked_on(
+        self, frequencies: NDArray[np.float64], tolerance: Tolerance | None
+    ) -> NDArray[np.bool_]:
+        """Subcarriers of a grid that are computed exactly, [num_links, F]: marked ones, all that
+        the training did not see, and all that it did not prove to a tolerance.
+
+        :param tolerance: None is that of the training
         """
+        marked = self.marks.marked
+        if tolerance is not None and tolerance != self.tolerance:
+            marked = marked | self.marks.short_of(tolerance)
         grid = self.links.grid_frequencies()
         place = (frequencies - grid[0]) / self.links.subcarrier_spacing
         index = place.round().clip(0, len(grid) - 1).astype(np.int64)
@@ -53,7 +60,7 @@ class OperationModel:
                 f"{int(unseen.sum())} of {len(unseen)} subcarriers are none of the trained grid, "
                 "they are computed exactly."
             )
-        return self.marked[:, index] | unseen
+        return marked[:, index] | unseen
 
 
 class ScenarioModel(Solver):
@@ -126,7 +133,7 @@ class ModelAnswers:
         self._tolerance = tolerance or model.tolerance
         self._recognition = Recognition(model.links, frequencies, dtype)
         self._mapping = model.mapping.on(frequencies, dtype.real_dtype)
-        marked = model.marked_on(frequencies)
+        marked = model.marked_on(frequencies, tolerance)
         self._num_marked = tf.constant(marked.sum(1), tf.int64)
         most = int(marked.sum(1).max()) if certify == "link" else 0
         places = (~marked).argsort(1, kind="stable")[:, :most]
@@ -150,11 +157,13 @@ class ModelAnswers:
             return self._recalled(a, no, found, known)
 
         def strangers() -> tuple[Any, tf.Tensor]:
-            return self._operation.exact(a, no), counted()
+            answer, refined = self._operation.exact(a, per_item(no))
+            again = tf.math.count_nonzero(refined & ~known[:, None])
+            return answer, counted(refined=again)
 
         def mixed() -> tuple[Any, tf.Tensor]:
-            answer, counts = recalled()
-            return _chosen(known, answer, strangers()[0]), counts
+            (answer, counts), (others, more) = recalled(), strangers()
+            return chosen(known, answer, others), counts + more
 
         def some() -> tuple[Any, tf.Tensor]:
             return tf.cond(tf.reduce_any(known), mixed, strangers)
@@ -196,37 +205,47 @@ class ModelAnswers:
         if self._certify == "call":
             return self._proven(a, no, answer, known)
         patched = tf.reduce_sum(tf.where(known, tf.gather(self._num_marked, links), 0))
+        refined = tf.constant(0, tf.int64)
         if self._places.shape[1]:
-            answer = self._patched(a, no, answer, links)
-        return answer, counted(queried=total - patched, patched=patched)
+            answer, again = self._patched(a, no, answer, links)
+            refined = tf.math.count_nonzero(again & known[:, None])
+        return answer, counted(queried=total - patched, patched=patched, refined=refined)
 
-    def _patched(self, a: tf.Tensor, no: tf.Tensor | None, answer: Any, links: tf.Tensor) -> Any:
-        """Answers with exact ones at the links' marked places."""
+    def _patched(
+        self, a: tf.Tensor, no: tf.Tensor | None, answer: Any, links: tf.Tensor
+    ) -> tuple[Any, tf.Tensor]:
+        """Answers with exact ones at the links' marked places, and where double precision was
+        needed, [B, places].
+        """
         places, is_marked = tf.gather(self._places, links), tf.gather(self._is_marked, links)
 
         def at_places(z: tf.Tensor) -> tf.Tensor:
             return tf.gather(z, places, axis=1, batch_dims=1)
 
-        exact = self._operation.exact(at_places(a), no)
-        part = _chosen(is_marked, exact, tf.nest.map_structure(at_places, answer))
+        exact, refined = self._operation.exact(at_places(a), per_item(no))
+        part = chosen(is_marked, exact, tf.nest.map_structure(at_places, answer))
         items = tf.broadcast_to(tf.range(tf.shape(places)[0])[:, None], tf.shape(places))
         index = tf.stack([items, places], axis=-1)
-        return tf.nest.map_structure(
+        whole = tf.nest.map_structure(
             lambda whole, some: tf.tensor_scatter_nd_update(whole, index, some), answer, part
         )
+        return whole, refined & is_marked
 
     def _proven(
         self, a: tf.Tensor, no: tf.Tensor | None, answer: Any, known: tf.Tensor
     ) -> tuple[Any, tf.Tensor]:
         """Answers with exact ones wherever a proof fails."""
         ok = self._operation.proven(a, answer, no, self._tolerance)
-        failed = tf.math.count_nonzero(~ok & known[:, None])
-        answer = tf.cond(
-            failed == 0,
-            lambda: answer,
-            lambda: _chosen(ok, answer, self._operation.exact(a, no)),
-        )
-        return answer, counted(queried=tf.math.count_nonzero(ok & known[:, None]), exact=failed)
+        failed = ~ok & known[:, None]
+        none = tf.constant(0, tf.int64)
+
+        def computed() -> tuple[Any, tf.Tensor]:
+            exact, refined = self._operation.exact(a, per_item(no))
+            return chosen(ok, answer, exact), tf.math.count_nonzero(refined & failed)
+
+        answer, refined = tf.cond(tf.reduce_any(failed), computed, lambda: (answer, none))
+        numbers = {"exact": tf.math.count_nonzero(failed), "refined": refined}
+        return answer, counted(queried=tf.math.count_nonzero(ok & known[:, None]), **numbers)
 
 
 def _power(no: tf.Tensor | None, found: Found) -> tf.Tensor:
@@ -236,16 +255,6 @@ def _power(no: tf.Tensor | None, found: Found) -> tf.Tensor:
     # Unknown items may have no gain at all.
     gain = tf.where(found.links >= 0, found.gain[:, 0], 1)
     return tf.cast(no, tf.float64) / gain**2
-
-
-def _chosen(where: tf.Tensor, yes: Any, no: Any) -> Any:
-    """``yes`` at the marked items or subcarriers, ``no`` elsewhere."""
-
-    def choose(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
-        ones = [1] * (len(one.shape) - len(where.shape))
-        return tf.where(tf.reshape(where, [*tf.unstack(tf.shape(where)), *ones]), one, other)
-
-    return tf.nest.map_structure(choose, yes, no)
 
 
 def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel:
@@ -271,7 +280,7 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
             manifest["fft_size"],
             manifest["subcarrier_spacing"],
         ),
-        np.any((marks["corrected"] > 0) | marks["patched"] | marks["fragile"], axis=1),
+        Marks.of(marks),
         Tolerance(**values["tolerance"]),
     )
 

@@ -48,10 +48,10 @@ def find_allocation(power: str) -> Allocation | None:
 
 
 def allocated_noise(no: tf.Tensor, rx: int) -> tf.Tensor:
-    """The noise power of a receiver that an allocation is made for, [batch_size or 1, 1, 1].
+    """The noise power of a receiver that an allocation is made for, [batch_size or 1, 1, 1, 1].
 
     Transmitter and receiver have to agree on it: the mean over the receive antennas.
 
     :param no: [batch_size or 1, num_rx or 1, num_rx_ant or 1]
     """
-    return tf.reduce_mean(no[:, min(rx, no.shape[1] - 1)], -1)[:, None, None]
+    return tf.reduce_mean(no[:, min(rx, no.shape[1] - 1)], -1)[:, None, None, None]

@@ -8,58 +8,135 @@ import numpy as np
 import tensorflow as tf
 
 from neumatc_mimo.foundation.tolerance import Tolerance
-from neumatc_mimo.tensorflow.operation import Operation, decibels, permuted, power
+from neumatc_mimo.tensorflow.definite_inverse import definite_inverse
+from neumatc_mimo.tensorflow.operation import (
+    Operation,
+    decibels,
+    doubted,
+    largest,
+    magnitude,
+    over,
+    permuted,
+    power,
+)
 from neumatc_mimo.tensorflow.recognition import Found
+
+# Share of a filter that rounding may take before it is computed again in double precision; it takes
+# less than that of most. Sionna whitens interference, which rounds less than the joint filter.
+_DOUBTFUL, _WITH_INTERFERENCE = 1e-4, 3e-5
 
 
 class Filter(NamedTuple):
-    r"""The linear filter w · mixing of A, [M, K], and X.
+    r"""The linear filter :math:`A^H X` with :math:`X = (A A^H + \sigma^2 I)^{-1}`.
 
-    :param w: [B, F, M, K]
-    :param mixing: [B, F, K, K]
-    :param x: :math:`X = (A A^H + \sigma^2 I)^{-1}`, [B, F, K, K]
-    :param gain: :math:`(A W)_{kk} = 1 - \sigma^2 X_{kk}`, real [B, F, K]: the share of a symbol
-        that the filter keeps
+    It is w · mixing · diag(column), and X is diag(column) · x · diag(column): columns are real, and
+    carry what the channel's unit and the users' levels make of a filter, which may be beyond what
+    single precision can square.
+
+    :param w: [..., M, K]
+    :param mixing: [..., K, K]
+    :param column: real [..., K]
+    :param x: [..., K, K]
+    :param loss: :math:`\sigma^2 X_{kk}`, real [..., K]: the share of a symbol that the filter loses
+    :param gain: :math:`(A W)_{kk} = 1 - \sigma^2 X_{kk}`, real [..., K]: the share that it keeps
+    :param norm: of the columns of w · mixing, real [..., K]
     """
 
     w: tf.Tensor
     mixing: tf.Tensor
+    column: tf.Tensor
     x: tf.Tensor
+    loss: tf.Tensor
     gain: tf.Tensor
-
-    def loss(self, no: tf.Tensor) -> tf.Tensor:
-        r""":math:`\sigma^2 X_{kk}`, [B, F, K]: the share of a symbol that the filter loses."""
-        return no[:, None, None] * _real_diagonal(self.x)
-
-    def column_norm(self, no: tf.Tensor | None) -> tf.Tensor:
-        r"""Norms of the columns, [B, F, K], of the squares
-        :math:`X_{kk} (A W)_{kk} - \sigma^2 \sum_{j \ne k} |x_{kj}|^2`.
-        """
-        own = _real_diagonal(self.x)
-        if no is None:
-            return tf.sqrt(own)
-        others = tf.linalg.set_diag(self.x, tf.zeros_like(self.x[..., 0]))
-        # Over X_kk: powers of channels of any gain would overflow, or vanish.
-        amplitude = tf.sqrt(no)[:, None, None] * tf.math.rsqrt(own)
-        others *= tf.cast(amplitude, self.x.dtype)[..., None]
-        share = self.gain - tf.reduce_sum(power(others), -1)
-        return tf.sqrt(own) * tf.sqrt(tf.maximum(share, tf.zeros_like(share)))
+    norm: tf.Tensor
 
 
 class PseudoInverse(Operation):
     r"""W = A^H (A A^H + σ² I)^{-1}, see
     :class:`~neumatc_mimo.operations.pseudo_inverse.PseudoInverse`.
+
+    :param interference: whether some of the rows are undesired streams
     """
 
     name = "pseudo_inverse"
 
-    def exact(self, a: tf.Tensor, no: tf.Tensor | None) -> Filter:
-        adjoint = tf.linalg.adjoint(a)
-        gram = tf.matmul(a, adjoint)
-        eye = _identity(gram)
-        system = gram if no is None else gram + _noise(no, gram) * eye
-        x = tf.linalg.cholesky_solve(tf.linalg.cholesky(system), tf.zeros_like(gram) + eye)
-        return Filter(adjoint, x, x, _gain(x, no, gram))
+    def __init__(self, *, interference: bool = False) -> None:
+        self._doubtful = _WITH_INTERFERENCE if interference else _DOUBTFUL
+
+    def plain(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
+        if a.shape[-2] > a.shape[-1]:
+            return self._of_few_antennas(a, no)
+        rows, noise, column = _in_unit(a, no)
+        silent = column.silent
+        gram = tf.matmul(rows, rows, adjoint_b=True)
+        # A user without a channel takes nothing from the others.
+        own = tf.where(silent, tf.ones_like(noise), noise)
+        x, definite = definite_inverse(gram + tf.linalg.diag(tf.cast(own, gram.dtype)))
+        diagonal = _real_diagonal(x)
+        loss = noise * diagonal
+        kept = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
+        gain = _gain(loss, kept, silent)
+        norm = _root(diagonal * gain - _power_beside(x, noise))
+        doubtful = (
+            doubted(tf.reduce_max(diagonal, -1), self._doubtful) | ~definite
+        ) & column.finite
+        return Filter(tf.linalg.adjoint(rows), x, column.scale, x, loss, gain, norm), doubtful
+
+    def _of_few_antennas(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
+        r"""More rows than columns: A A^H has no inverse but by the noise, however weak.
+
+        So filters come from orthogonal factorisations, which square no condition number, in double
+        precision. With :math:`[A, \sigma I]^H = Q R` the filter is :math:`W = Q_1 R^{-H}` and
+        :math:`X = R^{-1} R^{-H}` (Golub and Van Loan, Matrix Computations, 4th ed., Sec. 5.3). With
+        :math:`[A^T, \sigma I]^T = Q R` it is :math:`W = R^{-1} R^{-H} A^H`. The first one is right
+        for users above all others, the second one for those below: each column comes from the one
+        that rounds it less.
+        """
+        power_of_noise = None if no is None else tf.cast(no, tf.float64)
+        rows, noise, column = _in_unit(tf.cast(a, tf.complex128), power_of_noise)
+        silent = column.silent
+        own = tf.cast(tf.sqrt(tf.where(silent, tf.ones_like(noise), noise)), rows.dtype)
+        q, r = tf.linalg.qr(tf.concat([tf.linalg.adjoint(rows), tf.linalg.diag(own)], axis=-2))
+        inverse = _inverse(r)
+        x = tf.matmul(inverse, inverse, adjoint_b=True)
+        above = tf.matmul(q[..., : a.shape[-1], :], inverse, adjoint_b=True)
+        kept = tf.math.real(tf.reduce_sum(rows * tf.linalg.matrix_transpose(above), -1))
+
+        inverse = _inverse(_sorted_factor(rows, column.levels, column.noise))
+        seen = tf.matmul(inverse, rows, adjoint_a=True, adjoint_b=True)
+        # Columns are those for D A, rows the channel's own.
+        below = tf.matmul(inverse, seen) * tf.cast(column.levels**2, rows.dtype)[..., None, :]
+        size = tf.abs(inverse)
+        rounding = tf.matmul(size, tf.abs(rows), transpose_a=True, transpose_b=True)
+        rounding = tf.norm(tf.matmul(size, rounding), axis=-2) * column.levels**2
+        is_below = tf.stop_gradient(rounding < tf.sqrt(_real_diagonal(x)))
+        w = tf.where(is_below[..., None, :], below, above)
+        kept = tf.where(is_below, tf.reduce_sum(power(seen), -2) * column.levels**2, kept)
+
+        loss = noise * _real_diagonal(x)
+        gain = _gain(loss, kept, silent)
+        norm = _root(tf.reduce_sum(power(w), -2))
+        eye = tf.zeros_like(x) + _identity(x)
+        whole = Filter(w, eye, column.scale, x, loss, gain, norm)
+        nowhere = tf.zeros_like(column.finite)
+        return (whole if a.dtype == tf.complex128 else self.narrow(whole)), nowhere
+
+    def narrow(self, answer: Filter) -> Filter:
+        # The filter itself, not its factors: X squares its condition, whatever it was made of.
+        size = tf.sqrt(_real_diagonal(answer.x))
+        share = tf.cast(1 / size, answer.w.dtype)
+        w = tf.matmul(answer.w, answer.mixing) * share[..., None, :]
+        whole = Filter(
+            w,
+            tf.zeros_like(answer.x) + _identity(answer.x),
+            answer.column * size,
+            share[..., None] * answer.x * share[..., None, :],
+            answer.loss,
+            answer.gain,
+            answer.norm / size,
+        )
+        single = {tf.complex128: tf.complex64, tf.float64: tf.float32}
+        return tf.nest.map_structure(lambda z: tf.cast(z, single[z.dtype]), whole)
 
     def recalled(self, components: list[tf.Tensor], found: Found, no: tf.Tensor | None) -> Filter:
         # A = D P B for the link's B: A^+ = B^+ P^T D^{-1}, and X turns with D^{-1} on both sides.
@@ -71,7 +148,17 @@ class PseudoInverse(Operation):
         if no is not None:
             kept -= _noise(no, x) * x
         back = tf.argsort(found.order, axis=-1)
-        return Filter(w, permuted(inverse[..., None] * kept, back, 2), x, _gain(x, no))
+        mixing = permuted(inverse[..., None] * kept, back, 2)
+        diagonal = _real_diagonal(x)
+        one = tf.ones_like(diagonal)
+        if no is None:
+            return Filter(w, mixing, one, x, tf.zeros_like(one), one, tf.sqrt(diagonal))
+        loss = no[:, None, None] * diagonal
+        # Over X_kk: powers of channels of any gain would overflow, or vanish.
+        share = x * tf.cast(tf.math.rsqrt(diagonal), x.dtype)[..., None]
+        lost = _power_beside(tf.linalg.matrix_transpose(share), no[:, None, None] * one)
+        norm = tf.sqrt(diagonal) * _root(1 - loss - lost)
+        return Filter(w, mixing, one, x, loss, 1 - loss, norm)
 
     def proven(
         self, a: tf.Tensor, answer: Filter, no: tf.Tensor | None, tolerance: Tolerance
@@ -112,17 +199,87 @@ class PseudoInverse(Operation):
         return no is None
 
 
-def _gain(x: tf.Tensor, no: tf.Tensor | None, gram: tf.Tensor | None = None) -> tf.Tensor:
-    r""":math:`1 - \sigma^2 X_{kk}`, which cancels for users below the noise:
-    :math:`(A A^H X)_{kk}` there.
+class _Column(NamedTuple):
+    r"""What columns of a filter carry beside those of rows in a unit.
+
+    :param scale: real [..., K]
+    :param levels: 1 / D, real [..., K]
+    :param noise: :math:`\sigma^2` in the same unit, real [...]
+    :param silent: users without channel and noise, bool [..., K]
+    :param finite: matrices without NaN and infinite entries, bool [...]
     """
-    if no is None:
-        return tf.ones_like(_real_diagonal(x))
-    loss = no[:, None, None] * _real_diagonal(x)
-    if gram is None:
-        return 1 - loss
-    gain = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
-    return tf.where(loss > 0.5, tf.maximum(gain, tf.zeros_like(gain)), 1 - loss)
+
+    scale: tf.Tensor
+    levels: tf.Tensor
+    noise: tf.Tensor
+    silent: tf.Tensor
+    finite: tf.Tensor
+
+
+def _in_unit(a: tf.Tensor, no: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor, _Column]:
+    r"""Rows and noise that leave ones on the diagonal of :math:`D (A A^H + \sigma^2 I) D`.
+
+    Users of any level count alike then, and the unit of the channel does not matter.
+
+    :return: D A [..., K, M], :math:`\sigma^2 D^2` [..., K], and what goes to the columns
+    """
+    size = largest(a)
+    unit = magnitude(size if no is None else tf.maximum(size, tf.sqrt(tf.stop_gradient(no))))
+    rows = over(a, unit)
+    noise = tf.zeros_like(unit) if no is None else no / unit / unit
+    total = tf.reduce_sum(power(rows), -1) + noise[..., None]
+    # Results do not depend on D, whatever it is.
+    silent = total == 0
+    d = tf.stop_gradient(tf.math.rsqrt(tf.where(silent, tf.ones_like(total), total)))
+    finite = tf.math.is_finite(tf.reduce_sum(total, -1))
+    rows *= tf.cast(d, rows.dtype)[..., None]
+    column = _Column(d / unit[..., None], 1 / d, noise, silent, finite)
+    return rows, noise[..., None] * d**2, column
+
+
+def _inverse(r: tf.Tensor) -> tf.Tensor:
+    """Inverses of upper triangular matrices."""
+    return tf.linalg.triangular_solve(r, tf.zeros_like(r) + _identity(r), lower=False)
+
+
+def _sorted_factor(rows: tf.Tensor, levels: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    """R of the rows and, below them, the noise, [..., M, M].
+
+    Strong rows first: weak ones are then rounded by as much as they are weak (Higham, Accuracy and
+    Stability of Numerical Algorithms, 2nd ed., Section 19.4).
+    """
+    num = rows.shape[-1]
+    whole = rows * tf.cast(levels, rows.dtype)[..., None]
+    sigma = tf.sqrt(noise)[..., None] * tf.ones([num], noise.dtype)
+    stacked = tf.concat([whole, tf.linalg.diag(tf.cast(sigma, rows.dtype))], axis=-2)
+    size = tf.reduce_sum(power(stacked), -1)
+    order = tf.argsort(tf.stop_gradient(size), direction="DESCENDING")
+    stacked = tf.gather(stacked, order, axis=-2, batch_dims=len(order.shape) - 1)
+    return tf.linalg.qr(stacked).r
+
+
+def _gain(loss: tf.Tensor, kept: tf.Tensor, silent: tf.Tensor) -> tf.Tensor:
+    r""":math:`1 - \sigma^2 X_{kk}`, which cancels for users below the noise.
+
+    :param kept: :math:`(A W)_{kk}`, which does not
+    """
+    most = tf.where(silent, tf.zeros_like(loss), 1 - loss)
+    return tf.where(loss > 0.5, tf.maximum(kept, 0), most)
+
+
+def _power_beside(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
+    r""":math:`\sum_{j \ne k} \sigma_j^2 |x_{jk}|^2`, real [..., K].
+
+    :param noise: [..., K]
+    """
+    beside = power(tf.linalg.set_diag(x, tf.zeros_like(x[..., 0])))
+    return tf.reduce_sum(beside * noise[..., None], -2)
+
+
+def _root(value: tf.Tensor) -> tf.Tensor:
+    """The square root, zero without a derivative where nothing is left."""
+    some = value > 0
+    return tf.where(some, tf.sqrt(tf.where(some, value, 1)), 0)
 
 
 def _identity(like: tf.Tensor) -> tf.Tensor:

@@ -75,12 +75,19 @@ class Exact(Solver):
             a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
         ) -> tuple[Any, tf.Tensor]:
             del links
-            return operation.exact(a, no), counted(exact=tf.shape(a)[0] * a.shape[1])
+            answer, refined = operation.exact(a, per_item(no))
+            number = tf.shape(a)[0] * a.shape[1]
+            return answer, counted(exact=number, refined=tf.math.count_nonzero(refined))
 
         return answers
 
     def __repr__(self) -> str:
         return "Exact()"
+
+
+def per_item(no: tf.Tensor | None) -> tf.Tensor | None:
+    """Noise powers [B] of items beside those of subcarriers [B, F]."""
+    return None if no is None else no[:, None]
 
 
 def counted(**numbers: tf.Tensor | int) -> tf.Tensor:

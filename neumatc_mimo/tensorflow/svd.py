@@ -9,20 +9,34 @@ import tensorflow as tf
 
 from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.tensorflow.hermitian import eigenvectors
-from neumatc_mimo.tensorflow.operation import Operation, decibels, permuted, power
+from neumatc_mimo.tensorflow.operation import (
+    Operation,
+    decibels,
+    doubted,
+    largest,
+    magnitude,
+    over,
+    permuted,
+    power,
+)
 from neumatc_mimo.tensorflow.recognition import Found
 
 # Squarings that bound what is left out from above, and rounding that is forgiven, as in
 # neumatc_mimo.operations.dominance.
 _SQUARINGS, _ROUNDING = 10, 16
+# Share of a result that rounding may take before it is computed again in double precision: at least
+# some 50 dB are left.
+_DOUBTFUL = 5e-4
+# Likewise before singular vectors of double precision are looked at again.
+_LOST = 1e-11
 
 
 class Triplets(NamedTuple):
     """The strongest singular triplets, A v = s u, the strongest first.
 
-    :param u: [B, F, m, num_streams]
-    :param s: [B, F, num_streams], real
-    :param v: [B, F, n, num_streams]
+    :param u: [..., m, num_streams]
+    :param s: [..., num_streams], real
+    :param v: [..., n, num_streams]
     """
 
     u: tf.Tensor
@@ -38,12 +52,24 @@ class SVD(Operation):
     def __init__(self, num_streams: int) -> None:
         self.num_streams = num_streams
 
-    def exact(self, a: tf.Tensor, no: tf.Tensor | None) -> Triplets:
+    def plain(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Triplets, tf.Tensor]:
         del no
-        u = eigenvectors(tf.matmul(a, a, adjoint_b=True))[..., : self.num_streams]
+        unit = magnitude(largest(a))
+        a = over(a, unit)
+        u = eigenvectors(tf.matmul(a, a, adjoint_b=True))
+        if a.dtype == tf.complex128:
+            u = _surely(a, u)
+        u = u[..., : self.num_streams]
         # The norm of A^H u is more accurate than the root of the eigenvalue of A A^H.
         v, s = _normalised(tf.matmul(a, u, adjoint_a=True))
-        return self._in_gauge(u, s, v)
+        # A A^H squares the ratio of singular values; at one of 200 the weakest leaks at -50 dB.
+        spread = tf.reduce_max(s, -1) / _positive(tf.reduce_min(s, -1))
+        doubtful = doubted(spread**2 / 10, _DOUBTFUL) & tf.math.is_finite(_square(a))
+        return self._in_gauge(u, s * unit[..., None], v), doubtful
+
+    def narrow(self, answer: Triplets) -> Triplets:
+        u, s, v = answer
+        return Triplets(tf.cast(u, tf.complex64), tf.cast(s, tf.float32), tf.cast(v, tf.complex64))
 
     def recalled(self, components: list[tf.Tensor], found: Found, no: tf.Tensor | None) -> Triplets:
         del no
@@ -98,10 +124,29 @@ class SVD(Operation):
         phase = tf.where(size == 0, tf.ones_like(phase), phase)
         order = tf.argsort(s, direction="DESCENDING", stable=True)[..., : self.num_streams]
         turn = tf.one_hot(order, s.shape[-1], dtype=v.dtype) * phase[..., None, :]
-        ordered = tf.gather(s, order, axis=-1, batch_dims=2)
+        ordered = tf.gather(s, order, axis=-1, batch_dims=len(s.shape) - 1)
         return Triplets(
             tf.matmul(u, turn, transpose_b=True), ordered, tf.matmul(v, turn, transpose_b=True)
         )
+
+
+def _surely(a: tf.Tensor, u: tf.Tensor) -> tf.Tensor:
+    """Left singular vectors of double precision, where some singular values are so small beside
+    others that A A^H, their squares, has lost them.
+
+    What A^H U leaves between its columns is computed to the digits of each, and turned away.
+
+    :param u: of all singular values
+    """
+    seen = tf.matmul(a, u, adjoint_a=True)
+    size = tf.sqrt(tf.reduce_sum(power(seen), -2))
+    spread = tf.reduce_max(size, -1) / _positive(tf.reduce_min(size, -1))
+
+    def turned() -> tf.Tensor:
+        graded = eigenvectors(tf.matmul(seen, seen, adjoint_a=True), graded=True)
+        return tf.matmul(u, graded)
+
+    return tf.cond(tf.reduce_any(doubted(spread**2, _LOST)), turned, lambda: u)
 
 
 def _singular_bound(b: tf.Tensor) -> tf.Tensor:

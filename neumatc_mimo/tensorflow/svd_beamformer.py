@@ -10,17 +10,11 @@ from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.foundation.block_settings import ProofKeywords
-from neumatc_mimo.tensorflow.common import (
-    SolverBlock,
-    check_channel,
-    first_dimensions,
-    for_symbols,
-    partners,
-    symbols_first,
-    symbols_last,
-)
+from neumatc_mimo.tensorflow.common import Ask, SolverBlock, first_dimensions, partners
+from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, joint_size, spread
 from neumatc_mimo.tensorflow.power import allocated_noise, find_allocation
-from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
+from neumatc_mimo.tensorflow.products import products
+from neumatc_mimo.tensorflow.solver import Solver, counted
 from neumatc_mimo.tensorflow.svd import SVD
 
 
@@ -95,66 +89,73 @@ class SVDBeamformer(SolverBlock):
         self, x: tf.Tensor, h: tf.Tensor, links: Any = None, no: Any = None
     ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
+        x, h = as_complex("x", x, self.cdtype), as_complex("h", h, self.cdtype)
+        num_symbols, fft_size = self._check(x, h)
         links = self._check_links(links, self._num_tx)
         if self._allocate is not None and no is None:
             raise ValueError('no is missing, power="waterfilling" needs the noise power.')
         noise = first_dimensions(0.0 if no is None else no, self.rdtype)
+        own_symbols = h.shape[-2]
 
-        def once() -> tuple[Any, tf.Tensor]:
-            first = h[..., :1, :]
-            (precoded, seen), counts = self._precode(self._answers, x, first, noise, links)
-            seen = [tf.tile(z, [1] * 5 + [self._num_symbols, 1]) for z in seen]
-            return (precoded, seen), counts
+        def core(
+            ask: Ask, x: tf.Tensor, h: tf.Tensor, noise: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+            (precoded, *seen), counts = self._precode(ask, x, h, noise, links)
+            precoded = spread(precoded, {-2: num_symbols, -1: fft_size})
+            return [precoded, *(spread(z, {-2: own_symbols}) for z in seen)], counts
 
-        def each() -> tuple[Any, tf.Tensor]:
-            repeated = for_symbols(noise, self._num_symbols)
-            (precoded, seen), counts = self._precode(
-                self._exact, symbols_first(x), symbols_first(h), repeated, None
-            )
-            last = [symbols_last(z, self._num_symbols) for z in (precoded, *seen)]
-            return (last[0], last[1:]), counts
+        def first(*inputs: tf.Tensor) -> list[tf.Tensor]:
+            x, h, noise = inputs
+            return [x, h[..., :1, :], noise]
 
-        x_precoded, h_eff = self._over_symbols(h, [], once, each)
-        return (x_precoded, *h_eff) if h_eff else x_precoded
+        outputs = self._served(core, [x, h, noise], self._shared(h, 4), first)
+        return tuple(outputs) if self._return_effective_channel else outputs[0]
 
     def _precode(
         self,
-        answers: Answers,
+        ask: Ask,
         x: tf.Tensor,
         h: tf.Tensor,
         noise: tf.Tensor,
         links: tf.Tensor | None,
-    ) -> tuple[tuple[tf.Tensor, list[tf.Tensor]], tf.Tensor]:
-        """Precode with a channel of one OFDM symbol.
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Precode, where h has one OFDM symbol for all, or as many as x.
 
-        :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, 1, fft_size]
-
-        :return: precoded grids, and the effective channel [..., 1, num_effective], if wanted
+        :return: precoded grids, and the effective channel, if wanted, and counts
         """
         precoded, seen, counts = [], [], counted()
         for tx, rx in enumerate(self._receiver_of):
-            # [batch_size, fft_size, num_rx, num_rx_ant, num_tx_ant]
-            rows = tf.transpose(h[:, :, :, tx, :, 0], [0, 4, 1, 2, 3])
-            answer, made = answers(rows[:, :, rx], None, None if links is None else links[:, tx])
+            # [batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant]
+            rows = tf.transpose(h[:, :, :, tx], [0, 4, 5, 1, 2, 3])
+            answer, made = ask(rows[:, :, :, rx], None, None if links is None else links[:, tx])
             counts += made
             v = answer.v
             if self._allocate is not None:
                 amplitudes = tf.sqrt(self._allocate(answer.s, allocated_noise(noise, rx)))
                 v *= tf.cast(amplitudes, v.dtype)[..., None, :]
-            symbols = tf.transpose(x[:, tx], [0, 3, 1, 2])
-            precoded.append(tf.transpose(tf.matmul(v, symbols), [0, 2, 3, 1]))
+            precoded.append(products(v, x[:, min(tx, x.shape[1] - 1)]))
             if self._return_effective_channel:
-                rows, v = (tf.gather(z, self._effective, axis=1) for z in (rows, v))
-                seen.append(tf.matmul(rows, v[:, :, None]))
+                rows, v = (tf.gather(z, self._effective, axis=2) for z in (rows, v))
+                seen.append(tf.matmul(rows, v[:, :, :, None]))
+        outputs = [tf.stack(precoded, axis=1)]
         if seen:
-            # [batch_size, num_effective, num_rx, num_rx_ant, num_tx, num_streams]
-            h_eff = tf.stack(seen, axis=4)
-            seen = [tf.transpose(h_eff, [0, 2, 3, 4, 5, 1])[..., None, :]]
-        return (tf.stack(precoded, axis=1), seen), counts
+            # [batch_size, symbols, num_effective, num_rx, num_rx_ant, num_tx, num_streams]
+            outputs.append(tf.transpose(tf.stack(seen, axis=5), [0, 3, 4, 5, 6, 1, 2]))
+        return outputs, counts
 
-    def _check(self, x: tf.Tensor, h: tf.Tensor) -> None:
-        grid = (self._num_symbols, self._fft_size)
-        check_channel("h", h, (self._num_rx, None, self._num_tx, None, *grid))
-        check_channel("x", x, (self._num_tx, self._num_streams, *grid))
+    def _check(self, x: tf.Tensor, h: tf.Tensor) -> tuple[int, int]:
+        """Numbers of OFDM symbols and subcarriers."""
+        check_shape("h", h, (self._num_rx, None, self._num_tx, None, None, None))
+        one_for_all = len(x.shape) == 5 and x.shape[1] == 1
+        num_tx = 1 if one_for_all else self._num_tx
+        check_shape("x", x, (num_tx, self._num_streams, None, None))
         check_streams(self._num_streams, h.shape[2], h.shape[4])
+        if self._return_effective_channel and h.shape[-1] != self._fft_size:
+            raise ValueError(
+                f"h has the shape {h.shape.as_list()}: the effective channel needs all "
+                f"{self._fft_size} subcarriers of the grid."
+            )
+        return (
+            joint_size("OFDM symbols", x=(x, -2), h=(h, -2)),
+            joint_size("subcarriers", x=(x, -1), h=(h, -1)),
+        )

@@ -10,19 +10,13 @@ from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.foundation.block_settings import ProofKeywords
-from neumatc_mimo.tensorflow.common import (
-    SolverBlock,
-    check_channel,
-    first_dimensions,
-    for_symbols,
-    partners,
-    symbols_first,
-    symbols_last,
-)
+from neumatc_mimo.tensorflow.common import Ask, SolverBlock, first_dimensions, partners
 from neumatc_mimo.tensorflow.data_symbols import DataSymbols
+from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, spread
 from neumatc_mimo.tensorflow.operation import power as squared
 from neumatc_mimo.tensorflow.power import allocated_noise, find_allocation
-from neumatc_mimo.tensorflow.solver import Answers, Solver, counted
+from neumatc_mimo.tensorflow.products import products
+from neumatc_mimo.tensorflow.solver import Solver, counted
 from neumatc_mimo.tensorflow.svd import SVD, Triplets
 
 
@@ -96,82 +90,93 @@ class SVDCombiner(SolverBlock):
         self, y: tf.Tensor, h: tf.Tensor, no: Any, links: Any = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
         """Combine ``y``; inputs and outputs as in the class's description."""
+        y, h = as_complex("y", y, self.cdtype), as_complex("h", h, self.cdtype)
         self._check(y, h)
         links = self._check_links(links, self._num_rx)
         noise = first_dimensions(no, self.rdtype)
 
-        def once() -> tuple[Any, tf.Tensor]:
-            (x_hat, no_eff), counts = self._combine(self._answers, y, h[..., :1, :], noise, links)
-            return (x_hat, tf.tile(no_eff, [1, 1, 1, self._num_symbols, 1])), counts
+        def core(
+            ask: Ask, y: tf.Tensor, h: tf.Tensor, noise: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+            return self._combine(ask, y, h, noise, links)
 
-        def each() -> tuple[Any, tf.Tensor]:
-            repeated = for_symbols(noise, self._num_symbols)
-            streams, counts = self._combine(
-                self._exact, symbols_first(y), symbols_first(h), repeated, None
-            )
-            return tuple(symbols_last(z, self._num_symbols) for z in streams), counts
+        def first(*inputs: tf.Tensor) -> list[tf.Tensor]:
+            y, h, noise = inputs
+            return [y, h[..., :1, :], noise]
 
-        x_hat, no_eff = self._over_symbols(h, [], once, each)
-        return self._data_symbols(x_hat), self._data_symbols(no_eff)
+        x_hat, no_eff = self._served(core, [y, h, noise], self._shared(h, 4), first)
+        return x_hat, no_eff
 
     def _combine(
         self,
-        answers: Answers,
+        ask: Ask,
         y: tf.Tensor,
         h: tf.Tensor,
         noise: tf.Tensor,
         links: tf.Tensor | None,
-    ) -> tuple[tuple[tf.Tensor, tf.Tensor], tf.Tensor]:
-        """Combine with a channel of one OFDM symbol.
-
-        :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, 1, fft_size]
-
-        :return: x_hat [batch_size, num_rx, num_streams, symbols, num_effective], no_eff [..., 1,
-            num_effective], and counts
-        """
-        # [batch_size, fft_size, num_rx, num_tx, num_rx_ant, num_tx_ant]
-        channels = tf.transpose(h[..., 0, :], [0, 5, 1, 3, 2, 4])
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Combine, where h has one OFDM symbol for all, or as many as y."""
+        # [batch_size, symbols, fft_size, num_rx, num_tx, num_rx_ant, num_tx_ant]
+        channels = tf.transpose(h, [0, 5, 6, 1, 3, 2, 4])
         triplets: list[Triplets] = []
         powers: list[tf.Tensor] = []
         counts = counted()
         for rx, tx in enumerate(self._transmitter_of):
             link = None if links is None else links[:, rx]
-            answer, made = answers(channels[:, :, rx, tx], None, link)
+            answer, made = ask(channels[:, :, :, rx, tx], None, link)
             counts += made
             triplets.append(answer)
             powers.append(self._powers(answer.s, noise, rx))
         x_hat: list[tf.Tensor] = []
         no_eff: list[tf.Tensor] = []
         for rx, answer in enumerate(triplets):
-            # S^{-1} U^H, [batch_size, fft_size, num_streams, num_rx_ant]
-            combiner = tf.linalg.adjoint(answer.u) / tf.cast(answer.s, y.dtype)[..., None]
-            own_noise = noise[:, min(rx, noise.shape[1] - 1), None, None]
-            total = tf.reduce_sum(squared(combiner) * own_noise, -1)
+            # S^{-1} U^H, [batch_size, symbols, fft_size, num_streams, num_rx_ant]
+            heard = answer.s > 0
+            weight = tf.where(heard, 1 / tf.where(heard, answer.s, 1), 0)
+            combiner = tf.linalg.adjoint(answer.u) * tf.cast(weight, y.dtype)[..., None]
+            own_noise = noise[:, min(rx, noise.shape[1] - 1), None, None, None]
+            # Amplitudes before squares, which a weak channel's would overflow.
+            total = tf.reduce_sum((tf.abs(combiner) * tf.sqrt(own_noise)) ** 2, -1)
             for other, (sent, p) in enumerate(zip(triplets, powers, strict=True)):
-                through = channels[:, :, rx, self._transmitter_of[other]]
+                through = channels[:, :, :, rx, self._transmitter_of[other]]
                 gains = tf.matmul(tf.matmul(combiner, through), sent.v)
                 if other == rx:
-                    gains -= tf.eye(self._num_streams, dtype=y.dtype)
+                    gains -= tf.eye(self._num_streams, dtype=gains.dtype)
                 total += tf.reduce_sum(squared(gains) * p[..., None, :], -1)
-            p, zero = powers[rx], tf.zeros_like(powers[rx])
-            safe = tf.where(p > 0, p, 1)
-            received = tf.matmul(combiner, tf.transpose(y[:, rx], [0, 3, 1, 2]))
-            scale = tf.where(p > 0, tf.math.rsqrt(safe), zero)
-            streams = received * tf.cast(scale, y.dtype)[..., None]
-            noise_after = tf.where(p > 0, total / safe, zero + float("inf"))
-            for into, z in ((x_hat, streams), (no_eff, noise_after[..., None])):
-                z = tf.gather(z, self._effective, axis=1)
-                into.append(tf.transpose(z, [0, 2, 3, 1]))
-        return (tf.stack(x_hat, axis=1), tf.stack(no_eff, axis=1)), counts
+            p = powers[rx]
+            sent_at_all = (p > 0) & heard
+            safe = tf.where(sent_at_all, p, 1)
+            scale = tf.where(sent_at_all, tf.math.rsqrt(safe), 0)
+            combiner *= tf.cast(scale, combiner.dtype)[..., None]
+            # Silent streams carry no symbol: zero, in infinite noise.
+            left = tf.where(sent_at_all, total / safe, float("inf"))
+            streams = products(combiner, y[:, min(rx, y.shape[1] - 1)])
+            left = tf.transpose(left, [0, 3, 1, 2])
+            for into, z in ((x_hat, streams), (no_eff, tf.broadcast_to(left, tf.shape(streams)))):
+                into.append(spread(z, {-2: self._num_symbols, -1: self._fft_size}))
+        outputs = [
+            self._data_symbols(tf.gather(tf.stack(z, axis=1), self._effective, axis=-1))
+            for z in (x_hat, no_eff)
+        ]
+        return outputs, counts
 
     def _powers(self, s: tf.Tensor, noise: tf.Tensor, rx: int) -> tf.Tensor:
-        """Powers of the streams to a receiver, [batch_size, fft_size, num_streams]."""
+        """Powers of the streams to a receiver, [batch_size, symbols, fft_size, num_streams]."""
         if self._allocate is None:
             return tf.ones_like(s)
         return self._allocate(s, allocated_noise(noise, rx))
 
     def _check(self, y: tf.Tensor, h: tf.Tensor) -> None:
-        grid = (self._num_symbols, self._fft_size)
-        check_channel("h", h, (self._num_rx, None, self._num_tx, None, *grid))
-        check_channel("y", y, (self._num_rx, h.shape[2], *grid))
+        """Refuse y and h that do not fit the grid, in which one symbol or subcarrier may hold for
+        all.
+        """
+        check_shape("h", h, (self._num_rx, None, self._num_tx, None, None, None))
+        check_shape("y", y, (None, h.shape[2], None, None))
+        of_y = {1: self._num_rx, 3: self._num_symbols, 4: self._fft_size}
+        of_h = {5: self._num_symbols, 6: self._fft_size}
+        for name, z, sizes in (("y", y, of_y), ("h", h, of_h)):
+            wanted: list[int | None] = [None] * (len(z.shape) - 1)
+            for dim, size in sizes.items():
+                wanted[dim - 1] = 1 if z.shape[dim] == 1 else size
+            check_shape(name, z, wanted)
         check_streams(self._num_streams, h.shape[2], h.shape[4])

@@ -7,12 +7,15 @@ from typing import Any, Unpack
 import numpy as np
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid, RZFPrecoder
+from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_settings import ProofKeywords
-from neumatc_mimo.tensorflow.common import InPrecision, SolverBlock, check_channel
+from neumatc_mimo.tensorflow.common import Ask, SolverBlock
+from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, joint_items, joint_size, spread
+from neumatc_mimo.tensorflow.products import products
 from neumatc_mimo.tensorflow.pseudo_inverse import PseudoInverse
 from neumatc_mimo.tensorflow.solver import Solver, counted
+from neumatc_mimo.tensorflow.symbols import constant
 
 
 class ZFPrecoder(SolverBlock):
@@ -28,8 +31,8 @@ class ZFPrecoder(SolverBlock):
         \mathbf{D} = \mathrm{diag}(\lVert\mathbf{v}_k\rVert_2^{-1})
 
     precodes the streams. :math:`\mathbf{V}` comes from the ``solver``, once for all OFDM symbols.
-    Where the channel differs between them, or :math:`\alpha` between symbols or subcarriers, the
-    precoding is that of Sionna's own block.
+    Where the channel differs between them, or :math:`\alpha` between symbols, or between the
+    subcarriers of a model's links, all of it is computed exactly.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -44,7 +47,8 @@ class ZFPrecoder(SolverBlock):
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `tf.complex`.
         Resource grids to be precoded.
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
-        `tf.complex`. Channel knowledge based on which the precoding is computed.
+        `tf.complex`. Channel knowledge based on which the precoding is computed. One item, symbol
+        or subcarrier of an input holds for all.
     :input alpha: `0.` (default) | [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size]
         (or broadcastable), `float`. Regularization parameter, a noise power. A vector is taken
         along the subcarriers, as in Sionna, if it has one entry for each of them.
@@ -79,72 +83,89 @@ class ZFPrecoder(SolverBlock):
         )
         self._return_effective_channel = return_effective_channel
         self._precoding_ind = np.asarray(stream_management.precoding_ind)
-        self._sionna = InPrecision(
-            lambda: RZFPrecoder(resource_grid, stream_management, return_effective_channel),
-            self.precision,
-        )
 
     def call(
         self, x: tf.Tensor, h: tf.Tensor, alpha: Any = 0.0, links: Any = None
     ) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
-        self._check(x, h)
+        x, h = as_complex("x", x, self.cdtype), as_complex("h", h, self.cdtype)
+        alpha = self._four_dimensions(alpha, h)
+        num_symbols, fft_size = self._check(x, h, alpha)
         links = self._check_links(links, self._num_tx)
-        alpha = self._four_dimensions(alpha)
-        varies = alpha.shape[2:] != [1, 1]
-        num_items = tf.shape(h)[0]
+        value = tf.get_static_value(alpha)
+        is_zero = value is not None and not np.any(value)
 
-        def once() -> tuple[Any, tf.Tensor]:
-            return self._precode(x, h, self._powers(alpha, num_items), links)
+        def core(
+            ask: Ask, x: tf.Tensor, h: tf.Tensor, alpha: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+            # Its derivative is that of a noise power of zero, too.
+            power = None if is_zero and ask != self._plainly else alpha
+            outputs, counts = self._precode(ask, x, h, power, links)
+            sizes = [{-2: num_symbols, -1: fft_size}, {-2: own_symbols}]
+            # As many items as alpha, of which nothing is left where it is zero.
+            outputs = [
+                spread(z, {0: joint_items(z, alpha), **size})
+                for z, size in zip(outputs, sizes[: len(outputs)], strict=True)
+            ]
+            return outputs, counts
 
-        def each() -> tuple[Any, tf.Tensor]:
-            number = num_items * self._num_tx * self._num_symbols * self._fft_size
-            return self._sionna(x, h, alpha), counted(exact=number)
+        own_symbols = joint_size("OFDM symbols", h=(h, -2), alpha=(alpha, -2))
+        shared = self._shared(h, 4)
+        alike = None
+        if shared is not None:
+            alike = [*shared, *constant(alpha, (2,) if self._is_exact else (2, 3))]
 
-        return self._over_symbols(h, None if varies else [], once, each)
+        def first(*inputs: tf.Tensor) -> list[tf.Tensor]:
+            x, h, alpha = inputs
+            return [x, h[..., :1, :], alpha[:, :, :1] if self._is_exact else alpha[:, :, :1, :1]]
+
+        outputs = self._served(core, [x, h, alpha], alike, first)
+        return tuple(outputs) if self._return_effective_channel else outputs[0]
 
     def _precode(
-        self, x: tf.Tensor, h: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
-    ) -> tuple[Any, tf.Tensor]:
-        """Precode with the channel of the first OFDM symbol.
+        self,
+        ask: Ask,
+        x: tf.Tensor,
+        h: tf.Tensor,
+        alpha: tf.Tensor | None,
+        links: tf.Tensor | None,
+    ) -> tuple[list[tf.Tensor], tf.Tensor]:
+        """Precode, where h and alpha have one OFDM symbol for all, or as many as x.
 
-        :param no: [batch_size, num_tx], or None for zero
+        :param alpha: [batch_size, num_tx, num_ofdm_symbols, fft_size], each or 1; None for zero
         """
         precoded, seen, counts = [], [], counted()
         for tx in range(self._num_tx):
-            # [batch_size, fft_size, num_rx, num_rx_ant, num_tx_ant]
-            rows = tf.transpose(h[:, :, :, tx, :, 0], [0, 4, 1, 2, 3])
-            served = tf.gather(rows, self._precoding_ind[tx], axis=2)
-            power = None if no is None else no[:, tx]
-            link = None if links is None else links[:, tx]
-            answer, made = self._answers(_flat(served), power, link)
+            # [batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant]
+            rows = tf.transpose(h[:, :, :, tx], [0, 4, 5, 1, 2, 3])
+            served = tf.gather(rows, self._precoding_ind[tx], axis=3)
+            power = None if alpha is None else alpha[:, min(tx, alpha.shape[1] - 1)]
+            answer, made = ask(_flat(served), power, None if links is None else links[:, tx])
             counts += made
-            size = answer.column_norm(power)
             # A column of zeros stays one, as in Sionna.
-            unit = tf.where(size > 0, 1 / size, tf.ones_like(size))
+            some = answer.norm > 0
+            unit = tf.where(some, 1 / tf.where(some, answer.norm, 1), 1)
             mixing = answer.mixing * tf.cast(unit, answer.mixing.dtype)[..., None, :]
-            symbols = tf.transpose(x[:, tx], [0, 3, 1, 2])  # [batch_size, fft_size, K, symbols]
-            products = tf.matmul(answer.w, tf.matmul(mixing, symbols))
-            precoded.append(tf.transpose(products, [0, 2, 3, 1]))
+            precoded.append(products(answer.w, x[:, min(tx, x.shape[1] - 1)], mixing))
             if self._return_effective_channel:
-                rows = tf.gather(_flat(rows), self._effective, axis=1)
                 filters = tf.matmul(answer.w, mixing)
-                seen.append(tf.matmul(rows, tf.gather(filters, self._effective, axis=1)))
-        x_precoded = tf.stack(precoded, axis=1)
-        if not self._return_effective_channel:
-            return x_precoded, counts
-        return (x_precoded, self._effective_channel(tf.stack(seen, axis=2))), counts
+                seen.append(tf.gather(tf.matmul(_flat(rows), filters), self._effective, axis=2))
+        outputs = [tf.stack(precoded, axis=1)]
+        if self._return_effective_channel:
+            outputs.append(self._effective_channel(tf.stack(seen, axis=3)))
+        return outputs, counts
 
     def _effective_channel(self, seen: tf.Tensor) -> tf.Tensor:
-        """[batch_size, num_effective, num_tx, num_rx * num_rx_ant, num_streams] as Sionna has it,
-        for all OFDM symbols.
+        """[batch_size, symbols, num_effective, num_tx, num_rx * num_rx_ant, num_streams] as Sionna
+        has it.
         """
-        num_effective, num_tx, num_rows, num_streams = seen.shape[1:]
-        h_eff = tf.transpose(seen, [0, 3, 2, 4, 1])
-        shape = [-1, self._num_rx, num_rows // self._num_rx, num_tx, num_streams, 1, num_effective]
-        return tf.tile(tf.reshape(h_eff, shape), [1, 1, 1, 1, 1, self._num_symbols, 1])
+        num_symbols, num_effective, num_tx, num_rows, num_streams = seen.shape[1:]
+        h_eff = tf.transpose(seen, [0, 4, 3, 5, 1, 2])
+        antennas = num_rows // self._num_rx
+        shape = [self._num_rx, antennas, num_tx, num_streams, num_symbols, num_effective]
+        return tf.reshape(h_eff, [-1, *shape])
 
-    def _four_dimensions(self, alpha: Any) -> tf.Tensor:
+    def _four_dimensions(self, alpha: Any, h: tf.Tensor) -> tf.Tensor:
         """alpha, broadcastable to [batch_size, num_tx, num_ofdm_symbols, fft_size]."""
         alpha = tf.cast(tf.convert_to_tensor(alpha), self.rdtype)
         rank = alpha.shape.rank
@@ -153,21 +174,17 @@ class ZFPrecoder(SolverBlock):
                 f"alpha has the shape {alpha.shape}, [batch_size] or one that can be broadcast to "
                 "[batch_size, num_tx, num_ofdm_symbols, fft_size] is needed."
             )
-        if rank == 1 and alpha.shape[0] not in (1, self._fft_size):
+        if rank == 1 and alpha.shape[0] not in (1, self._fft_size, h.shape[-1]):
             return alpha[:, None, None, None]
         return alpha[(*(None,) * (4 - rank), ...)]
 
-    def _powers(self, alpha: tf.Tensor, num_items: tf.Tensor) -> tf.Tensor | None:
-        """alpha [.., .., 1, 1] as [batch_size, num_tx]; None where it is known to be zero."""
-        value = tf.get_static_value(alpha)
-        if value is not None and not np.any(value):
-            return None
-        return tf.broadcast_to(alpha[:, :, 0, 0], [num_items, self._num_tx])
-
-    def _check(self, x: tf.Tensor, h: tf.Tensor) -> None:
-        grid = (self._num_symbols, self._fft_size)
-        check_channel("h", h, (self._num_rx, None, self._num_tx, None, *grid))
-        check_channel("x", x, (self._num_tx, self._num_streams, *grid))
+    def _check(self, x: tf.Tensor, h: tf.Tensor, alpha: tf.Tensor) -> tuple[int, int]:
+        """Numbers of OFDM symbols and subcarriers."""
+        check_shape("h", h, (self._num_rx, None, self._num_tx, None, None, None))
+        one_for_all = len(x.shape) == 5 and x.shape[1] == 1
+        num_tx = 1 if one_for_all else self._num_tx
+        check_shape("x", x, (num_tx, self._num_streams, None, None))
+        check_shape("alpha", alpha, (1 if alpha.shape[1] == 1 else self._num_tx, None, None))
         num_rows = self._precoding_ind.shape[1] * h.shape[2]
         if num_rows != self._num_streams:
             raise ValueError(
@@ -175,9 +192,28 @@ class ZFPrecoder(SolverBlock):
                 f"{num_rows} rows of a transmitter's channel, its {self._num_streams} streams need "
                 "as many."
             )
+        value = tf.get_static_value(alpha)
+        if num_rows > h.shape[4] and value is not None and not np.all(value > 0):
+            raise ValueError(
+                f"{num_rows} streams are more than the {h.shape[4]} antennas of a transmitter: "
+                "they need a regularisation, alpha > 0, everywhere."
+            )
+        sizes = [
+            joint_size(what, x=(x, dim), h=(h, dim), alpha=(alpha, dim))
+            for what, dim in (("OFDM symbols", -2), ("subcarriers", -1))
+        ]
+        own = joint_size("subcarriers", h=(h, -1), alpha=(alpha, -1))
+        if self._return_effective_channel and own != self._fft_size:
+            raise ValueError(
+                f"h has the shape {h.shape.as_list()}: the effective channel needs all "
+                f"{self._fft_size} subcarriers of the grid."
+            )
+        return sizes[0], sizes[1]
 
 
 def _flat(rows: tf.Tensor) -> tf.Tensor:
-    """[batch_size, fft_size, num_rx, num_rx_ant, num_tx_ant] with one row for each antenna."""
-    _, num_frequencies, num_rx, num_rx_ant, num_tx_ant = rows.shape
-    return tf.reshape(rows, [-1, num_frequencies, num_rx * num_rx_ant, num_tx_ant])
+    """[batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant] with one row for each
+    antenna.
+    """
+    num_symbols, num_frequencies, num_rx, num_rx_ant, num_tx_ant = rows.shape[1:]
+    return tf.reshape(rows, [-1, num_symbols, num_frequencies, num_rx * num_rx_ant, num_tx_ant])
