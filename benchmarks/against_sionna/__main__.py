@@ -21,8 +21,10 @@ import torch
 from benchmarks.against_sionna.small import small_model
 from benchmarks.against_sionna.tally import CHUNK, KINDS, Tally, Task, done
 from benchmarks.command import say
-from benchmarks.paper.sheet import ROOT
+from benchmarks.paper.sheet import ROOT, fill
 from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
+
+RESULTS = ROOT / "benchmarks/results/against_sionna"
 
 
 def main() -> None:
@@ -33,7 +35,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="parts of the names of blocks")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=torch.get_num_threads())
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/against_sionna")
+    parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     source = origin("benchmarks/against_sionna")
     sheet = Sheet(
@@ -61,6 +63,8 @@ def main() -> None:
     sheet.seconds = time.perf_counter() - started
     arguments.output.mkdir(parents=True, exist_ok=True)
     sheet.write(arguments.output, source)
+    if arguments.output == RESULTS and not arguments.only:
+        fill(ROOT / "docs/guarantees.md", RESULTS, [sheet.name])
     print(sheet.markdown())
     print(origin_line(source))
     if any(row["beyond the bound"] for row in sheet.rows):
