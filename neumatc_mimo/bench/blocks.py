@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 
 from neumatc_mimo.bench.tasks import Precoding, Slot, Task, tasks_of
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
+from neumatc_mimo.bench.turns import Turns
 from neumatc_mimo.model.scenario_model import ScenarioModel
 from neumatc_mimo.operations import Dimensions
 from neumatc_mimo.progress import Callback, Callbacks, reported, within
@@ -24,25 +26,34 @@ LIMIT = "limit"
 _ALONE = ", alone"
 # Of those that a spline may take the one that is fastest when all it answers is proven.
 SPLINE_SAMPLES = (128, 256, 512)
-MOST_LINKS = 4
+_AGAIN = ", again"
+# Links that a model of a point has: another one for each turn, or as many as the time allows.
+_LINKS, _FEWEST_LINKS = 8, 2
+# Entries of all their inverses: some ten seconds of training on two cores.
+_MOST_ENTRIES = 2**25
 
 
 @dataclass(frozen=True)
 class Point:
-    """Where blocks are compared; the default is the base point.
+    """Where blocks are compared; the default is the bundled scenario's point.
 
-    :param num_users: K, users of a group, or antennas of the single user
+    :param num_users: K, users of a group
     :param num_antennas: M, of the base station
     :param fft_size: subcarriers; they share the scenario's band, whatever their number
+    :param bs: array of the base station, rows and columns; None is as square as M antennas can be
+    :param ue: array of the single user; None is K antennas in a line
     :param num_streams: of the single user; None is half its antennas, eight at most
     :param slot: OFDM symbols, batch size and precision
-    :param num_links: that the model knows; None is what the batch needs, up to four
+    :param num_links: that the model knows; None is one for each of eight slots in turn, fewer where
+        their training would take long
     :param width: functions of its trunk; None is the scenario's
     """
 
     num_users: int = 8
     num_antennas: int = 64
     fft_size: int = 3276
+    bs: tuple[int, int] | None = None
+    ue: tuple[int, int] | None = None
     num_streams: int | None = None
     slot: Slot = field(default_factory=Slot)
     num_links: int | None = None
@@ -54,6 +65,7 @@ class Point:
         slot = self.slot
         parts = [f"{self.num_users} × {self.num_antennas}", f"{self.fft_size} subcarriers"]
         parts += [f"{slot.num_ofdm_symbols} symbols", f"batch {slot.batch_size}", slot.precision]
+        parts += [] if self.ue is None else [f"user of {self.ue[0]} × {self.ue[1]}"]
         parts += ["h_eff"] if slot.return_effective_channel else []
         parts += [] if self.num_links is None else [f"{self.num_links} links"]
         parts += [] if self.width is None else [f"{self.width} units"]
@@ -64,12 +76,13 @@ class Point:
         """That of a scenario's own links."""
         config = scenario.config
         many, one = config.multi_user, config.single_user
+        own: dict[str, Any] = {}
+        if one is not None:
+            own = {"ue": tuple(one.ue), "num_streams": one.num_streams}
         if many is not None:
-            num_users = many.users_per_link
-        else:
-            assert one is not None
-            num_users = math.prod(one.ue)
-        return cls(num_users, math.prod(config.array.bs), config.grid.fft_size)
+            own["num_users"] = many.users_per_link
+        bs = config.array.bs
+        return cls(num_antennas=math.prod(bs), fft_size=config.grid.fft_size, bs=bs, **own)
 
     @property
     def num_matrices(self) -> int:
@@ -79,14 +92,19 @@ class Point:
     @property
     def streams(self) -> int:
         """Streams of the single user."""
-        return self.num_streams or min(max(self.num_users // 2, 1), 8)
+        return self.num_streams or min(max(math.prod(self.user) // 2, 1), 8)
+
+    @property
+    def user(self) -> tuple[int, int]:
+        """Array of the single user."""
+        return self.ue or (self.num_users, 1)
 
     def scenario(self, base: Scenario, num_links: int) -> Scenario:
         """The links of the point, from the data of a scenario."""
         config = base.config
         band = config.grid.fft_size * config.grid.subcarrier_spacing
         changes: dict[str, Any] = {
-            "array": config.array.model_copy(update={"bs": _array(self.num_antennas)}),
+            "array": config.array.model_copy(update={"bs": self.bs or _array(self.num_antennas)}),
             "grid": config.grid.model_copy(
                 update={"fft_size": self.fft_size, "subcarrier_spacing": band / self.fft_size}
             ),
@@ -106,9 +124,10 @@ class Point:
                 update["max_condition"] = math.inf
             changes["multi_user"] = config.multi_user.model_copy(update=update)
         if config.single_user is not None:
-            user: dict[str, Any] = {"ue": (self.num_users, 1), "num_streams": self.streams}
+            user: dict[str, Any] = {"ue": self.user, "num_streams": self.streams}
             user |= {"num_links": num_links}
-            sizes = Dimensions(self.num_users, self.num_antennas, self.num_users, self.streams)
+            antennas = math.prod(self.user)
+            sizes = Dimensions(antennas, self.num_antennas, antennas, self.streams)
             user |= self._trained(config, "single_user", sizes)
             changes["single_user"] = config.single_user.model_copy(update=user)
         return base.with_config(config.model_copy(update=changes))
@@ -134,7 +153,8 @@ class Row:
     :param point: label of the point
     :param block: the block
     :param way: "Sionna", "exact", "queried", …, "limit"
-    :param milliseconds: of a call
+    :param milliseconds: of a call with other links than the one before
+    :param again: of a call with the same links and other symbols
     :param once: Sionna's time over that of our exact block: once a subcarrier instead of a symbol
     :param query: our exact block's time over that of this row: a query instead of a computation
     :param over_limit: this row's time over the limit's
@@ -161,6 +181,7 @@ class Row:
     state_bytes: int
     peak_bytes: int
     repaid: float | None
+    again: Spread | None = None
     alone: Spread | None = None
     training: float | None = None
     hindsight: float | None = None
@@ -176,6 +197,7 @@ class Row:
             "block": self.block,
             "way": self.way,
             "ms": str(self.milliseconds),
+            "same link again, ms": None if self.again is None else str(self.again),
             "once × query": None if self.once is None else f"{self.once:.3g} × {self.query:.3g}",
             "to exact": f"{self.query:.3g}",
             "over limit": f"{self.over_limit:.3g}",
@@ -189,28 +211,32 @@ class Row:
         }
 
 
-BASE = Point()
+def axes(base: Point) -> dict[str, list[Point]]:
+    """From a point one size at a time; most axes hold the point, too.
 
-
-def axes() -> dict[str, list[Point]]:
-    """From the base point one size at a time; each axis holds the base point, too."""
+    Where the number of users varies, the single user has as many antennas.
+    """
 
     def slots(**values: Sequence[Any]) -> list[Point]:
         ((name, choices),) = values.items()
-        return [replace(BASE, slot=replace(BASE.slot, **{name: choice})) for choice in choices]
+        return [replace(base, slot=replace(base.slot, **{name: choice})) for choice in choices]
+
+    def sizes(users: Sequence[int], antennas: Sequence[int]) -> list[Point]:
+        plain = replace(base, bs=None, ue=None, num_streams=None)
+        return [replace(plain, num_users=k, num_antennas=m) for k in users for m in antennas]
 
     return {
-        "K, M = 64": [replace(BASE, num_users=k) for k in (2, 4, 8, 16)],
-        # More users ask for more antennas than the base point has.
-        "K, M = 256": [replace(BASE, num_users=k, num_antennas=256) for k in (8, 16, 32, 64)],
-        "M": [replace(BASE, num_antennas=m) for m in (16, 32, 64, 128, 256)],
-        "subcarriers": [replace(BASE, fft_size=f) for f in (256, 1024, 3276, 13104, 65520)],
+        "K, M = 64": sizes((2, 4, 8, 16), (64,)),
+        # More users ask for more antennas than most scenarios have.
+        "K, M = 256": sizes((8, 16, 32, 64), (256,)),
+        "M": sizes((base.num_users,), (16, 32, 64, 128, 256)),
+        "subcarriers": [replace(base, fft_size=f) for f in (256, 1024, 3276, 13104, 65520)],
         "OFDM symbols": slots(num_ofdm_symbols=(1, 4, 14, 28)),
         "batch size": slots(batch_size=(1, 4, 16, 64)),
         "precision": slots(precision=("single", "double")),
         "effective channel": slots(return_effective_channel=(False, True)),
-        "links": [replace(BASE, num_links=n) for n in (1, 4, 16)],
-        "basis": [replace(BASE, width=n) for n in (250, 500, 1000, 2000)],
+        "links": [replace(base, num_links=n) for n in (1, 4, 16)],
+        "basis": [replace(base, width=n) for n in (250, 500, 1000, 2000)],
     }
 
 
@@ -246,6 +272,9 @@ def at_point(
 ) -> Iterator[Row]:
     """Run all blocks at one point, each in all ways, on the same inputs.
 
+    Slots take turns, so that each call gets other links than the one before, see
+    :class:`~neumatc_mimo.bench.turns.Turns`.
+
     :param scenario: whose links have the sizes of the point
     :param point: the sizes
     :param model: of the scenario, or None
@@ -262,25 +291,32 @@ def at_point(
         for kind in tasks_of(scenario.config) if tasks is None else tasks:
             links = getattr(scenario, kind.kind)
             if links is not None and kind.suits(links.dimensions, point.num_matrices):
-                task = kind(links.to(device), point.slot)
+                turns = Turns(kind, links.to(device), point.slot)
                 splines = [n for n in spline_samples if n <= point.fft_size // 2]
                 if spline_samples and not splines:
                     splines = [max(point.fft_size // 4, 4)]
-                told = within(f"{point.label}: {task.title}", tell)
-                yield from _compared(task, point, model, seconds, theirs, splines, told)
+                told = within(f"{point.label}: {kind.title}", tell)
+                yield from _compared(turns, point, model, seconds, theirs, splines, told)
 
 
 def learned(
     base: Scenario, point: Point, device: str = "cpu", callback: Callbacks = None
 ) -> tuple[Scenario, ScenarioModel]:
-    """A scenario of a point's sizes, and its model; a few links, as many as a batch needs."""
-    num_links = point.num_links or min(MOST_LINKS, max(point.slot.batch_size, 1))
-    scenario = point.scenario(base, num_links)
+    """A scenario of a point's sizes, and its model; a link for each slot in turn, or fewer where
+    their training would take long.
+    """
+    scenario = point.scenario(base, point.num_links or few_links(point))
     return scenario, train(scenario, device=device, progress=False, callback=callback)
 
 
+def few_links(point: Point) -> int:
+    """Links for slots that take turns, fewer where their training would take long."""
+    entries = point.num_users * point.num_antennas * point.fft_size
+    return min(_LINKS, max(_FEWEST_LINKS, _MOST_ENTRIES // entries))
+
+
 def _compared(
-    task: Task,
+    turns: Turns,
     point: Point,
     model: ScenarioModel | None,
     seconds: float,
@@ -289,6 +325,7 @@ def _compared(
     tell: Callback,
 ) -> list[Row]:
     """All ways to run one block."""
+    task = turns.first
     solvers: dict[str, tuple[Solver, str | None]] = {
         "exact": (Exact(), "link"),
         "exact, cached": (Cached(Exact()), "link"),
@@ -303,38 +340,44 @@ def _compared(
         training["queried"] = part.training["seconds_per_link"]
         auto = Auto(model)
         solvers["auto"] = (auto, "link")
-    calls: dict[str, Call] = {LIMIT: task.limit()}
-    calls |= {way: task.ours(solver, certify) for way, (solver, certify) in solvers.items()}
+    calls: dict[str, Call] = {LIMIT: turns.limit()}
+    calls |= {way: turns.ours(solver, certify) for way, (solver, certify) in solvers.items()}
     calls |= {
-        f"{way}{_ALONE}": task.alone(solvers[way][0])
+        f"{way}{_ALONE}": turns.alone(solvers[way][0])
         for way in ("exact", "queried")
+        if way in solvers
+    }
+    calls |= {
+        f"{way}{_AGAIN}": task.ours(_with_own_memory(solvers[way][0]), solvers[way][1])
+        for way in ("exact", "exact, cached", "queried")
         if way in solvers
     }
     if auto is not None:
         # It times both ways on its first calls.
         for _ in range(2 * (auto.num_trials + 1)):
             calls["auto"]()
-    other = task.theirs() if theirs and task.suits_theirs else None
-    # What Sionna's way gave last: it takes too long to be run again for its error.
+    # What Sionna's way gave on the first slot: it takes too long to be run again for its error.
     outputs: dict[str, Any] = {}
+    other = turns.theirs(_keeping(outputs)) if theirs and task.suits_theirs else None
     if other is not None:
-        calls[task.theirs_title] = _keeping(outputs, task.theirs_title, other)
+        calls[task.theirs_title] = other
     times = side_by_side(calls, seconds=seconds, device=task.device, callback=tell)
     interpolated = [way for way in times if way.startswith("spline")]
     kept = min(interpolated, key=lambda way: times[way].median, default=None)
     reference = task.reference()
     rows = []
     for way in reversed(times):
-        if (way in interpolated and way != kept) or way.endswith(_ALONE):
+        if (way in interpolated and way != kept) or way.endswith((_ALONE, _AGAIN)):
             continue
         median, worst = None, None
         # The limit applies what is known, and an SVD of one's own has a gauge of its own.
-        if way in solvers or (way == "Sionna" and task.kind == "multi_user"):
-            output = outputs[way] if way in outputs else calls[way]()
-            median, worst = task.error_db(output, reference)
+        if way in solvers:
+            median, worst = task.error_db(task.ours(*solvers[way])(), reference)
+        elif way == "Sionna" and task.kind == "multi_user":
+            median, worst = task.error_db(outputs["first"], reference)
         once = times[task.theirs_title].median if task.theirs_title in times else None
         exact, mine = times["exact"].median, times[way].median
-        alone = times.get(f"{way}{_ALONE}")
+        alone, again = times.get(f"{way}{_ALONE}"), times.get(f"{way}{_AGAIN}")
         cost = training.get(way)
         repaid = None
         if cost is not None:
@@ -353,6 +396,7 @@ def _compared(
                 state_bytes=_state(way, solvers, task),
                 peak_bytes=peak_bytes(calls[way], task.device) if way in solvers else 0,
                 repaid=repaid,
+                again=None if again is None else again.times(1e3),
                 alone=None if alone is None else alone.times(1e3),
                 training=cost,
                 hindsight=mine / min(exact, times["queried"].median) if way == "auto" else None,
@@ -361,11 +405,21 @@ def _compared(
     return rows
 
 
-def _keeping(outputs: dict[str, Any], way: str, call: Call) -> Call:
-    def kept() -> None:
-        outputs[way] = call()
+def _keeping(outputs: dict[str, Any]) -> Callable[[Call], Call]:
+    """A call that keeps what it gave first."""
+
+    def kept(call: Call) -> Call:
+        return lambda: outputs.setdefault("first", call())
 
     return kept
+
+
+def _with_own_memory(solver: Solver) -> Solver:
+    """The same solver, which knows nothing of the other's calls."""
+    if isinstance(solver, ScenarioModel):
+        models = {name: replace(part) for name, part in solver.models.items()}
+        return replace(solver, models=models)
+    return copy.copy(solver)
 
 
 def _state(way: str, solvers: dict[str, tuple[Solver, str | None]], task: Task) -> int:
@@ -394,13 +448,12 @@ def _rounded(value: float | None) -> str | None:
 
 
 __all__ = [
-    "BASE",
-    "MOST_LINKS",
     "SPLINE_SAMPLES",
     "Point",
     "Row",
     "along",
     "at_point",
     "axes",
+    "few_links",
     "learned",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from neumatc_mimo.bench.blocks import LIMIT, Point, Row, at_point
+from neumatc_mimo.bench.blocks import LIMIT, Point, Row, at_point, few_links
 from neumatc_mimo.bench.tasks import Detection, tasks_of
 from neumatc_mimo.progress import Callbacks, reported, within
 from neumatc_mimo.scenario import Scenario
@@ -19,10 +19,11 @@ def plan(
     progress: bool = True,
     callback: Callbacks = None,
 ) -> list[dict[str, Any]]:
-    """Train one link of each kind, time the blocks on it, and compare.
+    """Train a few links of each kind, time the blocks on them, and compare.
 
-    Exact blocks and queries are timed by turns on one slot of 14 OFDM symbols; what is queried is
-    certified as the scenario asks for, so both have the wanted fidelity.
+    Exact blocks and queries are timed by turns on slots of 14 OFDM symbols, each call with another
+    link than the one before; what is queried is certified as the scenario asks for, so both have
+    the wanted fidelity.
 
     :param scenario: whose links, antennas and grid are planned for
     :param device: where everything runs
@@ -31,18 +32,18 @@ def plan(
 
     :return: one entry a block: milliseconds, seconds of training, bytes and the cheapest way
     """
-    one = _with_links(scenario, 1)
+    few = _with_links(scenario, few_links(Point.of(scenario)))
     entries = []
     with reported(callback, progress) as tell:
         training = within("training", tell)
-        model = train(one, device=device, progress=False, callback=training)
-        for task in (task for task in tasks_of(one.config) if task is not Detection):
-            links = getattr(one, task.kind)
+        model = train(few, device=device, progress=False, callback=training)
+        for task in (task for task in tasks_of(few.config) if task is not Detection):
+            links = getattr(few, task.kind)
             if links is None or task.operation not in model.models:
                 continue
-            point = Point(links.num_rows, links.num_cols, links.fft_size, links.num_streams)
+            point = Point(links.num_rows, links.num_cols, links.fft_size)
             rows = at_point(
-                one,
+                few,
                 point,
                 model,
                 tasks=(task,),

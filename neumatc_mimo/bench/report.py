@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from neumatc_mimo import plots
 from neumatc_mimo.bench.blocks import (
-    BASE,
     SPLINE_SAMPLES,
     Point,
     Row,
@@ -63,9 +62,10 @@ def run_and_write(
     """Run the benchmark and write its sheets ``bench`` and ``scaling``, and pictures, to a folder.
 
     :param base: the scenario whose data and band all points use
-    :param quick: the base point alone unless ``only`` says more, with few repetitions and without
-        the detector, which is the equalizer and Sionna's demapper
-    :param only: the axes to run, or "own" for the scenario's own sizes; None for all axes
+    :param quick: the scenario's own sizes alone unless ``only`` says more, with few repetitions and
+        without the detector, which is the equalizer and Sionna's demapper
+    :param only: the axes to run, which start from the scenario's own sizes, or "own" for these
+        alone; None for all
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
     :param progress: show a progress bar, in a terminal or a notebook
     :param callback: told of the points that are done, and of what runs at the one under way
@@ -135,13 +135,13 @@ def _written(
 
 
 def _chosen(base: Scenario, quick: bool, only: Sequence[str] | None) -> dict[str, list[Point]]:
-    usual = {"base": [BASE], **axes()}
-    every = usual | {"own": [Point.of(base)]}
+    own = Point.of(base)
+    every = {"own": [own], **axes(own)}
     if unknown := set(only or ()) - set(every):
         raise ValueError(
             f"There is no axis {_quoted(sorted(unknown))}, known are {_quoted(every)}."
         )
-    names = only or (["base"] if quick else list(usual))
+    names = only or (["own"] if quick else list(every))
     return {name: every[name] for name in names}
 
 
@@ -153,16 +153,18 @@ def _caption(source: dict[str, Any]) -> str:
     return (
         f"Milliseconds of one call, median and quartiles, on {source['device']}, "
         f"{source['threads']} threads; all ways of a block by turns on the same inputs, h in "
-        "memory. Sionna: its block, which computes for every OFDM symbol; for the SVD, where it "
-        "has none, torch.linalg.svd for every symbol. Exact: our block with nm.Exact(). Cached: "
-        "the exact state of the call before. Spline: through exact results of the call, all of it "
-        "proven. Queried: our block with a trained model, certified link by link in training, or "
-        "by proof of every call. Limit: known matrices applied in the same layout. Once × query: "
-        "Sionna over exact, times exact over this row. Error: of the symbols on a subcarrier "
-        "against the exact result in double precision, median and largest. State: kept between "
-        "calls. Peak: held in a call beside its inputs, result included. Repaid: slots until "
-        "training has paid. Alone: the solver's answers, without what the block does with them. "
-        "Auto: nm.Auto(model), and its time over the better one's of exact and queried."
+        "memory, eight slots one after the other: each call has other links than the one before. "
+        "Same link again: the first slot at every call. Sionna: its block, which computes for "
+        "every OFDM symbol; for the SVD, where it has none, torch.linalg.svd for every symbol. "
+        "Exact: our block with nm.Exact(). Cached: nm.Cached(nm.Exact()), which keeps the last "
+        "call's results. Spline: through exact results of the call, all of it proven. Queried: our "
+        "block with a trained model, certified link by link in training, or by proof of every "
+        "call. Limit: known matrices applied in the same layout. Once × query: Sionna over exact, "
+        "times exact over this row. Error: of the symbols on a subcarrier against the exact result "
+        "in double precision, median and largest. State: kept between calls. Peak: held in a call "
+        "beside its inputs, result included. Repaid: slots until training has paid. Alone: the "
+        "solver's answers, without what the block does with them. Auto: nm.Auto(model), and its "
+        "time over the better one's of exact and queried."
     )
 
 

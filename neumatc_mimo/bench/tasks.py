@@ -68,7 +68,7 @@ class Task(ABC):
 
     :param links: whose channels the slot has
     :param slot: the sizes
-    :param seed: of the symbols
+    :param turn: number of the slot, of which each has other links and other symbols
     """
 
     title: ClassVar[str]
@@ -77,11 +77,12 @@ class Task(ABC):
     # What stands for Sionna where it has no such block.
     theirs_title: ClassVar[str] = "Sionna"
 
-    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
+    def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
         self.links, self.slot = links, slot
         self.device = str(links.device)
-        self._generator = torch.Generator(self.device).manual_seed(seed)
-        items = torch.arange(slot.batch_size, device=links.device) % links.num_links
+        self._generator = torch.Generator(self.device).manual_seed(turn)
+        # Each item of a batch has another link than in the slot before.
+        items = (torch.arange(slot.batch_size, device=links.device) + turn) % links.num_links
         self.dtype = torch.complex64 if slot.precision == "single" else torch.complex128
         # [batch_size, fft_size, K, M]
         self.h = links.channel(links.grid_frequencies(), items, dtype=self.dtype)
@@ -92,6 +93,12 @@ class Task(ABC):
     def holds_symbols(self) -> bool:
         """Whether the channel lies in memory for each OFDM symbol."""
         return self.h.nbytes * self.slot.num_ofdm_symbols <= _HELD_BYTES
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the channel in memory."""
+        symbols = self.slot.num_ofdm_symbols if self.holds_symbols else 1
+        return self.h.nbytes * (1 + symbols)
 
     @property
     def suits_theirs(self) -> bool:
@@ -195,8 +202,8 @@ class ZeroForcing(Task):
 
     title, kind, operation = "ZFPrecoder", "multi_user", "pseudo_inverse"
 
-    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
-        super().__init__(links, slot, seed)
+    def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
+        super().__init__(links, slot, turn)
         self._x = self._symbols(1, links.num_rows)
         self._h = self._in_layout(self.h)[:, :, None, None]
         self._pair = self._grids(1, links.num_rows, links.num_rows)
@@ -237,8 +244,8 @@ class _Uplink(Task):
 
     kind, operation = "multi_user", "pseudo_inverse"
 
-    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
-        super().__init__(links, slot, seed)
+    def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
+        super().__init__(links, slot, turn)
         self._h = self._in_layout(self.h.mT)[:, None, :, :, None]
         x = self._symbols(links.num_rows, 1)
         y = self.h.mT @ x[:, :, 0].permute(0, 3, 1, 2)
@@ -320,8 +327,8 @@ class _SingleUser(Task):
     # The side that the block does not use.
     unused: ClassVar[str]
 
-    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
-        super().__init__(links, slot, seed)
+    def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
+        super().__init__(links, slot, turn)
         assert links.num_streams is not None
         self.num_streams = links.num_streams
         self._h = self._in_layout(self.h)[:, None, :, None]
@@ -377,8 +384,8 @@ class Combining(_SingleUser):
 
     title, unused = "SVDCombiner", "v"
 
-    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
-        super().__init__(links, slot, seed)
+    def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
+        super().__init__(links, slot, turn)
         sender = SVDBeamformer(*self._pair, Exact(), **self._options())
         sent = sender(self._x, self._h)[:, 0]
         y = self.h @ sent.permute(0, 3, 1, 2)
@@ -422,8 +429,8 @@ class Precoding(Task):
         facts = {"title": title, "kind": kind, "operation": config.name, "config": config}
         return cast("type[Precoding]", type("Precoding", (cls,), facts))
 
-    def __init__(self, links: LinkSet, slot: Slot, seed: int = 0) -> None:
-        super().__init__(links, slot, seed)
+    def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
+        super().__init__(links, slot, turn)
         self._solved = self._made(links.dimensions)
         if self.config.no is not None:
             self.no = torch.full_like(self.no, self.config.no)

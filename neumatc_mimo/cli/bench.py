@@ -20,11 +20,14 @@ def bench(
         "report/bench"
     ),
     quick: Annotated[
-        bool, typer.Option("--quick", help="Few repetitions; without --axis the base point only.")
+        bool,
+        typer.Option("--quick", help="Few repetitions; without --axis the scenario's sizes."),
     ] = False,
     axis: Annotated[
         list[str] | None,
-        typer.Option(help="Only this axis, or own: the scenario's sizes; may be given again."),
+        typer.Option(
+            help="Only this axis from the scenario's sizes, or own: these; may be given again."
+        ),
     ] = None,
     sionna: Annotated[bool, typer.Option(help="Time Sionna's blocks, too.")] = True,
     device: Device = "cpu",
@@ -32,6 +35,8 @@ def bench(
     as_json: Json = False,
 ) -> None:
     """Time every block beside Sionna's, its rivals and its limit, along every size.
+
+    Each call gets other links than the one before, as in a simulation.
 
     Example: [cyan]neumatc-mimo bench munich --quick[/cyan]
     """

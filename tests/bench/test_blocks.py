@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
-from neumatc_mimo.bench.blocks import BASE, Point, Row, along, at_point, axes
+from neumatc_mimo.bench.blocks import Point, Row, along, at_point, axes
 from neumatc_mimo.bench.fidelity import fidelity
 from neumatc_mimo.bench.plan import plan
 from neumatc_mimo.bench.report import run_and_write
@@ -153,10 +153,11 @@ def test_the_limit_applies_its_matrices(size: int) -> None:
 
 
 def test_axes_leave_the_base_point_one_size_at_a_time() -> None:
-    for axis, points in axes().items():
+    base = Point()
+    for axis, points in axes(base).items():
         places = [along(axis, point) for point in points]
         assert len(set(places)) == len(places) > 1
-        assert BASE in points or axis in ("K, M = 256", "links", "basis")
+        assert base in points or axis in ("K, M = 256", "links", "basis")
 
 
 def test_calls_are_timed_by_turns() -> None:
@@ -197,8 +198,8 @@ def test_peak_is_what_a_call_holds_at_once(capfd: pytest.CaptureFixture[str]) ->
 @pytest.mark.usefixtures("in_haste")
 def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     base = nm.load_scenario("munich")
-    both = [SMALL, Point(2, 16, 48, 1, SMALL.slot)]
-    monkeypatch.setattr("neumatc_mimo.bench.report.axes", lambda: {"M": both})
+    both = [SMALL, replace(SMALL, num_antennas=16)]
+    monkeypatch.setattr("neumatc_mimo.bench.report.axes", lambda base: {"M": both})
     sheet, scaling = run_and_write(base, tmp_path, quick=True, only=["M"], theirs=False)
     names = {"bench.md", "bench.json", "bench_M.png", "scaling.md", "scaling.json"}
     assert {file.name for file in tmp_path.iterdir()} == names
@@ -207,7 +208,7 @@ def test_report_is_written_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert {row["point"] for row in data["rows"]} == {point.label for point in both}
     # Two points are too few for an exponent.
     assert {"auto over the better, median"} < set(scaling.rows[0])
-    with pytest.raises(ValueError, match='There is no axis "N", known are "base", "M".'):
+    with pytest.raises(ValueError, match='There is no axis "N", known are "own", "M".'):
         run_and_write(base, tmp_path, only=["N"])
 
 

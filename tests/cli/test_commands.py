@@ -53,7 +53,7 @@ def test_scenarios_as_json() -> None:
         (["evaluate", "munich", "--model", "/nonexistent/model"], "There is no model folder"),
         (["report", "/nonexistent/report"], "run `neumatc-mimo demo` first"),
         (["demo", "munich", "--report", "/proc/report"], "cannot be written"),
-        (["bench", "munich", "--axis", "length"], 'There is no axis "length", known are "base"'),
+        (["bench", "munich", "--axis", "length"], 'There is no axis "length", known are "own"'),
         (["train", "munich", "--task-seconds", "3"], "--task-seconds is of tasks on a cluster"),
         (["train", "munich", "--model", "a", "--models", "b"], "two places for a model"),
         (["train", "munich", "--model", "."], "is the current folder or one above it"),
