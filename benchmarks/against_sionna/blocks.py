@@ -104,7 +104,10 @@ def equalizer(draw: Draw, model: nm.ScenarioModel) -> Deviations:
     pair, inputs = draw.uplink(), _received(draw)
     ours = MMSEEqualizer(*pair, _solver(draw, model), precision=draw.precision)
     theirs = _both(lambda p: LMMSEEqualizer(*pair, precision=p))
-    expected, floor = theirs(*inputs), _floor(_received_rows(inputs[1]), inputs[3])
+    expected, floor = (
+        theirs(*inputs),
+        _floor(_received_rows(inputs[1]), inputs[3], _errors(draw, inputs[2])),
+    )
     names, dims = ("x_hat", "no_eff"), ((0, 3), (0, 3))
     yield from _all(draw, names, _called(draw, ours, *inputs), expected, dims, floor)
 
@@ -119,7 +122,10 @@ def detector(draw: Draw, model: nm.ScenarioModel) -> Deviations:
     theirs = _both(
         lambda p: LinearDetector("lmmse", output, method, rg, sm, "qam", bits, precision=p)
     )
-    expected, floor = theirs(*inputs), _floor(_received_rows(inputs[1]), inputs[3])
+    expected, floor = (
+        theirs(*inputs),
+        _floor(_received_rows(inputs[1]), inputs[3], _errors(draw, inputs[2])),
+    )
     dims = (0, 3, 4) if output == "symbol" else (0, 3)
     yield from _all(draw, ("llr",), _called(draw, ours, *inputs), expected, (dims,), floor)
 
@@ -304,17 +310,37 @@ def _received_rows(h: Tensor) -> Tensor:
     return h.flatten(3, 4).movedim((2, 3), (-1, -2))
 
 
-def _floor(a: Tensor, no: Tensor | float) -> float:
-    """What is allowed in single precision: rounding as a Gram matrix amplifies it, and a little."""
-    a = double(a)
-    least = float(torch.as_tensor(no).min())
-    gram = a @ a.mH + least * torch.eye(a.shape[-2], dtype=torch.float64)
+def _errors(draw: Draw, err_var: Tensor | float) -> Tensor | float:
+    """Estimation errors of all streams together."""
+    return err_var * (draw.num_cells * draw.num_rows)
+
+
+def _floor(a: Tensor, *powers: Tensor | float) -> float:
+    """What is allowed in single precision: rounding as a Gram matrix amplifies it, and a little.
+
+    :param powers: noise, which differs between the least of the first and the sum of the largest
+    """
+    least, most = float(torch.as_tensor(powers[0]).min()), 0.0
+    for power in powers:
+        most += float(torch.as_tensor(power).max())
+    amplified = max(_amplified(double(a), no) for no in (least, most))
+    rounding = _ROUNDINGS * amplified * torch.finfo(torch.float32).eps
+    return FLOOR + min(_REFINED, rounding)
+
+
+def _amplified(a: Tensor, no: float) -> float:
+    """By how much roundings grow at most, in some row of some matrix."""
+    gram = a @ a.mH + no * torch.eye(a.shape[-2], dtype=torch.float64)
     own = gram.diagonal(dim1=-2, dim2=-1).real.clamp_min(torch.finfo(torch.float64).tiny)
     unit = gram / (own[..., :, None] * own[..., None, :]).sqrt()
     inverse, info = torch.linalg.inv_ex(unit)
-    amplified = inverse.diagonal(dim1=-2, dim2=-1).abs()[info == 0].max()
-    rounding = _ROUNDINGS * float(amplified) * torch.finfo(torch.float32).eps
-    return FLOOR + min(_REFINED, rounding)
+    if not bool((info == 0).any()):
+        return torch.inf
+    # Of the gain (A A^H X)_kk, too, which is small where others bury a user in the noise.
+    terms = ((unit - torch.diag_embed(no / own)) * inverse.mT).real
+    buried = (terms.abs().sum(-1) / terms.sum(-1).abs()).nan_to_num(0)
+    worst = torch.maximum(inverse.diagonal(dim1=-2, dim2=-1).real, buried)
+    return float(worst[info == 0].max())
 
 
 def _called(draw: Draw, block: Any, *inputs: Any) -> Any:

@@ -204,13 +204,15 @@ class PseudoInverse(Operation):
         return w, x
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Filter:
-        return narrow(self._solve(a, no)[0], a.dtype)
+        return narrow(self._solve(a, no).filters, a.dtype)
 
     def solve_surely(
         self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
     ) -> Surely:
-        filters, gram = self._solve(a, no)
+        filters, gram, amplification = self._solve(a, no)
         where = _doubtful(gram, filters.x, no)
+        if amplification is not None:
+            where = where | doubtful(amplification.amax(-1))
         if unproven is not None:
             where = where | unproven
         if not bool(where.any()):
@@ -219,7 +221,7 @@ class PseudoInverse(Operation):
         if a.requires_grad and torch.is_grad_enabled():
             # What is replaced may be NaN, and so would gradients be that come through it.
             easy = torch.eye(*a.shape[-2:], dtype=a.dtype, device=a.device)
-            filters, _ = self._solve(torch.where(where[..., None, None], easy, a), no)
+            filters = self._solve(torch.where(where[..., None, None], easy, a), no).filters
         # The filter itself, not its factors: X squares its condition, whatever it was made of.
         kinds = {"w": filters.w, "x": filters.x}
         kinds |= {"gain": filters.kept, "norm": filters.column_norm}
@@ -231,8 +233,8 @@ class PseudoInverse(Operation):
         refined, lost = int(where.sum()), int(hopeless(found.condition, a.dtype).sum())
         return Surely(narrow(filters._replace(**put), a.dtype), refined, lost)
 
-    def _solve(self, a: Tensor, no: Tensor | float) -> tuple[Filter, Tensor]:
-        """The filter, and A A^H; both in double precision where rows are dependent."""
+    def _solve(self, a: Tensor, no: Tensor | float) -> _Solved:
+        """The filter and what tells of its rounding; in double precision if rows are dependent."""
         dependent = a.shape[-2] > a.shape[-1]
         if dependent:
             # Only the noise tells them apart.
@@ -242,11 +244,13 @@ class PseudoInverse(Operation):
         gram = a @ adjoint
         if not isinstance(no, Tensor) and not no:
             x = definite_inverse(gram)
-            return Filter(adjoint, x, None, no, x), gram
+            return _Solved(Filter(adjoint, x, None, no, x), gram)
         no = batched(no, a, 0)
         x = definite_inverse(gram + no[..., None, None] * identity(gram))
         filters = Filter(adjoint, x, None, no, x)
-        return (multiplied(filters, a) if dependent else _below_noise(filters, gram)), gram
+        if dependent:
+            return _Solved(multiplied(filters, a), gram)
+        return _below_noise(filters, gram)
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
@@ -362,27 +366,46 @@ class PseudoInverse(Operation):
         return no is None
 
 
-def _below_noise(filters: Filter, gram: Tensor) -> Filter:
+class _Solved(NamedTuple):
+    """A filter and what tells where rounding leaves too little of it.
+
+    :param filters: of A
+    :param gram: [..., m, m], :math:`A A^H`
+    :param amplification: real [..., m], by how much rounding grows in the gains of users below the
+        noise; None where there are none
+    """
+
+    filters: Filter
+    gram: Tensor
+    amplification: Tensor | None = None
+
+
+def _below_noise(filters: Filter, gram: Tensor) -> _Solved:
     r"""The filter with gains and powers of users below the noise.
 
     There :math:`1 - \sigma^2 X_{kk}` and :math:`X_{kk} - \sigma^2 \lVert x_k \rVert^2` cancel;
-    :math:`g_k = (A A^H X)_{kk}` and :math:`X_{kk} g_k - \sigma^2 \sum_{j \ne k} |x_{kj}|^2` do not.
+    :math:`g_k = (A A^H X)_{kk}` and :math:`X_{kk} g_k - \sigma^2 \sum_{j \ne k} |x_{kj}|^2` do not,
+    unless others bury a user whom the noise alone would not: the terms of :math:`g_k` tell.
 
     :param gram: :math:`A A^H`
     """
     loss = filters.loss
     if not is_traced() and bool((loss <= 0.5).all()):
-        return filters
+        return _Solved(filters, gram)
     x = torch.view_as_real(filters.x)
-    gain = (torch.view_as_real(gram) * x).flatten(-2).sum(-1)
-    gain = torch.where(loss > 0.5, gain.clamp_min(0), 1 - loss)
+    terms = (torch.view_as_real(gram) * x).sum(-1)
+    weak = loss > 0.5
+    gain = torch.where(weak, terms.sum(-1).clamp_min(0), 1 - loss)
+    size = terms.detach().abs().sum(-1)
+    amplification = torch.where(weak & (size > 0), size / gain.detach(), 1.0)
     diagonal = _diagonal(filters.x)
     beside = (1 - identity(filters.x).real)[..., None]
     # Over X_kk: powers of channels of any gain would overflow, or vanish.
     share = x * (beside / positive(diagonal)[..., None, None])
     others = share * batched(filters.no, filters.x, 3) * x
     share = gain - others.flatten(-2).sum(-1)
-    return filters._replace(gain=gain, norm=diagonal.sqrt() * share.clamp_min(0).sqrt())
+    norm = diagonal.sqrt() * share.clamp_min(0).sqrt()
+    return _Solved(filters._replace(gain=gain, norm=norm), gram, amplification)
 
 
 def _diagonal(x: Tensor) -> Tensor:

@@ -84,6 +84,21 @@ def test_only_ill_conditioned_matrices_are_refined() -> None:
     assert sorted((~same).nonzero().tolist()) == [[0, 3], [1, 7]]
 
 
+@pytest.mark.parametrize("level", [0.3, 1e-2, 1e-3, 1e-4])
+def test_users_that_others_bury_in_the_noise_are_refined(level: float) -> None:
+    """A row nearly along the others': what is left of it lies below the noise, the row does not."""
+    a = channels(1.0)
+    a[:, :, 3] = a[:, :, 0] + a[:, :, 1] + level * a[:, :, 3]
+    a[:, :, 3] *= 1e-2
+    no = float((0.3 * level * 1e-2) ** 2)
+    filters, counts = solved(a, no)
+    exact = PseudoInverse().solve(a.to(torch.complex128), no)
+    for name in ("column_norm", "kept"):
+        ours, right = getattr(filters, name), getattr(exact, name)
+        assert float((ours / right - 1).abs().max()) < 5e-3
+    assert counts.refined == (ITEMS * POINTS if level < 0.1 else 0)
+
+
 def test_users_far_apart_are_no_reason_to_refine() -> None:
     gains = torch.tensor([1.0, 1e-6, 1e3, 1.0], dtype=torch.complex64)
     _, counts = solved(gains[:, None] * channels(1.0))
