@@ -15,7 +15,11 @@ def is_traced() -> bool:
 
 
 def is_mapped() -> bool:
-    """Whether code runs under ``torch.vmap``, where a tensor stands for many."""
+    """Whether code runs under ``torch.vmap``, where a tensor stands for many; not in a compiler,
+    which has its own way with that.
+    """
+    if torch.compiler.is_compiling():
+        return False
     # PyTorch has no public function that tells.
     functorch = torch._C._functorch
     if functorch.peek_interpreter_stack() is None:
