@@ -177,12 +177,14 @@ class SVDCombiner(Receiver):
         )
         return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
-    def _filters(self, inputs: CombinerInputs, rx: int, symbol: int) -> Iterator[ReceiveFilter]:
+    def _filters(
+        self, inputs: CombinerInputs, rx: int, symbol: int, emitter: Emitter | None
+    ) -> Iterator[ReceiveFilter]:
         """Filters of a receiver in one OFDM symbol."""
         beams = _Beams(self._both, partial(self._sending, inputs, symbol))
         channels = self._channels(inputs, rx, symbol)
         borders = [stretch.grid for stretch in self._stretches]
-        for part in self._answers(self._operation, channels, borders):
+        for part in self._answers(self._operation, channels, borders, emitter=emitter):
             yield self._filter(inputs, rx, symbol, part, beams)
 
     def _channels(self, inputs: CombinerInputs, rx: int, symbol: int) -> Channels:
