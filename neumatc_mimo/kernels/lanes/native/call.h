@@ -61,5 +61,6 @@ struct Variant {
     // Most subcarriers of a chunk, and the bytes of scratch memory that it takes.
     int64_t (*length)(const Call&);
     int64_t (*scratch)(const Call&);
-    void (*work)(const Call&, const Chunk&, void* scratch);
+    // A chunk; the channel of the one that this thread takes next, if any, is fetched meanwhile.
+    void (*work)(const Call&, const Chunk&, const Chunk* next, void* scratch);
 };

@@ -13,6 +13,10 @@ constexpr int LONGEST = 64;
 constexpr int64_t CACHE = 768 * 1024;
 // OFDM symbols that are worked on together.
 constexpr int SYMBOLS = 14;
+// Symbols that a receiver works on at once.
+constexpr int RECEIVED = MANY_REGISTERS ? 3 : 2;
+// Bytes of a line of the cache.
+constexpr int LINE = 64;
 
 template <class R, int K>
 struct Work {
@@ -26,8 +30,8 @@ struct Work {
     const int num_rows, columns, blocks;
     // Complex vectors of a block's channel, factor and symbols; an odd number, as what lies a power
     // of two apart meets in the same sets of the cache.
-    const int64_t channel_size, factor_size, symbols_size;
-    C *channel, *factor, *symbols, *inverse;
+    const int64_t channel_size, factor_size, symbols_size, received_size;
+    C *channel, *factor, *symbols, *received, *inverse;
     V *before, *after, *scale, *lost, *own, *diagonal;
 
     static int64_t most_blocks(const Call& call) {
@@ -39,11 +43,17 @@ struct Work {
 
     static int64_t scratch(const Call& call) {
         const int64_t k = call.rows, m = call.columns, blocks = most_blocks(call);
-        const int64_t complex = blocks * ((k * m | 1) + (k * k | 1) + (k * SYMBOLS | 1)) + k * k;
+        const int64_t symbols = (k * SYMBOLS | 1) + (call.kind == 0 ? 0 : m * RECEIVED | 1);
+        const int64_t complex = blocks * ((k * m | 1) + (k * k | 1) + symbols) + k * k;
         return complex * sizeof(C) + (2 * blocks + 4) * k * sizeof(V);
     }
 
-    Work(const Call& call, const Chunk& chunk, void* memory)
+    // Where rows of the next chunk's channel begin that are still to be fetched into the cache.
+    const R* ahead;
+    mutable int ahead_row = 0, ahead_column = 0;
+    int64_t ahead_lines;
+
+    Work(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
         : call(call),
           chunk(chunk),
           num_rows(call.rows),
@@ -51,18 +61,23 @@ struct Work {
           blocks((chunk.count + N - 1) / N),
           channel_size(int64_t(call.rows) * call.columns | 1),
           factor_size(int64_t(call.rows) * call.rows | 1),
-          symbols_size(int64_t(call.rows) * SYMBOLS | 1) {
+          symbols_size(int64_t(call.rows) * SYMBOLS | 1),
+          received_size(call.kind == 0 ? 0 : int64_t(call.columns) * RECEIVED | 1) {
         const int64_t k = call.rows, most = most_blocks(call);
         channel = static_cast<C*>(memory);
         factor = channel + most * channel_size;
         symbols = factor + most * factor_size;
-        inverse = symbols + most * symbols_size;
+        received = symbols + most * symbols_size;
+        inverse = received + most * received_size;
         before = reinterpret_cast<V*>(inverse + k * k);
         after = before + most * k;
         scale = after + most * k;
         lost = scale + k;
         own = lost + k;
         diagonal = own + k;
+        const int64_t at = next ? next->item * call.h_item + next->first : 0;
+        ahead = next ? static_cast<const R*>(call.h) + 2 * at : nullptr;
+        ahead_lines = next ? (next->count * 2 * sizeof(R) - 1) / LINE + 1 : 0;
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
@@ -168,11 +183,30 @@ struct Work {
         }
     }
 
+    // Fetch so many more rows of the next chunk's channel into the second-level cache: their lines
+    // lie far apart, and no processor foresees them.
+    INLINE void fetch_ahead(int num) const {
+        if (!ahead) return;
+        for (int i = 0; i < num; i++) {
+            if (ahead_row == rows()) return;
+            const int64_t at = ahead_row * call.h_row + ahead_column * call.h_column;
+            const char* row = reinterpret_cast<const char*>(ahead + 2 * at);
+            for (int64_t line = 0; line < ahead_lines; line++)
+                __builtin_prefetch(row + LINE * line, 0, 2);
+            if (++ahead_column == columns) ahead_column = 0, ahead_row++;
+        }
+    }
+
+    // Rows to fetch at each of so many steps.
+    INLINE int ahead_each(int64_t steps) const {
+        return int(int64_t(rows()) * columns / (steps < 1 ? 1 : steps)) + 1;
+    }
+
     // ---- A^H z
 
     // `I` antennas and `T` symbols of a block: one run through the streams.
-    template <int I, int T>
-    INLINE void precode_tile(int column, int64_t symbol, int t, int block) const {
+    template <int I, int T, bool WHOLE>
+    INLINE void precode_tile(int column, int t, int block, R* const (&to)[I][T]) const {
         const int m = rows();
         const C* h = channel + block * channel_size + int64_t(column) * m;
         const C* z = symbols + block * symbols_size + t;
@@ -195,24 +229,45 @@ struct Work {
 #pragma GCC unroll 8
         for (int i = 0; i < I; i++)
 #pragma GCC unroll 8
-            for (int s = 0; s < T; s++) store_to(write_to(column + i, symbol + s), block, sum[i][s]);
+            for (int s = 0; s < T; s++) {
+                R* into = to[i][s] + 2 * int64_t(block) * N;
+                if (WHOLE) store<R>(into, sum[i][s]);
+                else store_some<R>(into, sum[i][s], count(block));
+            }
     }
 
-    template <int I>
-    INLINE void precode_columns(int column, int64_t symbol, int num) const {
+    // The same in all blocks from one on, one after the other: a row is written in long runs.
+    template <int I, int T, bool WHOLE>
+    INLINE void precode_blocks(int column, int64_t symbol, int t, int first, int stop,
+                               int fetched) const {
+        R* to[I][T];
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++)
+#pragma GCC unroll 8
+            for (int s = 0; s < T; s++) to[i][s] = write_to(column + i, symbol + t + s);
+        for (int b = first; b < stop; b++) {
+            precode_tile<I, T, WHOLE>(column, t, b, to);
+            fetch_ahead(fetched);
+        }
+    }
+
+    template <int I, bool WHOLE>
+    INLINE void precode_columns(int column, int64_t symbol, int num, int first, int stop,
+                                int fetched) const {
         constexpr int T = MANY_REGISTERS ? 3 : 2;
         int t = 0;
         for (; t + T <= num; t += T)
-            for (int b = 0; b < blocks; b++) precode_tile<I, T>(column, symbol + t, t, b);
-        for (; t + 2 <= num; t += 2)
-            for (int b = 0; b < blocks; b++) precode_tile<I, 2>(column, symbol + t, t, b);
-        for (; t < num; t++)
-            for (int b = 0; b < blocks; b++) precode_tile<I, 1>(column, symbol + t, t, b);
+            precode_blocks<I, T, WHOLE>(column, symbol, t, first, stop, fetched);
+        if (T > 2 && t + 2 <= num) {
+            precode_blocks<I, 2, WHOLE>(column, symbol, t, first, stop, fetched);
+            t += 2;
+        }
+        if (t < num) precode_blocks<I, 1, WHOLE>(column, symbol, t, first, stop, fetched);
     }
 
     INLINE void precode(int64_t symbol, int num) const {
-        constexpr int I = MANY_REGISTERS ? 4 : 2;
-        const int m = rows();
+        constexpr int I = MANY_REGISTERS ? 4 : 2, T = MANY_REGISTERS ? 3 : 2;
+        const int m = rows(), whole = int(chunk.count / N);
         for (int k = 0; k < m; k++)
             for (int t = 0; t < num; t++) {
                 const R* row = read_from(k, symbol + t);
@@ -222,22 +277,46 @@ struct Work {
         for (int b = 0; b < blocks; b++)
             source(b).template solve<false>(symbols + b * symbols_size, num, SYMBOLS,
                                             before + b * m, after + b * m);
+        const int fetched = ahead_each(int64_t(columns) / I * ((num + T - 1) / T) * whole);
         int column = 0;
-        for (; column + I <= columns; column += I) precode_columns<I>(column, symbol, num);
-        for (; column < columns; column++) precode_columns<1>(column, symbol, num);
+        for (; column + I <= columns; column += I)
+            precode_columns<I, true>(column, symbol, num, 0, whole, fetched);
+        for (; column < columns; column++)
+            precode_columns<1, true>(column, symbol, num, 0, whole, fetched);
+        if (whole < blocks)
+            for (column = 0; column < columns; column++)
+                precode_columns<1, false>(column, symbol, num, whole, blocks, 1);
     }
 
     // ---- conj(A) y
 
+    // What all antennas received in `T` symbols, into `received`, [columns][T] of each block: whole
+    // rows of the chunk one after the other, and those to come fetched meanwhile.
+    template <int T>
+    INLINE void load_received(int64_t symbol, int fetched) const {
+        constexpr int EARLY = 4;
+        const int64_t lines = (chunk.count * 2 * sizeof(R) - 1) / LINE + 1;
+        for (int s = 0; s < T; s++) {
+            const R* y = read_from(0, symbol + s);
+            for (int c = 0; c < columns; c++, y += 2 * call.read_row) {
+                const char* later = reinterpret_cast<const char*>(y + 2 * EARLY * call.read_row);
+                if (c + EARLY < columns)
+                    for (int64_t line = 0; line < lines; line++)
+                        __builtin_prefetch(later + LINE * line, 0, 2);
+                for (int b = 0; b < blocks; b++)
+                    received[b * received_size + c * T + s] = load_from(y, b);
+                fetch_ahead(fetched);
+            }
+        }
+    }
+
     // `I` streams and `T` symbols of a block: one run through the antennas.
     template <int I, int T>
-    INLINE void receive_tile(int row, int64_t symbol, int t, int block) const {
+    INLINE void receive_tile(int row, int t, int block) const {
         const int m = rows();
         const C* h = channel + block * channel_size + row;
-        const R* y[T];
+        const C* y = received + block * received_size;
         C sum[I][T];
-#pragma GCC unroll 8
-        for (int s = 0; s < T; s++) y[s] = read_from(0, symbol + s);
 #pragma GCC unroll 8
         for (int i = 0; i < I; i++)
 #pragma GCC unroll 8
@@ -245,7 +324,7 @@ struct Work {
         for (int column = 0; column < columns; column++) {
             C got[T];
 #pragma GCC unroll 8
-            for (int s = 0; s < T; s++) got[s] = load_from(y[s] + 2 * column * call.read_row, block);
+            for (int s = 0; s < T; s++) got[s] = y[column * T + s];
 #pragma GCC unroll 8
             for (int i = 0; i < I; i++) {
                 const C a = h[column * m + i];
@@ -260,28 +339,34 @@ struct Work {
             for (int s = 0; s < T; s++) z[i * SYMBOLS + s] = sum[i][s];
     }
 
+    // All streams of T symbols.
     template <int T>
-    INLINE void receive_rows(int64_t symbol, int t) const {
+    INLINE void receive_symbols(int64_t symbol, int t, int fetched) const {
         constexpr int I = MANY_REGISTERS ? 4 : 2;
+        load_received<T>(symbol + t, fetched);
         const int m = rows();
         for (int b = 0; b < blocks; b++) {
             int row = 0;
-            for (; row + I <= m; row += I) receive_tile<I, T>(row, symbol + t, t, b);
-            for (; row < m; row++) receive_tile<1, T>(row, symbol + t, t, b);
+            for (; row + I <= m; row += I) receive_tile<I, T>(row, t, b);
+            for (; row < m; row++) receive_tile<1, T>(row, t, b);
         }
     }
 
     INLINE void receive(int64_t symbol, int num) const {
-        constexpr int T = MANY_REGISTERS ? 3 : 2;
-        const int m = rows();
+        constexpr int T = RECEIVED;
+        const int m = rows(), fetched = ahead_each(int64_t(columns) * num);
         int t = 0;
-        for (; t + T <= num; t += T) receive_rows<T>(symbol, t);
-        for (; t < num; t++) receive_rows<1>(symbol, t);
+        for (; t + T <= num; t += T) receive_symbols<T>(symbol, t, fetched);
+        if (T > 2 && t + 2 <= num) {
+            receive_symbols<2>(symbol, t, fetched);
+            t += 2;
+        }
+        if (t < num) receive_symbols<1>(symbol, t, fetched);
         for (int b = 0; b < blocks; b++)
             source(b).template solve<true>(symbols + b * symbols_size, num, SYMBOLS,
                                            before + b * m, after + b * m);
         for (int64_t s = 0; s < call.streams; s++)
-            for (t = 0; t < num; t++) {
+            for (int t = 0; t < num; t++) {
                 R* row = write_to(s, symbol + t);
                 for (int b = 0; b < blocks; b++)
                     store_to(row, b, symbols[b * symbols_size + call.stream[s] * SYMBOLS + t]);

@@ -122,8 +122,11 @@ EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
                 failed = true;
                 return;
             }
-            for (std::size_t i; (i = next++) < chunks.size();)
-                variant.work(*call, chunks[i], memory.data());
+            for (std::size_t i = next++, following; i < chunks.size(); i = following) {
+                following = next++;
+                const Chunk* ahead = following < chunks.size() ? &chunks[following] : nullptr;
+                variant.work(*call, chunks[i], ahead, memory.data());
+            }
             memory.give_back();
         };
         // Threads that live for a call take some 20 µs each, and leave nothing behind that a fork,

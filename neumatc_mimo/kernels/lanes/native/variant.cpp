@@ -10,19 +10,19 @@ namespace {
 
 // The same for both precisions and every number of rows that has code of its own.
 template <class R>
-void work_rows(const Call& call, const Chunk& chunk, void* scratch) {
+void work_rows(const Call& call, const Chunk& chunk, const Chunk* next, void* scratch) {
     switch (call.rows) {
-        case 2: return Work<R, 2>(call, chunk, scratch).run();
-        case 4: return Work<R, 4>(call, chunk, scratch).run();
-        case 8: return Work<R, 8>(call, chunk, scratch).run();
-        case 16: return Work<R, 16>(call, chunk, scratch).run();
-        default: return Work<R, 0>(call, chunk, scratch).run();
+        case 2: return Work<R, 2>(call, chunk, next, scratch).run();
+        case 4: return Work<R, 4>(call, chunk, next, scratch).run();
+        case 8: return Work<R, 8>(call, chunk, next, scratch).run();
+        case 16: return Work<R, 16>(call, chunk, next, scratch).run();
+        default: return Work<R, 0>(call, chunk, next, scratch).run();
     }
 }
 
-void work(const Call& call, const Chunk& chunk, void* scratch) {
-    if (call.wide) work_rows<double>(call, chunk, scratch);
-    else work_rows<float>(call, chunk, scratch);
+void work(const Call& call, const Chunk& chunk, const Chunk* next, void* scratch) {
+    if (call.wide) work_rows<double>(call, chunk, next, scratch);
+    else work_rows<float>(call, chunk, next, scratch);
 }
 
 int64_t length(const Call& call) {
