@@ -185,7 +185,7 @@ class SolverBlock(Displayed, Block):
         if emitted is not None:
             check_finite(a, emitted.witness.sum())
             if emitted.left is not None:
-                answer = operation.restricted(answers.places(emitted.left))
+                answer = operation.restricted(emitted.answer())
                 yield TileAnswer(slice(None), answer, None, answers, a, emitted.left)
             borders = []
         for tile in cut(tiles(a, answers.entries(a)), borders):

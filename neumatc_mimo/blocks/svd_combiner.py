@@ -23,6 +23,7 @@ from neumatc_mimo.blocks.symbols import sharing
 from neumatc_mimo.blocks.tiles import among_effective
 from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.tensors.mapped import mapped_alike

@@ -67,12 +67,13 @@ class Emitted(NamedTuple):
     """What a kernel did of all that a block asked for.
 
     :param witness: entries of the channel show in it that are not finite
-    :param left: [num_items, num_frequencies] bool, the matrices that are left to
-        :meth:`Answers.places`; None where none is
+    :param left: [num_items, num_frequencies] bool, the matrices that it left; None where none is
+    :param answer: computes the operation's answer for these, [1, num_left, ...]
     """
 
     witness: Tensor
     left: Tensor | None
+    answer: Callable[[], Any]
 
 
 class Answers(ABC):
@@ -108,13 +109,6 @@ class Answers(ABC):
         """
         del emitter
         return None
-
-    def places(self, where: Tensor) -> Any:
-        """The operation's answer for single matrices that a kernel left, [1, num_places, ...].
-
-        :param where: [num_items, num_frequencies] bool, as :meth:`emitted` gave it
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no kernel that leaves matrices.")
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
         """The matrices that a tile's answer belongs to: those given, unless links are trusted."""
@@ -223,25 +217,27 @@ class ExactAnswers(Answers):
     def emitted(self, emitter: Emitter) -> Emitted | None:
         channels = self.channels
         # A proof of each result needs the result.
-        if self._certify == "call" or not emitter.covers(
-            self.operation, channels.a, channels.no
-        ):
+        if self._certify == "call" or not emitter.covers(self.operation, channels.a, channels.no):
             return None
         amplification = emitter.emit(channels.a, channels.no)
         self._counts.exact += amplification.numel()
-        if self._certify is None:
-            return Emitted(amplification, None)
         left = doubtful(amplification)
-        return Emitted(amplification, left if bool(left.any()) else None)
+        if self._certify is None or not bool(left.any()):
+            return Emitted(amplification, None, lambda: None)
+        return Emitted(amplification, left, lambda: self._at(left))
 
-    def places(self, where: Tensor) -> Any:
+    def _at(self, where: Tensor) -> Any:
+        """The answer for single matrices in double precision, [1, num_places, ...].
+
+        :param where: [num_items, num_frequencies] bool
+        """
         a, no = self.channels.a[where][None], self.channels.noise()
         if isinstance(no, Tensor):
             no = no.expand(where.shape)[where][None]
         found = self.operation.solve_surely(a, no, torch.ones_like(a[..., 0, 0], dtype=torch.bool))
         self._counts.refined += found.refined
         if found.lost:
-            self._warn(found.lost, a)
+            self._warn(found.lost, self.channels.a)
         return found.answer
 
     def _unproven(self, a: Tensor, no: Tensor | float) -> Tensor:

@@ -45,9 +45,6 @@ class Delegating(Answers):
     def emitted(self, emitter: Emitter) -> Emitted | None:
         return self._inner.emitted(emitter)
 
-    def places(self, where: Tensor) -> Any:
-        return self._inner.places(where)
-
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
         return self._inner.channel(subcarriers, given)
 

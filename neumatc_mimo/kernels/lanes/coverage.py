@@ -35,4 +35,6 @@ def covers(operation: Operation, a: Tensor, no: Tensor | None, *grids: Tensor) -
     tensors = [a, *grids] if no is None else [a, no, *grids]
     # Tensors of other kinds have their own meaning.
     plain = all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
-    return plain and all(t.device.type == "cpu" for t in tensors) and not is_differentiated(*tensors)
+    return (
+        plain and all(t.device.type == "cpu" for t in tensors) and not is_differentiated(*tensors)
+    )

@@ -17,9 +17,7 @@ from neumatc_mimo.kernels.lanes.library import Library, loaded
 _PRECODE, _RECEIVE = 0, 1
 
 
-@torch.library.custom_op(
-    "neumatc::precode_in_lanes", mutates_args=("out",), device_types="cpu"
-)
+@torch.library.custom_op("neumatc::precode_in_lanes", mutates_args=("out",), device_types="cpu")
 def precode(
     h: Tensor, noise: Tensor | None, x: Tensor, out: Tensor, symbols: Sequence[int]
 ) -> Tensor:
