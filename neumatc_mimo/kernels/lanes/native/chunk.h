@@ -15,8 +15,10 @@ constexpr int64_t CACHE = 768 * 1024;
 constexpr int SYMBOLS = 14;
 // Symbols that a receiver works on at once.
 constexpr int RECEIVED = MANY_REGISTERS ? 3 : 2;
-// Bytes of a line of the cache.
-constexpr int LINE = 64;
+// Rows that are fetched before they are read.
+constexpr int EARLY = 4;
+// A result of so many bytes is written past the cache: it would not stay there.
+constexpr int64_t LARGE = 8 << 20;
 
 template <class R, int K>
 struct Work {
@@ -52,6 +54,8 @@ struct Work {
     const R* ahead;
     mutable int ahead_row = 0, ahead_column = 0;
     int64_t ahead_lines;
+    // Whether the result is written past the cache.
+    bool streams_past;
 
     Work(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
         : call(call),
@@ -77,6 +81,9 @@ struct Work {
         diagonal = own + k;
         const int64_t at = next ? next->item * call.h_item + next->first : 0;
         ahead = next ? static_cast<const R*>(call.h) + 2 * at : nullptr;
+        int64_t written = call.items * call.columns * call.symbols * 2 * sizeof(R);
+        written *= call.stretch[1];
+        streams_past = call.kind == 0 && written > LARGE;
         ahead_lines = next ? (next->count * 2 * sizeof(R) - 1) / LINE + 1 : 0;
     }
 
@@ -183,6 +190,13 @@ struct Work {
         }
     }
 
+    // Fetch a row of this chunk into the second-level cache.
+    INLINE void fetch(const R* row) const {
+        const int64_t lines = (chunk.count * 2 * sizeof(R) - 1) / LINE + 1;
+        for (int64_t line = 0; line < lines; line++)
+            __builtin_prefetch(reinterpret_cast<const char*>(row) + LINE * line, 0, 2);
+    }
+
     // Fetch so many more rows of the next chunk's channel into the second-level cache: their lines
     // lie far apart, and no processor foresees them.
     INLINE void fetch_ahead(int num) const {
@@ -205,8 +219,8 @@ struct Work {
     // ---- A^H z
 
     // `I` antennas and `T` symbols of a block: one run through the streams.
-    template <int I, int T, bool WHOLE>
-    INLINE void precode_tile(int column, int t, int block, R* const (&to)[I][T]) const {
+    template <int I, int T>
+    INLINE void precode_tile(int column, int t, int block, R (&into)[I][T][2 * LONGEST]) const {
         const int m = rows();
         const C* h = channel + block * channel_size + int64_t(column) * m;
         const C* z = symbols + block * symbols_size + t;
@@ -229,47 +243,41 @@ struct Work {
 #pragma GCC unroll 8
         for (int i = 0; i < I; i++)
 #pragma GCC unroll 8
-            for (int s = 0; s < T; s++) {
-                R* into = to[i][s] + 2 * int64_t(block) * N;
-                if (WHOLE) store<R>(into, sum[i][s]);
-                else store_some<R>(into, sum[i][s], count(block));
-            }
+            for (int s = 0; s < T; s++) store<R>(into[i][s] + 2 * block * N, sum[i][s]);
     }
 
-    // The same in all blocks from one on, one after the other: a row is written in long runs.
-    template <int I, int T, bool WHOLE>
-    INLINE void precode_blocks(int column, int64_t symbol, int t, int first, int stop,
-                               int fetched) const {
-        R* to[I][T];
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) to[i][s] = write_to(column + i, symbol + t + s);
-        for (int b = first; b < stop; b++) {
-            precode_tile<I, T, WHOLE>(column, t, b, to);
+    // The same in all blocks, collected in the first-level cache: rows are written as a whole.
+    template <int I, int T>
+    INLINE void precode_blocks(int column, int64_t symbol, int t, int fetched) const {
+        alignas(LINE) R written[I][T][2 * LONGEST];
+        for (int b = 0; b < blocks; b++) {
+            precode_tile<I, T>(column, t, b, written);
             fetch_ahead(fetched);
         }
+        for (int i = 0; i < I; i++)
+            for (int s = 0; s < T; s++)
+                write_row<R>(write_to(column + i, symbol + t + s), written[i][s],
+                             2 * chunk.count * sizeof(R), streams_past);
     }
 
-    template <int I, bool WHOLE>
-    INLINE void precode_columns(int column, int64_t symbol, int num, int first, int stop,
-                                int fetched) const {
+    template <int I>
+    INLINE void precode_columns(int column, int64_t symbol, int num, int fetched) const {
         constexpr int T = MANY_REGISTERS ? 3 : 2;
         int t = 0;
-        for (; t + T <= num; t += T)
-            precode_blocks<I, T, WHOLE>(column, symbol, t, first, stop, fetched);
+        for (; t + T <= num; t += T) precode_blocks<I, T>(column, symbol, t, fetched);
         if (T > 2 && t + 2 <= num) {
-            precode_blocks<I, 2, WHOLE>(column, symbol, t, first, stop, fetched);
+            precode_blocks<I, 2>(column, symbol, t, fetched);
             t += 2;
         }
-        if (t < num) precode_blocks<I, 1, WHOLE>(column, symbol, t, first, stop, fetched);
+        if (t < num) precode_blocks<I, 1>(column, symbol, t, fetched);
     }
 
     INLINE void precode(int64_t symbol, int num) const {
         constexpr int I = MANY_REGISTERS ? 4 : 2, T = MANY_REGISTERS ? 3 : 2;
-        const int m = rows(), whole = int(chunk.count / N);
+        const int m = rows();
         for (int k = 0; k < m; k++)
             for (int t = 0; t < num; t++) {
+                if (t + EARLY < num) fetch(read_from(k, symbol + t + EARLY));
                 const R* row = read_from(k, symbol + t);
                 for (int b = 0; b < blocks; b++)
                     symbols[b * symbols_size + k * SYMBOLS + t] = load_from(row, b);
@@ -277,15 +285,11 @@ struct Work {
         for (int b = 0; b < blocks; b++)
             source(b).template solve<false>(symbols + b * symbols_size, num, SYMBOLS,
                                             before + b * m, after + b * m);
-        const int fetched = ahead_each(int64_t(columns) / I * ((num + T - 1) / T) * whole);
+        const int fetched = ahead_each(int64_t(columns) / I * ((num + T - 1) / T) * blocks);
         int column = 0;
         for (; column + I <= columns; column += I)
-            precode_columns<I, true>(column, symbol, num, 0, whole, fetched);
-        for (; column < columns; column++)
-            precode_columns<1, true>(column, symbol, num, 0, whole, fetched);
-        if (whole < blocks)
-            for (column = 0; column < columns; column++)
-                precode_columns<1, false>(column, symbol, num, whole, blocks, 1);
+            precode_columns<I>(column, symbol, num, fetched);
+        for (; column < columns; column++) precode_columns<1>(column, symbol, num, fetched);
     }
 
     // ---- conj(A) y
@@ -294,15 +298,10 @@ struct Work {
     // rows of the chunk one after the other, and those to come fetched meanwhile.
     template <int T>
     INLINE void load_received(int64_t symbol, int fetched) const {
-        constexpr int EARLY = 4;
-        const int64_t lines = (chunk.count * 2 * sizeof(R) - 1) / LINE + 1;
         for (int s = 0; s < T; s++) {
             const R* y = read_from(0, symbol + s);
             for (int c = 0; c < columns; c++, y += 2 * call.read_row) {
-                const char* later = reinterpret_cast<const char*>(y + 2 * EARLY * call.read_row);
-                if (c + EARLY < columns)
-                    for (int64_t line = 0; line < lines; line++)
-                        __builtin_prefetch(later + LINE * line, 0, 2);
+                if (c + EARLY < columns) fetch(y + 2 * EARLY * call.read_row);
                 for (int b = 0; b < blocks; b++)
                     received[b * received_size + c * T + s] = load_from(y, b);
                 fetch_ahead(fetched);
@@ -381,6 +380,7 @@ struct Work {
             if (call.kind == 0) precode(symbol, num);
             else receive(symbol, num);
         }
+        if (streams_past) finish_streaming();
     }
 };
 

@@ -8,6 +8,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define INLINE inline __attribute__((always_inline))
 
 // Bytes of a vector register, and how many tiles of a product stay in all of them.
@@ -100,6 +104,46 @@ INLINE void store_some(R* to, const typename Lanes<R>::C& value, int n) {
 template <class R>
 INLINE void store_real(R* to, const typename Lanes<R>::V& value, int n) {
     memcpy(to, &value, n * sizeof(R));
+}
+
+// Bytes of a line of the cache.
+constexpr int LINE = 64;
+
+// A line past the cache: the one thing that vector extensions have no words for.
+INLINE void stream_line(void* to, const void* from) {
+#if defined(__AVX512F__)
+    _mm512_stream_si512(static_cast<__m512i*>(to), load_vector<__m512i>(from));
+#elif defined(__AVX__)
+    for (int i = 0; i < 2; i++)
+        _mm256_stream_si256(static_cast<__m256i*>(to) + i,
+                            load_vector<__m256i>(static_cast<const __m256i*>(from) + i));
+#elif defined(__x86_64__)
+    for (int i = 0; i < 4; i++)
+        _mm_stream_si128(static_cast<__m128i*>(to) + i,
+                         load_vector<__m128i>(static_cast<const __m128i*>(from) + i));
+#else
+    memcpy(to, from, LINE);
+#endif
+}
+INLINE void finish_streaming() {
+#if defined(__x86_64__)
+    _mm_sfence();
+#endif
+}
+
+// Bytes of a row to where they belong: whole lines past the cache if so wanted.
+template <class R>
+INLINE void write_row(R* row, const R* numbers, int64_t size, bool past) {
+    char* to = reinterpret_cast<char*>(row);
+    const char* from = reinterpret_cast<const char*>(numbers);
+    if (past) {
+        const int64_t ragged = -reinterpret_cast<uintptr_t>(to) % LINE;
+        const int64_t head = ragged < size ? ragged : size;
+        memcpy(to, from, head);
+        to += head, from += head, size -= head;
+        for (; size >= LINE; to += LINE, from += LINE, size -= LINE) stream_line(to, from);
+    }
+    memcpy(to, from, size);
 }
 
 template <class R>
