@@ -55,7 +55,7 @@ types: $(SETUP)
 compatibility: $(SETUP)  ## tests at the lowest and the newest versions of all dependencies
 	$(PYTHON) -m nox $(ARGS)
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard neumatc_mimo/kernels/lanes/native/*)
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	# torch first: a pinned CPU build, which the packages that need it then accept.

@@ -16,11 +16,13 @@ from neumatc_mimo.blocks.effective_channel import EffectiveChannel
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import constant, noise_at
+from neumatc_mimo.blocks.places import Places
 from neumatc_mimo.blocks.products import permuted_copy, write_precoded
 from neumatc_mimo.blocks.solver_block import SolverBlock, TileAnswer
-from neumatc_mimo.blocks.symbols import sharing
+from neumatc_mimo.blocks.symbols import Symbols, sharing
 from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Channels, Solver
 from neumatc_mimo.tensors.mapped import mapped_alike
@@ -106,6 +108,16 @@ class MatrixPrecoder(SolverBlock):
         """The precoding matrix, [..., num_tx_ant, num_streams]."""
         return answer.v
 
+    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Emitter | None:
+        """All of what :meth:`_factors` makes of x, for a kernel; None where no kernel does that.
+
+        :param out: [batch_size, num_tx_ant, symbols, fft_size]
+        :param x: [batch_size, num_streams, symbols, fft_size]
+        :param symbols: Those that share their matrices
+        """
+        del out, x, symbols
+        return None
+
     def _amplitudes(self, answer: Any, inputs: PrecoderInputs, tx: int) -> Tensor | None:
         """Amplitudes of a transmitter's streams, [batch_size, tile, num_streams]; None for ones."""
         del answer, inputs, tx
@@ -168,8 +180,11 @@ class MatrixPrecoder(SolverBlock):
             h_eff = EffectiveChannel(h, self._num_streams_per_tx, groups)
         for tx in range(self._num_tx):
             for group, symbols in enumerate(groups):
-                first = symbols[0].start
-                for part in self._matrices(inputs, tx, first, products=h_eff is None):
+                first, emitter = symbols[0].start, None
+                if h_eff is None:
+                    emitter = self._emitter(x_precoded[:, tx], x[:, tx], symbols)
+                parts = self._matrices(inputs, tx, first, products=h_eff is None, emitter=emitter)
+                for part in parts:
                     gains = self._amplitudes(part.answer, inputs, tx)
                     for run in symbols:
                         self._send(x_precoded[:, tx, :, run], x[:, tx, :, run], part, gains)
@@ -179,11 +194,18 @@ class MatrixPrecoder(SolverBlock):
         return x_precoded if h_eff is None else (x_precoded, h_eff.seen(self._effective_ind))
 
     def _matrices(
-        self, inputs: ChannelKnowledge, tx: int, symbol: int, *, products: bool = False
+        self,
+        inputs: ChannelKnowledge,
+        tx: int,
+        symbol: int,
+        *,
+        products: bool = False,
+        emitter: Emitter | None = None,
     ) -> Iterator[TileAnswer]:
         """The solver's answers for one transmitter and OFDM symbol.
 
         :param products: Whether products with the matrices will do
+        :param emitter: What is made of the answers, if a kernel may do it
         """
         rows = inputs.h[:, :, :, tx, :, symbol]
         # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
@@ -198,15 +220,23 @@ class MatrixPrecoder(SolverBlock):
             time=self._moment(inputs.time, symbol),
         )
         operation = self._operation_for(rows.shape[2])
-        return self._answers(operation, channels, [slice(0, rows.shape[-1])])
+        whole = [slice(0, rows.shape[-1])]
+        return self._answers(operation, channels, whole, emitter=emitter)
 
     def _send(self, out: Tensor, x: Tensor, part: TileAnswer, gains: Tensor | None) -> None:
-        """Write the precoded symbols of a tile.
+        """Write the precoded symbols of a tile, or of single subcarriers.
 
         :param out: [batch_size, num_tx_ant, symbols, fft_size]
         :param x: [batch_size, num_streams, symbols, fft_size]
         :param gains: Amplitudes of the streams, [batch_size, tile, num_streams], or None
         """
+        if part.where is not None:
+            places = Places.marked(part.where, len(x))
+            x = places.read(x)
+            some = x.new_empty(len(x), out.shape[1], *x.shape[2:])
+            self._send(some, x, part._replace(where=None, given=part.given[:1]), gains)
+            places.write(out, some)
+            return
         out, x = out[..., part.tile], x[..., part.tile]
         if len(part.given) < len(x):
             # One matrix for all items: their symbols are those of one item.

@@ -18,10 +18,11 @@ from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import error_and_noise
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
-from neumatc_mimo.blocks.symbols import sharing
+from neumatc_mimo.blocks.symbols import Symbols, members, sharing
 from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
+from neumatc_mimo.kernels.lanes import Emitter, Received
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -196,7 +197,18 @@ class MMSEEqualizer(Receiver):
         )
         return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
-    def _filters(self, inputs: EqualizerInputs, rx: int, symbol: int) -> Iterator[ReceiveFilter]:
+    def _emitter(
+        self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
+    ) -> Received:
+        places = [
+            (effective.start, effective.stop - effective.start, grid.start)
+            for effective, grid in self._stretches
+        ]
+        return Received(y, x_hat, no_eff, members(symbols), self._desired[rx], places)
+
+    def _filters(
+        self, inputs: EqualizerInputs, rx: int, symbol: int, emitter: Emitter | None
+    ) -> Iterator[ReceiveFilter]:
         """Filters of the streams that a receiver is to get in one OFDM symbol."""
         h, variance = inputs.channel(rx, symbol), inputs.noise_of(rx, symbol)
         jointly = variance.shape[1] == 1 and h.shape[2] <= h.shape[1]
@@ -219,9 +231,10 @@ class MMSEEqualizer(Receiver):
             return
         channels = self._channels(inputs, rx, symbol)
         solver = self._solver if self._is_known(rx, h) else Exact()
-        for part in self._answers(self._operation, channels, borders, solver):
+        for part in self._answers(self._operation, channels, borders, solver, emitter):
             matrix = part.answer.w if part.applied is None else part.applied
-            yield _unbiased(part.tile, part.answer, matrix, desired)
+            made = _unbiased(part.tile, part.answer, matrix, desired)
+            yield made._replace(where=part.where)
 
     def _channels(self, inputs: EqualizerInputs, rx: int, symbol: int) -> Channels:
         """What the solver is asked: the channels of all streams that a receiver gets."""

@@ -14,6 +14,7 @@ from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.blocks.solver_block import TileAnswer
 from neumatc_mimo.foundation.block_checks import check_type
 from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.tensors.tracing import is_traced
@@ -119,10 +120,16 @@ class OperationPrecoder(MatrixPrecoder):
         return self._precoded(x, h, noise, links=links, time=time)
 
     def _matrices(
-        self, inputs: ChannelKnowledge, tx: int, symbol: int, *, products: bool = False
+        self,
+        inputs: ChannelKnowledge,
+        tx: int,
+        symbol: int,
+        *,
+        products: bool = False,
+        emitter: Emitter | None = None,
     ) -> Iterator[TileAnswer]:
         """With the matrices themselves: not all operations know answers without them."""
-        del products
+        del products, emitter
         return super()._matrices(inputs, tx, symbol)
 
     def _factors(self, answer: Any, x: Tensor) -> tuple[Tensor, Tensor]:

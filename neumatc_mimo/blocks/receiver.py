@@ -12,12 +12,14 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import as_complex, check_shape
 from neumatc_mimo.blocks.data_symbols import DataSymbols
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
+from neumatc_mimo.blocks.places import Places
 from neumatc_mimo.blocks.products import received
 from neumatc_mimo.blocks.solver_block import SolverBlock
 from neumatc_mimo.blocks.symbols import Symbols, at_symbols
 from neumatc_mimo.blocks.tiles import on_grid, take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.solvers.base import Solver
 
 
@@ -28,12 +30,15 @@ class ReceiveFilter(NamedTuple):
     :param matrix: [batch_size, tile, num_rx_ant, num_streams], or products with it
     :param after: Gives x_hat [batch_size, tile, symbols, num_streams] for y times the matrix
     :param no_eff: [batch_size, tile, num_streams] effective noise variance
+    :param where: [batch_size, num_effective_subcarriers] bool, single subcarriers in the place of a
+        tile; the others have them side by side, as those of one item
     """
 
     tile: slice
     matrix: Tensor | Applied
     after: Callable[[Tensor], Tensor]
     no_eff: Tensor
+    where: Tensor | None = None
 
 
 class Receiver(SolverBlock):
@@ -54,18 +59,32 @@ class Receiver(SolverBlock):
         self._removed_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
         self._stream_ind = self._stream_management.stream_ind.tolist()
 
+    def _emitter(
+        self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
+    ) -> Emitter | None:
+        """All that is done at a receiver, for a kernel; None where no kernel does that.
+
+        :param y: [batch_size, num_rx_ant, num_ofdm_symbols, fft_size]
+        :param x_hat: [batch_size, num_streams, num_ofdm_symbols, num_effective_subcarriers]
+        :param no_eff: [batch_size, num_streams, num_effective_subcarriers]
+        :param symbols: Those that share their filters
+        """
+        del rx, y, x_hat, no_eff, symbols
+        return None
+
     def _receive(
         self,
         y: Tensor,
         groups: list[Symbols],
-        filters: Callable[[int, int], Iterator[ReceiveFilter]],
+        filters: Callable[[int, int, Emitter | None], Iterator[ReceiveFilter]],
     ) -> tuple[Tensor, Tensor]:
         """Apply filters to y and extract the data symbols.
 
         :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]; filters of one item
             serve all
         :param groups: OFDM symbols that share their filters
-        :param filters: Gives the filters of a receiver and a group's first symbol
+        :param filters: Gives the filters of a receiver and a group's first symbol, but for what it
+            has an emitter do
 
         :return: x_hat and no_eff, [batch_size, num_tx, num_streams, num_data_symbols]
         """
@@ -74,13 +93,28 @@ class Receiver(SolverBlock):
         no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
         for rx in range(self._num_rx):
             for group, symbols in enumerate(groups):
-                for tile, matrix, after, noise in filters(rx, symbols[0].start):
-                    no_eff[:, rx, :, group, tile] = noise.mT
+                behind = no_eff[:, rx, :, group]
+                emitter = self._emitter(rx, y[:, rx], x_hat[:, rx], behind, symbols)
+                for part in filters(rx, symbols[0].start, emitter):
+                    if part.where is not None:
+                        self._mend(y[:, rx], x_hat[:, rx], behind, symbols, part)
+                        continue
+                    behind[..., part.tile] = part.no_eff.mT
                     for run in symbols:
-                        here = y[:, rx, :, run, on_grid(tile, self._stretches)]
-                        streams = _filtered(here, matrix, after, len(noise))
-                        x_hat[:, rx, :, run, tile] = streams.permute(0, 3, 2, 1)
+                        here = y[:, rx, :, run, on_grid(part.tile, self._stretches)]
+                        x_hat[:, rx, :, run, part.tile] = _filtered(here, part)
         return self._extract(x_hat), self._extract(at_symbols(no_eff, groups, y.shape[3]))
+
+    def _mend(
+        self, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols, part: ReceiveFilter
+    ) -> None:
+        """Write the streams of single subcarriers, all as :meth:`_emitter` has them."""
+        assert part.where is not None
+        places = Places.marked(part.where, len(y))
+        places.write(no_eff[:, :, None], part.no_eff.mT[:, :, None])
+        at = self._effective_ind[places.at]
+        for run in symbols:
+            places.write(x_hat[:, :, run], _filtered(places.read(y[:, :, run], at), part))
 
     def _fitting(
         self, y: Tensor, h: Tensor, num_subcarriers: int, names: tuple[str, str]
@@ -119,15 +153,13 @@ class Receiver(SolverBlock):
         return self._data_symbols(z)
 
 
-def _filtered(
-    y: Tensor, matrix: Tensor | Applied, after: Callable[[Tensor], Tensor], num_items: int
-) -> Tensor:
-    """Streams [batch_size, tile, symbols, num_streams] of y [batch_size, num_rx_ant, symbols, tile]
-    behind the filters of so many items, which are one or all.
+def _filtered(y: Tensor, part: ReceiveFilter) -> Tensor:
+    """Streams [batch_size, num_streams, symbols, tile] of y [batch_size, num_rx_ant, symbols, tile]
+    behind filters of as many items, or of one.
     """
-    if num_items == len(y):
-        return after(received(y, matrix))
+    if len(part.no_eff) == len(y):
+        return part.after(received(y, part.matrix)).permute(0, 3, 2, 1)
     # One filter for all items: their symbols are those of one item.
     side_by_side = y.transpose(0, 1).flatten(1, 2)[None]
-    streams = after(received(side_by_side, matrix))[0].unflatten(1, (len(y), -1))
-    return streams.transpose(0, 1)
+    streams = part.after(received(side_by_side, part.matrix))[0].unflatten(1, (len(y), -1))
+    return streams.permute(1, 3, 2, 0)

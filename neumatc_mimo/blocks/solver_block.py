@@ -18,6 +18,7 @@ from neumatc_mimo.foundation.block_settings import BlockKeywords, BlockSettings
 from neumatc_mimo.foundation.display import Displayed, Facts, brief
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels.applied import Applied
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
@@ -38,6 +39,8 @@ class TileAnswer(NamedTuple):
     :param applied: Products with the component that the answer leaves out, or None
     :param answers: Whose tile it is
     :param given: The matrices that the solver got, [num_items, num_frequencies, m, n]
+    :param where: The matrices that the answer is of, [num_items, num_frequencies] bool, where these
+        are single ones, side by side as those of one item; None for a tile
     """
 
     tile: slice
@@ -45,6 +48,7 @@ class TileAnswer(NamedTuple):
     applied: Applied | None
     answers: Answers
     given: Tensor
+    where: Tensor | None = None
 
     def keep(self, name: str, make: Callable[[Tensor], T]) -> T:
         """What ``make`` makes of the matrices that the answer belongs to, [num_items, tile, m, n],
@@ -152,6 +156,7 @@ class SolverBlock(Displayed, Block):
         channels: Channels,
         borders: Sequence[slice],
         solver: Solver | None = None,
+        emitter: Emitter | None = None,
     ) -> Iterator[TileAnswer]:
         """Yield tiles of subcarriers, none across two ``borders``, with the solver's answer there.
 
@@ -159,6 +164,8 @@ class SolverBlock(Displayed, Block):
         grid, are computed exactly.
 
         :param solver: Another one than the block's
+        :param emitter: What is made of the answers, if a kernel may do it: then the single matrices
+            that it leaves are all that is yielded
 
         :raises ValueError: If the channel is found to have NaN or infinite entries, or a noise
             power that differs between subcarriers is asked of trusted links
@@ -174,6 +181,13 @@ class SolverBlock(Displayed, Block):
         with finite(a):
             start = self._able(solver or self._solver, channels).start
             answers = start(operation, channels, settings.certify, settings.tolerance)
+        emitted = None if emitter is None else answers.emitted(emitter)
+        if emitted is not None:
+            check_finite(a, emitted.witness.sum())
+            if emitted.left is not None:
+                answer = operation.restricted(emitted.answer())
+                yield TileAnswer(slice(None), answer, None, answers, a, emitted.left)
+            borders = []
         for tile in cut(tiles(a, answers.entries(a)), borders):
             with finite(a):
                 answer = operation.restricted(answers.tile(tile))

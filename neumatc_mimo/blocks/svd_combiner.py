@@ -23,6 +23,7 @@ from neumatc_mimo.blocks.symbols import sharing
 from neumatc_mimo.blocks.tiles import among_effective
 from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.tensors.mapped import mapped_alike
@@ -177,12 +178,14 @@ class SVDCombiner(Receiver):
         )
         return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
-    def _filters(self, inputs: CombinerInputs, rx: int, symbol: int) -> Iterator[ReceiveFilter]:
+    def _filters(
+        self, inputs: CombinerInputs, rx: int, symbol: int, emitter: Emitter | None
+    ) -> Iterator[ReceiveFilter]:
         """Filters of a receiver in one OFDM symbol."""
         beams = _Beams(self._both, partial(self._sending, inputs, symbol))
         channels = self._channels(inputs, rx, symbol)
         borders = [stretch.grid for stretch in self._stretches]
-        for part in self._answers(self._operation, channels, borders):
+        for part in self._answers(self._operation, channels, borders, emitter=emitter):
             yield self._filter(inputs, rx, symbol, part, beams)
 
     def _channels(self, inputs: CombinerInputs, rx: int, symbol: int) -> Channels:

@@ -8,6 +8,8 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_antennas
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
+from neumatc_mimo.blocks.symbols import Symbols, members
+from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -26,6 +28,9 @@ class ZeroForcing(MatrixPrecoder):
 
     def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
         return answer.w, _unit_columns(answer).before(x)
+
+    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Precoded:
+        return Precoded(x, out, members(symbols))
 
     def _matrix(self, answer: Filter) -> Tensor:
         return _unit_columns(answer).dense

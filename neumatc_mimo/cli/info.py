@@ -44,6 +44,7 @@ def _sections(values: dict[str, Any]) -> list[tuple[str, list[str]]]:
         ),
         ("platform", [values["platform"]]),
         ("devices", [_device(device) for device in values["devices"]]),
+        ("kernels", [_kernels(values["kernels"])]),
         ("ray tracing", [f"on the {' and the '.join(ways)}, {version}" if ways else missing]),
         ("scenarios", [_scenario(scenario) for scenario in values["scenarios"]]),
         ("NEUMATC_DATA", _data(values["data"])),
@@ -61,6 +62,12 @@ def _device(device: dict[str, Any]) -> str:
         f"{device['device']}: {device['name']}, {device['cores']} cores, {device['threads']} "
         "threads in use"
     )
+
+
+def _kernels(kernels: dict[str, str | None]) -> str:
+    if kernels["lanes"] is None:
+        return f"PyTorch alone; subcarriers in lanes are {kernels['reason']}"
+    return f"subcarriers in lanes, variant {kernels['lanes']}"
 
 
 def _scenario(scenario: dict[str, Any]) -> str:

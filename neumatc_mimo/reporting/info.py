@@ -27,6 +27,7 @@ def info() -> dict[str, Any]:
     :return: ``versions`` (None where a package is not installed), ``extras`` (those of the optional
         packages, by the extra that asks for them; one of a version that will not do is named with
         those that will, and None), ``platform``, ``devices`` (as ``device=`` takes them),
+        ``kernels`` (the variant of the kernels in C++ that is used, or the reason why none is),
         ``ray_tracing`` (whether it can run on the CPU by LLVM, and on CUDA), ``scenarios`` (bundled
         ones with the folder of their data, None where it is not found), and ``data`` (the folder
         ``NEUMATC_DATA`` and the DeepMIMO scenarios in it); sizes are in bytes
@@ -38,6 +39,7 @@ def info() -> dict[str, Any]:
         "extras": {extra: dict(map(_found, asked)) for extra, asked in required.items()},
         "platform": platform.platform(),
         "devices": _devices(),
+        "kernels": _kernels(),
         "ray_tracing": _ray_tracing(),
         "scenarios": _bundled(),
         "data": _data(os.environ.get("NEUMATC_DATA") or None),
@@ -102,6 +104,14 @@ def _devices() -> list[dict[str, Any]]:
         for index in range(torch.cuda.device_count())
     ]
     return [cpu, *cuda]
+
+
+def _kernels() -> dict[str, str | None]:
+    """The variant of the kernels of subcarriers in lanes, and why there is none."""
+    from neumatc_mimo.kernels.lanes import library
+
+    found = library.loaded()
+    return {"lanes": found.name if found else None, "reason": library.why_not()}
 
 
 def _ray_tracing() -> dict[str, Any]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
+import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels.applied import Applied
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.operations.ill_conditioned import doubtful
 from neumatc_mimo.tensors.tracing import is_traced
 
 T = TypeVar("T")
@@ -60,6 +63,19 @@ class Channels:
         return no[:, None] if no.dim() == 1 else no[:, subcarriers]
 
 
+class Emitted(NamedTuple):
+    """What a kernel did of all that a block asked for.
+
+    :param witness: entries of the channel show in it that are not finite
+    :param left: [num_items, num_frequencies] bool, the matrices that it left; None where none is
+    :param answer: computes the operation's answer for these, [1, num_left, ...]
+    """
+
+    witness: Tensor
+    left: Tensor | None
+    answer: Callable[[], Any]
+
+
 class Answers(ABC):
     """Results of one call, produced a tile of subcarriers at a time so that they stay in cache."""
 
@@ -84,6 +100,14 @@ class Answers(ABC):
     def applied(self, subcarriers: slice) -> Applied | None:
         """Products with a component that the tile's answer leaves out, as None, if it does."""
         del subcarriers
+        return None
+
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        """Have a kernel do all that a block wants with the answers, tiles and all.
+
+        :return: None where no kernel does, and nothing was done
+        """
+        del emitter
         return None
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
@@ -190,6 +214,32 @@ class ExactAnswers(Answers):
             self._warn(found.lost, a)
         return found.answer
 
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        channels = self.channels
+        # A proof of each result needs the result.
+        if self._certify == "call" or not emitter.covers(self.operation, channels.a, channels.no):
+            return None
+        amplification = emitter.emit(channels.a, channels.no)
+        self._counts.exact += amplification.numel()
+        left = doubtful(amplification)
+        if self._certify is None or not bool(left.any()):
+            return Emitted(amplification, None, lambda: None)
+        return Emitted(amplification, left, lambda: self._at(left))
+
+    def _at(self, where: Tensor) -> Any:
+        """The answer for single matrices in double precision, [1, num_places, ...].
+
+        :param where: [num_items, num_frequencies] bool
+        """
+        a, no = self.channels.a[where][None], self.channels.noise()
+        if isinstance(no, Tensor):
+            no = no.expand(where.shape)[where][None]
+        found = self.operation.solve_surely(a, no, torch.ones_like(a[..., 0, 0], dtype=torch.bool))
+        self._counts.refined += found.refined
+        if found.lost:
+            self._warn(found.lost, self.channels.a)
+        return found.answer
+
     def _unproven(self, a: Tensor, no: Tensor | float) -> Tensor:
         components = self.operation.exact(a, no)
         return ~self.operation.certificate(a, components, no, self._tolerance).ok
@@ -235,6 +285,7 @@ __all__ = [
     "Channels",
     "Components",
     "Counts",
+    "Emitted",
     "ExactAnswers",
     "Solver",
     "tiles",

@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from neumatc_mimo.kernels.applied import Applied
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.base import Operation, Tolerance
-from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
+from neumatc_mimo.solvers.base import Answers, Channels, Counts, Emitted, Solver
 
 T = TypeVar("T")
 
@@ -40,6 +41,9 @@ class Delegating(Answers):
 
     def applied(self, subcarriers: slice) -> Applied | None:
         return self._inner.applied(subcarriers)
+
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        return self._inner.emitted(emitter)
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
         return self._inner.channel(subcarriers, given)

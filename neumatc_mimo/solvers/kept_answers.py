@@ -9,8 +9,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.solvers.asked import Asked
-from neumatc_mimo.solvers.base import Answers, Counts
+from neumatc_mimo.solvers.base import Answers, Counts, Emitted
 from neumatc_mimo.solvers.delegating import Delegating
 from neumatc_mimo.tensors.cache import outside_call
 
@@ -82,6 +83,10 @@ class KeptAnswers(Delegating):
                     kept.tiles[key] = super().tile(subcarriers)
                 self._counts.add(_difference(kept.answers.counts, before))
             return kept.tiles[key]
+
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        # A kernel computes anew; what is kept are tiles.
+        return None
 
     def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
         del given  # equal to the copy

@@ -311,7 +311,7 @@ def slot(num: int, users: int) -> tuple[ResourceGrid, StreamManagement, Tensor, 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])
 def test_a_call_that_a_block_refuses_spoils_no_later_one(value: float) -> None:
     grid, streams, x, h = slot(200, 3)
-    expected = ZFPrecoder(grid, streams, EXACT)(x, h)
+    expected = ZFPrecoder(grid, streams, Cached(EXACT))(x, h)
     spoilt = h.clone()
     spoilt[1, 2, 0, 0, 1, :, 137] = value
     block = ZFPrecoder(grid, streams, Cached(EXACT))

@@ -1,0 +1,136 @@
+"""The compiled library: where it lies, which of its variants runs here, and calls of it."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+# "off" leaves all to PyTorch; the name of a variant takes that one.
+VARIABLE = "NEUMATC_LANES"
+# The library of another version of this file has another one.
+_ABI = 1
+_FILE = Path(__file__).with_name("_lanes.so")
+
+
+class Call(ctypes.Structure):
+    """``Call`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("kind", "wide", "threads", "rows", "columns")),
+        ("items", ctypes.c_int64),
+        ("h", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("h_item", "h_row", "h_column")),
+        ("noise", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("noise_item", "noise_step")),
+        ("read", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("read_item", "read_row")),
+        ("out", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("out_item", "out_row", "symbols")),
+        *((name, ctypes.c_void_p) for name in ("read_symbol", "out_symbol")),
+        ("stretches", ctypes.c_int64),
+        ("stretch", ctypes.c_void_p),
+        ("amplification", ctypes.c_void_p),
+        ("amplification_item", ctypes.c_int64),
+        ("no_eff", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
+        ("stream", ctypes.c_void_p),
+    )
+
+
+@dataclass(frozen=True)
+class Library:
+    """The library, and the variant that was chosen.
+
+    :param handle: as ctypes has it
+    :param number: of the variant
+    :param name: likewise
+    """
+
+    handle: Any
+    number: int
+    name: str
+
+    def run(self, **values: Any) -> None:
+        """One call of a kernel with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Call`; tensors and sequences of integers are passed by
+            their addresses
+        """
+        arrays = {name: _array(value) for name, value in values.items()}
+        call = Call(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in arrays.items()})
+        if self.handle.neumatc_lanes_run(ctypes.byref(call), self.number):
+            raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+
+
+def loaded() -> Library | None:
+    """The library, None where it is missing or turned off."""
+    found = _found()
+    return found if isinstance(found, Library) else None
+
+
+def why_not() -> str | None:
+    """Why there is no :func:`loaded`; None where there is one."""
+    found = _found()
+    return found if isinstance(found, str) else None
+
+
+def forget() -> None:
+    """Look for the library anew when it is asked for next: after a change of ``NEUMATC_LANES``."""
+    _found.cache_clear()
+
+
+@functools.cache
+def _found() -> Library | str:
+    """The library with its best variant that runs here, or why there is none."""
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == "off":
+        return f"turned off by {VARIABLE}=off"
+    if not _FILE.is_file():
+        return "not built: the package was installed without a C++ compiler that serves, GCC 12 or Clang"
+    try:
+        handle = ctypes.CDLL(str(_FILE))
+        abi = handle.neumatc_lanes_abi()
+    except (OSError, AttributeError) as error:
+        return f"not loaded: {error}"
+    if abi != _ABI:
+        return f"not loaded: {_FILE} was built from another version, install the package again"
+    handle.neumatc_lanes_variant.restype = ctypes.c_char_p
+    variants = _variants(handle)
+    names = [name for name, runs in variants if runs]
+    if wanted and wanted not in names:
+        return f"{VARIABLE}={wanted} is none of the variants that run here: {', '.join(names)}"
+    for number, (name, runs) in enumerate(variants):
+        if runs and wanted in ("", name):
+            return Library(handle, number, name)
+    return "no variant of it runs on this processor"
+
+
+def _variants(handle: Any) -> list[tuple[str, bool]]:
+    """Names of the variants, best first, and whether they run here."""
+    variants: list[tuple[str, bool]] = []
+    runs = ctypes.c_int32()
+    while name := handle.neumatc_lanes_variant(len(variants), ctypes.byref(runs)):
+        variants.append((name.decode(), bool(runs.value)))
+    return variants
+
+
+def _array(value: Any) -> Any:
+    """A sequence of integers as an array in memory; anything else as it is."""
+    if isinstance(value, Sequence):
+        return (ctypes.c_int64 * len(value))(*value)
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """An address in the place of what lies in memory."""
+    if isinstance(value, Tensor):
+        return value.data_ptr()
+    return ctypes.addressof(value) if isinstance(value, ctypes.Array) else value

@@ -1,0 +1,66 @@
+// What a kernel is called with: the one structure that crosses from Python (library.py mirrors it).
+//
+// Strides and offsets count numbers, complex ones where the tensor is complex. Along subcarriers
+// all tensors are contiguous.
+#pragma once
+
+#include <cstdint>
+
+// Raised whenever the structure changes: a library of another checkout is refused.
+constexpr int32_t ABI = 1;
+
+struct Call {
+    // What is done: 0 precodes, 1 receives.
+    int32_t kind;
+    // 0 for single precision, 1 for double.
+    int32_t wide;
+    int32_t threads;
+    // Streams and antennas: rows and columns of the channel.
+    int32_t rows, columns;
+
+    // Channels [items, rows, columns, subcarriers].
+    int64_t items;
+    const void* h;
+    int64_t h_item, h_row, h_column;
+    // Noise powers [items, subcarriers], or null for zero; steps may be zero.
+    const void* noise;
+    int64_t noise_item, noise_step;
+
+    // Resource grids that are read and written: a row for each stream or antenna, and where in a
+    // row each OFDM symbol of an item lies.
+    const void* read;
+    int64_t read_item, read_row;
+    void* out;
+    int64_t out_item, out_row;
+    int64_t symbols;
+    const int64_t *read_symbol, *out_symbol;
+
+    // Stretches of subcarriers: the first one, how many, and where the first one lies in `read`.
+    int64_t stretches;
+    const int64_t* stretch;
+
+    // Written: by how much rounding is amplified, [items, subcarriers].
+    void* amplification;
+    int64_t amplification_item;
+    // Written by a receiver: effective noise [items, streams, subcarriers].
+    void* no_eff;
+    int64_t no_eff_item, no_eff_row;
+    // Rows of the channel whose streams a receiver puts out.
+    int64_t streams;
+    const int64_t* stream;
+};
+
+// Subcarriers that are worked on together, from the first load to the last store.
+struct Chunk {
+    int64_t item, first, count, first_in;
+};
+
+// The kernels as compiled for one kind of processor.
+struct Variant {
+    const char* name;
+    // Most subcarriers of a chunk, and the bytes of scratch memory that it takes.
+    int64_t (*length)(const Call&);
+    int64_t (*scratch)(const Call&);
+    // A chunk; the channel of the one that this thread takes next, if any, is fetched meanwhile.
+    void (*work)(const Call&, const Chunk&, const Chunk* next, void* scratch);
+};

@@ -1,0 +1,141 @@
+"""The kernels as PyTorch operators: what they read, what they write, and shapes for a trace.
+
+They have no derivatives: what is differentiated is computed by PyTorch,
+:func:`~neumatc_mimo.kernels.lanes.coverage.covers` tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.kernels.lanes.library import Library, loaded
+
+_PRECODE, _RECEIVE = 0, 1
+
+
+@torch.library.custom_op("neumatc::precode_in_lanes", mutates_args=("out",), device_types="cpu")
+def precode(
+    h: Tensor, noise: Tensor | None, x: Tensor, out: Tensor, symbols: Sequence[int]
+) -> Tensor:
+    """Zero forcing, plain or regularised, with columns of unit norm.
+
+    :param h: [num_items, num_streams, num_antennas, num_subcarriers]
+    :param noise: [num_items, num_subcarriers or 1], or None for zero
+    :param x: [batch_size, num_streams, num_ofdm_symbols, num_subcarriers]; channels of one item
+        serve any batch
+    :param out: written, [batch_size, num_antennas, num_ofdm_symbols, num_subcarriers]
+    :param symbols: those that are precoded
+
+    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    """
+    amplification = h.real.new_empty(len(h), h.shape[-1])
+    _loaded().run(
+        kind=_PRECODE,
+        stretches=1,
+        stretch=[0, h.shape[-1], 0],
+        **_channel(h, noise, amplification),
+        **_grids(len(h), x, out, symbols),
+    )
+    return amplification
+
+
+@torch.library.custom_op(
+    "neumatc::receive_in_lanes", mutates_args=("x_hat", "no_eff"), device_types="cpu"
+)
+def receive(
+    h: Tensor,
+    noise: Tensor | None,
+    y: Tensor,
+    x_hat: Tensor,
+    no_eff: Tensor,
+    symbols: Sequence[int],
+    streams: Sequence[int],
+    stretches: Sequence[int],
+) -> Tensor:
+    """Linear MMSE estimates of some streams, with gains of one.
+
+    :param h: [num_items, num_streams, num_antennas, num_subcarriers]
+    :param noise: [num_items, num_subcarriers or 1], or None for zero
+    :param y: [batch_size, num_antennas, num_ofdm_symbols, fft_size]; channels of one item serve
+        any batch
+    :param x_hat: written, [batch_size, len(streams), num_ofdm_symbols, num_subcarriers]
+    :param no_eff: written, effective noise, [num_items, len(streams), num_subcarriers]
+    :param symbols: those that are received
+    :param streams: that are put out
+    :param stretches: first subcarrier, number of subcarriers, and place of the first one in y, of
+        each stretch of subcarriers that are neighbours there
+
+    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    """
+    amplification = h.real.new_empty(len(h), h.shape[-1])
+    _loaded().run(
+        kind=_RECEIVE,
+        stretches=len(stretches) // 3,
+        stretch=stretches,
+        streams=len(streams),
+        stream=streams,
+        no_eff=no_eff,
+        no_eff_item=no_eff.stride(0),
+        no_eff_row=no_eff.stride(1),
+        **_channel(h, noise, amplification),
+        **_grids(len(h), y, x_hat, symbols),
+    )
+    return amplification
+
+
+@precode.register_fake
+def _(h: Tensor, *others: Any) -> Tensor:
+    del others
+    return h.real.new_empty(len(h), h.shape[-1])
+
+
+@receive.register_fake
+def _(h: Tensor, *others: Any) -> Tensor:
+    del others
+    return h.real.new_empty(len(h), h.shape[-1])
+
+
+def _loaded() -> Library:
+    found = loaded()
+    if found is None:
+        raise RuntimeError("The kernels of subcarriers in lanes are missing.")
+    return found
+
+
+def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str, Any]:
+    """Fields of a call that tell of the channel."""
+    values = {
+        "wide": int(h.dtype == torch.complex128),
+        "rows": h.shape[1],
+        "columns": h.shape[2],
+        "items": len(h),
+        "h": h,
+        "h_item": h.stride(0),
+        "h_row": h.stride(1),
+        "h_column": h.stride(2),
+        "amplification": amplification,
+        "amplification_item": amplification.stride(0),
+    }
+    if noise is None:
+        return values
+    step = noise.stride(1) if noise.shape[1] > 1 else 0
+    return values | {"noise": noise, "noise_item": noise.stride(0), "noise_step": step}
+
+
+def _grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell of the resource grids, [batch_size, rows, symbols, ...]."""
+    values: dict[str, Any] = {"symbols": len(symbols)}
+    for name, grid in (("read", read), ("out", out)):
+        item, row, symbol, _ = grid.stride()
+        places = [symbol * number for number in symbols]
+        if num_items < len(grid):
+            # One channel for all items: their symbols are its own.
+            places = [item * number + place for number in range(len(grid)) for place in places]
+            values["symbols"] = len(places)
+        values |= {name: grid, f"{name}_item": item, f"{name}_row": row}
+        values[f"{name}_symbol"] = places
+    return values

@@ -1,0 +1,435 @@
+"""Kernels of subcarriers in lanes do what PyTorch does, whatever the layout of what they get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+import neumatc_mimo as nm
+from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
+from neumatc_mimo.kernels.lanes import emitters, library
+from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.reporting.info import info
+
+library.forget()
+REASON = library.why_not()
+needs_library = pytest.mark.skipif(REASON is not None, reason=f"The kernels are {REASON}.")
+DTYPES = {"single": torch.complex64, "double": torch.complex128}
+# Of norms: rounding of one precision, twice.
+BOUNDS = {"single": 2e-5, "double": 2e-12}
+VARIANTS = ["v4", "v3", "v2"]
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    yield
+    library.forget()
+
+
+class Choice:
+    """Sets ``NEUMATC_LANES`` for what follows."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+
+    def __call__(self, value: str) -> None:
+        self._monkeypatch.setenv(library.VARIABLE, value)
+        library.forget()
+
+
+@pytest.fixture
+def choose(monkeypatch: pytest.MonkeyPatch) -> Choice:
+    return Choice(monkeypatch)
+
+
+def normal(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def downlink(
+    users: int, symbols: int, subcarriers: int, num_tx: int = 1, **grid: Any
+) -> tuple[ResourceGrid, StreamManagement]:
+    association = np.repeat(np.eye(num_tx), users, axis=0)
+    return (
+        ResourceGrid(symbols, subcarriers, 30e3, num_tx=num_tx, num_streams_per_tx=users, **grid),
+        StreamManagement(association, users),
+    )
+
+
+def uplink(
+    users: int, symbols: int, subcarriers: int, **grid: Any
+) -> tuple[ResourceGrid, StreamManagement]:
+    return (
+        ResourceGrid(symbols, subcarriers, 30e3, num_tx=users, **grid),
+        StreamManagement(np.ones([1, users]), 1),
+    )
+
+
+def both(choose: Choice, make: Callable[[], Any], *inputs: Any) -> tuple[Any, Any, Any, Any]:
+    """Outputs of a block with kernels and without, and the counts of both."""
+    found = []
+    for value in ("", "off"):
+        choose(value)
+        block = make()
+        outputs = block(*inputs)
+        found.append((outputs if isinstance(outputs, tuple) else (outputs,), block.stats))
+    (ours, counts), (theirs, right) = found
+    return ours, theirs, counts, right
+
+
+def check(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], precision: str) -> None:
+    for own, other in zip(ours, theirs, strict=True):
+        assert own.shape == other.shape and own.dtype == other.dtype
+        error = torch.linalg.vector_norm(own - other) / torch.linalg.vector_norm(other)
+        assert float(error) < BOUNDS[precision]
+
+
+class Spy:
+    """Counts what kernels are asked to do."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls = 0
+        for kind in (emitters.Precoded, emitters.Received):
+            monkeypatch.setattr(kind, "emit", self._around(kind.emit))
+
+    def _around(self, emit: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def counted(*arguments: Any) -> Tensor:
+            self.calls += 1
+            return emit(*arguments)
+
+        return counted
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
+    return Spy(monkeypatch)
+
+
+SIZES = st.tuples(
+    st.integers(1, 3),  # items
+    st.integers(1, 20),  # users
+    st.integers(0, 9),  # antennas beyond these
+    st.integers(1, 17),  # symbols
+    st.integers(1, 150),  # subcarriers
+)
+
+
+@needs_library
+@pytest.mark.parametrize("precision", ["single", "double"])
+@given(sizes=SIZES, alpha=st.sampled_from([0.0, 0.1, 30.0]), seed=st.integers(0, 999))
+def test_precoding_is_that_of_pytorch(
+    precision: str, sizes: tuple[int, ...], alpha: float, seed: int
+) -> None:
+    items, users, more, symbols, subcarriers = sizes
+    dtype, grid = DTYPES[precision], downlink(users, symbols, subcarriers)
+    shape = (items, users, 1, 1, users + 4 + more, 1, subcarriers)
+    h = normal(*shape, dtype=dtype, seed=seed).expand(-1, -1, -1, -1, -1, symbols, -1)
+    x = normal(items, 1, users, symbols, subcarriers, dtype=dtype, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        ours, theirs, counts, right = both(
+            Choice(patch), lambda: ZFPrecoder(*grid, nm.Exact(), precision=precision), x, h, alpha
+        )
+    check(ours, theirs, precision)
+    assert counts.exact == right.exact
+
+
+@needs_library
+@pytest.mark.parametrize("precision", ["single", "double"])
+@given(sizes=SIZES, no=st.sampled_from([1e-3, 0.1, 300.0]), seed=st.integers(0, 999))
+def test_receiving_is_that_of_pytorch(
+    precision: str, sizes: tuple[int, ...], no: float, seed: int
+) -> None:
+    items, users, more, symbols, subcarriers = sizes
+    dtype, grid = DTYPES[precision], uplink(users, symbols, subcarriers)
+    shape = (items, 1, users + 4 + more, users, 1, 1, subcarriers)
+    h = normal(*shape, dtype=dtype, seed=seed).expand(-1, -1, -1, -1, -1, symbols, -1)
+    y = normal(items, 1, users + 4 + more, symbols, subcarriers, dtype=dtype, seed=seed)
+    with pytest.MonkeyPatch.context() as patch:
+        ours, theirs, counts, right = both(
+            Choice(patch),
+            lambda: MMSEEqualizer(*grid, nm.Exact(), precision=precision),
+            y,
+            h,
+            0.0,
+            no,
+        )
+    check(ours, theirs, precision)
+    assert counts.exact == right.exact
+
+
+@needs_library
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("precision", ["single", "double"])
+@pytest.mark.parametrize("users", [2, 4, 7, 8, 16])
+def test_every_variant_computes_the_same(
+    variant: str, precision: str, users: int, monkeypatch: pytest.MonkeyPatch, choose: Choice
+) -> None:
+    choose(variant)
+    if library.loaded() is None:
+        pytest.skip(str(library.why_not()))
+    dtype = DTYPES[precision]
+    a = normal(2, 77, users, 19, dtype=dtype)
+    x, out = normal(2, users, 5, 77, dtype=dtype), torch.empty(2, 19, 5, 77, dtype=dtype)
+    no = torch.tensor([0.1, 2.0], dtype=dtype.to_real())
+    amplification = emitters.Precoded(x, out, range(5)).emit(a, no)
+    filters = PseudoInverse().solve(a, no[:, None])
+    wanted = filters.scaled(filters.column_norm.reciprocal()).dense @ x.permute(0, 3, 1, 2)
+    check((out,), (wanted.permute(0, 2, 3, 1),), precision)
+    own = (a.abs().square().sum(-1) + no[:, None, None]) * filters.x.diagonal(dim1=2, dim2=3).real
+    torch.testing.assert_close(amplification, own.amax(-1), rtol=1e-3, atol=0)
+
+
+def layouts(symbols: int) -> dict[str, Callable[[Tensor], Tensor]]:
+    """Channels [..., symbols, subcarriers] whose entries lie in memory in other ways."""
+    return {
+        "every symbol its own": lambda h: h,
+        "one symbol repeated": lambda h: h[..., :1, :].expand(*h.shape[:-2], symbols, -1),
+        "two groups in turn": lambda h: h[..., [0, 1] * (symbols // 2), :],
+        "subcarriers first": lambda h: h.movedim(-1, 0).contiguous().movedim(0, -1),
+        "every other subcarrier": lambda h: h.repeat_interleave(2, -1)[..., ::2],
+        "conjugate": lambda h: h.conj().resolve_conj().conj(),
+        "one subcarrier for all": lambda h: h[..., :1].expand_as(h),
+        "antennas last": lambda h: h.movedim(4, -1).contiguous().movedim(-1, 4),
+    }
+
+
+@needs_library
+@pytest.mark.parametrize("name", layouts(4))
+def test_layouts(name: str, choose: Choice, spy: Spy) -> None:
+    h = layouts(4)[name](normal(2, 3, 1, 1, 6, 4, 37, dtype=torch.complex64))
+    x = normal(2, 1, 3, 4, 37, dtype=torch.complex64, seed=1)
+    for symbols in (x, x.mT.contiguous().mT, x.conj()):
+        ours, theirs, counts, right = both(
+            choose, lambda: ZFPrecoder(*downlink(3, 4, 37), nm.Exact()), symbols, h, 0.01
+        )
+        check(ours, theirs, "single")
+        assert counts == right
+    up = h.permute(0, 3, 4, 1, 2, 5, 6)
+    y = normal(2, 1, 6, 4, 37, dtype=torch.complex64, seed=2)
+    ours, theirs, counts, right = both(
+        choose, lambda: MMSEEqualizer(*uplink(3, 4, 37), nm.Exact()), y, up, 0.0, 0.1
+    )
+    check(ours, theirs, "single")
+    assert counts == right and spy.calls
+
+
+@needs_library
+def test_guards_and_a_nulled_carrier(choose: Choice, spy: Spy) -> None:
+    settings = {"num_guard_carriers": (5, 6), "dc_null": True}
+    grid, streams = uplink(3, 4, 64, **settings)
+    num = int(grid.num_effective_subcarriers)
+    h = normal(2, 1, 6, 3, 1, 4, num, dtype=torch.complex64)
+    y = normal(2, 1, 6, 4, 64, dtype=torch.complex64)
+    no = torch.tensor([0.1, 10.0])
+    make = lambda: MMSEEqualizer(grid, streams, nm.Exact())  # noqa: E731
+    ours, theirs, counts, right = both(choose, make, y, h, 0.02, no)
+    check(ours, theirs, "single")
+    assert counts == right and spy.calls
+
+
+@needs_library
+def test_noise_that_differs_between_items_and_subcarriers(choose: Choice, spy: Spy) -> None:
+    grid = downlink(3, 4, 40)
+    h = normal(2, 3, 1, 1, 6, 1, 40, dtype=torch.complex64).expand(-1, -1, -1, -1, -1, 4, -1)
+    x = normal(2, 1, 3, 4, 40, dtype=torch.complex64)
+    for shape in ((2,), (2, 1, 1, 40), (1, 1, 4, 40)):
+        alpha = torch.rand(shape, generator=torch.Generator().manual_seed(1))
+        ours, theirs, counts, right = both(
+            choose, lambda: ZFPrecoder(*grid, nm.Exact()), x, h, alpha
+        )
+        check(ours, theirs, "single")
+        assert counts == right
+    assert spy.calls == 1 + 1 + 4
+
+
+@needs_library
+def test_one_channel_for_all_items(choose: Choice, spy: Spy) -> None:
+    h = normal(1, 3, 1, 1, 6, 4, 40, dtype=torch.complex64)
+    x = normal(5, 1, 3, 4, 40, dtype=torch.complex64)
+    ours, theirs, counts, right = both(
+        choose, lambda: ZFPrecoder(*downlink(3, 4, 40), nm.Exact()), x, h
+    )
+    check(ours, theirs, "single")
+    y = normal(5, 1, 6, 4, 40, dtype=torch.complex64)
+    ours, theirs, counts, right = both(
+        choose,
+        lambda: MMSEEqualizer(*uplink(3, 4, 40), nm.Exact()),
+        y,
+        h.permute(0, 3, 4, 1, 2, 5, 6),
+        0.0,
+        0.1,
+    )
+    check(ours, theirs, "single")
+    assert counts == right == nm.solvers.Counts(exact=4 * 40) and spy.calls == 8
+
+
+@needs_library
+def test_several_transmitters(choose: Choice, spy: Spy) -> None:
+    h = normal(2, 6, 1, 2, 6, 1, 40, dtype=torch.complex64).expand(-1, -1, -1, -1, -1, 4, -1)
+    x = normal(2, 2, 3, 4, 40, dtype=torch.complex64)
+    ours, theirs, counts, right = both(
+        choose, lambda: ZFPrecoder(*downlink(3, 4, 40, 2), nm.Exact()), x, h, 0.1
+    )
+    check(ours, theirs, "single")
+    assert counts == right and spy.calls == 2
+
+
+def ill_conditioned(items: int = 2) -> Tensor:
+    """Channels [items, 3, 1, 1, 6, 4, 40] with two users in the same place on some subcarriers."""
+    h = normal(items, 3, 1, 1, 6, 1, 40, dtype=torch.complex64)
+    h[0, 1, ..., 5:8] = h[0, 0, ..., 5:8] + 1e-4 * h[0, 1, ..., 5:8]
+    if items > 1:
+        h[1, 2, ..., 39] = h[1, 0, ..., 39] + 1e-4 * h[1, 2, ..., 39]
+    return h.expand(-1, -1, -1, -1, -1, 4, -1)
+
+
+@needs_library
+@pytest.mark.parametrize("items", [1, 2])
+@pytest.mark.parametrize("certify", ["link", "call", None])
+def test_what_rounding_spoils_is_computed_again(
+    items: int, certify: Any, choose: Choice, spy: Spy
+) -> None:
+    h, x = ill_conditioned(items), normal(2, 1, 3, 4, 40, dtype=torch.complex64)
+    y = normal(2, 1, 6, 4, 40, dtype=torch.complex64)
+    ours, theirs, counts, right = both(
+        choose, lambda: ZFPrecoder(*downlink(3, 4, 40), nm.Exact(), certify=certify), x, h
+    )
+    assert counts.refined == right.refined == (0 if certify is None else 2 + items)
+    if certify is not None:
+        check(ours, theirs, "single")
+    ours, theirs, counts, right = both(
+        choose,
+        lambda: MMSEEqualizer(*uplink(3, 4, 40), nm.Exact(), certify=certify),
+        y,
+        h.permute(0, 3, 4, 1, 2, 5, 6),
+        0.0,
+        1e-9,
+    )
+    assert counts.refined == right.refined == (0 if certify is None else 2 + items)
+    if certify is not None:
+        check(ours, theirs, "single")
+    # Every result needs a proof there.
+    assert spy.calls == (0 if certify == "call" else 2)
+
+
+@needs_library
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_entries_that_are_not_finite_are_refused(bad: float, spy: Spy) -> None:
+    h = normal(1, 3, 1, 1, 64, 1, 640, dtype=torch.complex64)
+    # Where no look at one antenna of each row finds it.
+    h[0, 1, 0, 0, 13, 0, 333] = bad
+    block = ZFPrecoder(*downlink(3, 4, 640), nm.Exact())
+    x = normal(1, 1, 3, 4, 640, dtype=torch.complex64)
+    with pytest.raises(ValueError, match="The channel has NaN or infinite entries"):
+        block(x, h.expand(-1, -1, -1, -1, -1, 4, -1))
+    assert spy.calls == 1
+
+
+@needs_library
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_any_number_of_threads_gives_the_same_bits(threads: int) -> None:
+    a, x = normal(3, 500, 4, 9, dtype=torch.complex64), normal(3, 4, 7, 500, dtype=torch.complex64)
+    before, found = torch.get_num_threads(), []
+    try:
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            out = torch.empty(3, 9, 7, 500, dtype=torch.complex64)
+            emitters.Precoded(x, out, range(7)).emit(a, None)
+            found.append(out)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)
+
+
+@needs_library
+@pytest.mark.parametrize("differentiated", [0, 1])
+def test_what_is_differentiated_is_left_to_pytorch(differentiated: int, spy: Spy) -> None:
+    x = normal(1, 1, 3, 4, 40, dtype=torch.complex64)
+    inputs = (x, normal(1, 3, 1, 1, 6, 4, 40, dtype=torch.complex64))
+    inputs[differentiated].requires_grad_()
+    ZFPrecoder(*downlink(3, 4, 40), nm.Exact())(*inputs).abs().sum().backward()
+    assert spy.calls == 0
+
+
+@needs_library
+def test_what_is_mapped_is_left_to_pytorch(spy: Spy) -> None:
+    block = ZFPrecoder(*downlink(3, 4, 40), nm.Exact())
+    x = normal(2, 1, 1, 3, 4, 40, dtype=torch.complex64)
+    h = normal(2, 1, 3, 1, 1, 6, 4, 40, dtype=torch.complex64)
+    mapped = torch.vmap(block)(x, h)
+    assert spy.calls == 0
+    check((mapped[1],), (block(x[1], h[1]),), "single")
+    assert spy.calls
+
+
+@needs_library
+def test_an_operation_of_ones_own_is_left_to_pytorch(
+    spy: Spy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Own(PseudoInverse):
+        pass
+
+    block = ZFPrecoder(*downlink(3, 4, 40), nm.Exact())
+    monkeypatch.setattr(block, "_operation", Own())
+    block(
+        normal(1, 1, 3, 4, 40, dtype=torch.complex64),
+        normal(1, 3, 1, 1, 6, 4, 40, dtype=torch.complex64),
+    )
+    assert spy.calls == 0
+
+
+@needs_library
+def test_traces_know_shapes() -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from neumatc_mimo.kernels.lanes import operators
+
+    with FakeTensorMode():
+        h = torch.empty(2, 3, 6, 40, dtype=torch.complex64)
+        x, y = (torch.empty(2, n, 4, 40, dtype=torch.complex64) for n in (3, 6))
+        assert operators.precode(h, None, x, y, [0, 1]).shape == (2, 40)
+        no_eff = torch.empty(2, 3, 40)
+        assert operators.receive(h, None, y, x, no_eff, [0], [0, 1, 2], [0, 40, 0]).shape == (2, 40)
+
+
+def test_without_the_library_nothing_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Any, spy: Spy
+) -> None:
+    monkeypatch.delenv(library.VARIABLE, raising=False)
+    monkeypatch.setattr(library, "_FILE", tmp_path / "none.so")
+    library.forget()
+    assert info()["kernels"] == {"lanes": None, "reason": library.why_not()}
+    assert "without a C++ compiler" in str(library.why_not())
+    x = normal(1, 1, 3, 4, 40, dtype=torch.complex64)
+    h = normal(1, 3, 1, 1, 6, 4, 40, dtype=torch.complex64)
+    ZFPrecoder(*downlink(3, 4, 40), nm.Exact())(x, h)
+    assert spy.calls == 0
+
+
+def test_a_file_that_is_no_library_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    monkeypatch.delenv(library.VARIABLE, raising=False)
+    file = tmp_path / "_lanes.so"
+    file.write_bytes(b"no library")
+    monkeypatch.setattr(library, "_FILE", file)
+    library.forget()
+    assert str(library.why_not()).startswith("not loaded: ")
+
+
+@needs_library
+def test_the_variant_is_told(choose: Choice) -> None:
+    choose("")
+    found = library.loaded()
+    assert found is not None and info()["kernels"] == {"lanes": found.name, "reason": None}
+    choose("off")
+    assert info()["kernels"] == {"lanes": None, "reason": "turned off by NEUMATC_LANES=off"}
+    choose("v9")
+    assert "v9 is none of the variants that run here" in str(library.why_not())
