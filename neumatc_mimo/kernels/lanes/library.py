@@ -94,7 +94,7 @@ def _found() -> Library | str:
     if wanted == "off":
         return f"turned off by {VARIABLE}=off"
     if not _FILE.is_file():
-        return "not built: the package was installed without a C++ compiler that serves, GCC 12 or Clang"
+        return "not built: the package was installed without a C++ compiler, GCC 12 or Clang"
     try:
         handle = ctypes.CDLL(str(_FILE))
         abi = handle.neumatc_lanes_abi()
