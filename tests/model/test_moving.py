@@ -195,7 +195,8 @@ def test_precoders_recall_links_that_are_where_the_time_says(
         block = ZFPrecoder(grid, streams, model, certify=certify)
         with strangers():
             found = block(x, h, time=elsewhere)
-        torch.testing.assert_close(found, exact)
+        # Proofs of every call leave the kernels aside, which round otherwise.
+        torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-4)
         assert block.stats.links_unknown == 6
 
 
