@@ -13,7 +13,7 @@ PARALLEL := -n logical --maxprocesses 16 --dist worksteal
 # Sionna 1.2 has an environment of its own: both versions are called sionna.
 TENSORFLOW := .venv-tensorflow
 
-.PHONY: demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: kernels demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -44,6 +44,10 @@ docs: $(SITE)  ## the documentation as a site, in site/; a broken link is an err
 
 docs-setup: $(SITE)  ## what the site needs beyond the package
 
+kernels:  ## the C++ kernels, into the checkout; needs CMake and GCC 12 or Clang
+	cmake -S . -B build/kernels -DIN_PLACE=ON
+	cmake --build build/kernels --parallel
+
 lint: $(SETUP)  ## rules, format, and which package may import which
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
@@ -55,7 +59,7 @@ types: $(SETUP)
 compatibility: $(SETUP)  ## tests at the lowest and the newest versions of all dependencies
 	$(PYTHON) -m nox $(ARGS)
 
-$(VENV)/.installed: pyproject.toml constraints.txt CMakeLists.txt $(wildcard neumatc_mimo/kernels/lanes/native/*)
+$(VENV)/.installed: pyproject.toml constraints.txt
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	# torch first: a pinned CPU build, which the packages that need it then accept.

@@ -12,7 +12,7 @@ def scenarios_folder() -> Path:
 
     The wheel carries them in the package; an editable install reads the checkout's own folder.
     """
-    installed = _PACKAGE / "_scenarios" / "scenarios"
+    installed = _PACKAGE / "_scenarios"
     return installed if installed.is_dir() else _PACKAGE.parent / "scenarios"
 
 

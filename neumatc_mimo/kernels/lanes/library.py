@@ -94,14 +94,14 @@ def _found() -> Library | str:
     if wanted == "off":
         return f"turned off by {VARIABLE}=off"
     if not _FILE.is_file():
-        return "not built: the package was installed without a C++ compiler, GCC 12 or Clang"
+        return "not built: make kernels does it in a checkout, with CMake and GCC 12 or Clang"
     try:
         handle = ctypes.CDLL(str(_FILE))
         abi = handle.neumatc_lanes_abi()
     except (OSError, AttributeError) as error:
         return f"not loaded: {error}"
     if abi != _ABI:
-        return f"not loaded: {_FILE} was built from another version, install the package again"
+        return f"not loaded: {_FILE} was built from another version, build it again"
     handle.neumatc_lanes_variant.restype = ctypes.c_char_p
     variants = _variants(handle)
     names = [name for name, runs in variants if runs]
