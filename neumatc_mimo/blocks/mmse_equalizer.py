@@ -200,11 +200,7 @@ class MMSEEqualizer(Receiver):
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
     ) -> Received:
-        places = [
-            (effective.start, effective.stop - effective.start, grid.start)
-            for effective, grid in self._stretches
-        ]
-        return Received(y, x_hat, no_eff, members(symbols), self._desired[rx], places)
+        return Received(y, x_hat, no_eff, members(symbols), self._desired[rx], self._places())
 
     def _filters(
         self, inputs: EqualizerInputs, rx: int, symbol: int, emitter: Emitter | None

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
+from neumatc_mimo.blocks.symbols import Symbols, members
+from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -18,6 +20,9 @@ class NoisyPrecoder(MatrixPrecoder):
 
     # What is finite with noise only.
     _figure: ClassVar[str] = "rate"
+
+    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Precoded:
+        return Precoded(x, out, members(symbols))
 
     def call(
         self,

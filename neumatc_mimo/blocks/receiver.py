@@ -72,6 +72,15 @@ class Receiver(SolverBlock):
         del rx, y, x_hat, no_eff, symbols
         return None
 
+    def _places(self) -> list[tuple[int, int, int]]:
+        """First effective subcarrier, number of subcarriers, and place of the first one on the grid
+        of each stretch of neighbours.
+        """
+        return [
+            (effective.start, effective.stop - effective.start, grid.start)
+            for effective, grid in self._stretches
+        ]
+
     def _receive(
         self,
         y: Tensor,

@@ -13,7 +13,9 @@ from neumatc_mimo.blocks.fitting import joint_sizes
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder, PrecoderInputs
 from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
+from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Solver
 
@@ -139,6 +141,9 @@ class SVDBeamformer(MatrixPrecoder):
         if self._allocate is None or inputs.noise is None:
             return None
         return self._allocate(answer.s, allocated_noise(inputs.noise, self._receiver_of[tx])).sqrt()
+
+    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Precoded | None:
+        return None if self._allocate is not None else Precoded(x, out, members(symbols))
 
     def _factors(self, answer: Triplets, x: Tensor) -> tuple[Any, Tensor]:
         return answer.right, answer.before(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Unpack
 
@@ -19,11 +19,11 @@ from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
 from neumatc_mimo.blocks.solver_block import TileAnswer
-from neumatc_mimo.blocks.symbols import sharing
+from neumatc_mimo.blocks.symbols import Symbols, members, sharing
 from neumatc_mimo.blocks.tiles import among_effective
 from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.foundation.block_settings import BlockKeywords
-from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.kernels.lanes import Combined, Emitter
 from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.tensors.mapped import mapped_alike
@@ -46,9 +46,13 @@ class CombinerInputs(Inputs):
         """[batch_size, fft_size, num_rx_ant, num_tx_ant]"""
         return self.h[:, rx, :, tx, :, symbol].permute(0, 3, 1, 2)
 
+    def noise_at(self, rx: int) -> Tensor:
+        """[batch_size or 1, num_rx_ant or 1]"""
+        return self.noise[:, min(rx, self.noise.shape[1] - 1)]
+
     def noise_of(self, rx: int) -> Tensor:
         """[batch_size or 1, 1, num_rx_ant or 1, 1]"""
-        return self.noise[:, min(rx, self.noise.shape[1] - 1), None, :, None]
+        return self.noise_at(rx)[:, None, :, None]
 
 
 class SVDCombiner(Receiver):
@@ -178,6 +182,15 @@ class SVDCombiner(Receiver):
         )
         return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
+    def _emitter(
+        self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
+    ) -> Combined | None:
+        # Streams of other transmitters, and those of powers of their own, are PyTorch's.
+        if self._num_rx > 1 or self._allocate is not None:
+            return None
+        streams = range(x_hat.shape[1])
+        return Combined(y, x_hat, no_eff, members(symbols), streams, self._places())
+
     def _filters(
         self, inputs: CombinerInputs, rx: int, symbol: int, emitter: Emitter | None
     ) -> Iterator[ReceiveFilter]:
@@ -185,8 +198,13 @@ class SVDCombiner(Receiver):
         beams = _Beams(self._both, partial(self._sending, inputs, symbol))
         channels = self._channels(inputs, rx, symbol)
         borders = [stretch.grid for stretch in self._stretches]
+        if isinstance(emitter, Combined):
+            emitter = replace(emitter, noise=inputs.noise_at(rx))
         for part in self._answers(self._operation, channels, borders, emitter=emitter):
-            yield self._filter(inputs, rx, symbol, part, beams)
+            if part.where is None:
+                yield self._filter(inputs, rx, symbol, part, beams)
+            else:
+                yield self._single_filters(part, part.where, inputs.noise_at(rx))
 
     def _channels(self, inputs: CombinerInputs, rx: int, symbol: int) -> Channels:
         """The channel between a receiver and its transmitter."""
@@ -227,6 +245,20 @@ class SVDCombiner(Receiver):
             after = _rescaled(after, powers)
         effective = among_effective(tile, self._stretches)
         return ReceiveFilter(effective, answer.receiving, after, no_eff)
+
+    def _single_filters(self, part: TileAnswer, where: Tensor, noise: Tensor) -> ReceiveFilter:
+        """The filters of single subcarriers, which a kernel left.
+
+        :param where: [num_items, fft_size] bool
+        :param noise: [num_items or 1, num_rx_ant or 1]
+        """
+        answer, (item, _) = part.answer, where.nonzero(as_tuple=True)
+        leaked = _gains(part.given[where][None], answer, answer)
+        leaked.diagonal(dim1=-2, dim2=-1).sub_(1)
+        behind = _received_noise(answer, noise.expand(len(where), -1)[item][None, ..., None])
+        no_eff = behind + _weighed(leaked.abs().square(), None)
+        effective = where[:, self._effective_ind]
+        return ReceiveFilter(part.tile, answer.receiving, answer.after, no_eff, effective)
 
     def _powers(self, answer: Triplets, noise: Tensor, rx: int) -> Tensor | None:
         """Powers [batch_size, tile, num_streams] of the streams to a receiver; None for ones."""

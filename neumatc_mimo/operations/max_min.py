@@ -17,6 +17,7 @@ from neumatc_mimo.operations.base import (
     quality_db,
     together,
 )
+from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.precoding import (
     SumPowerPrecoding,
     gauge_defect,
@@ -125,9 +126,13 @@ class MaxMin(SumPowerPrecoding):
 
 
 def _inner(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
-    """(σ² I + Q A A^H)^{-1}, [..., m, m]."""
-    system = noise[..., None, None] * identity(gram) + q[..., None] * gram
-    return torch.linalg.inv_ex(system).inverse
+    """(σ² I + Q A A^H)^{-1}, [..., m, m], from a Hermitian inverse: where the noise is low that of
+    the product itself loses most digits.
+    """
+    root = positive(q).sqrt()
+    system = root[..., :, None] * gram * root[..., None, :]
+    inverse = definite_inverse(system + noise[..., None, None] * identity(gram))
+    return root[..., :, None] * inverse / root[..., None, :]
 
 
 def _balanced(gram: Tensor, q: Tensor, noise: Tensor) -> Tensor:
@@ -169,9 +174,9 @@ def _largest(gram: Tensor, inner: Tensor, q: Tensor, noise: Tensor) -> Tensor:
 
 def _powers(gains: Tensor, ratio: Tensor, noise: Tensor) -> Tensor:
     """Powers p [..., m] with p_k g_kk = ratio_k (Σ_j≠k g_kj p_j + σ²)."""
-    own = gains.diagonal(dim1=-2, dim2=-1)
-    system = -ratio[..., None] * gains
-    system = system + torch.diag_embed((1 + ratio) * own)
+    own = torch.diag_embed(gains.diagonal(dim1=-2, dim2=-1))
+    # Not the users' own gains less themselves: ratios are large.
+    system = own - ratio[..., None] * (gains - own)
     p, info = torch.linalg.solve_ex(system, ratio * noise[..., None])
     return p.masked_fill((info != 0)[..., None], torch.nan)
 

@@ -114,15 +114,28 @@ class SumPowerPrecoding(Operation):
     ) -> Surely:
         components = self.exact(a, no)
         unit, noise = in_unit(a.detach(), self._noise(no, a).expand(a.shape[:-2]))
-        gram = unit @ unit.mH
-        gram = gram + noise.detach()[..., None, None] * identity(gram)
-        # By how much the other rows amplify the errors of a row, as for the pseudo-inverse.
-        own, inverse = (x.diagonal(dim1=-2, dim2=-1).real for x in (gram, definite_inverse(gram)))
-        return surely(self, a, no, components, (own * inverse).amax(-1), unproven)
+        amplification = _amplification(unit @ unit.mH, noise.detach())
+        return surely(self, a, no, components, amplification, unproven)
 
     def _noise(self, no: Tensor | float, like: Tensor) -> Tensor:
         """The noise power as a tensor; where it is zero, the operation's own."""
         return own_noise(no, like, self.no)
+
+
+def _amplification(gram: Tensor, noise: Tensor) -> Tensor:
+    r"""By how much rounding grows in regularised zero forcing, from which precoders start, [...].
+
+    As for the pseudo-inverse, :math:`[A A^H + \sigma^2 I]_{kk} X_{kk}` is by how much the other
+    rows amplify the errors of a row, and the terms of :math:`(A A^H X)_{kk}` tell how much they
+    cancel.
+    """
+    x = definite_inverse(gram + noise[..., None, None] * identity(gram))
+    own, inverse = (t.diagonal(dim1=-2, dim2=-1).real for t in (gram, x))
+    terms = (torch.view_as_real(gram) * torch.view_as_real(x)).sum(-1)
+    size = terms.abs().sum(-1)
+    # A user without a channel has no gain to lose.
+    buried = torch.where(size > 0, size / terms.sum(-1).clamp_min(0), 1.0)
+    return torch.maximum((own + noise[..., None]) * inverse, buried).amax(-1)
 
 
 def own_noise(no: Tensor | float, like: Tensor, own: float) -> Tensor:
@@ -171,6 +184,15 @@ def shortfall(least: Tensor, most: Tensor) -> Tensor:
 
 def sinr(image: Tensor, no: Tensor) -> Tensor:
     """Signal-to-interference-and-noise ratio [..., m] of A V [..., m, m] in noise [...]."""
+    own, others = desired_and_others(image)
+    return own / positive(others + no[..., None])
+
+
+def desired_and_others(image: Tensor) -> tuple[Tensor, Tensor]:
+    """Powers [..., m] that users get of their own streams and of the others', for A V [..., m, m].
+
+    The others' are summed without the users' own, which would leave nothing but rounding of them.
+    """
     power = image.abs().square()
     own = power.diagonal(dim1=-2, dim2=-1)
-    return own / positive(power.sum(-1) - own + no[..., None])
+    return own, (power - torch.diag_embed(own)).sum(-1)

@@ -30,6 +30,10 @@ from neumatc_mimo.operations.ill_conditioned import (
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.tensors.tracing import is_traced
 
+# Of what a column would have without the noise, the share of its power below which it is measured
+# as it is: products of the inverse lose as many digits.
+_SHORT = 0.5
+
 
 class Filter(NamedTuple):
     r"""The linear filter w · mixing · diag(column) in factors.
@@ -74,7 +78,7 @@ class Filter(NamedTuple):
     @property
     def dense(self) -> Tensor:
         """The filter multiplied out, [..., n, m]."""
-        w = self.w if self.mixing is None else self.w @ self.mixing
+        w = self._product()
         return w if self.column is None else w * self.column[..., None, :]
 
     @property
@@ -91,7 +95,8 @@ class Filter(NamedTuple):
     def column_norm(self) -> Tensor:
         r"""Norms of the columns, real [..., m].
 
-        :math:`w_k^H w_k = [X A A^H X]_{kk}` with :math:`A A^H X = I - \sigma^2 X`: all of it m x m.
+        :math:`w_k^H w_k = [X A A^H X]_{kk}` with :math:`A A^H X = I - \sigma^2 X`: all of it m x m,
+        but for columns that are much shorter than what cancels there.
         """
         norm = self._norm()
         return norm if self.column is None else norm * self.column.abs()
@@ -105,15 +110,35 @@ class Filter(NamedTuple):
         """Those of w · mixing."""
         if self.norm is not None:
             return self.norm
-        power = _diagonal(self.x)
-        if isinstance(self.no, Tensor) or self.no:
-            # X is Hermitian, and its rows lie closer together in memory than its columns.
-            # With the noise in between: the square of a large X would overflow. The noise's root
-            # would do, but has no derivative at zero.
-            parts = torch.view_as_real(self.x)
-            lost = parts * batched(self.no, self.x, 3) * parts
-            power = power - lost.flatten(-2).sum(-1)
-        return power.clamp_min(0).sqrt()
+        diagonal = _diagonal(self.x).clamp_min(0)
+        if not isinstance(self.no, Tensor) and not self.no:
+            return diagonal.sqrt()
+        if is_traced():
+            return torch.linalg.vector_norm(self._product(), dim=-2)
+        # Over X_kk: powers of channels of any gain would overflow, or vanish. With the noise in
+        # between, likewise; its root would do, but has no derivative at zero. X is Hermitian, and
+        # its rows lie closer together in memory than its columns.
+        parts = torch.view_as_real(self.x)
+        beside = (1 - identity(self.x).real)[..., None]
+        lost = parts * (beside / positive(diagonal)[..., None, None])
+        lost = lost * batched(self.no, self.x, 3) * parts
+        share = self.kept - lost.flatten(-2).sum(-1)
+        norm = (diagonal * share.clamp_min(0)).sqrt()
+        # Users in one place, whom the noise alone tells apart: what is left is rounding.
+        short = share < _SHORT * self.kept
+        if bool(short.any()):
+            at = short.any(-1)
+            direct = torch.linalg.vector_norm(self._product(at), dim=-2)
+            norm = norm.index_put((at,), torch.where(short[at], direct, norm[at]))
+        return norm
+
+    def _product(self, at: Tensor | None = None) -> Tensor:
+        """w · mixing, [..., n, m]; or that of the marked matrices, [num, n, m]."""
+        w, mixing = self.w, self.mixing
+        if at is not None:
+            w = w.expand(*at.shape, *w.shape[-2:])[at]
+            mixing = None if mixing is None else mixing.expand(*at.shape, *mixing.shape[-2:])[at]
+        return w if mixing is None else w @ mixing
 
     def complete(self) -> Filter:
         """The same filter with all fields present as tensors."""
@@ -381,11 +406,10 @@ class _Solved(NamedTuple):
 
 
 def _below_noise(filters: Filter, gram: Tensor) -> _Solved:
-    r"""The filter with gains and powers of users below the noise.
+    r"""The filter with gains of users below the noise.
 
-    There :math:`1 - \sigma^2 X_{kk}` and :math:`X_{kk} - \sigma^2 \lVert x_k \rVert^2` cancel;
-    :math:`g_k = (A A^H X)_{kk}` and :math:`X_{kk} g_k - \sigma^2 \sum_{j \ne k} |x_{kj}|^2` do not,
-    unless others bury a user whom the noise alone would not: the terms of :math:`g_k` tell.
+    There :math:`1 - \sigma^2 X_{kk}` cancels; :math:`g_k = (A A^H X)_{kk}` does not, unless others
+    bury a user whom the noise alone would not: the terms of :math:`g_k` tell.
 
     :param gram: :math:`A A^H`
     """
@@ -398,14 +422,7 @@ def _below_noise(filters: Filter, gram: Tensor) -> _Solved:
     gain = torch.where(weak, terms.sum(-1).clamp_min(0), 1 - loss)
     size = terms.detach().abs().sum(-1)
     amplification = torch.where(weak & (size > 0), size / gain.detach(), 1.0)
-    diagonal = _diagonal(filters.x)
-    beside = (1 - identity(filters.x).real)[..., None]
-    # Over X_kk: powers of channels of any gain would overflow, or vanish.
-    share = x * (beside / positive(diagonal)[..., None, None])
-    others = share * batched(filters.no, filters.x, 3) * x
-    share = gain - others.flatten(-2).sum(-1)
-    norm = diagonal.sqrt() * share.clamp_min(0).sqrt()
-    return _Solved(filters._replace(gain=gain, norm=norm), gram, amplification)
+    return _Solved(filters._replace(gain=gain), gram, amplification)
 
 
 def _diagonal(x: Tensor) -> Tensor:

@@ -49,10 +49,14 @@ def chirp_overlap(v: Tensor) -> Tensor:
 
     A chirp overlaps with all DFT vectors alike: no beam is orthogonal to it.
     """
-    index = torch.arange(v.shape[-2], dtype=v.real.dtype, device=v.device)
-    chirp = torch.polar(torch.ones_like(index), torch.pi * index.square() / len(index))
-    chirp = chirp.to(v.dtype) if v.is_complex() else chirp.real
-    return chirp.conj() @ v
+    return chirp(v.shape[-2], v).conj() @ v
+
+
+def chirp(num: int, like: Tensor) -> Tensor:
+    """The chirp of :func:`chirp_overlap`, [num]; its real part for a real tensor."""
+    index = torch.arange(num, dtype=like.real.dtype, device=like.device)
+    turns = torch.polar(torch.ones_like(index), torch.pi * index.square() / num)
+    return turns.to(like.dtype) if like.is_complex() else turns.real
 
 
 def first_order(s: Tensor, values: Tensor) -> Tensor:

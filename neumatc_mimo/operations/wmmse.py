@@ -20,6 +20,7 @@ from neumatc_mimo.operations.base import (
 from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.precoding import (
     SumPowerPrecoding,
+    desired_and_others,
     gauge_defect,
     in_gauge,
     in_unit,
@@ -209,13 +210,13 @@ def _improved(gram: Tensor, image: Tensor, noise: Tensor) -> Tensor:
 
 def _weights(image: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """w_k |u_k|² and u_k w_k of A V [..., m, m]."""
-    power = image.abs().square()
-    total = power.sum(-1) + noise[..., None]
     own = image.diagonal(dim1=-2, dim2=-1)
-    own_power = power.diagonal(dim1=-2, dim2=-1)
+    own_power, others = desired_and_others(image)
+    rest = others + noise[..., None]
+    total = own_power + rest
     u = own / total
     # 1 - |a_k v_k|² / total without the cancellation.
-    w = total / positive(total - own_power)
+    w = total / positive(rest)
     return w * own_power / total.square(), u * w
 
 

@@ -219,8 +219,8 @@ class ExactAnswers(Answers):
         # A proof of each result needs the result.
         if self._certify == "call" or not emitter.covers(self.operation, channels.a, channels.no):
             return None
-        amplification = emitter.emit(channels.a, channels.no)
-        self._counts.exact += amplification.numel()
+        amplification = emitter.emit(self.operation, channels.a, channels.no)
+        self._counts.exact += emitter.num_used(channels.a)
         left = doubtful(amplification)
         if self._certify is None or not bool(left.any()):
             return Emitted(amplification, None, lambda: None)

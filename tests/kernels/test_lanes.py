@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 import neumatc_mimo as nm
@@ -19,100 +17,18 @@ from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
 from neumatc_mimo.kernels.lanes import emitters, library
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.reporting.info import info
-
-library.forget()
-REASON = library.why_not()
-needs_library = pytest.mark.skipif(REASON is not None, reason=f"The kernels are {REASON}.")
-DTYPES = {"single": torch.complex64, "double": torch.complex128}
-# Of norms: rounding of one precision, twice.
-BOUNDS = {"single": 2e-5, "double": 2e-12}
-VARIANTS = ["v4", "v3", "v2"]
-
-
-@pytest.fixture(autouse=True)
-def as_before() -> Iterator[None]:
-    yield
-    library.forget()
-
-
-class Choice:
-    """Sets ``NEUMATC_LANES`` for what follows."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._monkeypatch = monkeypatch
-
-    def __call__(self, value: str) -> None:
-        self._monkeypatch.setenv(library.VARIABLE, value)
-        library.forget()
-
-
-@pytest.fixture
-def choose(monkeypatch: pytest.MonkeyPatch) -> Choice:
-    return Choice(monkeypatch)
-
-
-def normal(*shape: int, dtype: torch.dtype, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
-
-
-def downlink(
-    users: int, symbols: int, subcarriers: int, num_tx: int = 1, **grid: Any
-) -> tuple[ResourceGrid, StreamManagement]:
-    association = np.repeat(np.eye(num_tx), users, axis=0)
-    return (
-        ResourceGrid(symbols, subcarriers, 30e3, num_tx=num_tx, num_streams_per_tx=users, **grid),
-        StreamManagement(association, users),
-    )
-
-
-def uplink(
-    users: int, symbols: int, subcarriers: int, **grid: Any
-) -> tuple[ResourceGrid, StreamManagement]:
-    return (
-        ResourceGrid(symbols, subcarriers, 30e3, num_tx=users, **grid),
-        StreamManagement(np.ones([1, users]), 1),
-    )
-
-
-def both(choose: Choice, make: Callable[[], Any], *inputs: Any) -> tuple[Any, Any, Any, Any]:
-    """Outputs of a block with kernels and without, and the counts of both."""
-    found = []
-    for value in ("", "off"):
-        choose(value)
-        block = make()
-        outputs = block(*inputs)
-        found.append((outputs if isinstance(outputs, tuple) else (outputs,), block.stats))
-    (ours, counts), (theirs, right) = found
-    return ours, theirs, counts, right
-
-
-def check(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], precision: str) -> None:
-    for own, other in zip(ours, theirs, strict=True):
-        assert own.shape == other.shape and own.dtype == other.dtype
-        error = torch.linalg.vector_norm(own - other) / torch.linalg.vector_norm(other)
-        assert float(error) < BOUNDS[precision]
-
-
-class Spy:
-    """Counts what kernels are asked to do."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.calls = 0
-        for kind in (emitters.Precoded, emitters.Received):
-            monkeypatch.setattr(kind, "emit", self._around(kind.emit))
-
-    def _around(self, emit: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def counted(*arguments: Any) -> Tensor:
-            self.calls += 1
-            return emit(*arguments)
-
-        return counted
-
-
-@pytest.fixture
-def spy(monkeypatch: pytest.MonkeyPatch) -> Spy:
-    return Spy(monkeypatch)
-
+from tests.kernels.comparison import (
+    DTYPES,
+    VARIANTS,
+    Choice,
+    Spy,
+    both,
+    check,
+    downlink,
+    needs_library,
+    normal,
+    uplink,
+)
 
 SIZES = st.tuples(
     st.integers(1, 3),  # items
@@ -180,12 +96,14 @@ def test_every_variant_computes_the_same(
     a = normal(2, 77, users, 19, dtype=dtype)
     x, out = normal(2, users, 5, 77, dtype=dtype), torch.empty(2, 19, 5, 77, dtype=dtype)
     no = torch.tensor([0.1, 2.0], dtype=dtype.to_real())
-    amplification = emitters.Precoded(x, out, range(5)).emit(a, no)
+    amplification = emitters.Precoded(x, out, range(5)).emit(PseudoInverse(), a, no)
     filters = PseudoInverse().solve(a, no[:, None])
     wanted = filters.scaled(filters.column_norm.reciprocal()).dense @ x.permute(0, 3, 1, 2)
     check((out,), (wanted.permute(0, 2, 3, 1),), precision)
     own = (a.abs().square().sum(-1) + no[:, None, None]) * filters.x.diagonal(dim1=2, dim2=3).real
-    torch.testing.assert_close(amplification, own.amax(-1), rtol=1e-3, atol=0)
+    buried = PseudoInverse()._solve(a, no[:, None]).amplification
+    right = own if buried is None else torch.maximum(own, buried)
+    torch.testing.assert_close(amplification, right.amax(-1), rtol=1e-3, atol=0)
 
 
 def layouts(symbols: int) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -322,6 +240,33 @@ def test_what_rounding_spoils_is_computed_again(
 
 
 @needs_library
+def test_users_whom_others_bury_in_the_noise_are_computed_again() -> None:
+    """Gains of weak users among loud ones beside each other are differences of large numbers."""
+    h = normal(1, 3, 1, 1, 16, 1, 60, dtype=torch.complex64)
+    h = h.expand(-1, -1, -1, -1, -1, 2, -1)
+    x = normal(1, 1, 3, 2, 60, dtype=torch.complex64, seed=1)
+    for level, loud in itertools.product((0.3, 0.03, 0.02, 0.01), (1.0, 5.0, 20.0)):
+        channel = h.clone()
+        channel[:, 1] = h[:, 0] + level * h[:, 1]
+        channel[:, 0] = loud * channel[:, 0]
+        channel[:, 1:] = channel[:, 1:] * 0.3
+        y = normal(1, 1, 16, 2, 60, dtype=torch.complex64, seed=2)
+        for grid, block, inputs in (
+            (downlink(3, 2, 60), ZFPrecoder, (x, channel, 30.0)),
+            (uplink(3, 2, 60), MMSEEqualizer, (y, channel.permute(0, 3, 4, 1, 2, 5, 6), 0.0, 30.0)),
+        ):
+            ours, right = (
+                block(*grid, nm.Exact(), precision=precision)(*inputs)
+                for precision in ("single", "double")
+            )
+            pairs = zip(ours, right, strict=True) if isinstance(ours, tuple) else [(ours, right)]
+            for own, other in pairs:
+                # User by user: a strong one hides what a weak one lost.
+                error = torch.linalg.vector_norm(own - other, dim=-1)
+                assert float((error / torch.linalg.vector_norm(other, dim=-1)).max()) < 3e-3
+
+
+@needs_library
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_entries_that_are_not_finite_are_refused(bad: float, spy: Spy) -> None:
     h = normal(1, 3, 1, 1, 64, 1, 640, dtype=torch.complex64)
@@ -343,7 +288,7 @@ def test_any_number_of_threads_gives_the_same_bits(threads: int) -> None:
         for number in (1, threads):
             torch.set_num_threads(number)
             out = torch.empty(3, 9, 7, 500, dtype=torch.complex64)
-            emitters.Precoded(x, out, range(7)).emit(a, None)
+            emitters.Precoded(x, out, range(7)).emit(PseudoInverse(), a, None)
             found.append(out)
     finally:
         torch.set_num_threads(before)
@@ -396,9 +341,12 @@ def test_traces_know_shapes() -> None:
     with FakeTensorMode():
         h = torch.empty(2, 3, 6, 40, dtype=torch.complex64)
         x, y = (torch.empty(2, n, 4, 40, dtype=torch.complex64) for n in (3, 6))
-        assert operators.precode(h, None, x, y, [0, 1]).shape == (2, 40)
-        no_eff = torch.empty(2, 3, 40)
-        assert operators.receive(h, None, y, x, no_eff, [0], [0, 1, 2], [0, 40, 0]).shape == (2, 40)
+        no_eff, chirp = torch.empty(2, 3, 40), torch.empty(6, dtype=torch.complex64)
+        found = operators.precode(0, h, None, x, y, [0, 1], chirp, 0)
+        assert found.shape == (2, 40)
+        streams, stretches = [0, 1, 2], [0, 40, 0]
+        found = operators.receive(0, h, None, y, x, no_eff, [0], streams, stretches, chirp)
+        assert found.shape == (2, 40)
 
 
 def test_without_the_library_nothing_changes(

@@ -6,33 +6,23 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.library import loaded
-from neumatc_mimo.operations.base import Operation
-from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
-# Beyond, LAPACK's blocked factorisations gain on the kernels.
-_MOST_ROWS = 64
 
+def covers(a: Tensor, *others: Tensor | None) -> bool:
+    """Whether there are kernels, for these tensors here.
 
-def covers(operation: Operation, a: Tensor, no: Tensor | None, *grids: Tensor) -> bool:
-    """Whether there is a kernel for results of an operation, applied to resource grids.
-
-    :param operation: Another one that derives from one of ours may mean another result
     :param a: [num_items, num_subcarriers, m, n]
-    :param no: Noise powers, or None
+    :param others: Resource grids and noise powers, or None
     """
-    if is_traced() or loaded() is None or type(operation) is not PseudoInverse:
-        return False
-    num_rows, num_cols = a.shape[-2:]
-    # More rows than columns are dependent, which only double precision tells apart.
-    if not 0 < num_rows <= min(num_cols, _MOST_ROWS):
-        return False
-    if any(grid.dtype != a.dtype for grid in grids):
+    if is_traced() or loaded() is None:
         return False
     if a.dtype not in (torch.complex64, torch.complex128):
         return False
-    tensors = [a, *grids] if no is None else [a, no, *grids]
+    tensors = [a, *(t for t in others if t is not None)]
+    if any(t.is_complex() and t.dtype != a.dtype for t in tensors):
+        return False
     # Tensors of other kinds have their own meaning.
     plain = all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
     return (

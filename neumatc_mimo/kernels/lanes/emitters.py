@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.sources import Source, conjugate_chirp, source_of
 from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.operations.svd import SVD
 
 
 class Emitter(ABC):
@@ -25,17 +28,23 @@ class Emitter(ABC):
         """
 
     @abstractmethod
-    def emit(self, a: Tensor, no: Tensor | None) -> Tensor:
+    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
         """Do it.
 
         :return: by how much the rounding of each matrix is amplified in its result,
-            [num_items, num_subcarriers]; NaN where there is none
+            [num_items, num_subcarriers]; NaN where there is none, and zero where the emitter has
+            no use of it
         """
+
+    def num_used(self, a: Tensor) -> int:
+        """Matrices whose results it has a use of."""
+        return len(a) * a.shape[1]
 
 
 @dataclass(frozen=True)
 class Precoded(Emitter):
-    """Symbols precoded with columns of unit norm.
+    """Symbols precoded: with columns of unit norm of a pseudo-inverse, with the precoding matrix of
+    any other operation.
 
     :param x: [batch_size, num_streams, num_ofdm_symbols, num_subcarriers]
     :param out: is written, [batch_size, num_antennas, num_ofdm_symbols, num_subcarriers]
@@ -47,22 +56,33 @@ class Precoded(Emitter):
     symbols: Sequence[int]
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        return covers(operation, a, no, self.x, self.out)
+        source = source_of(operation, *a.shape[-2:])
+        return source is not None and covers(a, no, self.x, self.out)
 
-    def emit(self, a: Tensor, no: Tensor | None) -> Tensor:
-        h, noise = _channel(a), _noise(no, a)
-        return operators.precode(h, noise, _along(self.x), self.out, self.symbols)
+    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+        source = source_of(operation, *a.shape[-2:])
+        assert source is not None
+        return operators.precode(
+            source.number,
+            _channel(a),
+            source.noise(_noise(no, a), a),
+            _along(self.x),
+            self.out,
+            self.symbols,
+            conjugate_chirp(a.shape[-1], a.dtype),
+            source.num_iterations,
+        )
 
 
 @dataclass(frozen=True)
-class Received(Emitter):
-    """Symbols estimated with gains of one, and the noise behind them.
+class _Receiving(Emitter):
+    """Streams that are estimated, and the noise behind them.
 
     :param y: [batch_size, num_antennas, num_ofdm_symbols, fft_size]
     :param x_hat: is written, [batch_size, len(streams), num_ofdm_symbols, num_subcarriers]
     :param no_eff: is written, [batch_size, len(streams), num_subcarriers]
     :param symbols: those that are estimated
-    :param streams: rows of the matrices whose symbols are estimated
+    :param streams: that are estimated
     :param stretches: first subcarrier, number of subcarriers, and place of the first one in y, of
         each stretch of neighbours
     """
@@ -74,14 +94,11 @@ class Received(Emitter):
     streams: Sequence[int]
     stretches: Sequence[tuple[int, int, int]]
 
-    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        return covers(operation, a, no, self.y, self.x_hat)
-
-    def emit(self, a: Tensor, no: Tensor | None) -> Tensor:
-        h, noise = _channel(a), _noise(no, a)
-        no_eff = self.no_eff[: len(h)]
+    def _emit(self, source: Source, a: Tensor, noise: Tensor | None) -> Tensor:
+        no_eff = self.no_eff[: len(a)]
         amplification = operators.receive(
-            h,
+            source.number,
+            _channel(a),
             noise,
             _along(self.y),
             self.x_hat,
@@ -89,9 +106,60 @@ class Received(Emitter):
             self.symbols,
             self.streams,
             [number for stretch in self.stretches for number in stretch],
+            conjugate_chirp(a.shape[-1], a.dtype),
         )
-        if len(h) < len(self.no_eff):
-            self.no_eff[len(h) :] = no_eff
+        if len(a) < len(self.no_eff):
+            self.no_eff[len(a) :] = no_eff
+        return amplification
+
+
+@dataclass(frozen=True)
+class Received(_Receiving):
+    """Symbols estimated with gains of one: streams are rows of the matrices."""
+
+    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        known = type(operation) is PseudoInverse and source_of(operation, *a.shape[-2:]) is not None
+        return known and covers(a, no, self.y, self.x_hat)
+
+    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+        source = source_of(operation, *a.shape[-2:])
+        assert source is not None
+        return self._emit(source, a, _noise(no, a))
+
+
+@dataclass(frozen=True)
+class Combined(_Receiving):
+    """Symbols estimated along the left singular vectors of the strongest streams, at the rows of
+    the matrices, which are those of all subcarriers of y.
+
+    :param noise: of the antennas, [num_items or 1, num_antennas or 1]
+    """
+
+    noise: Tensor | None = None
+
+    def num_used(self, a: Tensor) -> int:
+        return len(a) * sum(num for _, num, _ in self.stretches)
+
+    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        known = type(operation) is SVD and source_of(operation, *a.shape[-2:]) is not None
+        return known and covers(a, no, self.noise, self.y, self.x_hat)
+
+    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+        del no
+        source = source_of(operation, *a.shape[-2:])
+        assert source is not None and self.noise is not None
+        noise = self.noise.to(a.dtype.to_real()).expand(len(a), a.shape[-2])
+        amplification = a.real.new_zeros(a.shape[:2])
+        for first, num, place in self.stretches:
+            # The matrices, too, are on the grid there.
+            here = replace(
+                self,
+                x_hat=self.x_hat[..., first : first + num],
+                no_eff=self.no_eff[..., first : first + num],
+                stretches=[(0, num, place)],
+            )
+            part = slice(place, place + num)
+            amplification[:, part] = here._emit(source, a[:, part], noise)
         return amplification
 
 

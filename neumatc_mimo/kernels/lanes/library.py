@@ -16,20 +16,24 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 1
+_ABI = 2
 _FILE = Path(__file__).with_name("_lanes.so")
+
+
+_COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
 
 
 class Call(ctypes.Structure):
     """``Call`` of ``native/call.h``, which explains the fields."""
 
     _fields_ = (
-        *((name, ctypes.c_int32) for name in ("kind", "wide", "threads", "rows", "columns")),
+        *((name, ctypes.c_int32) for name in _COUNTS),
         ("items", ctypes.c_int64),
         ("h", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("h_item", "h_row", "h_column")),
         ("noise", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("noise_item", "noise_step")),
+        *((name, ctypes.c_int64) for name in ("noise_item", "noise_step", "iterations")),
+        ("chirp", ctypes.c_void_p),
         ("read", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("read_item", "read_row")),
         ("out", ctypes.c_void_p),

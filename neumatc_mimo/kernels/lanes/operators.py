@@ -14,27 +14,42 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.library import Library, loaded
 
+# As in ``native/call.h``.
 _PRECODE, _RECEIVE = 0, 1
 
 
 @torch.library.custom_op("neumatc::precode_in_lanes", mutates_args=("out",), device_types="cpu")
 def precode(
-    h: Tensor, noise: Tensor | None, x: Tensor, out: Tensor, symbols: Sequence[int]
+    source: int,
+    h: Tensor,
+    noise: Tensor | None,
+    x: Tensor,
+    out: Tensor,
+    symbols: Sequence[int],
+    chirp: Tensor,
+    iterations: int,
 ) -> Tensor:
-    """Zero forcing, plain or regularised, with columns of unit norm.
+    """Precode symbols.
 
+    :param source: of the filters, as in ``native/call.h``
     :param h: [num_items, num_streams, num_antennas, num_subcarriers]
     :param noise: [num_items, num_subcarriers or 1], or None for zero
     :param x: [batch_size, num_streams, num_ofdm_symbols, num_subcarriers]; channels of one item
         serve any batch
     :param out: written, [batch_size, num_antennas, num_ofdm_symbols, num_subcarriers]
     :param symbols: those that are precoded
+    :param chirp: [num_antennas], from whose conjugate singular vectors take their phase
+    :param iterations: at most
 
     :return: by how much rounding is amplified, [num_items, num_subcarriers]
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
-        kind=_PRECODE,
+        source=source,
+        emitter=_PRECODE,
+        streams=x.shape[1],
+        chirp=chirp,
+        iterations=iterations,
         stretches=1,
         stretch=[0, h.shape[-1], 0],
         **_channel(h, noise, amplification),
@@ -47,6 +62,7 @@ def precode(
     "neumatc::receive_in_lanes", mutates_args=("x_hat", "no_eff"), device_types="cpu"
 )
 def receive(
+    source: int,
     h: Tensor,
     noise: Tensor | None,
     y: Tensor,
@@ -55,11 +71,15 @@ def receive(
     symbols: Sequence[int],
     streams: Sequence[int],
     stretches: Sequence[int],
+    chirp: Tensor,
 ) -> Tensor:
-    """Linear MMSE estimates of some streams, with gains of one.
+    """Linear estimates of some streams, with gains of one.
 
-    :param h: [num_items, num_streams, num_antennas, num_subcarriers]
-    :param noise: [num_items, num_subcarriers or 1], or None for zero
+    :param source: of the filters, as in ``native/call.h``
+    :param h: [num_items, num_streams, num_antennas, num_subcarriers]; for singular vectors
+        [num_items, num_antennas, num_tx_antennas, num_subcarriers]
+    :param noise: [num_items, num_subcarriers or 1], or None for zero; for singular vectors
+        [num_items, num_antennas]
     :param y: [batch_size, num_antennas, num_ofdm_symbols, fft_size]; channels of one item serve
         any batch
     :param x_hat: written, [batch_size, len(streams), num_ofdm_symbols, num_subcarriers]
@@ -68,12 +88,15 @@ def receive(
     :param streams: that are put out
     :param stretches: first subcarrier, number of subcarriers, and place of the first one in y, of
         each stretch of subcarriers that are neighbours there
+    :param chirp: as for :func:`precode`
 
     :return: by how much rounding is amplified, [num_items, num_subcarriers]
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
-        kind=_RECEIVE,
+        source=source,
+        emitter=_RECEIVE,
+        chirp=chirp,
         stretches=len(stretches) // 3,
         stretch=stretches,
         streams=len(streams),
@@ -88,14 +111,14 @@ def receive(
 
 
 @precode.register_fake
-def _(h: Tensor, *others: Any) -> Tensor:
-    del others
+def _(source: int, h: Tensor, *others: Any) -> Tensor:
+    del source, others
     return h.real.new_empty(len(h), h.shape[-1])
 
 
 @receive.register_fake
-def _(h: Tensor, *others: Any) -> Tensor:
-    del others
+def _(source: int, h: Tensor, *others: Any) -> Tensor:
+    del source, others
     return h.real.new_empty(len(h), h.shape[-1])
 
 

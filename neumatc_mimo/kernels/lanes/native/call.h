@@ -7,11 +7,30 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 1;
+constexpr int32_t ABI = 2;
+// Rows of a channel at most.
+constexpr int MOST_ROWS = 64;
+
+// Where the filters come from.
+enum Source : int32_t {
+    // Zero forcing and MMSE, columns of unit norm or gains of one.
+    DEFINITE = 0,
+    // The strongest singular vectors.
+    SINGULAR = 1,
+    // Signal-to-leakage-and-noise ratios of users with one antenna.
+    LEAKAGE = 2,
+    // The largest sum rate, and the largest smallest SINR.
+    WMMSE = 3,
+    MAX_MIN = 4,
+    // Conjugate transposes of filters stand in the place of the channel.
+    KNOWN = 5,
+};
+
+// What is made of them.
+enum Emitter : int32_t { PRECODE = 0, RECEIVE = 1 };
 
 struct Call {
-    // What is done: 0 precodes, 1 receives.
-    int32_t kind;
+    int32_t source, emitter;
     // 0 for single precision, 1 for double.
     int32_t wide;
     int32_t threads;
@@ -22,9 +41,14 @@ struct Call {
     int64_t items;
     const void* h;
     int64_t h_item, h_row, h_column;
-    // Noise powers [items, subcarriers], or null for zero; steps may be zero.
+    // Noise powers, or null for zero; steps may be zero: [items, subcarriers], or [items, rows]
+    // where a receiver along singular vectors asks for that of each of its antennas.
     const void* noise;
     int64_t noise_item, noise_step;
+    // Iterations of a source at most.
+    int64_t iterations;
+    // Of a phase to go by, the conjugate: [columns] complex.
+    const void* chirp;
 
     // Resource grids that are read and written: a row for each stream or antenna, and where in a
     // row each OFDM symbol of an item lies.
@@ -45,7 +69,7 @@ struct Call {
     // Written by a receiver: effective noise [items, streams, subcarriers].
     void* no_eff;
     int64_t no_eff_item, no_eff_row;
-    // Rows of the channel whose streams a receiver puts out.
+    // Streams: those that are sent, or rows of the channel whose streams a receiver puts out.
     int64_t streams;
     const int64_t* stream;
 };

@@ -8,7 +8,9 @@
 // is W = A^H D C^-1 D; it is never written down, as A^H times two triangular solves does the same.
 #pragma once
 
-#include "vectors.h"
+#include "call.h"
+#include "cholesky.h"
+#include "gram.h"
 
 namespace {
 
@@ -17,73 +19,53 @@ template <class R> struct Range;
 template <> struct Range<float> { static constexpr float least = 1e-35f, most = 1e37f; };
 template <> struct Range<double> { static constexpr double least = 1e-300, most = 1e300; };
 
+// Of the power that a column would have without the noise, the share below which it is measured.
+constexpr double SHORT = 0.5;
+
 template <class R>
 constexpr R NO_NUMBER = R(__builtin_nan(""));
 
-// A channel of one block of lanes, and what is made of it. `K` is the number of rows where a
-// template knows it, else zero.
+// A source works on the channel of one block of lanes, [columns][rows]. `K` is the number of rows
+// where a template knows it, else zero. What it keeps for the symbols lies in `kept`; `scratch` is
+// anyone's afterwards.
 template <class R, int K>
 struct Definite {
     using L = Lanes<R>;
     using V = typename L::V;
     using C = typename L::C;
 
-    // The channel, [columns][rows].
+    static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 1); }
+    static int64_t scratch_size(const Call& call) { return int64_t(call.rows) * (call.rows + 2); }
+
+    const Call& call;
+    const int num_rows, columns;
     const C* h;
     // [rows][rows]: below the diagonal the factor, above it C itself; the reciprocals of the
     // factor's diagonal on it.
     C* factor;
+    // [rows]: factors of the symbols before the solve and after it.
+    V *before, *after;
     // Scratch, [rows][rows].
     C* inverse;
     // [rows]: 1/sqrt(p), σ²/p, the share of the power that is the channel's, and of the inverse
     // of C the diagonal.
     V *scale, *lost, *own, *diagonal;
-    int num_rows, columns;
+
+    INLINE Definite(const Call& call, C* channel, C* kept, C* scratch)
+        : call(call), num_rows(call.rows), columns(call.columns), h(channel), factor(kept),
+          inverse(scratch) {
+        const int64_t m = rows();
+        before = reinterpret_cast<V*>(factor + m * m);
+        after = before + m;
+        scale = reinterpret_cast<V*>(inverse + m * m);
+        lost = scale + m;
+        own = lost + m;
+        diagonal = own + m;
+    }
 
     INLINE int rows() const { return K ? K : num_rows; }
-
-    // `I` rows against `J` others of the Gram matrix.
-    template <int I, int J>
-    INLINE void gram_tile(int row, int other) const {
-        const int m = rows();
-        C sum[I][J];
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int j = 0; j < J; j++) sum[i][j] = C{};
-        for (int column = 0; column < columns; column++) {
-            const C* a = h + column * m;
-            C right[J];
-#pragma GCC unroll 8
-            for (int j = 0; j < J; j++) right[j] = a[other + j];
-#pragma GCC unroll 8
-            for (int i = 0; i < I; i++) {
-                const C left = a[row + i];
-#pragma GCC unroll 8
-                for (int j = 0; j < J; j++) add_conjugate(sum[i][j], right[j], left);
-            }
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int j = 0; j < J; j++) factor[(row + i) * m + other + j] = sum[i][j];
-    }
-
-    template <int I>
-    INLINE void gram_rows(int row) const {
-        int other = 0;
-        for (; other + 2 <= row + I; other += 2) gram_tile<I, 2>(row, other);
-        for (; other < row + I; other++) gram_tile<I, 1>(row, other);
-    }
-
-    // The lower triangle of A A^H.
-    INLINE void gram() const {
-        constexpr int TILE = MANY_REGISTERS ? 4 : 2;
-        const int m = rows();
-        int row = 0;
-        for (; row + TILE <= m; row += TILE) gram_rows<TILE>(row);
-        for (; row < m; row++) gram_rows<1>(row);
-    }
+    // Rows of what is sent that the last product runs over.
+    INLINE int inner_rows() const { return rows(); }
 
     // C from the Gram matrix: lower triangle for the factor, the upper one to stay. `nothing`
     // becomes NaN where a power is out of range.
@@ -109,65 +91,14 @@ struct Definite {
         }
     }
 
-    // C = L L^H; NaN from the first pivot that is not positive on.
-    INLINE void cholesky() const {
-        const int m = rows();
-        for (int j = 0; j < m; j++) {
-            V pivot = factor[j * m + j].re;
-            for (int k = 0; k < j; k++) {
-                const C& l = factor[j * m + k];
-                pivot -= l.re * l.re;
-                pivot -= l.im * l.im;
-            }
-            const V over = all<R>(1) / root<R>(pivot);
-            factor[j * m + j].re = over;
-            for (int i = j + 1; i < m; i++) {
-                C sum = factor[i * m + j];
-                for (int k = 0; k < j; k++)
-                    take_conjugate(sum, factor[j * m + k], factor[i * m + k]);
-                factor[i * m + j] = {sum.re * over, sum.im * over};
-            }
-        }
-    }
-
-    // L^-1, lower, and the diagonal of C^-1 = L^-H L^-1.
-    INLINE void invert_factor() const {
-        const int m = rows();
-        for (int j = 0; j < m; j++) {
-            V power = factor[j * m + j].re * factor[j * m + j].re;
-            inverse[j * m + j] = {factor[j * m + j].re, V{}};
-            for (int i = j + 1; i < m; i++) {
-                C sum{};
-                for (int k = j; k < i; k++) take(sum, factor[i * m + k], inverse[k * m + j]);
-                sum = {sum.re * factor[i * m + i].re, sum.im * factor[i * m + i].re};
-                inverse[i * m + j] = sum;
-                power += sum.re * sum.re;
-                power += sum.im * sum.im;
-            }
-            diagonal[j] = power;
-        }
-    }
-
-    // Above the diagonal of `inverse`, which it leaves free: C^-1.
-    INLINE void multiply_out() const {
-        const int m = rows();
-        for (int j = 0; j < m; j++)
-            for (int k = j + 1; k < m; k++) {
-                C sum{};
-                for (int i = k; i < m; i++)
-                    add_conjugate(sum, inverse[i * m + j], inverse[i * m + k]);
-                inverse[j * m + k] = sum;
-            }
-    }
-
     // All of it; by how much rounding is amplified is max_k [C^-1]_kk, NaN where there is no C^-1.
     INLINE V prepare(V noise) const {
         const int m = rows();
         V nothing{}, most{};
-        gram();
+        gram<R>(h, m, columns, factor);
         normalise(noise, nothing);
-        cholesky();
-        invert_factor();
+        cholesky<R>(m, factor);
+        invert_factor<R>(m, factor, inverse, diagonal);
         for (int k = 0; k < m; k++) {
             most = diagonal[k] > most ? diagonal[k] : most;
             // Zero, and NaN where this is infinite or NaN.
@@ -178,20 +109,24 @@ struct Definite {
 
     // The shares of symbols that the filter keeps, g_k = (A W)_kk = 1 - σ² X_kk. For users below
     // the noise that difference cancels, and g_k is taken from the products; so it needs C^-1.
-    INLINE V gain(int k) const {
+    // These cancel, too, where other users bury one: `most` grows by as much.
+    INLINE V gain(int k, V& most) const {
         const int m = rows();
         const V loss = lost[k] * diagonal[k];
-        V sum = own[k] * diagonal[k];
+        V sum = own[k] * diagonal[k], size = sum;
         for (int j = 0; j < m; j++) {
             if (j == k) continue;
             // Re C_kj [C^-1]_jk, both from above the diagonal: their phases are opposite.
-            const C& c = factor[j < k ? j * m + k : k * m + j];
-            const C& x = inverse[j < k ? j * m + k : k * m + j];
-            sum += c.re * x.re;
-            sum += c.im * x.im;
+            const V term = inner(factor[j < k ? j * m + k : k * m + j],
+                                 inverse[j < k ? j * m + k : k * m + j]);
+            sum += term;
+            size += term > V{} ? term : -term;
         }
-        sum = sum > V{} ? sum : V{};
-        return loss > all<R>(R(0.5)) ? sum : all<R>(1) - loss;
+        sum = largest(sum, V{});
+        const auto below = loss > all<R>(R(0.5));
+        const V grown = largest(most, size / sum);
+        most = (below & (size > V{})) ? grown : most;
+        return below ? sum : all<R>(1) - loss;
     }
 
     // Whether a user of any lane lies below the noise: only then C^-1 is needed for the gains.
@@ -211,68 +146,69 @@ struct Definite {
         V sum{};
         for (int j = 0; j < m; j++) {
             if (j == k) continue;
-            const C& x = inverse[j < k ? j * m + k : k * m + j];
-            sum += lost[j] * (x.re * x.re + x.im * x.im);
+            sum += lost[j] * power(inverse[j < k ? j * m + k : k * m + j]);
         }
         return sum;
     }
 
-    // `T` symbols of z [rows][step], from `at` on, solved for C z = before z, then times `after`.
-    // `CONJUGATE`: for the conjugate of C.
-    template <bool CONJUGATE, int T>
-    INLINE void solve_symbols(C* z, int step, const V* before, const V* after) const {
+    // ‖A^H D C^-1 e_k‖²: what is left of users in one place, whom the noise alone tells apart, is
+    // rounding in the products above.
+    INLINE V measured(int k) const {
         const int m = rows();
-        for (int i = 0; i < m; i++) {
-            C sum[T];
-#pragma GCC unroll 8
-            for (int t = 0; t < T; t++) {
-                const C& x = z[i * step + t];
-                sum[t] = {x.re * before[i], x.im * before[i]};
-            }
-            for (int j = 0; j < i; j++) {
-                const C l = factor[i * m + j];
-#pragma GCC unroll 8
-                for (int t = 0; t < T; t++) {
-                    if (CONJUGATE) take_conjugate(sum[t], l, z[j * step + t]);
-                    else take(sum[t], l, z[j * step + t]);
-                }
-            }
-            const V over = factor[i * m + i].re;
-#pragma GCC unroll 8
-            for (int t = 0; t < T; t++) z[i * step + t] = {sum[t].re * over, sum[t].im * over};
-        }
-        for (int i = m - 1; i >= 0; i--) {
-            C sum[T];
-#pragma GCC unroll 8
-            for (int t = 0; t < T; t++) sum[t] = z[i * step + t];
-            for (int j = i + 1; j < m; j++) {
-                const C l = factor[j * m + i];
-#pragma GCC unroll 8
-                for (int t = 0; t < T; t++) {
-                    if (CONJUGATE) take(sum[t], l, z[j * step + t]);
-                    else take_conjugate(sum[t], l, z[j * step + t]);
-                }
-            }
-            const V over = factor[i * m + i].re;
-#pragma GCC unroll 8
-            for (int t = 0; t < T; t++) z[i * step + t] = {sum[t].re * over, sum[t].im * over};
-        }
-        for (int i = 0; i < m; i++) {
-#pragma GCC unroll 8
-            for (int t = 0; t < T; t++) {
-                C& x = z[i * step + t];
-                x = {x.re * after[i], x.im * after[i]};
-            }
-        }
+        C column[K ? K : MOST_ROWS];
+        for (int i = 0; i < m; i++) column[i] = {all<R>(i == k ? 1 : 0), V{}};
+        solve_once(column);
+        for (int i = 0; i < m; i++) column[i] = {column[i].re * scale[i], column[i].im * scale[i]};
+        return projected_power<R>(h, m, columns, column);
     }
 
+    // A filter with columns of unit norm; by how much rounding is amplified.
+    INLINE V precoder(V noise) const {
+        const int m = rows();
+        V most = prepare(noise);
+        if (call.noise) multiply_out<R>(m, inverse);
+        for (int k = 0; k < m; k++) {
+            // w_k^H w_k of A^H D C^-1, whose columns differ from W's in their norms alone.
+            V norm = diagonal[k];
+            if (call.noise) {
+                const V whole = norm * gain(k, most);
+                norm = whole - leaked(k);
+                const auto is_short = norm < whole * R(SHORT);
+                if (any(is_short)) norm = is_short ? measured(k) : norm;
+            }
+            // A column of zeros stays one, as in Sionna.
+            before[k] = norm > V{} ? all<R>(1) / root<R>(norm) : all<R>(1);
+            after[k] = scale[k];
+        }
+        return most;
+    }
+    INLINE void precode(C* z, int symbols, int step) const { solve<false>(z, symbols, step); }
+
+    // A filter with gains of one, and the noise behind it, [rows]; likewise.
+    INLINE V receiver(V noise, V* no_eff) const {
+        const int m = rows();
+        V most = prepare(noise);
+        const bool below = any_below();
+        if (below) multiply_out<R>(m, inverse);
+        for (int k = 0; k < m; k++) {
+            const V loss = lost[k] * diagonal[k];
+            const V kept = below ? gain(k, most) : all<R>(1) - loss;
+            before[k] = scale[k];
+            // Of a stream that does not arrive nothing is known: zero, in infinite noise.
+            after[k] = kept == V{} ? V{} : scale[k] / kept;
+            no_eff[k] = loss / kept;
+        }
+        return most;
+    }
+    INLINE void receive(C* z, int symbols, int step) const { solve<true>(z, symbols, step); }
+
+    INLINE void solve_once(C* z) const { solve_factors<R, false, 1>(rows(), factor, z, 1); }
+
+    // Symbols z [rows][step] solved for C z = before z, then times `after`. `CONJUGATE`: for the
+    // conjugate of C.
     template <bool CONJUGATE>
-    INLINE void solve(C* z, int symbols, int step, const V* before, const V* after) const {
-        constexpr int T = MANY_REGISTERS ? 7 : 3;
-        int t = 0;
-        for (; t + T <= symbols; t += T)
-            solve_symbols<CONJUGATE, T>(z + t, step, before, after);
-        for (; t < symbols; t++) solve_symbols<CONJUGATE, 1>(z + t, step, before, after);
+    INLINE void solve(C* z, int symbols, int step) const {
+        solve_scaled<R, CONJUGATE>(rows(), factor, before, after, z, symbols, step);
     }
 };
 

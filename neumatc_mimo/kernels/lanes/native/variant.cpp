@@ -1,5 +1,11 @@
 // The kernels for one kind of processor: compiled several times, with another VARIANT each.
-#include "chunk.h"
+#include "known.h"
+#include "leakage.h"
+#include "max_min.h"
+#include "precode.h"
+#include "receive.h"
+#include "singular.h"
+#include "wmmse.h"
 
 #define JOIN(a, b) a##b
 #define NAME(a) JOIN(variant_, a)
@@ -8,29 +14,61 @@
 
 namespace {
 
-// The same for both precisions and every number of rows that has code of its own.
-template <class R>
-void work_rows(const Call& call, const Chunk& chunk, const Chunk* next, void* scratch) {
-    switch (call.rows) {
-        case 2: return Work<R, 2>(call, chunk, next, scratch).run();
-        case 4: return Work<R, 4>(call, chunk, next, scratch).run();
-        case 8: return Work<R, 8>(call, chunk, next, scratch).run();
-        case 16: return Work<R, 16>(call, chunk, next, scratch).run();
-        default: return Work<R, 0>(call, chunk, next, scratch).run();
+// What a call asks for, as a type: `use` is called with it.
+template <class R, int K, class F>
+auto chosen(const Call& call, const F& use) {
+    if (call.emitter == RECEIVE) {
+        if (call.source == SINGULAR) return use.template operator()<Combiner<R, K, Singular<R, K>>>();
+        return use.template operator()<Receiver<R, K, Definite<R, K>>>();
+    }
+    switch (call.source) {
+        case SINGULAR: return use.template operator()<Precoder<R, K, Singular<R, K>>>();
+        case LEAKAGE: return use.template operator()<Precoder<R, K, Leakage<R, K>>>();
+        case WMMSE: return use.template operator()<Precoder<R, K, Wmmse<R, K>>>();
+        case MAX_MIN: return use.template operator()<Precoder<R, K, MaxMin<R, K>>>();
+        case KNOWN: return use.template operator()<Precoder<R, K, Known<R, K>>>();
+        default: return use.template operator()<Precoder<R, K, Definite<R, K>>>();
     }
 }
 
+struct Working {
+    const Call& call;
+    const Chunk& chunk;
+    const Chunk* next;
+    void* scratch;
+    template <class Work>
+    void operator()() const { Work(call, chunk, next, scratch).run(); }
+};
+struct Length {
+    const Call& call;
+    template <class Work>
+    int64_t operator()() const { return Work::length(call); }
+};
+struct Bytes {
+    const Call& call;
+    template <class Work>
+    int64_t operator()() const { return Work::scratch_bytes(call); }
+};
+
+// Numbers of rows that have code of their own; double precision, which is rare, has none.
 void work(const Call& call, const Chunk& chunk, const Chunk* next, void* scratch) {
-    if (call.wide) work_rows<double>(call, chunk, next, scratch);
-    else work_rows<float>(call, chunk, next, scratch);
+    const Working use{call, chunk, next, scratch};
+    if (call.wide) return chosen<double, 0>(call, use);
+    switch (call.rows) {
+        case 2: return chosen<float, 2>(call, use);
+        case 4: return chosen<float, 4>(call, use);
+        case 8: return chosen<float, 8>(call, use);
+        case 16: return chosen<float, 16>(call, use);
+        default: return chosen<float, 0>(call, use);
+    }
 }
 
 int64_t length(const Call& call) {
-    return call.wide ? Work<double, 0>::length(call) : Work<float, 0>::length(call);
+    return call.wide ? chosen<double, 0>(call, Length{call}) : chosen<float, 0>(call, Length{call});
 }
 
 int64_t scratch(const Call& call) {
-    return call.wide ? Work<double, 0>::scratch(call) : Work<float, 0>::scratch(call);
+    return call.wide ? chosen<double, 0>(call, Bytes{call}) : chosen<float, 0>(call, Bytes{call});
 }
 
 }  // namespace

@@ -159,6 +159,30 @@ INLINE typename Lanes<R>::V root(typename Lanes<R>::V a) {
     return a;
 }
 
+// Whether a comparison holds in any lane.
+template <class M>
+INLINE bool any(const M& mask) {
+    uint64_t words[sizeof(M) / 8], all = 0;
+    memcpy(words, &mask, sizeof(M));
+    for (const uint64_t word : words) all |= word;
+    return all;
+}
+
+template <class V>
+INLINE V largest(const V& a, const V& b) {
+    return a > b ? a : b;
+}
+
+// |a|², and Re a* b.
+template <class C>
+INLINE auto power(const C& a) {
+    return a.re * a.re + a.im * a.im;
+}
+template <class C>
+INLINE auto inner(const C& a, const C& b) {
+    return a.re * b.re + a.im * b.im;
+}
+
 // sum += a b, and with a conjugated; sum -= a b, likewise.
 template <class C>
 INLINE void add(C& sum, const C& a, const C& b) {

@@ -1,0 +1,96 @@
+// Gram matrices of channels, and matrices times symbols: products in tiles that stay in registers.
+#pragma once
+
+#include "vectors.h"
+
+namespace {
+
+// Tiles of a product that all registers hold.
+constexpr int TILE = MANY_REGISTERS ? 4 : 2;
+
+// `I` rows against `J` others of A A^H, for A [columns][rows].
+template <class R, int I, int J>
+INLINE void gram_tile(const typename Lanes<R>::C* h, int rows, int columns, int row, int other,
+                      typename Lanes<R>::C* out) {
+    using C = typename Lanes<R>::C;
+    C sum[I][J];
+#pragma GCC unroll 8
+    for (int i = 0; i < I; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < J; j++) sum[i][j] = C{};
+    for (int column = 0; column < columns; column++) {
+        const C* a = h + column * rows;
+        C right[J];
+#pragma GCC unroll 8
+        for (int j = 0; j < J; j++) right[j] = a[other + j];
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++) {
+            const C left = a[row + i];
+#pragma GCC unroll 8
+            for (int j = 0; j < J; j++) add_conjugate(sum[i][j], right[j], left);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < I; i++)
+#pragma GCC unroll 8
+        for (int j = 0; j < J; j++) out[(row + i) * rows + other + j] = sum[i][j];
+}
+
+template <class R, int I>
+INLINE void gram_rows(const typename Lanes<R>::C* h, int rows, int columns, int row,
+                      typename Lanes<R>::C* out) {
+    int other = 0;
+    for (; other + 2 <= row + I; other += 2)
+        gram_tile<R, I, 2>(h, rows, columns, row, other, out);
+    for (; other < row + I; other++) gram_tile<R, I, 1>(h, rows, columns, row, other, out);
+}
+
+// The lower triangle of A A^H, [rows][rows].
+template <class R>
+INLINE void gram(const typename Lanes<R>::C* h, int rows, int columns, typename Lanes<R>::C* out) {
+    int row = 0;
+    for (; row + TILE <= rows; row += TILE) gram_rows<R, TILE>(h, rows, columns, row, out);
+    for (; row < rows; row++) gram_rows<R, 1>(h, rows, columns, row, out);
+}
+
+// ‖A^H x‖² for x [rows].
+template <class R>
+INLINE typename Lanes<R>::V projected_power(const typename Lanes<R>::C* h, int rows, int columns,
+                                            const typename Lanes<R>::C* x) {
+    typename Lanes<R>::V whole{};
+    for (int c = 0; c < columns; c++) {
+        typename Lanes<R>::C sum{};
+        for (int i = 0; i < rows; i++) add_conjugate(sum, h[c * rows + i], x[i]);
+        whole += power(sum);
+    }
+    return whole;
+}
+
+// `T` symbols of z [rows][step], from `t` on: Y z in its place, for Y [rows][columns]; `MOST` rows
+// at most.
+template <int MOST, int T, class C>
+INLINE void mix_symbols(const C* y, int rows, int columns, C* z, int step, int t) {
+    C sum[MOST][T];
+    for (int i = 0; i < rows; i++) {
+#pragma GCC unroll 8
+        for (int s = 0; s < T; s++) sum[i][s] = C{};
+        for (int j = 0; j < columns; j++) {
+            const C a = y[i * columns + j];
+#pragma GCC unroll 8
+            for (int s = 0; s < T; s++) add(sum[i][s], a, z[j * step + t + s]);
+        }
+    }
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 8
+        for (int s = 0; s < T; s++) z[i * step + t + s] = sum[i][s];
+}
+
+template <int MOST, class C>
+INLINE void mix(const C* y, int rows, int columns, C* z, int symbols, int step) {
+    constexpr int T = MANY_REGISTERS ? 7 : 3;
+    int t = 0;
+    for (; t + T <= symbols; t += T) mix_symbols<MOST, T>(y, rows, columns, z, step, t);
+    for (; t < symbols; t++) mix_symbols<MOST, 1>(y, rows, columns, z, step, t);
+}
+
+}  // namespace

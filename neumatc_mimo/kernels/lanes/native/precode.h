@@ -1,0 +1,105 @@
+// The emitter that precodes: symbols are mixed as the source says, and multiplied with A^H.
+#pragma once
+
+#include "work.h"
+
+namespace {
+
+template <class R, int K, class Source>
+struct Precoder : Work<R, K, Source> {
+    using Base = Work<R, K, Source>;
+    using typename Base::C;
+    using typename Base::V;
+    using Base::N, Base::blocks, Base::call, Base::channel, Base::channel_size, Base::chunk;
+    using Base::columns, Base::fetch_ahead, Base::rows, Base::source, Base::symbols;
+    using Base::symbols_size, Base::write_to;
+
+    // Whether the result is written past the cache, and rows that the product runs over.
+    bool streams_past;
+    int inner;
+
+    static int64_t scratch_bytes(const Call& call) { return Base::memory(call); }
+
+    Precoder(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
+        : Base(call, chunk, next, memory), inner(source(0).inner_rows()) {
+        int64_t written = call.items * call.columns * call.symbols * 2 * sizeof(R);
+        streams_past = written * call.stretch[1] > LARGE;
+    }
+
+    // `I` antennas and `T` symbols of a block: one run through the streams.
+    template <int I, int T>
+    INLINE void precode_tile(int column, int t, int block, R (&into)[I][T][2 * LONGEST]) const {
+        const int m = rows();
+        const C* h = channel + block * channel_size + int64_t(column) * m;
+        const C* z = symbols + block * symbols_size + t;
+        C sum[I][T];
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++)
+#pragma GCC unroll 8
+            for (int s = 0; s < T; s++) sum[i][s] = C{};
+        for (int k = 0; k < inner; k++) {
+            C sent[T];
+#pragma GCC unroll 8
+            for (int s = 0; s < T; s++) sent[s] = z[k * SYMBOLS + s];
+#pragma GCC unroll 8
+            for (int i = 0; i < I; i++) {
+                const C a = h[i * m + k];
+#pragma GCC unroll 8
+                for (int s = 0; s < T; s++) add_conjugate(sum[i][s], a, sent[s]);
+            }
+        }
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++)
+#pragma GCC unroll 8
+            for (int s = 0; s < T; s++) store<R>(into[i][s] + 2 * block * N, sum[i][s]);
+    }
+
+    // The same in all blocks, collected in the first-level cache: rows are written as a whole.
+    template <int I, int T>
+    INLINE void precode_blocks(int column, int64_t symbol, int t, int fetched) const {
+        alignas(LINE) R written[I][T][2 * LONGEST];
+        for (int b = 0; b < blocks; b++) {
+            precode_tile<I, T>(column, t, b, written);
+            fetch_ahead(fetched);
+        }
+        for (int i = 0; i < I; i++)
+            for (int s = 0; s < T; s++)
+                write_row<R>(write_to(column + i, symbol + t + s), written[i][s],
+                             2 * chunk.count * sizeof(R), streams_past);
+    }
+
+    template <int I>
+    INLINE void precode_columns(int column, int64_t symbol, int num, int fetched) const {
+        constexpr int T = MANY_REGISTERS ? 3 : 2;
+        int t = 0;
+        for (; t + T <= num; t += T) precode_blocks<I, T>(column, symbol, t, fetched);
+        if (T > 2 && t + 2 <= num) {
+            precode_blocks<I, 2>(column, symbol, t, fetched);
+            t += 2;
+        }
+        if (t < num) precode_blocks<I, 1>(column, symbol, t, fetched);
+    }
+
+    INLINE void precode(int64_t symbol, int num) const {
+        constexpr int I = MANY_REGISTERS ? 4 : 2, T = MANY_REGISTERS ? 3 : 2;
+        for (int k = 0; k < inner; k++) Base::load_symbols(k, symbol, num);
+        for (int b = 0; b < blocks; b++)
+            source(b).precode(symbols + b * symbols_size, num, SYMBOLS);
+        const int steps = (num + T - 1) / T * blocks;
+        const int fetched = Base::ahead_each(int64_t(columns) / I * steps);
+        int column = 0;
+        for (; column + I <= columns; column += I)
+            precode_columns<I>(column, symbol, num, fetched);
+        for (; column < columns; column++) precode_columns<1>(column, symbol, num, fetched);
+    }
+
+    void run() const {
+        Base::load_channel();
+        for (int b = 0; b < blocks; b++)
+            Base::store_amplification(b, source(b).precoder(Base::noise(b)));
+        Base::for_symbols([&](int64_t symbol, int num) { precode(symbol, num); });
+        if (streams_past) finish_streaming();
+    }
+};
+
+}  // namespace

@@ -1,0 +1,199 @@
+// A chunk of subcarriers, worked on from the first load to the last store: its memory, and how rows
+// of Sionna's tensors come into it and leave it.
+#pragma once
+
+#include "call.h"
+#include "vectors.h"
+
+namespace {
+
+// Subcarriers of a chunk: enough that each row of the result is written in long runs. Fewer where
+// the channels of so many would not stay in the second-level cache.
+constexpr int LONGEST = 64;
+constexpr int64_t CACHE = 768 * 1024;
+// OFDM symbols that are worked on together.
+constexpr int SYMBOLS = 14;
+// Rows that are fetched before they are read.
+constexpr int EARLY = 4;
+// A result of so many bytes is written past the cache: it would not stay there.
+constexpr int64_t LARGE = 8 << 20;
+
+// Base of the emitters: a chunk whose filters come from a source.
+template <class R, int K, class Source>
+struct Work {
+    using L = Lanes<R>;
+    using V = typename L::V;
+    using C = typename L::C;
+    static constexpr int N = L::N;
+
+    const Call& call;
+    const Chunk& chunk;
+    const int num_rows, columns, blocks;
+    // Complex vectors of a block's channel, of what its source keeps, and of its symbols; an odd
+    // number, as what lies a power of two apart meets in the same sets of the cache.
+    const int64_t channel_size, kept_size, symbols_size;
+    C *channel, *kept, *symbols, *scratch, *rest;
+
+    static int64_t most_blocks(const Call& call) {
+        const int64_t fit = CACHE / (int64_t(call.rows) * call.columns * sizeof(C));
+        const int64_t most = LONGEST / N;
+        return fit < 1 ? 1 : fit < most ? fit : most;
+    }
+    static int64_t length(const Call& call) { return most_blocks(call) * N; }
+
+    // Bytes of it, with so many complex vectors more for each block.
+    static int64_t memory(const Call& call, int64_t more = 0) {
+        const int64_t k = call.rows, m = call.columns;
+        const int64_t block = (k * m | 1) + (Source::kept_size(call) | 1) + (k * SYMBOLS | 1) + more;
+        return (most_blocks(call) * block + Source::scratch_size(call)) * sizeof(C);
+    }
+
+    // Where rows of the next chunk's channel begin that are still to be fetched into the cache.
+    const R* ahead;
+    mutable int ahead_row = 0, ahead_column = 0;
+    int64_t ahead_lines;
+
+    Work(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
+        : call(call),
+          chunk(chunk),
+          num_rows(call.rows),
+          columns(call.columns),
+          blocks((chunk.count + N - 1) / N),
+          channel_size(int64_t(call.rows) * call.columns | 1),
+          kept_size(Source::kept_size(call) | 1),
+          symbols_size(int64_t(call.rows) * SYMBOLS | 1) {
+        const int64_t most = most_blocks(call);
+        channel = static_cast<C*>(memory);
+        kept = channel + most * channel_size;
+        symbols = kept + most * kept_size;
+        scratch = symbols + most * symbols_size;
+        rest = scratch + Source::scratch_size(call);
+        const int64_t at = next ? next->item * call.h_item + next->first : 0;
+        ahead = next ? static_cast<const R*>(call.h) + 2 * at : nullptr;
+        ahead_lines = next ? (next->count * 2 * sizeof(R) - 1) / LINE + 1 : 0;
+    }
+
+    INLINE int rows() const { return K ? K : num_rows; }
+    // Subcarriers of a block.
+    INLINE int count(int block) const {
+        const int64_t rest = chunk.count - int64_t(block) * N;
+        return rest < N ? int(rest) : N;
+    }
+    INLINE C load_from(const R* row, int block) const {
+        const int n = count(block);
+        const R* from = row + 2 * int64_t(block) * N;
+        return n == N ? load<R>(from) : load_some<R>(from, n);
+    }
+    INLINE void store_to(R* row, int block, const C& value) const {
+        const int n = count(block);
+        R* to = row + 2 * int64_t(block) * N;
+        if (n == N) store<R>(to, value);
+        else store_some<R>(to, value, n);
+    }
+
+    // Where the chunk begins in a row of what is read, what is written.
+    INLINE const R* read_from(int64_t row, int64_t symbol) const {
+        const int64_t at = chunk.item * call.read_item + row * call.read_row + call.read_symbol[symbol];
+        return static_cast<const R*>(call.read) + 2 * (at + chunk.first_in);
+    }
+    INLINE R* write_to(int64_t row, int64_t symbol) const {
+        const int64_t at = chunk.item * call.out_item + row * call.out_row;
+        return static_cast<R*>(call.out) + 2 * (at + call.out_symbol[symbol] + chunk.first);
+    }
+
+    INLINE Source source(int block) const {
+        return {call, channel + block * channel_size, kept + block * kept_size, scratch};
+    }
+
+    INLINE void load_channel() const {
+        const int m = rows();
+        const R* h = static_cast<const R*>(call.h) + 2 * (chunk.item * call.h_item + chunk.first);
+        for (int k = 0; k < m; k++)
+            for (int c = 0; c < columns; c++) {
+                const R* row = h + 2 * (k * call.h_row + c * call.h_column);
+                for (int b = 0; b < blocks; b++)
+                    channel[b * channel_size + c * m + k] = load_from(row, b);
+            }
+    }
+
+    INLINE V noise(int block) const {
+        if (!call.noise) return V{};
+        const R* no = static_cast<const R*>(call.noise) + chunk.item * call.noise_item;
+        V value;
+        for (int lane = 0; lane < N; lane++) {
+            const int64_t at = int64_t(block) * N + lane;
+            value[lane] = no[(chunk.first + (at < chunk.count ? at : chunk.count - 1)) * call.noise_step];
+        }
+        return value;
+    }
+
+    // By how much a block's filters amplify rounding.
+    INLINE void store_amplification(int block, const V& most) const {
+        R* to = static_cast<R*>(call.amplification) + chunk.item * call.amplification_item;
+        store_real<R>(to + chunk.first + int64_t(block) * N, most, count(block));
+    }
+
+    // Fetch a row of this chunk into the second-level cache.
+    INLINE void fetch(const R* row) const {
+        const int64_t lines = (chunk.count * 2 * sizeof(R) - 1) / LINE + 1;
+        for (int64_t line = 0; line < lines; line++)
+            __builtin_prefetch(reinterpret_cast<const char*>(row) + LINE * line, 0, 2);
+    }
+
+    // Fetch so many more rows of the next chunk's channel into the second-level cache: their lines
+    // lie far apart, and no processor foresees them.
+    INLINE void fetch_ahead(int num) const {
+        if (!ahead) return;
+        for (int i = 0; i < num; i++) {
+            if (ahead_row == rows()) return;
+            const int64_t at = ahead_row * call.h_row + ahead_column * call.h_column;
+            const char* row = reinterpret_cast<const char*>(ahead + 2 * at);
+            for (int64_t line = 0; line < ahead_lines; line++)
+                __builtin_prefetch(row + LINE * line, 0, 2);
+            if (++ahead_column == columns) ahead_column = 0, ahead_row++;
+        }
+    }
+
+    // Rows to fetch at each of so many steps.
+    INLINE int ahead_each(int64_t steps) const {
+        return int(int64_t(rows()) * columns / (steps < 1 ? 1 : steps)) + 1;
+    }
+
+    // Symbols of a row to where the sources want them.
+    INLINE void load_symbols(int row, int64_t symbol, int num) const {
+        for (int t = 0; t < num; t++) {
+            if (t + EARLY < num) fetch(read_from(row, symbol + t + EARLY));
+            const R* from = read_from(row, symbol + t);
+            for (int b = 0; b < blocks; b++)
+                symbols[b * symbols_size + row * SYMBOLS + t] = load_from(from, b);
+        }
+    }
+
+    // Streams, each from a row of the symbols, to where the caller wants them; effective noise
+    // likewise.
+    INLINE void store_streams(int64_t symbol, int num) const {
+        for (int64_t s = 0; s < call.streams; s++)
+            for (int t = 0; t < num; t++) {
+                R* row = write_to(s, symbol + t);
+                for (int b = 0; b < blocks; b++)
+                    store_to(row, b, symbols[b * symbols_size + call.stream[s] * SYMBOLS + t]);
+            }
+    }
+    INLINE void store_no_eff(int block, const V* no_eff) const {
+        R* to = static_cast<R*>(call.no_eff) + chunk.item * call.no_eff_item + chunk.first;
+        for (int64_t s = 0; s < call.streams; s++)
+            store_real<R>(to + s * call.no_eff_row + int64_t(block) * N, no_eff[call.stream[s]],
+                          count(block));
+    }
+
+    // Calls `work(first, number)` for all OFDM symbols, so many at a time.
+    template <class F>
+    INLINE void for_symbols(const F& work) const {
+        for (int64_t symbol = 0; symbol < call.symbols; symbol += SYMBOLS) {
+            const int64_t rest = call.symbols - symbol;
+            work(symbol, rest < SYMBOLS ? int(rest) : SYMBOLS);
+        }
+    }
+};
+
+}  // namespace

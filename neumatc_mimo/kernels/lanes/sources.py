@@ -1,0 +1,101 @@
+"""Where filters come from: the operations whose results the kernels compute."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.operations.max_min import MaxMin
+from neumatc_mimo.operations.precoding import SumPowerPrecoding
+from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.operations.slnr import SLNR
+from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.operations.tracking import chirp
+from neumatc_mimo.operations.wmmse import WMMSE
+
+# Beyond, LAPACK's blocked factorisations gain on the kernels, and its eigenvectors on rotations.
+_MOST_ROWS, _MOST_ROTATED = 64, 16
+
+
+@dataclass(frozen=True)
+class Source:
+    """A way to fill a chunk of subcarriers from the channel.
+
+    :param number: of ``Source`` in ``native/call.h``
+    :param num_streams: that are sent; None for as many as there are rows
+    :param num_iterations: at most
+    :param own_noise: the noise power where a caller gives none, or zero
+    """
+
+    number: int
+    num_streams: int | None = None
+    num_iterations: int = 0
+    own_noise: float | None = None
+
+    def noise(self, no: Tensor | None, like: Tensor) -> Tensor | None:
+        """The noise power that it computes with.
+
+        :param no: [num_items, 1 or num_subcarriers] or None
+        :param like: of the precision that it is to have
+        """
+        if self.own_noise is None:
+            return no
+        own = torch.full((1, 1), self.own_noise, dtype=like.dtype.to_real(), device=like.device)
+        return own.expand(len(like), 1) if no is None else torch.where(no > 0, no, own)
+
+
+def source_of(operation: Operation, num_rows: int, num_cols: int) -> Source | None:
+    """The source of an operation's results for matrices of this shape, None where there is none.
+
+    :param operation: Another one that derives from one of ours may mean another result
+    """
+    # More rows than columns are dependent, which only double precision tells apart.
+    if not 0 < num_rows <= min(num_cols, _MOST_ROWS):
+        return None
+    find = _SOURCES.get(type(operation))
+    return None if find is None else find(operation, num_rows)
+
+
+def _pseudo_inverse(operation: Operation, num_rows: int) -> Source:
+    del operation, num_rows
+    return Source(0)
+
+
+def _svd(operation: Operation, num_rows: int) -> Source | None:
+    assert isinstance(operation, SVD)
+    if operation.num_streams > num_rows or num_rows > _MOST_ROTATED:
+        return None
+    return Source(1, operation.num_streams)
+
+
+def _slnr(operation: Operation, num_rows: int) -> Source | None:
+    del num_rows
+    assert isinstance(operation, SLNR)
+    return None if operation.antennas_per_user > 1 else Source(2, own_noise=operation.no)
+
+
+def _sum_power(number: int, operation: Operation, num_rows: int) -> Source:
+    del num_rows
+    assert isinstance(operation, SumPowerPrecoding)
+    return Source(number, num_iterations=operation.num_iterations, own_noise=operation.no)
+
+
+_SOURCES: dict[type[Operation], Callable[[Any, int], Source | None]] = {
+    PseudoInverse: _pseudo_inverse,
+    SVD: _svd,
+    SLNR: _slnr,
+    WMMSE: functools.partial(_sum_power, 3),
+    MaxMin: functools.partial(_sum_power, 4),
+}
+
+
+@functools.lru_cache(maxsize=16)
+def conjugate_chirp(num: int, dtype: torch.dtype) -> Tensor:
+    """What singular vectors take their phase from, [num]."""
+    return chirp(num, torch.empty(0, dtype=dtype)).conj().resolve_conj()
