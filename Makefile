@@ -18,7 +18,7 @@ KERNELS := $(LANES)/_lanes.so
 # Installing leaves them to the rule below, which knows whether anything has changed.
 INSTALL := NEUMATC_KERNELS=off
 
-.PHONY: kernels demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: kernels wheels demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP) $(KERNELS)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -51,6 +51,9 @@ docs-setup: $(SITE)  ## what the site needs beyond the package
 
 kernels: $(SETUP)  ## the C++ kernels once more; an error without CMake and GCC 12 or Clang
 	NEUMATC_KERNELS=require $(PYTHON) build_kernels.py
+
+wheels: $(SETUP)  ## the sdist and this platform's wheel with kernels, in dist/, and a try of it
+	$(PYTHON) -m nox -s wheels
 
 lint: $(SETUP)  ## rules, format, and which package may import which
 	$(PYTHON) -m ruff check .
