@@ -12,31 +12,36 @@ ARGS ?=
 PARALLEL := -n logical --maxprocesses 16 --dist worksteal
 # Sionna 1.2 has an environment of its own: both versions are called sionna.
 TENSORFLOW := .venv-tensorflow
+# The C++ kernels: built where there is a compiler, else there is a line each time, and PyTorch.
+LANES := neumatc_mimo/kernels/lanes
+KERNELS := $(LANES)/_lanes.so
+# Installing leaves them to the rule below, which knows whether anything has changed.
+INSTALL := NEUMATC_KERNELS=off
 
-.PHONY: kernels demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: kernels wheels demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
-demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
+demo: $(SETUP) $(KERNELS)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
 
-test: $(SETUP)  ## the whole test suite, on all cores
+test: $(SETUP) $(KERNELS)  ## the whole test suite, on all cores
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)
 
-test-random: $(SETUP)  ## the tests that draw their examples, with four times as many
+test-random: $(SETUP) $(KERNELS)  ## the tests that draw their examples, with four times as many
 	$(PYTHON) -m pytest $(PARALLEL) -m hypothesis --hypothesis-profile large $(ARGS)
 
 test-tensorflow: $(SETUP) $(TENSORFLOW)/.installed  ## the blocks of Sionna 1.2, against PyTorch's
 	$(PYTHON) -m tests_tensorflow.make_references build/tensorflow
 	$(TENSORFLOW)/bin/python -m pytest tests_tensorflow $(ARGS)
 
-bench: $(SETUP)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
+bench: $(SETUP) $(KERNELS)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
 	$(PYTHON) -m neumatc_mimo bench $(ARGS)
 
-paper: $(EXTRA)  ## the tables and figures of the paper; ARGS=--quick for ten minutes of them
+paper: $(EXTRA) $(KERNELS)  ## the tables and figures of the paper; ARGS=--quick for ten minutes of them
 	$(PYTHON) -m benchmarks.paper $(ARGS)
 
 paper-setup: $(EXTRA)  ## what the paper's rivals need beyond the package
 
-notebooks: $(NOTEBOOKS)  ## execute all notebooks and write them with their pictures; ARGS=NAME for one
+notebooks: $(NOTEBOOKS) $(KERNELS)  ## execute all notebooks and write them with their pictures; ARGS=NAME for one
 	$(PYTHON) -m notebooks $(ARGS)
 
 docs: $(SITE)  ## the documentation as a site, in site/; a broken link is an error
@@ -44,9 +49,11 @@ docs: $(SITE)  ## the documentation as a site, in site/; a broken link is an err
 
 docs-setup: $(SITE)  ## what the site needs beyond the package
 
-kernels:  ## the C++ kernels, into the checkout; needs CMake and GCC 12 or Clang
-	cmake -S . -B build/kernels -DIN_PLACE=ON
-	cmake --build build/kernels --parallel
+kernels: $(SETUP)  ## the C++ kernels once more; an error without CMake and GCC 12 or Clang
+	NEUMATC_KERNELS=require $(PYTHON) build_kernels.py
+
+wheels: $(SETUP)  ## the sdist and this platform's wheel with kernels, in dist/, and a try of it
+	$(PYTHON) -m nox -s wheels
 
 lint: $(SETUP)  ## rules, format, and which package may import which
 	$(PYTHON) -m ruff check .
@@ -56,34 +63,38 @@ lint: $(SETUP)  ## rules, format, and which package may import which
 types: $(SETUP)
 	$(PYTHON) -m mypy
 
-compatibility: $(SETUP)  ## tests at the lowest and the newest versions of all dependencies
+compatibility: $(SETUP) $(KERNELS)  ## tests at the lowest and the newest versions of all dependencies
 	$(PYTHON) -m nox $(ARGS)
+
+# make sees changes by their time, those that git brings too.
+$(KERNELS): CMakeLists.txt $(wildcard $(LANES)/native/*) | $(SETUP)
+	$(PYTHON) build_kernels.py
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	python3.11 -m venv $(VENV) || python3 -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --upgrade pip
 	# torch first: a pinned CPU build, which the packages that need it then accept.
 	$(VENV)/bin/python -m pip install --quiet -c constraints.txt torch
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(INSTALL) $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
 $(VENV)/.benchmarks: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,benchmarks]'
+	$(INSTALL) $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,benchmarks]'
 	touch $@
 
 $(VENV)/.notebooks: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,notebooks]'
+	$(INSTALL) $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,notebooks]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.installed
-	$(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
+	$(INSTALL) $(VENV)/bin/python -m pip install --quiet -c constraints.txt -e '.[dev,docs]'
 	touch $@
 
 $(TENSORFLOW)/.installed: pyproject.toml constraints-tensorflow.txt
 	python3.11 -m venv $(TENSORFLOW) || python3 -m venv $(TENSORFLOW)
 	$(TENSORFLOW)/bin/python -m pip install --quiet --upgrade pip
 	$(TENSORFLOW)/bin/python -m pip install --quiet -c constraints-tensorflow.txt torch
-	$(TENSORFLOW)/bin/python -m pip install --quiet -c constraints-tensorflow.txt -e '.[tensorflow]' pytest
+	$(INSTALL) $(TENSORFLOW)/bin/python -m pip install --quiet -c constraints-tensorflow.txt -e '.[tensorflow]' pytest
 	touch $@
 
 clean:

