@@ -25,6 +25,7 @@ from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Channels, Solver
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.mapped import mapped_alike
 
 
@@ -175,6 +176,8 @@ class MatrixPrecoder(SolverBlock):
         varying = self._settings.time_varying
         groups = sharing(h, inputs.no, varying, dim=3, trusted=trusted, time=inputs.time)
         x_precoded = x.new_empty(len(x), self._num_tx, *h.shape[4:])
+        # Kernels know no derivatives.
+        products = not self._return_effective_channel and not is_differentiated(x)
         h_eff = None
         if self._return_effective_channel:
             h_eff = EffectiveChannel(h, self._num_streams_per_tx, groups)
@@ -183,7 +186,7 @@ class MatrixPrecoder(SolverBlock):
                 first, emitter = symbols[0].start, None
                 if h_eff is None:
                     emitter = self._emitter(x_precoded[:, tx], x[:, tx], symbols)
-                parts = self._matrices(inputs, tx, first, products=h_eff is None, emitter=emitter)
+                parts = self._matrices(inputs, tx, first, products=products, emitter=emitter)
                 for part in parts:
                     gains = self._amplitudes(part.answer, inputs, tx)
                     for run in symbols:
@@ -251,8 +254,8 @@ class MatrixPrecoder(SolverBlock):
         """Write the precoded symbols of a tile, [num_items, ..., symbols, tile], of the items that
         the answer has.
         """
-        # [num_items, tile, num_streams, symbols]
-        sent = permuted_copy(x, (0, 3, 1, 2))
+        # [num_items, tile, num_streams, symbols]; kernels take them as they lie
+        sent = permuted_copy(x, (0, 3, 1, 2)) if part.applied is None else x.permute(0, 3, 1, 2)
         if gains is not None:
             sent = sent * gains[..., None]
         matrix, sent = self._factors(part.answer, sent)

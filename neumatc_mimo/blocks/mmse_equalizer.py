@@ -26,6 +26,7 @@ from neumatc_mimo.kernels.lanes import Emitter, Received
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.solvers.base import Channels, Counts, Solver
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.mapped import mapped_alike
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -241,7 +242,7 @@ class MMSEEqualizer(Receiver):
             self._effective_frequencies,
             no=no[:, 0] if no.shape[1] == 1 else no,
             links=inputs.links_of(rx),
-            products=True,
+            products=not is_differentiated(inputs.y),
             trusted=rx in inputs.trusted,
             time=self._moment(inputs.time, symbol),
         )

@@ -21,7 +21,7 @@ def write_precoded(out: Tensor, matrix: Tensor, x: Tensor, applied: Applied | No
     :param x: [batch_size, tile, num_streams, symbols]
     """
     if applied is not None:
-        out[:] = applied.precode(x.permute(0, 2, 3, 1))
+        applied.precode(x.permute(0, 2, 3, 1), out)
         return
     for piece in _pieces(x):
         out[..., piece] = (matrix[:, piece] @ x[:, piece]).permute(0, 2, 3, 1)

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.expansion import Expansion
+from neumatc_mimo.kernels.lanes import expanded, library
 
-# Tests run the kernels on a CPU, through Triton's interpreter.
+# Tests run Triton's kernels on a CPU, through its interpreter.
 _on_cpu = False
 
 
@@ -59,19 +60,28 @@ class Applied:
         self._expansion, self._filters = expansion, filters
         self._replaced = replaced
 
-    def precode(self, x: Tensor) -> Tensor:
-        """W x for x [num_items, num_streams, num_symbols, num_subcarriers], of any strides:
-        [num_items, num_antennas, num_symbols, num_subcarriers].
+    def precode(self, x: Tensor, out: Tensor) -> None:
+        """W x for x [num_items, num_streams, num_symbols, num_subcarriers], of any strides, into
+        ``out`` [num_items, num_antennas, num_symbols, num_subcarriers].
         """
-        return self._product(x, "precoded", "ifak,iksf->iasf", "nak,nks->nas")
+        if _in_lanes(x) and (out.shape[-1] == 1 or out.stride(-1) == 1):
+            expanded.precode(self._expansion, x, out)
+        else:
+            out[:] = self._product(x, "precoded", "ifak,iksf->iasf")
+        self._replace(x, out, "nak,nks->nas")
 
     def receive(self, y: Tensor) -> Tensor:
         """y^T W for y [num_items, num_antennas, num_symbols, num_subcarriers], of any strides:
         [num_items, num_streams, num_symbols, num_subcarriers].
         """
-        return self._product(y, "received", "ifak,iasf->iksf", "nak,nas->nks")
+        if _in_lanes(y):
+            out = expanded.receive(self._expansion, y)
+        else:
+            out = self._product(y, "received", "ifak,iasf->iksf")
+        self._replace(y, out, "nak,nas->nks")
+        return out
 
-    def _product(self, x: Tensor, name: str, equation: str, of_places: str) -> Tensor:
+    def _product(self, x: Tensor, name: str, equation: str) -> Tensor:
         from neumatc_mimo.kernels import (
             triton_kernels as kernels,  # Triton, which takes a while, and may be missing
         )
@@ -81,11 +91,18 @@ class Applied:
             True: lambda: kernel(self._expansion, x),
             False: lambda: torch.einsum(equation, self._filters(), x),
         }
-        out = ways[_is_faster(kernel, self._expansion, x, ways)]()
+        return ways[_is_faster(kernel, self._expansion, x, ways)]()
+
+    def _replace(self, x: Tensor, out: Tensor, equation: str) -> None:
+        """Write what stands in the place of some products."""
         if self._replaced is not None and len(self._replaced.at):
             item, at, given = self._replaced
-            out[item, :, :, at] = torch.einsum(of_places, given, x[item, :, :, at])
-        return out
+            out[item, :, :, at] = torch.einsum(equation, given, x[item, :, :, at])
+
+
+def _in_lanes(x: Tensor) -> bool:
+    """Whether the kernels in C++ do it."""
+    return x.device.type == "cpu" and not _on_cpu
 
 
 _faster: dict[Hashable, bool] = {}
@@ -114,7 +131,11 @@ def _is_faster(
 
 
 def available(device: torch.device) -> bool:
-    """Whether the kernels run there: on a GPU, where Triton is installed."""
+    """Whether the kernels run there: on a GPU those of Triton, where it is installed, on a CPU
+    those in C++, where they are.
+    """
+    if device.type == "cpu" and not _on_cpu:
+        return library.loaded() is not None
     return (device.type == "cuda" or _on_cpu) and _has_triton()
 
 

@@ -41,7 +41,8 @@ class Filter(NamedTuple):
     Applying factors one by one costs less than multiplying them out, as long as a slot has fewer
     OFDM symbols than the matrix has columns.
 
-    :param w: [..., n, m]
+    :param w: [..., n, m]; None where kernels apply it without evaluating it: its certificate holds
+        for the short columns, too
     :param mixing: [..., m, m], or None for the identity
     :param column: [..., m], or None for ones
     :param no: noise power, broadcastable to [...], before the columns' factors
@@ -124,6 +125,8 @@ class Filter(NamedTuple):
         lost = lost * batched(self.no, self.x, 3) * parts
         share = self.kept - lost.flatten(-2).sum(-1)
         norm = (diagonal * share.clamp_min(0)).sqrt()
+        if self.w is None:
+            return norm
         # Users in one place, whom the noise alone tells apart: what is left is rounding.
         short = share < _SHORT * self.kept
         if bool(short.any()):

@@ -66,7 +66,7 @@ class Precoded(Emitter):
             source.number,
             _channel(a),
             source.noise(_noise(no, a), a),
-            _along(self.x),
+            along(self.x),
             self.out,
             self.symbols,
             conjugate_chirp(a.shape[-1], a.dtype),
@@ -100,7 +100,7 @@ class _Receiving(Emitter):
             source.number,
             _channel(a),
             noise,
-            _along(self.y),
+            along(self.y),
             self.x_hat,
             no_eff,
             self.symbols,
@@ -165,10 +165,10 @@ class Combined(_Receiving):
 
 def _channel(a: Tensor) -> Tensor:
     """a [num_items, num_subcarriers, m, n] with subcarriers last, a view where it lies so."""
-    return _along(a.permute(0, 2, 3, 1))
+    return along(a.permute(0, 2, 3, 1))
 
 
-def _along(x: Tensor) -> Tensor:
+def along(x: Tensor) -> Tensor:
     """x with its last dimension contiguous, and its entries as they are told."""
     x = x.resolve_conj().resolve_neg()
     return x if x.shape[-1] == 1 or x.stride(-1) == 1 else x.contiguous()

@@ -16,7 +16,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 2
+_ABI = 3
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -40,6 +40,8 @@ class Call(ctypes.Structure):
         ("noise", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("noise_item", "noise_step", "iterations")),
         ("chirp", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("functions", "terms")),
+        *((name, ctypes.c_void_p) for name in ("term", "weight")),
         ("read", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("read_item", "read_row")),
         ("out", ctypes.c_void_p),

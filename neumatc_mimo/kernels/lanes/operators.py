@@ -16,6 +16,7 @@ from neumatc_mimo.kernels.lanes.library import Library, loaded
 
 # As in ``native/call.h``.
 _PRECODE, _RECEIVE = 0, 1
+_EXPANSION = 6
 
 
 @torch.library.custom_op("neumatc::precode_in_lanes", mutates_args=("out",), device_types="cpu")
@@ -110,6 +111,52 @@ def receive(
     return amplification
 
 
+@torch.library.custom_op(
+    "neumatc::precode_expansion_in_lanes", mutates_args=("out",), device_types="cpu"
+)
+def precode_expansion(
+    columns: Tensor, values: Tensor, rows: Tensor, x: Tensor, out: Tensor
+) -> None:
+    """Precode symbols with filters that are sums of few rows of a latent tensor.
+
+    :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
+    :param values: [num_subcarriers, num_terms] float32, their weights
+    :param rows: [num_items, rank, n] float32, with the filter [num_antennas, num_streams] first in
+        a row, complex entries as pairs
+    :param x: [num_items, num_streams, num_ofdm_symbols, num_subcarriers] complex64
+    :param out: written, [num_items, num_antennas, num_ofdm_symbols, num_subcarriers]
+    """
+    _loaded().run(
+        emitter=_PRECODE,
+        streams=x.shape[1],
+        **_expansion(columns, values, rows, x.shape[1], out.shape[1]),
+        **_grids(len(x), x, out, range(x.shape[2])),
+    )
+
+
+@torch.library.custom_op(
+    "neumatc::receive_expansion_in_lanes", mutates_args=("out",), device_types="cpu"
+)
+def receive_expansion(
+    columns: Tensor, values: Tensor, rows: Tensor, y: Tensor, out: Tensor
+) -> None:
+    """Receive symbols with filters that are sums of few rows of a latent tensor.
+
+    :param columns: as for :func:`precode_expansion`
+    :param values: likewise
+    :param rows: likewise
+    :param y: [num_items, num_antennas, num_ofdm_symbols, num_subcarriers] complex64
+    :param out: written, [num_items, num_streams, num_ofdm_symbols, num_subcarriers]
+    """
+    _loaded().run(
+        emitter=_RECEIVE,
+        streams=out.shape[1],
+        stream=range(out.shape[1]),
+        **_expansion(columns, values, rows, out.shape[1], y.shape[1]),
+        **_grids(len(y), y, out, range(y.shape[2])),
+    )
+
+
 @precode.register_fake
 def _(source: int, h: Tensor, *others: Any) -> Tensor:
     del source, others
@@ -147,6 +194,27 @@ def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str
         return values
     step = noise.stride(1) if noise.shape[1] > 1 else 0
     return values | {"noise": noise, "noise_item": noise.stride(0), "noise_step": step}
+
+
+def _expansion(
+    columns: Tensor, values: Tensor, rows: Tensor, num_streams: int, num_antennas: int
+) -> dict[str, Any]:
+    """Fields of a call that tell of an expansion."""
+    return {
+        "source": _EXPANSION,
+        "rows": num_streams,
+        "columns": num_antennas,
+        "items": len(rows),
+        "h": rows,
+        "h_item": rows.stride(0),
+        "h_row": rows.stride(1),
+        "functions": rows.shape[1],
+        "terms": columns.shape[1],
+        "term": columns,
+        "weight": values,
+        "stretches": 1,
+        "stretch": [0, len(columns), 0],
+    }
 
 
 def _grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 2;
+constexpr int32_t ABI = 3;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -24,6 +24,8 @@ enum Source : int32_t {
     MAX_MIN = 4,
     // Conjugate transposes of filters stand in the place of the channel.
     KNOWN = 5,
+    // Sums of few rows of a latent tensor.
+    EXPANSION = 6,
 };
 
 // What is made of them.
@@ -50,6 +52,13 @@ struct Call {
     // Of a phase to go by, the conjugate: [columns] complex.
     const void* chirp;
 
+    // Filters as sums of rows of a latent tensor [items, functions, ...], of which `h` is the first
+    // number, real ones, with strides h_item and h_row: which rows each subcarrier takes, and their
+    // weights, [subcarriers, terms].
+    int64_t functions, terms;
+    const int64_t* term;
+    const float* weight;
+
     // Resource grids that are read and written: a row for each stream or antenna, and where in a
     // row each OFDM symbol of an item lies.
     const void* read;
@@ -63,10 +72,10 @@ struct Call {
     int64_t stretches;
     const int64_t* stretch;
 
-    // Written: by how much rounding is amplified, [items, subcarriers].
+    // Written unless null: by how much rounding is amplified, [items, subcarriers].
     void* amplification;
     int64_t amplification_item;
-    // Written by a receiver: effective noise [items, streams, subcarriers].
+    // Written by a receiver unless null: effective noise [items, streams, subcarriers].
     void* no_eff;
     int64_t no_eff_item, no_eff_row;
     // Streams: those that are sent, or rows of the channel whose streams a receiver puts out.

@@ -12,6 +12,7 @@ struct Known {
     using V = typename Lanes<R>::V;
     using C = typename Lanes<R>::C;
 
+    static constexpr bool READS_CHANNEL = true;
     static int64_t kept_size(const Call&) { return 0; }
     static int64_t scratch_size(const Call&) { return 0; }
 
@@ -21,6 +22,8 @@ struct Known {
     INLINE int inner_rows() const { return K ? K : num_rows; }
     INLINE V precoder(V) const { return V{}; }
     INLINE void precode(C*, int, int) const {}
+    INLINE V receiver(V, V*) const { return V{}; }
+    INLINE void receive(C*, int, int) const {}
 };
 
 }  // namespace

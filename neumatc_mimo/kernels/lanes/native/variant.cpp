@@ -1,4 +1,5 @@
 // The kernels for one kind of processor: compiled several times, with another VARIANT each.
+#include "expansion.h"
 #include "known.h"
 #include "leakage.h"
 #include "max_min.h"
@@ -18,8 +19,12 @@ namespace {
 template <class R, int K, class F>
 auto chosen(const Call& call, const F& use) {
     if (call.emitter == RECEIVE) {
-        if (call.source == SINGULAR) return use.template operator()<Combiner<R, K, Singular<R, K>>>();
-        return use.template operator()<Receiver<R, K, Definite<R, K>>>();
+        switch (call.source) {
+            case SINGULAR: return use.template operator()<Combiner<R, K, Singular<R, K>>>();
+            case KNOWN: return use.template operator()<Receiver<R, K, Known<R, K>>>();
+            case EXPANSION: return use.template operator()<Receiver<R, K, Expansion<R, K>>>();
+            default: return use.template operator()<Receiver<R, K, Definite<R, K>>>();
+        }
     }
     switch (call.source) {
         case SINGULAR: return use.template operator()<Precoder<R, K, Singular<R, K>>>();
@@ -27,6 +32,7 @@ auto chosen(const Call& call, const F& use) {
         case WMMSE: return use.template operator()<Precoder<R, K, Wmmse<R, K>>>();
         case MAX_MIN: return use.template operator()<Precoder<R, K, MaxMin<R, K>>>();
         case KNOWN: return use.template operator()<Precoder<R, K, Known<R, K>>>();
+        case EXPANSION: return use.template operator()<Precoder<R, K, Expansion<R, K>>>();
         default: return use.template operator()<Precoder<R, K, Definite<R, K>>>();
     }
 }

@@ -68,6 +68,7 @@ struct Work {
         symbols = kept + most * kept_size;
         scratch = symbols + most * symbols_size;
         rest = scratch + Source::scratch_size(call);
+        if (!Source::READS_CHANNEL) next = nullptr;
         const int64_t at = next ? next->item * call.h_item + next->first : 0;
         ahead = next ? static_cast<const R*>(call.h) + 2 * at : nullptr;
         ahead_lines = next ? (next->count * 2 * sizeof(R) - 1) / LINE + 1 : 0;
@@ -105,7 +106,13 @@ struct Work {
         return {call, channel + block * channel_size, kept + block * kept_size, scratch};
     }
 
+    // The blocks' channels, or what the source makes in their place.
     INLINE void load_channel() const {
+        if constexpr (!Source::READS_CHANNEL) {
+            for (int b = 0; b < blocks; b++)
+                source(b).evaluate(chunk.item, chunk.first + int64_t(b) * N, count(b));
+            return;
+        }
         const int m = rows();
         const R* h = static_cast<const R*>(call.h) + 2 * (chunk.item * call.h_item + chunk.first);
         for (int k = 0; k < m; k++)
@@ -129,6 +136,7 @@ struct Work {
 
     // By how much a block's filters amplify rounding.
     INLINE void store_amplification(int block, const V& most) const {
+        if (!call.amplification) return;
         R* to = static_cast<R*>(call.amplification) + chunk.item * call.amplification_item;
         store_real<R>(to + chunk.first + int64_t(block) * N, most, count(block));
     }
@@ -180,6 +188,7 @@ struct Work {
             }
     }
     INLINE void store_no_eff(int block, const V* no_eff) const {
+        if (!call.no_eff) return;
         R* to = static_cast<R*>(call.no_eff) + chunk.item * call.no_eff_item + chunk.first;
         for (int64_t s = 0; s < call.streams; s++)
             store_real<R>(to + s * call.no_eff_row + int64_t(block) * N, no_eff[call.stream[s]],
