@@ -24,6 +24,7 @@ from unittest import mock
 import torch
 from sionna.phy import config
 from torch import Tensor
+from torch.utils._mode_utils import no_dispatch
 from torch.utils._pytree import tree_leaves, tree_map
 
 from neumatc_mimo.tensors import device as device_module
@@ -136,6 +137,12 @@ class AcceleratorTensor(Tensor):
         """As numbers: PyTorch's own has no way with such tensors."""
         return self.cpu().tolist()
 
+    def numpy(self, *, force: bool = False) -> Any:
+        """An array, of a copy where the caller asks for that."""
+        if not force:
+            raise TypeError(f"can't convert {DEVICE} device type tensor to numpy.")
+        return self.detach().cpu().numpy(force=True)
+
     def __repr__(self, **kwargs: Any) -> str:
         del kwargs
         return f"AcceleratorTensor({self.host!r})"
@@ -223,6 +230,10 @@ def _run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     given[1].pop("pin_memory", None)
     found = func(*given[0], **given[1])
     written = _written(func, args, kwargs)
+    if torch.Tag.inplace_view in func.tags:
+        # The shape of the tensor itself, beside that of the one that does the work.
+        with no_dispatch():
+            func(*args, **kwargs)
     for tensor in written:
         if isinstance(tensor, AcceleratorTensor) and tensor.shape != tensor.host.shape:
             raise NotImplementedError(f"{func} changes the shape of a tensor of {DEVICE}.")
