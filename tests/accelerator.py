@@ -149,6 +149,7 @@ class AcceleratorTensor(Tensor):
 
 
 _watched: list[Waits] = []
+_mixed_in_derivatives: list[RuntimeError] = []
 _library: list[Any] = []
 
 
@@ -185,6 +186,8 @@ def present() -> Iterator[str]:
 
     Derivatives are computed in the thread that asks for them: PyTorch's own threads are started
     for the devices of the first derivative of a process.
+
+    :raises RuntimeError: at its end, if a derivative had tensors of several devices
     """
     register()
     kinds = (*device_module._KINDS, NAME)
@@ -197,7 +200,10 @@ def present() -> Iterator[str]:
             mock.patch.dict(config._torch_rngs, {DEVICE: _Generator(DEVICE).manual_seed(1)})
         )
         patches.enter_context(torch.autograd.set_multithreading_enabled(False))
+        _mixed_in_derivatives.clear()
         yield DEVICE
+        if _mixed_in_derivatives:
+            raise _mixed_in_derivatives[0]
 
 
 @contextmanager
@@ -272,10 +278,14 @@ def _check(func: Any, args: Sequence[Any], tensors: Sequence[Tensor]) -> None:
         values = [v for v in args[2:3] if isinstance(v, Tensor) and v.dim()]
         strange = [tensor for tensor in values if not isinstance(tensor, AcceleratorTensor)]
     if strange:
-        raise RuntimeError(
+        mixed = RuntimeError(
             f"Expected all tensors to be on the same device, but {func} got tensors of {DEVICE} "
             f"and of {strange[0].device}, the latter {list(strange[0].shape)}."
         )
+        if torch._C._current_graph_task_id() == -1:
+            raise mixed
+        # PyTorch ends the process where a Python device raises within a derivative.
+        _mixed_in_derivatives.append(mixed)
 
 
 def _tell(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any], on_device: bool) -> None:
