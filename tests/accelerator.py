@@ -148,18 +148,37 @@ class AcceleratorTensor(Tensor):
         return f"AcceleratorTensor({self.host!r})"
 
 
+_is_present = [False]
 _watched: list[Waits] = []
 _mixed_in_derivatives: list[RuntimeError] = []
 _library: list[Any] = []
 
 
 def register() -> None:
-    """Tell PyTorch of the device, for the rest of the process."""
+    """Tell PyTorch of the device, which it then knows for the rest of the process."""
     if _library:
         return
     from torch.utils import backend_registration
 
-    backend_registration._setup_privateuseone_for_python_backend(NAME)
+    # Both are there only while a test asks for them: PyTorch's profiler, say, waits for any device.
+    class Module(backend_registration._DummyBackendModule):  # type: ignore[misc]
+        def is_available(self) -> bool:
+            return _is_present[0]
+
+        def device_count(self) -> int:
+            return int(_is_present[0])
+
+    class Hook(torch._C._acc.PrivateUse1Hooks):  # type: ignore[misc]
+        def is_available(self) -> bool:
+            return _is_present[0]
+
+        def has_primary_context(self, device: int) -> bool:
+            return _is_present[0]
+
+        def is_built(self) -> bool:
+            return True
+
+    backend_registration._setup_privateuseone_for_python_backend(NAME, Module(), Hook())
     library = torch.library.Library("_", "IMPL")
     library.fallback(lambda func, *args, **kwargs: _run(func, args, kwargs), "PrivateUse1")
     of_aten = torch.library.Library("aten", "IMPL")
@@ -201,6 +220,8 @@ def present() -> Iterator[str]:
         )
         patches.enter_context(torch.autograd.set_multithreading_enabled(False))
         _mixed_in_derivatives.clear()
+        _is_present[0] = True
+        patches.callback(_is_present.__setitem__, 0, False)
         yield DEVICE
         if _mixed_in_derivatives:
             raise _mixed_in_derivatives[0]

@@ -26,6 +26,7 @@ from neumatc_mimo.blocks import OperationPrecoder, ZFPrecodedChannel
 from neumatc_mimo.simulation import PIPELINES
 from neumatc_mimo.simulation.system import SystemDownlink, SystemSlots
 from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.tensors.device import check_device
 from tests import accelerator
 from tests.accelerator import DEVICE, Waits, to_host, watched
 from tests.conftest import ScenarioWriter, Trainer
@@ -446,3 +447,13 @@ def test_nothing_is_waited_for_in_a_graph(
     allowed = _SLOT.num_ofdm_symbols if way == "exact" and task.operation == "svd" else 0
     assert (waits.num_reads, waits.num_uploads) == (allowed, 0), waits
     assert waits.operations
+
+
+def test_the_device_is_gone_afterwards() -> None:
+    with accelerator.present():
+        assert torch.accelerator.is_available()
+    assert torch.accelerator.is_available() == torch.cuda.is_available()
+    with pytest.raises(ValueError, match="is needed"):
+        check_device(DEVICE)
+    with torch.profiler.profile(profile_memory=True):
+        torch.ones(3)
