@@ -26,9 +26,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-# What other programs take is not ours to fill.
-os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-
 import torch
 from torch import Tensor
 
@@ -172,8 +169,8 @@ def run(folder: Path, plan: Plan, *, tests: bool = True) -> None:
     timer.start()
     if tests:
         say("tests")
-        # A third of the time: the blocks are to have the rest.
-        found.tests = run_tests(plan.tests, folder, min(clock.left / 3, 160.0))
+        # The blocks are to have the rest.
+        found.tests = run_tests(plan.tests, folder, 0.4 * clock.left)
         found.write()
     base = nm.load_scenario("munich", progress=False)
     slow: set[tuple[str, str]] = set()

@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -165,3 +167,27 @@ def test_no_gpu_is_told(
     with pytest.raises(SystemExit):
         gpu.main()
     assert "PyTorch finds no CUDA device" in capsys.readouterr().err
+
+
+def test_what_only_a_gpu_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    modes: list[str] = []
+
+    def waiting() -> None:
+        for _ in range(3):
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=1)
+        warnings.warn("something else", stacklevel=1)
+
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", modes.append)
+    assert gpu.waits(waiting, "cuda") == 3 and modes == ["warn", "default"]
+    properties = SimpleNamespace(
+        name="one", major=9, minor=0, total_memory=80 * 10**9, multi_processor_count=132
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    facts = gpu.facts("cuda")
+    assert facts["device"] == "one" and facts["memory, GB"] == 80
+    json.dumps(facts)
+    plan = gpu.Plan.of("cuda", 8.0, dry=False)
+    assert [point.num_antennas for point in plan.points] == [64, 128, 256]
+    marked, kernels = plan.tests
+    assert {"tests/test_accelerator.py", "tests/blocks/test_compile.py"} <= set(marked)
+    assert all((ROOT / path).exists() for path in (*marked[2:], *kernels))
