@@ -10,6 +10,7 @@ from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.kernels.lanes import Precoded
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -35,6 +36,7 @@ class NoisyPrecoder(MatrixPrecoder):
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         x, h = self._checked(x, h)
         noise = transmitter_noise("no", no, self._sizes(x, h), self.dtype, self.device)
-        if noise is None or not (is_traced() or bool(noise.any())):
+        # Zero is still there where a gradient is asked of it.
+        if noise is None or (is_differentiated(noise) and not (is_traced() or bool(noise.any()))):
             raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
         return self._precoded(x, h, noise, links=links, time=time)

@@ -93,13 +93,16 @@ class CompactMapping:
             torch.bmm(windows.values, windows.of(rows), out=into)
         return folded.split(product.flatten(1, 2))
 
-    def select(self, links: Tensor) -> CompactMapping:
-        """The mapping of some links, in the order given; a view where they are consecutive."""
+    def select(self, links: Tensor, listed: Sequence[int] | None = None) -> CompactMapping:
+        """The mapping of some links, in the order given; a view where they are consecutive.
+
+        :param listed: the links as numbers, where the caller has them: a GPU is then not asked
+        """
         if not is_traced() and len(links):
-            first = int(links[0])
-            run = torch.arange(first, first + len(links), device=links.device)
-            if bool((links == run).all()):
-                return self._each(lambda t: t[first : first + len(links)])
+            listed = list(links.tolist() if listed is None else listed)
+            first, stop = listed[0], listed[0] + len(listed)
+            if listed == list(range(first, stop)):
+                return self._each(lambda t: t[first:stop])
         return self._each(lambda t: t[links])
 
     def to(self, other: torch.device | str | torch.dtype) -> CompactMapping:

@@ -59,7 +59,7 @@ class Unevaluated:
         alone = tuple(i == index for i in range(len(names)))
         value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
         needed = Needed(operation, alone, derived=False)
-        return cls(index, folded(recall.model, recall.links, value, needed))
+        return cls(index, folded(recall.model, recall.links, value, needed, recall.rows_at.links))
 
 
 class RecalledAnswers(Answers):
@@ -106,7 +106,7 @@ class RecalledAnswers(Answers):
         if unevaluated is not None:
             needed = recall.needed.without(unevaluated.index)
             value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
-            latents = folded(recall.model, recall.links, value, needed)
+            latents = folded(recall.model, recall.links, value, needed, recall.rows_at.links)
             recall = replace(recall, needed=needed, latents=latents)
         if certify is None:
             mapped = Counts(queried=len(recall.links) * len(recall.plan.frequencies))
@@ -127,7 +127,7 @@ class RecalledAnswers(Answers):
     def tile(self, subcarriers: slice) -> Any:
         components = self._recall.evaluated(subcarriers)
         if self._repairs is not None:
-            self._repairs.within(subcarriers).put_into(components)
+            self._here(self._repairs, subcarriers).put_into(components)
         return self._recall.answer(components, subcarriers)
 
     def applied(self, subcarriers: slice) -> Applied | None:
@@ -145,8 +145,13 @@ class RecalledAnswers(Answers):
 
         if self._given is None:
             return Applied(expansion, filters)
-        here = self._given.within(subcarriers)
+        here = self._here(self._given, subcarriers)
         return Applied(expansion, filters, Replaced(here.item, here.at, here.components[0]))
+
+    def _here(self, repairs: Repairs, subcarriers: slice) -> Repairs:
+        """Those of a tile; where it is the whole grid nothing has to be looked up."""
+        whole = subcarriers.start == 0 and subcarriers.stop >= len(self._recall.plan.frequencies)
+        return repairs if whole else repairs.within(subcarriers)
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
         if self._channels.trusted:

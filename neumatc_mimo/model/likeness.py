@@ -9,6 +9,7 @@ together read a twentieth of the channel.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, looks, probe_indices
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.tensors.cache import outside_call
 from neumatc_mimo.tensors.waves import wave
 
 # Subcarriers of a link whose whole channel is computed at once.
@@ -59,12 +61,14 @@ class Recognised:
 class Reference(NamedTuple):
     """What channels are compared with.
 
+    :param probes: [num_probes] subcarriers
     :param channels: [num_links, num_probes, K, M] aligned channels of the links at the probes
     :param adjoint: the same, [num_probes, M, num_links * K] conjugated
     :param norm: of each row over all probes, [num_links, K]
     :param delays: of each row in seconds, tried first, [num_links, K]
     """
 
+    probes: Tensor
     channels: Tensor
     adjoint: Tensor
     norm: Tensor
@@ -74,13 +78,14 @@ class Reference(NamedTuple):
     def of(
         cls, links: LinkSet, frequencies: Tensor, dtype: torch.dtype, time: float = 0.0
     ) -> Reference:
-        """Of trained links at probes [num_probes] in Hz and a time in seconds."""
-        channels = links.channel(frequencies, aligned=True, time=time).to(dtype)
+        """Of trained links on a grid [num_frequencies] in Hz at a time in seconds."""
+        probes = probe_subcarriers(len(frequencies)).to(links.device)
+        channels = links.channel(frequencies[probes], aligned=True, time=time).to(dtype)
         everyone = torch.arange(links.num_links, device=links.device)
         _, delays = links.row_terms(everyone, time)
         flat = channels.permute(1, 0, 2, 3).flatten(1, 2)
         norm = torch.view_as_real(channels).square().sum((1, 3, 4)).sqrt()
-        return cls(channels, flat.conj().resolve_conj().mT, norm, delays)
+        return cls(probes, channels, flat.conj().resolve_conj().mT, norm, delays)
 
 
 def probe_subcarriers(num_frequencies: int) -> Tensor:
@@ -138,8 +143,17 @@ def spots(a: Tensor, first: int = 0) -> Tensor:
     :return: [num_items, K, antennas, num_frequencies]
     """
     num = a.shape[1]
-    antennas = torch.from_numpy(looks(first + num, a.shape[3])[first:]).to(a.device)
+    antennas = _antennas(first + num, a.shape[3], a.device)[first:]
     return a.permute(0, 2, 3, 1)[:, :, antennas.T, torch.arange(num, device=a.device)]
+
+
+@lru_cache(maxsize=64)
+def _antennas(num_frequencies: int, num_antennas: int, device: torch.device) -> Tensor:
+    """Which antennas :func:`spots` looks at, [num_frequencies, n]; kept, as a copy to a GPU waits
+    for all that it has to do.
+    """
+    with outside_call():
+        return torch.from_numpy(looks(num_frequencies, num_antennas)).to(device)
 
 
 def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:

@@ -68,6 +68,8 @@ class Recall:
     :param power: [l] noise power of the aligned links, float64
     :param no: the same as answers take it, [l, 1] real, or zero
     :param order: [l, K] rows of the links in the order of the items'; None where it is the same
+    :param rows_at: the links and the order as numbers, by which what derives from them is kept;
+        empty in a trace, which keeps nothing
     :param rows: [l, F, K] factors of the items' rows
     :param needed: which components are evaluated
     :param latents: latent tensors of these, at the noise powers or the time
@@ -81,6 +83,7 @@ class Recall:
     power: Tensor
     no: Tensor | float
     order: Tensor | None
+    rows_at: RowsAt
     rows: Tensor
     needed: Needed
     latents: Latents
@@ -100,8 +103,10 @@ class Recall:
         power = noise_powers(found, channels).to(real).double()
         no = 0.0 if channels.no is None else power[:, None].to(real)
         moment = Moment(plan.key, channels.a.dtype, time)
-        mapping = model.mapping.select(found.links)
-        latents = folded(model, found.links, model.mapping.axis.value(power, time), needed)
+        rows_at = _rows_at(moment, found)
+        mapping = model.mapping.select(found.links, rows_at.links)
+        value = model.mapping.axis.value(power, time)
+        latents = folded(model, found.links, value, needed, rows_at.links)
         return cls(
             model,
             mapping,
@@ -110,8 +115,9 @@ class Recall:
             found.links,
             power,
             no,
-            _order(found.order),
-            _rows(model, plan, moment, found),
+            found.order if rows_at.order else None,
+            rows_at,
+            _rows(model, plan, rows_at, found),
             needed,
             latents,
         )
@@ -141,12 +147,6 @@ class Recall:
             a = a.gather(2, self.order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3]))
         return a * self.rows[:, subcarriers, :, None].to(a.dtype)
 
-    @property
-    def rows_at(self) -> RowsAt:
-        """The links and their rows, by which what derives from them is kept."""
-        order = () if self.order is None else tuple(self.order.flatten().tolist())
-        return RowsAt(self.moment, tuple(self.links.tolist()), order)
-
 
 def in_precision(components: Components, dtype: torch.dtype) -> Components:
     """Components in the precision of a complex dtype, those that are real likewise."""
@@ -154,33 +154,40 @@ def in_precision(components: Components, dtype: torch.dtype) -> Components:
     return tuple(c.to(dtype if c.is_complex() else real) for c in components)
 
 
-def folded(model: OperationModel, links: Tensor, value: Tensor, needed: Needed) -> Latents:
-    """Latent tensors of links [l] at values [l] of the axis."""
+def folded(
+    model: OperationModel, links: Tensor, value: Tensor, needed: Needed, listed: tuple[int, ...]
+) -> Latents:
+    """Latent tensors of links [l] at values [l] of the axis.
+
+    :param listed: the links as numbers, empty in a trace
+    """
     return kept(
         model.kept.latents,
-        lambda: LinksAt(
-            tuple(links.tolist()), tuple(value.tolist()), (needed.used, needed.derived)
-        ),
-        lambda: model.mapping.select(links).at(value, needed.chosen),
+        lambda: LinksAt(listed, tuple(value.tolist()), (needed.used, needed.derived)),
+        lambda: model.mapping.select(links, listed).at(value, needed.chosen),
     )
 
 
-def _order(order: Tensor) -> Tensor | None:
-    """The order of rows, or None where it is that of the link."""
-    in_order = torch.arange(order.shape[1], device=order.device)
-    return None if is_traced() or bool((order == in_order).all()) else order
+def _rows_at(moment: Moment, found: Recognised) -> RowsAt:
+    """Links and the order of their rows, read at once; no order where it is the links' own."""
+    if is_traced():
+        return RowsAt(moment, (), ())
+    items = torch.cat((found.links[:, None], found.order), 1).tolist()
+    order = [row for _, *rows in items for row in rows]
+    own = order == list(range(found.order.shape[1])) * len(items)
+    return RowsAt(moment, tuple(link for link, *_ in items), () if own else tuple(order))
 
 
-def _rows(model: OperationModel, plan: GridPlan, moment: Moment, found: Recognised) -> Tensor:
+def _rows(model: OperationModel, plan: GridPlan, rows_at: RowsAt, found: Recognised) -> Tensor:
     """Factors of the rows, [l, F, K] complex64; the waves of links' own delays are kept."""
     if is_traced():
         return found.rows(plan.frequencies)
-    own = model.links.row_terms(found.links, moment.time)[1].gather(1, found.order)
+    own = model.links.row_terms(found.links, rows_at.moment.time)[1].gather(1, found.order)
     if not torch.equal(own, found.delay):
         return found.rows(plan.frequencies)
     waves = kept(
         model.kept.waves,
-        lambda: RowsAt(moment, tuple(found.links.tolist()), tuple(found.order.flatten().tolist())),
+        lambda: rows_at,
         lambda: replace(found, delay=own).waves(plan.frequencies),
     )
     return waves * found.gain[:, None].to(torch.complex64)

@@ -12,7 +12,6 @@ from neumatc_mimo.model.likeness import (
     Recognised,
     Reference,
     is_link,
-    probe_subcarriers,
     recognise,
     spots,
     spots_of_link,
@@ -61,8 +60,7 @@ class Recognition:
 
     def _compared(self, channels: Channels) -> Recognised:
         """Compared at the probes, by all antennas."""
-        probes = probe_subcarriers(channels.a.shape[1]).to(channels.a.device)
-        frequencies = self.plan.frequencies[probes]
+        frequencies = self.plan.frequencies
         dtype, time = channels.a.dtype, channels.time
         reference = kept(
             self.model.kept.references,
@@ -70,24 +68,26 @@ class Recognition:
             lambda: Reference.of(self.model.links, frequencies, dtype, time),
         )
         any_gain = self.model.operation.free_gains(channels.no)
-        at_probes = channels.a[:, probes]
-        return recognise(at_probes, frequencies, reference, channels.links, any_gain=any_gain)
+        at_probes, at = channels.a[:, reference.probes], frequencies[reference.probes]
+        return recognise(at_probes, at, reference, channels.links, any_gain=any_gain)
 
     def _seen_everywhere(self, found: Recognised, channels: Channels) -> Recognised:
         """Without the items that are the link at the probes only."""
-        items = (found.links >= 0).nonzero()[:, 0]
-        if not len(items):
+        links = found.links.tolist()
+        items = [item for item, link in enumerate(links) if link >= 0]
+        if not items:
             return found
-        links = found.links[items].tolist()
+        some, given, at = found, spots(channels.a), None
+        if len(items) < len(links):
+            at = torch.tensor(items, device=given.device)
+            some, given = found.select(at), given[at]
         expected = [
-            self._spots(link, channels)[order]
-            for link, order in zip(links, found.order[items], strict=True)
+            self._spots(links[item], channels)[order]
+            for item, order in zip(items, some.order, strict=True)
         ]
-        given = spots(channels.a)[items]
-        same = is_link(
-            given, torch.stack(expected), found.select(items).rows(self.plan.frequencies)
-        )
-        return replace(found, links=found.links.index_fill(0, items[~same], -1))
+        same = is_link(given, torch.stack(expected), some.rows(self.plan.frequencies))
+        seen = torch.where(same, some.links, -1)
+        return replace(found, links=seen if at is None else found.links.index_copy(0, at, seen))
 
     def _spots(self, link: int, channels: Channels) -> Tensor:
         """What a link looks like at every subcarrier, see :func:`spots_of_link`."""

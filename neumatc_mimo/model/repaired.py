@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -37,18 +36,23 @@ def repaired(
     if tolerance is not None and tolerance != model.tolerance:
         exactly = exactly | marks.short_of(tolerance)
     parts = []
-    powers = zip(recall.links.tolist(), recall.power.tolist(), strict=True)
+    powers = zip(recall.rows_at.links, recall.power.tolist(), strict=True)
     for item, (link, power) in enumerate(powers):
         key = partial(LinkAt, recall.moment, link, power)
         found = kept(model.kept.repairs, key, partial(_at_marks, recall, item))
         parts.append(replace(found, item=torch.full_like(found.item, item)))
-    if bool(exactly.any()):
+    counts, beside = _counts(marks, exactly, plan)
+    if counts.exact:
         parts = [part.without(exactly) for part in parts]
         parts.append(_from_call(recall, channels, exactly))
-    if not bool(plan.on_grid.all()):
+    if beside:
         _warn_of_band(model, plan)
     proven = [part.proven for part in parts if part.proven is not None]
-    return Repairs.of_batch(parts), _counts(marks, exactly, proven)
+    if proven:
+        counts.corrected = 0
+    for part in proven:
+        counts.add(part)
+    return Repairs.of_batch(parts), counts
 
 
 def aligned(recall: Recall, channels: Channels, subcarriers: slice | Tensor) -> Tensor:
@@ -108,16 +112,16 @@ def _from_call(recall: Recall, channels: Channels, exactly: Tensor) -> Repairs:
     return Repairs(at, item, in_precision(exact, recall.moment.dtype))
 
 
-def _counts(marks: Marks, exactly: Tensor, proven: Sequence[Counts]) -> Counts:
-    """How the answers come about, from marks [l, F] and from what was proven anew."""
+def _counts(marks: Marks, exactly: Tensor, plan: GridPlan) -> tuple[Counts, int]:
+    """How the answers come about by marks [l, F], and the number of subcarriers beside the trained
+    grid; read at once, as a GPU is waited for at each number.
+    """
     corrected, patched = (marks.corrected > 0) & ~exactly, marks.patched & ~exactly
-    mapped = exactly.numel() - int((exactly | corrected | patched).sum())
-    counts = Counts(queried=mapped, patched=int(patched.sum()), exact=int(exactly.sum()))
-    if not proven:
-        counts.corrected = int(corrected.sum())
-    for part in proven:
-        counts.add(part)
-    return counts
+    mapped = ~(exactly | corrected | patched)
+    marked = (mapped, corrected, patched, exactly, ~plan.on_grid)
+    *numbers, beside = torch.stack([those.sum() for those in marked]).tolist()
+    names = ("queried", "corrected", "patched", "exact")
+    return Counts(**dict(zip(names, numbers, strict=True))), beside
 
 
 def _mapped(recall: Recall, item: int, where: Tensor) -> Components:

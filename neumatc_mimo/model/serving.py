@@ -88,6 +88,11 @@ def _known(found: Recognised, certify: str | None) -> tuple[Tensor, Tensor]:
     items = torch.arange(len(found.links), device=found.links.device)
     if certify is None:
         return items, items[:0]
+    known = [link >= 0 for link in found.links.tolist()]
+    if all(known):
+        return items, items[:0]
+    if not any(known):
+        return items[:0], items
     return items[found.links >= 0], items[found.links < 0]
 
 

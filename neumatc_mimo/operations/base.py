@@ -352,7 +352,16 @@ def where_components(where: Tensor, yes: Components, no: Components) -> Componen
     )
 
 
+def scalar(value: Tensor | float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A value as a tensor on a device; a number is written there, not copied from the host, which
+    would wait for a GPU and is not allowed while a graph is captured.
+    """
+    if isinstance(value, Tensor):
+        return value.to(device, dtype)
+    return torch.full((), value, dtype=dtype, device=device)
+
+
 def batched(no: Tensor | float, like: Tensor, ndim: int = 2) -> Tensor:
     """``no`` as a real tensor with ``ndim`` trailing singleton dimensions, on ``like``'s device."""
-    value = torch.as_tensor(no, dtype=like.real.dtype, device=like.device)
+    value = scalar(no, like.real.dtype, like.device)
     return value.reshape(value.shape + (1,) * ndim)

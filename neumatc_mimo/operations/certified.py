@@ -128,11 +128,13 @@ def repair(
     most = int(corrected.max()) if corrected.numel() else 0
     steps = [(corrected > number, operation.correct) for number in range(most)]
     for where, step in (*steps, (exactly, _exact_in(operation))):
-        if bool(where.any()):
-            noise = chosen_noise(no, where, where)
-            fixed = step(a[where], tuple(c[where] for c in components), noise)
+        # Their places: a GPU is waited for at each tensor that a mask cuts.
+        places = where.nonzero(as_tuple=True)
+        if len(places[0]):
+            noise = chosen_noise(no, where, places)
+            fixed = step(a[places], tuple(c[places] for c in components), noise)
             components = tuple(
-                c.index_put((where,), value.to(c.dtype))
+                c.index_put(places, value.to(c.dtype))
                 for c, value in zip(components, fixed, strict=True)
             )
     return components

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neumatc_mimo.operations.base import Components, Operation, Surely
+from neumatc_mimo.operations.base import Components, Operation, Surely, scalar
 
 # Share of a result that rounding may take before it is computed again: at least some 50 dB are
 # left. The second one is what no number of the caller's precision can do better than: 40 dB.
@@ -96,7 +96,7 @@ def orthogonal_filter(a: Tensor, no: Tensor | float) -> OrthogonalFilter:
     size = torch.linalg.vector_norm(a, dim=-1)
     silent = size == 0
     scale = torch.where(silent, 1.0, size).reciprocal()
-    sigma = torch.as_tensor(no, dtype=size.dtype, device=a.device).sqrt()[..., None] * scale
+    sigma = scalar(no, size.dtype, a.device).sqrt()[..., None] * scale
     below = torch.where(silent & (sigma == 0), 1.0, sigma)
     tall = torch.cat([(a * scale[..., None]).mH, torch.diag_embed(below).to(a.dtype)], dim=-2)
     q, r = torch.linalg.qr(tall)

@@ -162,8 +162,9 @@ class WMMSE(SumPowerPrecoding):
             still &= shortfall(rate, ahead) <= allowed
             short = shortfall(rate, torch.where(still, ahead, reached))
             found[todo] = short
-            on = ~still & (short <= allowed)
-            if not bool(on.any()):
+            # Their places: a GPU is waited for at each tensor that a mask cuts.
+            on = (~still & (short <= allowed)).nonzero()[:, 0]
+            if not len(on):
                 break
             todo, x, gram, image, noise, rate, reached = (
                 t[on] for t in (todo, x, gram, image, noise, rate, reached)
