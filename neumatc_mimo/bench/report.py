@@ -160,7 +160,7 @@ def _caption(source: dict[str, Any]) -> str:
         "call's results. Spline: through exact results of the call, all of it proven. Queried: our "
         "block with a trained model, certified link by link in training, or by proof of every "
         "call. Limit: known matrices applied with PyTorch in the same layout; kernels may be "
-        "faster. Bandwidth: what any way has to read and write (symbols, a channel of one OFDM symbol, "
+        "faster. Bandwidth: what any way has to read and write (symbols, a channel of one symbol, "
         "results) at the speed of a copy. Once × query: Sionna over exact, "
         "times exact over this row. Error: of the symbols on a subcarrier against the exact result "
         "in double precision, median and largest. State: kept between calls. Peak: held in a call "
