@@ -51,15 +51,14 @@ def sheets(chosen: Settings) -> Iterator[Sheet]:
 def _rows(
     scenario: Scenario, point: Point, model: ScenarioModel, seconds: float, theirs: bool
 ) -> Iterator[Row]:
-    for variant, on in settings().items():
-        for task in tasks_of(scenario.config):
-            # The detector is the equalizer and a demapper.
-            if task is not Detection:
-                say(f"{point.label}, kernels {variant}: {task.title}")
-                # Kernels change nothing of Sionna's, which take longest.
-                once = theirs and variant == next(iter(settings()))
-                with kernels(on):
-                    yield from _task(scenario, point, model, task, seconds, once, variant)
+    # The detector is the equalizer and a demapper.
+    for task in (task for task in tasks_of(scenario.config) if task is not Detection):
+        for variant, on in settings().items():
+            say(f"{point.label}: {task.title}, kernels {variant}")
+            # Kernels change nothing of Sionna's, which take longest.
+            once = theirs and variant == next(iter(settings()))
+            with kernels(on):
+                yield from _task(scenario, point, model, task, seconds, once, variant)
 
 
 def _task(
