@@ -13,7 +13,7 @@ PARALLEL := -n logical --maxprocesses 16 --dist worksteal
 # Sionna 1.2 has an environment of its own: both versions are called sionna.
 TENSORFLOW := .venv-tensorflow
 
-.PHONY: kernels demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: kernels pages demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -30,6 +30,9 @@ test-tensorflow: $(SETUP) $(TENSORFLOW)/.installed  ## the blocks of Sionna 1.2,
 
 bench: $(SETUP)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
 	$(PYTHON) -m neumatc_mimo bench $(ARGS)
+
+pages: $(SETUP)  ## the figures of README.md and docs/, from the results in benchmarks/results
+	$(PYTHON) -m benchmarks.pages
 
 paper: $(EXTRA)  ## the tables and figures of the paper; ARGS=--quick for ten minutes of them
 	$(PYTHON) -m benchmarks.paper $(ARGS)

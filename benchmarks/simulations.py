@@ -27,6 +27,8 @@ from neumatc_mimo.simulation.pusch import DMRS, PUSCHUplink
 
 SIONNA, EXACT, QUERIED = "Sionna", "exact", "queried"
 NAME = "simulations"
+# Links that take turns, and slots of each way; decoding one takes seconds.
+NUM_LINKS, NUM_SLOTS = 4, 6
 # Seconds of a block.
 _LONG = 2.0
 
@@ -129,7 +131,7 @@ def sheets(chosen: Settings) -> Iterator[Sheet]:
     config = load_scenario("munich").config
     assert config.multi_user is not None and config.single_user is not None
     # An array of 64 receives users well below the noise of one antenna.
-    num_links = 2 if chosen.quick else 8
+    num_links = 2 if chosen.quick else NUM_LINKS
     many = {"num_links": num_links, "noise_db": (-40.0, 12.0)}
     one = {"num_links": num_links}
     scenario = Scenario(
@@ -145,7 +147,7 @@ def sheets(chosen: Settings) -> Iterator[Sheet]:
     sizes = {"stride": 39, "num_ofdm_symbols": 4} if chosen.quick else {}
     rows: list[Row] = []
     for case in cases(scenario, model, **sizes):
-        rows += timed(case, model, num_links, 1 if chosen.quick else 9)
+        rows += timed(case, model, num_links, 1 if chosen.quick else NUM_SLOTS)
     assert scenario.multi_user is not None
     yield Sheet(
         NAME,
