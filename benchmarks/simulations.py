@@ -29,6 +29,8 @@ SIONNA, EXACT, QUERIED = "Sionna", "exact", "queried"
 NAME = "simulations"
 # Links that take turns, and slots of each way; decoding one takes seconds.
 NUM_LINKS, NUM_SLOTS = 4, 6
+# Every so many subcarriers of the scenario's, and OFDM symbols.
+STRIDE, NUM_OFDM_SYMBOLS = 1, 14
 # Seconds of a block.
 _LONG = 2.0
 
@@ -81,19 +83,21 @@ class Case:
     """A simulation that can be made with any solver.
 
     :param title: what is sent, and by which block of Sionna's
+    :param size: subcarriers and OFDM symbols of a slot
     :param ebno_db: Eb/N0 in dB
     :param make: from a solver, None for Sionna's blocks
     :param ways: that make sense of it
     """
 
     title: str
+    size: str
     ebno_db: float
     make: Callable[[Any], Watched]
     ways: tuple[str, ...] = (SIONNA, EXACT, QUERIED)
 
 
 def cases(
-    scenario: Scenario, model: ScenarioModel, stride: int = 1, num_ofdm_symbols: int = 14
+    scenario: Scenario, model: ScenarioModel, stride: int, num_ofdm_symbols: int
 ) -> list[Case]:
     """Simulations on a scenario's links, of every ``stride``-th subcarrier of them."""
     many, one = scenario.multi_user, scenario.single_user
@@ -115,13 +119,20 @@ def cases(
         )
         return Watched(uplink, [uplink.detector], uplink._receiver._tb_decoder)
 
+    size = f"{many.fft_size // stride} × {num_ofdm_symbols}"
+    nr = f"{12 * (many.fft_size // (12 * stride))} × 14"
     return [
-        Case("downlink, zero forcing", 5.0, partial(link, MultiUserDownlink, TheirDownlink, many)),
-        Case("uplink, LMMSE", 5.0, partial(link, MultiUserUplink, TheirUplink, many)),
-        Case("single user, SVD", 5.0, partial(link, SingleUserSVD, TheirSVD, one)),
-        Case("PUSCH, perfect channels", -5.0, partial(pusch, "perfect")),
+        Case(
+            "downlink, zero forcing",
+            size,
+            5.0,
+            partial(link, MultiUserDownlink, TheirDownlink, many),
+        ),
+        Case("uplink, LMMSE", size, 5.0, partial(link, MultiUserUplink, TheirUplink, many)),
+        Case("single user, SVD", size, 5.0, partial(link, SingleUserSVD, TheirSVD, one)),
+        Case("PUSCH, perfect channels", nr, -5.0, partial(pusch, "perfect")),
         # Nobody's links, so that there is nothing to query.
-        Case("PUSCH, LS estimates", 0.0, partial(pusch, "lin"), (SIONNA, EXACT)),
+        Case("PUSCH, LS estimates", nr, 0.0, partial(pusch, "lin"), (SIONNA, EXACT)),
     ]
 
 
@@ -144,9 +155,9 @@ def sheets(chosen: Settings) -> Iterator[Sheet]:
     )
     say("training")
     model = train(scenario)
-    sizes = {"stride": 39, "num_ofdm_symbols": 4} if chosen.quick else {}
+    stride, num_ofdm_symbols = (39, 4) if chosen.quick else (STRIDE, NUM_OFDM_SYMBOLS)
     rows: list[Row] = []
-    for case in cases(scenario, model, **sizes):
+    for case in cases(scenario, model, stride, num_ofdm_symbols):
         rows += timed(case, model, num_links, 1 if chosen.quick else NUM_SLOTS)
     assert scenario.multi_user is not None
     yield Sheet(
@@ -202,6 +213,7 @@ def timed(case: Case, model: ScenarioModel, num_links: int, num_slots: int) -> I
         whole = block + decoder + rest
         yield {
             "simulation": case.title,
+            "subcarriers × symbols": case.size,
             "way": name,
             "kernels": None if name == SIONNA else variant,
             "slots": len(runs),

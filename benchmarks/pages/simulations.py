@@ -34,6 +34,7 @@ def simulations_origin() -> str:
 def _line(row: Row) -> Row:
     return {
         "simulation": row["simulation"],
+        "subcarriers × symbols": row["subcarriers × symbols"],
         "way": row["way"],
         "kernels": row["kernels"],
         "s a slot": f"{number(row['s a slot'])} [{number(row['low'])}, {number(row['high'])}]",

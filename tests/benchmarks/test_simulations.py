@@ -32,7 +32,7 @@ def rows(scenario: nm.Scenario, trained: Trainer) -> list[dict[str, Any]]:
     model = trained(scenario)
     return [
         row
-        for case in simulations.cases(scenario, model, num_ofdm_symbols=6)
+        for case in simulations.cases(scenario, model, stride=1, num_ofdm_symbols=6)
         for row in simulations.timed(case, model, num_links=2, num_slots=1)
     ]
 
