@@ -128,7 +128,7 @@ def cases(
             5.0,
             partial(link, MultiUserDownlink, TheirDownlink, many),
         ),
-        Case("uplink, LMMSE", size, 5.0, partial(link, MultiUserUplink, TheirUplink, many)),
+        Case("uplink, LMMSE", size, 10.0, partial(link, MultiUserUplink, TheirUplink, many)),
         Case("single user, SVD", size, 5.0, partial(link, SingleUserSVD, TheirSVD, one)),
         Case("PUSCH, perfect channels", nr, -5.0, partial(pusch, "perfect")),
         # Nobody's links, so that there is nothing to query.
