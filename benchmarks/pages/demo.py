@@ -43,7 +43,7 @@ def demo() -> str:
         "uncoded error curves": uncoded,
         "training of both models; their size; subcarriers patched": (
             f"{model['seconds']:.0f} s; {model['mega_bytes']:.0f} MB; "
-            f"{100 * filters['patched_share']:.1f} %"
+            f"{100 * found['pseudo_inverse']['patched_share']:.1f} %"
         ),
     }
     return "\n".join(table([{what: key, "queried against exact": v} for key, v in lines.items()]))
