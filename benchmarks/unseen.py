@@ -121,7 +121,8 @@ def run_times(name: str) -> Sheet:
         "times",
         f"Unseen links: what adapting costs, {name}",
         "Milliseconds for all answers of one link, 3276 subcarriers, median and quartiles of "
-        f"{_REPEATS} calls by turns, each of another link. Adapted: samples, fit, query and proof of every subcarrier.",
+        f"{_REPEATS} calls by turns, each of another link. Adapted: samples, fit, query, proof of "
+        "every subcarrier.",
     )
     started = time.perf_counter()
     known = subjects(_REPEATS + 1)
