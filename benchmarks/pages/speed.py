@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from benchmarks.pages.registry import figure
@@ -164,4 +165,4 @@ def _repaid(line: Row) -> str | None:
     if line["training"] is None:
         return None
     slots = line["repaid, slots"]
-    return "never" if slots is None else f"{slots:,.0f}"
+    return "never" if slots is None else f"{math.ceil(slots):,}"

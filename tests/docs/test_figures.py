@@ -59,6 +59,13 @@ def test_markers_are_pairs() -> None:
         assert begins == ends == len(MARKED.findall(text)), page
 
 
+def test_no_paragraph_breaks_at_a_marker() -> None:
+    """A line that begins with a comment is HTML to Markdown, and ends the paragraph before it."""
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert not re.search(r"^[ *-]*<!-- /?figures[^>]*-->[^\n]", text, re.MULTILINE), page
+
+
 def test_what_stands_between_markers_is_written_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(FIGURES, "value", lambda unit: f"3 {unit}")
     monkeypatch.setitem(FIGURES, "picture", lambda: "| a |\n|---|\n![b](results:b/c.png)")
