@@ -18,7 +18,7 @@ KERNELS := $(LANES)/_lanes.so
 # Installing leaves them to the rule below, which knows whether anything has changed.
 INSTALL := NEUMATC_KERNELS=off
 
-.PHONY: kernels wheels demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: kernels wheels pages demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP) $(KERNELS)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -35,6 +35,9 @@ test-tensorflow: $(SETUP) $(TENSORFLOW)/.installed  ## the blocks of Sionna 1.2,
 
 bench: $(SETUP) $(KERNELS)  ## every block beside Sionna's and its limit; ARGS=--quick for two minutes of it
 	$(PYTHON) -m neumatc_mimo bench $(ARGS)
+
+pages: $(SETUP)  ## the figures of README.md and docs/, from the results in benchmarks/results
+	$(PYTHON) -m benchmarks.pages
 
 paper: $(EXTRA) $(KERNELS)  ## the tables and figures of the paper; ARGS=--quick for ten minutes of them
 	$(PYTHON) -m benchmarks.paper $(ARGS)

@@ -7,16 +7,15 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.paper.sheet import ROOT, Settings, Sheet, fill
+from benchmarks.pages.markers import renew
+from benchmarks.paper.sheet import ROOT, Settings, Sheet
 from neumatc_mimo.bench.sheet import origin, origin_line
-
-PAGE = ROOT / "docs/receivers.md"
 
 
 def run(name: str, description: str | None, sheets: Callable[[Settings], Iterable[Sheet]]) -> None:
     """Run ``python -m benchmarks.<name>``: print its sheets and write them as they come.
 
-    Full runs also renew docs/receivers.md, quick ones do not touch the committed results.
+    Full runs also renew the pages, quick ones do not touch the committed results.
     """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
     parser.add_argument("--quick", action="store_true", help="small sizes, few repetitions")
@@ -33,8 +32,8 @@ def run(name: str, description: str | None, sheets: Callable[[Settings], Iterabl
             continue
         sheet.write(settings.folder, source)
         print(sheet.markdown(), flush=True)
-        if not settings.quick:
-            fill(PAGE, settings.folder, [sheet.name])
+    if not settings.quick:
+        renew()
     print(origin_line(source), flush=True)
 
 

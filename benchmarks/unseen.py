@@ -121,17 +121,19 @@ def run_times(name: str) -> Sheet:
         "times",
         f"Unseen links: what adapting costs, {name}",
         "Milliseconds for all answers of one link, 3276 subcarriers, median and quartiles of "
-        f"{_REPEATS} calls by turns. Adapted: samples, fit, query and proof of every subcarrier.",
+        f"{_REPEATS} calls by turns, each of another link. Adapted: samples, fit, query, proof of "
+        "every subcarrier.",
     )
     started = time.perf_counter()
-    larger = replace(subjects(1)[1], title="SVD, 8 × 64, four streams", operation=SVD(4))
-    for subject in [*subjects(1), larger]:
+    known = subjects(_REPEATS + 1)
+    larger = replace(known[1], title="SVD, 8 × 64, four streams", operation=SVD(4))
+    for subject in [*known, larger]:
         links = _links(name, 0, subject)
         frequencies = links.grid_frequencies()
-        channels = Channels(links.channel(frequencies, [0]), frequencies)
         seconds: dict[str, list[float]] = {"adapted": [], "exact": []}
         solvers = {"adapted": Adapted(), "exact": Exact()}
-        for _ in range(_REPEATS + 1):
+        for number in range(_REPEATS + 1):
+            channels = Channels(links.channel(frequencies, [number]), frequencies)
             for way, solver in solvers.items():
                 begin = time.perf_counter()
                 answers = solver.start(subject.operation, channels)

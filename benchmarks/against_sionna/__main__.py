@@ -21,7 +21,8 @@ import torch
 from benchmarks.against_sionna.small import small_model
 from benchmarks.against_sionna.tally import CHUNK, KINDS, Tally, Task, done
 from benchmarks.command import say
-from benchmarks.paper.sheet import ROOT, fill
+from benchmarks.pages.markers import renew
+from benchmarks.paper.sheet import ROOT
 from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
 
 RESULTS = ROOT / "benchmarks/results/against_sionna"
@@ -64,7 +65,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     sheet.write(arguments.output, source)
     if arguments.output == RESULTS and not arguments.only:
-        fill(ROOT / "docs/guarantees.md", RESULTS, [sheet.name])
+        renew()
     print(sheet.markdown())
     print(origin_line(source))
     if any(row["beyond the bound"] for row in sheet.rows):

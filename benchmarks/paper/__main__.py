@@ -7,11 +7,10 @@ import importlib
 import sys
 import time
 
+from benchmarks.pages.markers import renew
 from benchmarks.paper.sheet import (
-    ROOT,
     Settings,
     add_arguments,
-    fill,
     run_and_write,
     settings_of,
 )
@@ -38,27 +37,22 @@ MODULES = (
     "ablations",
     "appendix_g",
 )
-PAGE = ROOT / "docs/paper.md"
 
 
 def main() -> None:
-    """Run the modules that are asked for; a full run of all also renews the page."""
+    """Run the modules that are asked for; a full run also renews the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.paper", description=__doc__)
     add_arguments(parser)
     parser.add_argument("--only", nargs="+", choices=MODULES, default=MODULES, metavar="MODULE")
-    parser.add_argument(
-        "--page", action="store_true", help="only put the results at hand into docs/paper.md"
-    )
     arguments = parser.parse_args()
     settings = settings_of(arguments)
-    if not arguments.page:
-        started = time.perf_counter()
-        failed = [name for name in arguments.only if not _done(name, settings)]
-        print(f"All in {(time.perf_counter() - started) / 60:.1f} minutes, in {settings.folder}.")
-        if failed:
-            sys.exit(f"Failed: {', '.join(failed)}.")
-    if arguments.page or not settings.quick:
-        fill(PAGE, settings.folder, MODULES)
+    started = time.perf_counter()
+    failed = [name for name in arguments.only if not _done(name, settings)]
+    print(f"All in {(time.perf_counter() - started) / 60:.1f} minutes, in {settings.folder}.")
+    if failed:
+        sys.exit(f"Failed: {', '.join(failed)}.")
+    if not settings.quick:
+        renew()
 
 
 def _done(name: str, settings: Settings) -> bool:

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
 from neumatc_mimo.bench.sheet import Row, Sheet, number, origin, origin_line
-from neumatc_mimo.storage.files import write_text
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks/results/paper"
@@ -74,24 +71,4 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
     return Settings(arguments.quick, arguments.output or folder)
 
 
-def fill(page: Path, folder: Path, names: Sequence[str]) -> None:
-    """Put sheets of a folder between the page's markers ``<!-- name -->``, ``<!-- /name -->``.
-
-    What stands around the markers is written by hand: how to read the figures.
-    """
-    text = page.read_text(encoding="utf-8")
-    relative = Path(os.path.relpath(folder, page.parent)).as_posix()
-    for name in names:
-        file = folder / f"{name}.json"
-        if not file.is_file():
-            continue
-        data = json.loads(file.read_text(encoding="utf-8"))
-        origin = data.pop("origin")
-        body = Sheet(**data).markdown(relative) + f"\nCommit {origin['commit']}.\n"
-        start, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        if start in text and end in text:
-            text = text[: text.index(start) + len(start)] + body + text[text.index(end) :]
-    write_text(page, text)
-
-
-__all__ = ["ROOT", "Row", "Settings", "Sheet", "fill", "main", "number"]
+__all__ = ["ROOT", "Row", "Settings", "Sheet", "main", "number"]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from neumatc_mimo.bench.bandwidth import copied_per_second
 from neumatc_mimo.bench.tasks import Precoding, Slot, Task, tasks_of
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
 from neumatc_mimo.bench.turns import Turns
@@ -158,6 +159,8 @@ class Row:
     :param once: Sionna's time over that of our exact block: once a subcarrier instead of a symbol
     :param query: our exact block's time over that of this row: a query instead of a computation
     :param over_limit: this row's time over the limit's
+    :param bandwidth: milliseconds that the memory takes for what any way has to read and write:
+        symbols, a channel of one OFDM symbol, and results, at the speed of a copy
     :param error_db: relative error of the symbols, median over subcarriers
     :param worst_db: the largest of them
     :param state_bytes: what is kept between calls
@@ -185,6 +188,7 @@ class Row:
     alone: Spread | None = None
     training: float | None = None
     hindsight: float | None = None
+    bandwidth: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -201,6 +205,7 @@ class Row:
             "once × query": None if self.once is None else f"{self.once:.3g} × {self.query:.3g}",
             "to exact": f"{self.query:.3g}",
             "over limit": f"{self.over_limit:.3g}",
+            "bandwidth, ms": None if self.bandwidth is None else f"{self.bandwidth:.3g}",
             "alone, ms": None if self.alone is None else str(self.alone),
             "error, dB": _rounded(self.error_db),
             "worst, dB": _rounded(self.worst_db),
@@ -287,6 +292,7 @@ def at_point(
         without any
     :param callback: told of each way to run each block
     """
+    speed = copied_per_second(device)
     with reported(callback) as tell:
         for kind in tasks_of(scenario.config) if tasks is None else tasks:
             links = getattr(scenario, kind.kind)
@@ -296,7 +302,7 @@ def at_point(
                 if spline_samples and not splines:
                     splines = [max(point.fft_size // 4, 4)]
                 told = within(f"{point.label}: {kind.title}", tell)
-                yield from _compared(turns, point, model, seconds, theirs, splines, told)
+                yield from _compared(turns, point, model, seconds, theirs, splines, speed, told)
 
 
 def learned(
@@ -322,6 +328,7 @@ def _compared(
     seconds: float,
     theirs: bool,
     splines: Sequence[int],
+    speed: float,
     tell: Callback,
 ) -> list[Row]:
     """All ways to run one block."""
@@ -365,6 +372,7 @@ def _compared(
     interpolated = [way for way in times if way.startswith("spline")]
     kept = min(interpolated, key=lambda way: times[way].median, default=None)
     reference = task.reference()
+    bandwidth = 1e3 * task.bytes_moved(task.ours(Exact())()) / speed
     rows = []
     for way in reversed(times):
         if (way in interpolated and way != kept) or way.endswith((_ALONE, _AGAIN)):
@@ -400,6 +408,7 @@ def _compared(
                 alone=None if alone is None else alone.times(1e3),
                 training=cost,
                 hindsight=mine / min(exact, times["queried"].median) if way == "auto" else None,
+                bandwidth=bandwidth,
             )
         )
     return rows

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from neumatc_mimo.kernels.lanes import library
 from neumatc_mimo.reporting.info import processor
 from neumatc_mimo.storage.files import write_text
 
@@ -73,8 +74,15 @@ def origin(*sources: str, device: str = "cpu") -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {name: version(name) for name in ("torch", "numpy", "scipy", "neumatc-mimo")},
         "torch_blas": "MKL" if torch.backends.mkl.is_available() else "other",
+        "kernels": kernels(),
         "commit": _commit(*sources),
     }
+
+
+def kernels() -> str | None:
+    """The variant of the C++ kernels that runs; None without them."""
+    found = library.loaded()
+    return None if found is None else found.name
 
 
 def _groups(rows: Sequence[Row]) -> list[list[Row]]:
@@ -120,8 +128,13 @@ def origin_line(source: dict[str, Any]) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in source["versions"].items())
     return (
         f"{source['processor']}, {source['cores']} cores, {source['threads']} threads, "
-        f"{source['device']}; Python {source['python']}, {versions}; commit {source['commit']}."
+        f"{source['device']}, {_with(source['kernels'])}; "
+        f"Python {source['python']}, {versions}; commit {source['commit']}."
     )
+
+
+def _with(variant: str | None) -> str:
+    return "without kernels" if variant is None else f"with kernels {variant}"
 
 
 def _commit(*sources: str) -> str:

@@ -12,6 +12,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, ResourceGrid, RZFPrecoder
 from torch import Tensor
 
+from neumatc_mimo.bench.bandwidth import num_bytes
 from neumatc_mimo.bench.timing import Call
 from neumatc_mimo.blocks import (
     PRECODERS,
@@ -99,6 +100,15 @@ class Task(ABC):
         """Of the channel in memory."""
         symbols = self.slot.num_ofdm_symbols if self.holds_symbols else 1
         return self.h.nbytes * (1 + symbols)
+
+    def bytes_moved(self, output: Any) -> int:
+        """Least that has to be read and written: symbols and a channel of one OFDM symbol, results.
+
+        :param output: of the block
+        """
+        # The channel is the second of the inputs, written out for every OFDM symbol.
+        symbols, _, *others = self.inputs()
+        return num_bytes((symbols, self.h, *others, output))
 
     @property
     def suits_theirs(self) -> bool:

@@ -114,7 +114,8 @@ class Filter(NamedTuple):
         diagonal = _diagonal(self.x).clamp_min(0)
         if not isinstance(self.no, Tensor) and not self.no:
             return diagonal.sqrt()
-        if is_traced():
+        if self.w is not None and (is_traced() or self.x.device.type != "cpu"):
+            # A look at which are short would be a decision on data, or wait for the device.
             return torch.linalg.vector_norm(self._product(), dim=-2)
         # Over X_kk: powers of channels of any gain would overflow, or vanish. With the noise in
         # between, likewise; its root would do, but has no derivative at zero. X is Hermitian, and
@@ -125,7 +126,7 @@ class Filter(NamedTuple):
         lost = lost * batched(self.no, self.x, 3) * parts
         share = self.kept - lost.flatten(-2).sum(-1)
         norm = (diagonal * share.clamp_min(0)).sqrt()
-        if self.w is None:
+        if self.w is None or is_traced():
             return norm
         # Users in one place, whom the noise alone tells apart: what is left is rounding.
         short = share < _SHORT * self.kept

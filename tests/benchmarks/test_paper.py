@@ -26,7 +26,7 @@ from benchmarks.paper.problems import (
     synthetic_svd,
 )
 from benchmarks.paper.published import published
-from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, fill, number, run_and_write
+from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, number, run_and_write
 from benchmarks.paper.sweeps import choice
 from neumatc_mimo.families import Product, RadialFamily
 from neumatc_mimo.mapping.basis import SplineBasis
@@ -144,30 +144,6 @@ def test_sheet_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert data["origin"]["quick"] and data["origin"]["versions"]["torch"]
     text = (tmp_path / "table_1.md").read_text()
     assert "| 1  | 1.2e-07 | –    |" in text and "| yes   |" in text
-
-
-def test_page_takes_sheets_between_its_markers(tmp_path: Path) -> None:
-    page, folder = tmp_path / "page.md", tmp_path / "results"
-    folder.mkdir()
-    page.write_text("Before.\n<!-- table_2 -->\nold\n<!-- /table_2 -->\nAfter.\n")
-    Sheet("table_2", "Title", "Caption.", [{"a": 1}], ["a.png"]).write(folder, ORIGIN)
-    fill(page, folder, MODULES)
-    once = page.read_text()
-    fill(page, folder, MODULES)
-    assert "(results/a.png)" in once
-    assert once == page.read_text() and "old" not in once and "### Title" in once
-    assert once.startswith("Before.\n<!-- table_2 -->") and once.endswith("/table_2 -->\nAfter.\n")
-
-
-ORIGIN = {
-    "processor": "p",
-    "cores": 1,
-    "threads": 1,
-    "device": "CPU",
-    "python": "3",
-    "commit": "c",
-    "versions": {},
-}
 
 
 @pytest.mark.parametrize(
