@@ -27,6 +27,7 @@ from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Channels, Solver
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.mapped import mapped_alike
+from neumatc_mimo.tensors.results import new_result
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +176,7 @@ class MatrixPrecoder(SolverBlock):
         trusted = frozenset() if self._return_effective_channel else inputs.trusted
         varying = self._settings.time_varying
         groups = sharing(h, inputs.no, varying, dim=3, trusted=trusted, time=inputs.time)
-        x_precoded = x.new_empty(len(x), self._num_tx, *h.shape[4:])
+        x_precoded = new_result(x, len(x), self._num_tx, *h.shape[4:])
         # Kernels know no derivatives.
         products = not self._return_effective_channel and not is_differentiated(x)
         h_eff = None

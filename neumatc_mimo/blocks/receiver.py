@@ -21,6 +21,7 @@ from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.tensors.results import new_result
 
 
 class ReceiveFilter(NamedTuple):
@@ -98,7 +99,7 @@ class Receiver(SolverBlock):
         :return: x_hat and no_eff, [batch_size, num_tx, num_streams, num_data_symbols]
         """
         shape = (y.shape[0], self._num_rx, self._num_streams_per_rx)
-        x_hat = y.new_empty(*shape, y.shape[3], self._num_effective)
+        x_hat = new_result(y, *shape, y.shape[3], self._num_effective)
         no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
         for rx in range(self._num_rx):
             for group, symbols in enumerate(groups):
