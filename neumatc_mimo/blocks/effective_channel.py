@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from neumatc_mimo.blocks.symbols import Symbols, at_symbols
+from neumatc_mimo.tensors.results import new_result
 
 
 class EffectiveChannel:
@@ -18,9 +19,24 @@ class EffectiveChannel:
     def __init__(self, h: Tensor, num_streams: int, groups: list[Symbols]) -> None:
         self._num_rx, self._num_symbols, self._groups = h.shape[1], h.shape[5], groups
         num_rows = h.shape[1] * h.shape[2]
-        self._values = h.new_empty(
-            len(h), num_rows, h.shape[3], num_streams, len(groups), h.shape[6]
-        )
+        shape = (len(h), num_rows, h.shape[3], num_streams, len(groups), h.shape[6])
+        self._values = new_result(h, *shape)
+
+    def of_group(self, group: int) -> Tensor:
+        """Where those of a group of symbols belong, for a transmitter that is the only one,
+        [batch_size, num_rows, num_streams, fft_size].
+        """
+        return self._values[:, :, 0, :, group]
+
+    def put_single(self, a: Tensor, matrix: Tensor, group: int, where: Tensor) -> None:
+        """Likewise, work out those of single subcarriers.
+
+        :param a: [batch_size, fft_size, num_rows, num_tx_ant]
+        :param matrix: [1, num_places, num_tx_ant, num_streams]
+        :param where: [batch_size, fft_size] bool
+        """
+        item, at = where.nonzero(as_tuple=True)
+        self.of_group(group)[item, :, :, at] = a[where] @ matrix[0]
 
     def put(
         self, h: Tensor, matrix: Tensor, gains: Tensor | None, tx: int, group: int, tile: slice

@@ -110,15 +110,23 @@ class MatrixPrecoder(SolverBlock):
         """The precoding matrix, [..., num_tx_ant, num_streams]."""
         return answer.v
 
-    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Emitter | None:
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Emitter | None:
         """All of what :meth:`_factors` makes of x, for a kernel; None where no kernel does that.
 
         :param out: [batch_size, num_tx_ant, symbols, fft_size]
         :param x: [batch_size, num_streams, symbols, fft_size]
         :param symbols: Those that share their matrices
+        :param effective: [batch_size, num_rx * num_rx_ant, num_streams, fft_size] effective
+            channels of the only transmitter, or None
         """
-        del out, x, symbols
+        del out, x, symbols, effective
         return None
+
+    def _serves_all(self) -> bool:
+        """Whether there is one transmitter, whose matrix has the rows of all receivers in order."""
+        return self._num_tx == 1 and self._precoding_ind[0] == list(range(self._num_rx))
 
     def _amplitudes(self, answer: Any, inputs: PrecoderInputs, tx: int) -> Tensor | None:
         """Amplitudes of a transmitter's streams, [batch_size, tile, num_streams]; None for ones."""
@@ -184,16 +192,22 @@ class MatrixPrecoder(SolverBlock):
             h_eff = EffectiveChannel(h, self._num_streams_per_tx, groups)
         for tx in range(self._num_tx):
             for group, symbols in enumerate(groups):
-                first, emitter = symbols[0].start, None
-                if h_eff is None:
-                    emitter = self._emitter(x_precoded[:, tx], x[:, tx], symbols)
+                first = symbols[0].start
+                effective = None if h_eff is None else h_eff.of_group(group)
+                emitter = None
+                if h_eff is None or self._serves_all():
+                    emitter = self._emitter(x_precoded[:, tx], x[:, tx], symbols, effective)
                 parts = self._matrices(inputs, tx, first, products=products, emitter=emitter)
                 for part in parts:
                     gains = self._amplitudes(part.answer, inputs, tx)
                     for run in symbols:
                         self._send(x_precoded[:, tx, :, run], x[:, tx, :, run], part, gains)
-                    if h_eff is not None:
-                        matrix = self._matrix(part.answer)
+                    if h_eff is None:
+                        continue
+                    matrix = self._matrix(part.answer)
+                    if part.where is not None:
+                        h_eff.put_single(part.given, matrix, group, part.where)
+                    else:
                         h_eff.put(h[:, :, :, tx, :, first], matrix, gains, tx, group, part.tile)
         return x_precoded if h_eff is None else (x_precoded, h_eff.seen(self._effective_ind))
 

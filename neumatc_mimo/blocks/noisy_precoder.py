@@ -22,8 +22,10 @@ class NoisyPrecoder(MatrixPrecoder):
     # What is finite with noise only.
     _figure: ClassVar[str] = "rate"
 
-    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Precoded:
-        return Precoded(x, out, members(symbols))
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Precoded:
+        return Precoded(x, out, members(symbols), effective)
 
     def call(
         self,

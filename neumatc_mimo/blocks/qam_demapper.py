@@ -9,6 +9,8 @@ from sionna.phy import Block
 from sionna.phy.mapping import Constellation
 from torch import Tensor
 
+from neumatc_mimo.tensors.results import new_result
+
 
 class QAMDemapper(Block):
     r"""Log-likelihood ratios of the bits of a square QAM symbol.
@@ -75,7 +77,7 @@ class QAMDemapper(Block):
     def call(self, y: Tensor, no: Tensor) -> Tensor:
         """Demap; input and output as in the class's description."""
         no = no.clamp_min(self._tiny).expand(y.shape)
-        llr = y.real.new_empty(*y.shape, self._num_bits, 2)
+        llr = new_result(no, *y.shape, self._num_bits, 2)
         for axis, (part, levels) in enumerate(
             ((y.real, self._levels.real), (y.imag, self._levels.imag))
         ):

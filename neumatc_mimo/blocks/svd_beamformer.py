@@ -142,8 +142,12 @@ class SVDBeamformer(MatrixPrecoder):
             return None
         return self._allocate(answer.s, allocated_noise(inputs.noise, self._receiver_of[tx])).sqrt()
 
-    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Precoded | None:
-        return None if self._allocate is not None else Precoded(x, out, members(symbols))
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Precoded | None:
+        if self._allocate is not None:
+            return None
+        return Precoded(x, out, members(symbols), effective)
 
     def _factors(self, answer: Triplets, x: Tensor) -> tuple[Any, Tensor]:
         return answer.right, answer.before(x)

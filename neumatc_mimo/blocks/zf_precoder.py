@@ -29,8 +29,10 @@ class ZeroForcing(MatrixPrecoder):
     def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
         return answer.w, _unit_columns(answer).before(x)
 
-    def _emitter(self, out: Tensor, x: Tensor, symbols: Symbols) -> Precoded:
-        return Precoded(x, out, members(symbols))
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Precoded:
+        return Precoded(x, out, members(symbols), effective)
 
     def _matrix(self, answer: Filter) -> Tensor:
         return _unit_columns(answer).dense

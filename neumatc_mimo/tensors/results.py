@@ -14,10 +14,13 @@ import weakref
 from collections import deque
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from neumatc_mimo.tensors.tracing import is_traced
+
+Bytes = npt.NDArray[np.uint8]
 
 # Megabytes of dropped results that are kept at most; 0 keeps none.
 VARIABLE = "NEUMATC_KEPT_MEMORY"
@@ -34,9 +37,9 @@ class _Kept:
     """
 
     def __init__(self) -> None:
-        self._pieces: deque[np.ndarray] = deque()
+        self._pieces: deque[Bytes] = deque()
 
-    def take(self, size: int) -> np.ndarray:
+    def take(self, size: int) -> Bytes:
         """A piece of at least so many bytes."""
         for piece in list(self._pieces):
             if size <= piece.nbytes <= _SLACK * size:
@@ -47,7 +50,7 @@ class _Kept:
                 return piece
         return np.empty(size, dtype=np.uint8)
 
-    def give(self, piece: np.ndarray) -> None:
+    def give(self, piece: Bytes) -> None:
         """Keep a piece for later; the oldest ones go where that is too much."""
         self._pieces.append(piece)
         most = _most()

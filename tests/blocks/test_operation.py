@@ -45,7 +45,8 @@ def test_a_block_of_an_operation_is_the_general_one(name: str) -> None:
     general = OperationPrecoder(*pair(), nm.Exact(), block._operation_for(ANTENNAS), True)
     noise = (NO,) if kind.depends_on_noise() else ()
     for expected, found in zip(block(X, H, *noise), general(X, H, *noise), strict=True):
-        close(found, expected, 1e-6)
+        # Kernels and PyTorch round an iteration in other places.
+        close(found, expected, 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from neumatc_mimo.blocks import (
     SVDBeamformer,
     SVDCombiner,
     WMMSEPrecoder,
+    ZFPrecoder,
 )
 from neumatc_mimo.kernels.lanes import library
 from tests.kernels.comparison import (
@@ -105,6 +106,31 @@ def test_singular_vectors(
     found = run(precision)
     assert spy.calls == before + 2
     assert max(off(found, right)) < BOUNDS[precision]
+
+
+@needs_library
+@pytest.mark.parametrize("block", [ZFPrecoder, *PRECODERS, SVDBeamformer])
+@pytest.mark.parametrize("precision", DTYPES)
+@pytest.mark.parametrize("rows", [1, 3, 8, 13])
+def test_effective_channels(
+    block: Any, precision: str, rows: int, choose: Choice, spy: Spy
+) -> None:
+    single, to = block is SVDBeamformer, DTYPES[precision]
+    num = (rows + 1) // 2 if single else rows
+    grid = link(num, 3, 43, dc_null=True) if single else downlink(rows, 3, 43, dc_null=True)
+    h = normal(2, rows, 1, 1, 18, 2, 43, dtype=to)[..., [0, 1, 0], :]
+    if not single and rows > 1:
+        # What a kernel leaves.
+        h[1, 1, ..., :, 7] = h[1, 0, ..., :, 7] + 1e-3 * h[1, 1, ..., :, 7]
+    h = h.permute(0, 2, 1, 3, 4, 5, 6) if single else h
+    x = normal(2, 1, num, 3, 43, dtype=to, seed=1)
+    others = () if single or block is ZFPrecoder else (1e-3,)
+    make = lambda: block(*grid, nm.Exact(), True, precision=precision)  # noqa: E731
+    (sent, h_eff), right, counts, theirs = both(choose, make, x, h, *others)
+    assert spy.calls == 2 and counts == theirs
+    assert h_eff.shape == right[1].shape
+    bound = BOUNDS[precision] * (10 if block is ZFPrecoder else 1)
+    assert max(off((sent, h_eff), right)) < bound
 
 
 @needs_library

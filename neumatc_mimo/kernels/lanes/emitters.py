@@ -49,15 +49,18 @@ class Precoded(Emitter):
     :param x: [batch_size, num_streams, num_ofdm_symbols, num_subcarriers]
     :param out: is written, [batch_size, num_antennas, num_ofdm_symbols, num_subcarriers]
     :param symbols: those that are precoded
+    :param effective: is written, the matrices times the filters, [num_items, m, num_streams,
+        num_subcarriers]; or None
     """
 
     x: Tensor
     out: Tensor
     symbols: Sequence[int]
+    effective: Tensor | None = None
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
         source = source_of(operation, *a.shape[-2:])
-        return source is not None and covers(a, no, self.x, self.out)
+        return source is not None and covers(a, no, self.x, self.out, self.effective)
 
     def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
         source = source_of(operation, *a.shape[-2:])
@@ -71,6 +74,7 @@ class Precoded(Emitter):
             self.symbols,
             conjugate_chirp(a.shape[-1], a.dtype),
             source.num_iterations,
+            self.effective,
         )
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 3
+_ABI = 4
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -51,6 +51,8 @@ class Call(ctypes.Structure):
         ("stretch", ctypes.c_void_p),
         ("amplification", ctypes.c_void_p),
         ("amplification_item", ctypes.c_int64),
+        ("effective", ctypes.c_void_p),
+        *((n, ctypes.c_int64) for n in ("effective_item", "effective_row", "effective_stream")),
         ("no_eff", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
         ("stream", ctypes.c_void_p),

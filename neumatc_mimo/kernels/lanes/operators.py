@@ -19,7 +19,9 @@ _PRECODE, _RECEIVE = 0, 1
 _EXPANSION = 6
 
 
-@torch.library.custom_op("neumatc::precode_in_lanes", mutates_args=("out",), device_types="cpu")
+@torch.library.custom_op(
+    "neumatc::precode_in_lanes", mutates_args=("out", "effective"), device_types="cpu"
+)
 def precode(
     source: int,
     h: Tensor,
@@ -29,6 +31,7 @@ def precode(
     symbols: Sequence[int],
     chirp: Tensor,
     iterations: int,
+    effective: Tensor | None,
 ) -> Tensor:
     """Precode symbols.
 
@@ -41,6 +44,8 @@ def precode(
     :param symbols: those that are precoded
     :param chirp: [num_antennas], from whose conjugate singular vectors take their phase
     :param iterations: at most
+    :param effective: written, the channel times the filters, [num_items, rows of h, num_streams,
+        num_subcarriers]; or None
 
     :return: by how much rounding is amplified, [num_items, num_subcarriers]
     """
@@ -51,6 +56,7 @@ def precode(
         streams=x.shape[1],
         chirp=chirp,
         iterations=iterations,
+        **_effective(effective),
         stretches=1,
         stretch=[0, h.shape[-1], 0],
         **_channel(h, noise, amplification),
@@ -214,6 +220,19 @@ def _expansion(
         "weight": values,
         "stretches": 1,
         "stretch": [0, len(columns), 0],
+    }
+
+
+def _effective(effective: Tensor | None) -> dict[str, Any]:
+    """Fields of a call that tell where an effective channel is written."""
+    if effective is None:
+        return {}
+    item, row, stream, _ = effective.stride()
+    return {
+        "effective": effective,
+        "effective_item": item,
+        "effective_row": row,
+        "effective_stream": stream,
     }
 
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 3;
+constexpr int32_t ABI = 4;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -75,6 +75,10 @@ struct Call {
     // Written unless null: by how much rounding is amplified, [items, subcarriers].
     void* amplification;
     int64_t amplification_item;
+    // Written by a precoder unless null: the effective channel [items, rows, streams, subcarriers],
+    // the channel times the filter.
+    void* effective;
+    int64_t effective_item, effective_row, effective_stream;
     // Written by a receiver unless null: effective noise [items, streams, subcarriers].
     void* no_eff;
     int64_t no_eff_item, no_eff_row;

@@ -184,6 +184,10 @@ struct Definite {
         return most;
     }
     INLINE void precode(C* z, int symbols, int step) const { solve<false>(z, symbols, step); }
+    // A W, [rows][streams], where `sent` [rows][streams] and `v` [columns][streams] are scratch.
+    INLINE void effective(C* sent, C* v, C* made) const {
+        effective_of<R>(*this, h, rows(), columns, sent, v, made);
+    }
 
     // A filter with gains of one, and the noise behind it, [rows]; likewise.
     INLINE V receiver(V noise, V* no_eff) const {

@@ -53,6 +53,88 @@ INLINE void gram(const typename Lanes<R>::C* h, int rows, int columns, typename 
     for (; row < rows; row++) gram_rows<R, 1>(h, rows, columns, row, out);
 }
 
+// `I` rows and `S` columns of A V, for A [columns][rows] and V [columns][streams].
+template <class R, int I, int S>
+INLINE void product_tile(const typename Lanes<R>::C* h, int rows, int columns,
+                         const typename Lanes<R>::C* v, int streams, int row, int stream,
+                         typename Lanes<R>::C* out) {
+    using C = typename Lanes<R>::C;
+    C sum[I][S];
+#pragma GCC unroll 8
+    for (int i = 0; i < I; i++)
+#pragma GCC unroll 8
+        for (int s = 0; s < S; s++) sum[i][s] = C{};
+    for (int c = 0; c < columns; c++) {
+        C right[S];
+#pragma GCC unroll 8
+        for (int s = 0; s < S; s++) right[s] = v[c * streams + stream + s];
+#pragma GCC unroll 8
+        for (int i = 0; i < I; i++) {
+            const C a = h[c * rows + row + i];
+#pragma GCC unroll 8
+            for (int s = 0; s < S; s++) add(sum[i][s], a, right[s]);
+        }
+    }
+#pragma GCC unroll 8
+    for (int i = 0; i < I; i++)
+#pragma GCC unroll 8
+        for (int s = 0; s < S; s++) out[(row + i) * streams + stream + s] = sum[i][s];
+}
+
+// A V, [rows][streams].
+template <class R>
+INLINE void multiply(const typename Lanes<R>::C* h, int rows, int columns,
+                     const typename Lanes<R>::C* v, int streams, typename Lanes<R>::C* out) {
+    int row = 0;
+    for (; row + TILE <= rows; row += TILE) {
+        int s = 0;
+        for (; s + 2 <= streams; s += 2)
+            product_tile<R, TILE, 2>(h, rows, columns, v, streams, row, s, out);
+        if (s < streams) product_tile<R, TILE, 1>(h, rows, columns, v, streams, row, s, out);
+    }
+    for (; row < rows; row++)
+        for (int s = 0; s < streams; s++)
+            product_tile<R, 1, 1>(h, rows, columns, v, streams, row, s, out);
+}
+
+// A^H Z for Z [rows][streams], [columns][streams].
+template <class R>
+INLINE void multiply_adjoint(const typename Lanes<R>::C* h, int rows, int columns,
+                             const typename Lanes<R>::C* z, int streams,
+                             typename Lanes<R>::C* out) {
+    using C = typename Lanes<R>::C;
+    for (int c = 0; c < columns; c++) {
+        int s = 0;
+        for (; s + 4 <= streams; s += 4) {
+            C sum[4] = {};
+            for (int k = 0; k < rows; k++)
+#pragma GCC unroll 8
+                for (int i = 0; i < 4; i++)
+                    add_conjugate(sum[i], h[c * rows + k], z[k * streams + s + i]);
+#pragma GCC unroll 8
+            for (int i = 0; i < 4; i++) out[c * streams + s + i] = sum[i];
+        }
+        for (; s < streams; s++) {
+            C sum{};
+            for (int k = 0; k < rows; k++)
+                add_conjugate(sum, h[c * rows + k], z[k * streams + s]);
+            out[c * streams + s] = sum;
+        }
+    }
+}
+
+// A W of a source, which it applies to streams of ones, [rows][rows].
+template <class R, class Source>
+INLINE void effective_of(const Source& source, const typename Lanes<R>::C* h, int rows, int columns,
+                         typename Lanes<R>::C* sent, typename Lanes<R>::C* v,
+                         typename Lanes<R>::C* made) {
+    for (int k = 0; k < rows; k++)
+        for (int s = 0; s < rows; s++) sent[k * rows + s] = {all<R>(k == s ? 1 : 0), typename Lanes<R>::V{}};
+    source.precode(sent, rows, rows);
+    multiply_adjoint<R>(h, rows, columns, sent, rows, v);
+    multiply<R>(h, rows, columns, v, rows, made);
+}
+
 // ‖A^H x‖² for x [rows].
 template <class R>
 INLINE typename Lanes<R>::V projected_power(const typename Lanes<R>::C* h, int rows, int columns,

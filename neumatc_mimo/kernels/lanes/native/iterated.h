@@ -54,6 +54,11 @@ struct Iterated {
         solve_scaled<R, false>(rows(), factor, before, after, z, symbols, step);
     }
 
+    // A W, [rows][rows], where `sent` [rows][streams] and `v` [columns][streams] are scratch.
+    INLINE void effective(C* sent, C* v, C* made) const {
+        effective_of<R>(*this, h, rows(), columns, sent, v, made);
+    }
+
     // The entry (i, j) of the Gram matrix and of the inverse.
     INLINE C gram_at(int i, int j) const {
         const int m = rows();

@@ -22,6 +22,7 @@ struct Known {
     INLINE int inner_rows() const { return K ? K : num_rows; }
     INLINE V precoder(V) const { return V{}; }
     INLINE void precode(C*, int, int) const {}
+    INLINE void effective(C*, C*, C*) const {}
     INLINE V receiver(V, V*) const { return V{}; }
     INLINE void receive(C*, int, int) const {}
 };

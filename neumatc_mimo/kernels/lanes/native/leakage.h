@@ -55,6 +55,10 @@ struct Leakage : Definite<R, K> {
             }
         Base::precode(z, symbols, step);
     }
+    // A W, [rows][streams], where `sent` [rows][streams] and `v` [columns][streams] are scratch.
+    INLINE void effective(C* sent, C* v, C* made) const {
+        effective_of<R>(*this, h, rows(), columns, sent, v, made);
+    }
 };
 
 }  // namespace

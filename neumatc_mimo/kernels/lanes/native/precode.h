@@ -18,7 +18,11 @@ struct Precoder : Work<R, K, Source> {
     bool streams_past;
     int inner;
 
-    static int64_t scratch_bytes(const Call& call) { return Base::memory(call); }
+    // Beside the chunk: what the effective channel of a block is made of.
+    static int64_t scratch_bytes(const Call& call) {
+        const int64_t more = call.effective ? (2 * call.rows + call.columns) * call.streams : 0;
+        return Base::memory(call) + more * sizeof(C);
+    }
 
     Precoder(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
         : Base(call, chunk, next, memory), inner(source(0).inner_rows()) {
@@ -93,10 +97,25 @@ struct Precoder : Work<R, K, Source> {
         for (; column < columns; column++) precode_columns<1>(column, symbol, num, fetched);
     }
 
+    // The channel times the filter: as what it makes of streams of ones.
+    INLINE void store_effective(int block) const {
+        const int streams = int(call.streams);
+        C *sent = Base::rest, *made = sent + rows() * streams, *v = made + rows() * streams;
+        source(block).effective(sent, v, made);
+        R* to = static_cast<R*>(call.effective);
+        to += 2 * (chunk.item * call.effective_item + chunk.first);
+        for (int k = 0; k < rows(); k++)
+            for (int s = 0; s < streams; s++)
+                Base::store_to(to + 2 * (k * call.effective_row + s * call.effective_stream), block,
+                               made[k * streams + s]);
+    }
+
     void run() const {
         Base::load_channel();
-        for (int b = 0; b < blocks; b++)
+        for (int b = 0; b < blocks; b++) {
             Base::store_amplification(b, source(b).precoder(Base::noise(b)));
+            if (call.effective) store_effective(b);
+        }
         Base::for_symbols([&](int64_t symbol, int num) { precode(symbol, num); });
         if (streams_past) finish_streaming();
     }

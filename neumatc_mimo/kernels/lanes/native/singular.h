@@ -212,6 +212,20 @@ struct Singular {
     }
     INLINE void precode(C* z, int symbols, int step) const { turn(z, symbols, step, false); }
 
+    // A V = U S, of the streams' phases, [rows][streams].
+    INLINE void effective(C*, C*, C* made) const {
+        const int m = rows();
+        for (int s = 0; s < streams; s++) {
+            // Factors have the norms of A^H u in their denominators.
+            const V re = factors[s].re * size[s], im = factors[s].im * size[s];
+            for (int k = 0; k < m; k++) {
+                // conj(u) is kept.
+                const C& u = vectors[s * m + k];
+                made[k * streams + s] = {u.re * re + u.im * im, u.re * im - u.im * re};
+            }
+        }
+    }
+
     // Singular vectors that receive, and the noise behind them: of the antennas, `noise` [rows], and
     // what leaks between streams.
     INLINE V combiner(const V* noise, V* no_eff) const {
