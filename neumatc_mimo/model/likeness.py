@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, looks, probe_indices
+from neumatc_mimo.kernels.lanes import looking
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.tensors.cache import outside_call
 from neumatc_mimo.tensors.waves import wave
@@ -165,16 +166,23 @@ def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 
     return torch.cat(parts, dim=-1)
 
 
-def is_link(given: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
+def is_link(a: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
     """Whether channels are the links they were taken for at every subcarrier, [num_items].
 
-    :param given: :func:`spots` of the channels, [num_items, K, antennas, num_frequencies]
-    :param expected: of the aligned links, rows in the order of the given ones
+    :param a: the channels, [num_items, num_frequencies, K, M], a view
+    :param expected: :func:`spots` of the aligned links, rows in the order of the given ones,
+        [num_items, K, antennas, num_frequencies]
     :param rows: [num_items, num_frequencies, K] the rows' factors, see :meth:`Recognised.rows`
     """
-    difference = torch.addcmul(given, rows.mT[:, :, None], expected, value=-1)
+    if looking.looks(a, expected, rows):
+        antennas = _antennas(a.shape[1], a.shape[3], a.device)
+        distance, power = looking.look(a, antennas, expected, rows)
+    else:
+        given = spots(a)
+        difference = torch.addcmul(given, rows.mT[:, :, None], expected, value=-1)
+        distance, power = _power(difference).amax(-1), _power(given).mean(-1)
     # NaN is no link either.
-    return (_power(difference).amax(-1) < PEAK**2 * _power(given).mean(-1)).all(-1)
+    return (distance < PEAK**2 * power).all(-1)
 
 
 def _power(spots: Tensor) -> Tensor:

@@ -13,7 +13,6 @@ from neumatc_mimo.model.likeness import (
     Reference,
     is_link,
     recognise,
-    spots,
     spots_of_link,
 )
 from neumatc_mimo.model.operation_model import OperationModel
@@ -77,7 +76,7 @@ class Recognition:
         items = [item for item, link in enumerate(links) if link >= 0]
         if not items:
             return found
-        some, given, at = found, spots(channels.a), None
+        some, given, at = found, channels.a, None
         if len(items) < len(links):
             at = torch.tensor(items, device=given.device)
             some, given = found.select(at), given[at]

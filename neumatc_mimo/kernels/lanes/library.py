@@ -16,7 +16,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 4
+_ABI = 5
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -59,6 +59,17 @@ class Call(ctypes.Structure):
     )
 
 
+class Look(ctypes.Structure):
+    """``Look`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "subcarriers", "looks")),
+        ("channel", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("channel_row", "channel_antenna")),
+        *((n, ctypes.c_void_p) for n in ("antenna", "expected", "factor", "distance", "power")),
+    )
+
+
 @dataclass(frozen=True)
 class Library:
     """The library, and the variant that was chosen.
@@ -82,6 +93,14 @@ class Library:
         call = Call(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in arrays.items()})
         if self.handle.neumatc_lanes_run(ctypes.byref(call), self.number):
             raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+
+    def look(self, **values: Any) -> None:
+        """A look at a channel.
+
+        :param values: Fields of :class:`Look`, as for :meth:`run`
+        """
+        look = Look(**{name: _plain(value) for name, value in values.items()})
+        self.handle.neumatc_lanes_look(ctypes.byref(look), self.number)
 
 
 def loaded() -> Library | None:

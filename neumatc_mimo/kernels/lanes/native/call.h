@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 4;
+constexpr int32_t ABI = 5;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -87,6 +87,24 @@ struct Call {
     const int64_t* stream;
 };
 
+// A look at some antennas of a channel at every subcarrier, beside what a link has there; single
+// precision.
+struct Look {
+    // Rows of the channel, subcarriers, and antennas that are looked at at each.
+    int64_t rows, subcarriers, looks;
+    // The channel [rows, antennas, subcarriers], with strides in complex numbers.
+    const float* channel;
+    int64_t channel_row, channel_antenna;
+    // Which antennas, [subcarriers, looks].
+    const int64_t* antenna;
+    // What the link has there [rows, looks, subcarriers], and factors of the rows
+    // [subcarriers, rows].
+    const float *expected, *factor;
+    // Written: the largest square of a distance at a subcarrier, infinite where it is no number,
+    // and the sum of all squares of the channel, [rows].
+    float *distance, *power;
+};
+
 // Subcarriers that are worked on together, from the first load to the last store.
 struct Chunk {
     int64_t item, first, count, first_in;
@@ -100,4 +118,5 @@ struct Variant {
     int64_t (*scratch)(const Call&);
     // A chunk; the channel of the one that this thread takes next, if any, is fetched meanwhile.
     void (*work)(const Call&, const Chunk&, const Chunk* next, void* scratch);
+    void (*look)(const Look&);
 };

@@ -108,6 +108,11 @@ EXPORT const char* neumatc_lanes_variant(int32_t number, int32_t* runs) {
     return all[number].variant->name;
 }
 
+// A look at one channel.
+EXPORT void neumatc_lanes_look(const Look* given, int32_t number) {
+    choices().at(number).variant->look(*given);
+}
+
 // One call; zero where all went well, 1 where there was no memory.
 EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
     try {

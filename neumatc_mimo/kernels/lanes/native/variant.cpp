@@ -2,6 +2,7 @@
 #include "expansion.h"
 #include "known.h"
 #include "leakage.h"
+#include "look.h"
 #include "max_min.h"
 #include "precode.h"
 #include "receive.h"
@@ -80,4 +81,4 @@ int64_t scratch(const Call& call) {
 }  // namespace
 
 extern const Variant NAME(VARIANT);
-const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work};
+const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look};
