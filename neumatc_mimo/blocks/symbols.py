@@ -9,6 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_finite
 from neumatc_mimo.blocks.tiles import take
+from neumatc_mimo.kernels.lanes import comparing
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -143,8 +144,11 @@ def _alike(values: Sequence[Tensor], num: int) -> list[Symbols]:
 
 def _is_constant(value: Tensor) -> bool:
     """Whether all symbols of a value [..., num_ofdm_symbols, n] are equal, bit by bit."""
+    if comparing.compares(value):
+        return comparing.is_constant(value)
     if value.dtype == torch.complex64:
-        # Integers are compared twice as fast.
+        # Bits are compared more than twice as fast as numbers.
         value = value.resolve_conj().view(torch.int64)
+        return not bool((value[..., 1:, :] ^ value[..., :1, :]).any())
     rest = value[..., 1:, :]
     return torch.equal(rest, value[..., :1, :].expand_as(rest))

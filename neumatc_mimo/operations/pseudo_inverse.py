@@ -64,12 +64,13 @@ class Filter(NamedTuple):
         """What w is applied to, for x [..., m, symbols]: the filter times x is w times that."""
         if self.column is not None:
             x = x * self.column[..., None]
-        return x if self.mixing is None else self.mixing @ x
+        # Batched products of what lies otherwise take ten times as long.
+        return x if self.mixing is None else self.mixing @ x.contiguous()
 
     def after(self, z: Tensor) -> Tensor:
         """y [..., symbols, n] times the filter, from z = y w [..., symbols, m]."""
         if self.mixing is not None:
-            z = z @ self.mixing
+            z = z.contiguous() @ self.mixing
         return z if self.column is None else z * self.column[..., None, :]
 
     def scaled(self, factor: Tensor) -> Filter:

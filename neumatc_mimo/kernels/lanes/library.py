@@ -16,7 +16,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 5
+_ABI = 6
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -101,6 +101,20 @@ class Library:
         """
         look = Look(**{name: _plain(value) for name, value in values.items()})
         self.handle.neumatc_lanes_look(ctypes.byref(look), self.number)
+
+    def is_constant(
+        self, address: int, rows: Sequence[int], symbols: int, step: int, size: int
+    ) -> bool:
+        """Whether the symbols of each row are the same, bit by bit; all in bytes.
+
+        :param rows: where they begin, from the address on
+        :param step: from one symbol to the next
+        :param size: of a symbol
+        """
+        places = (ctypes.c_int64 * len(rows))(*rows)
+        numbers = (ctypes.c_int64(n) for n in (len(rows), symbols, step, size))
+        found = self.handle.neumatc_lanes_constant(ctypes.c_void_p(address), places, *numbers)
+        return bool(found)
 
 
 def loaded() -> Library | None:

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 5;
+constexpr int32_t ABI = 6;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 

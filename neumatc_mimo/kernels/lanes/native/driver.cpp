@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <system_error>
@@ -106,6 +107,16 @@ EXPORT const char* neumatc_lanes_variant(int32_t number, int32_t* runs) {
     if (number < 0 || number >= int32_t(all.size())) return nullptr;
     *runs = all[number].runs;
     return all[number].variant->name;
+}
+
+// Whether the symbols of each row are the same, bit by bit: runs of so many bytes, from where each
+// row begins on.
+EXPORT int32_t neumatc_lanes_constant(const char* base, const int64_t* row, int64_t rows,
+                                      int64_t symbols, int64_t step, int64_t bytes) {
+    for (int64_t k = 0; k < rows; k++)
+        for (int64_t s = 1; s < symbols; s++)
+            if (std::memcmp(base + row[k], base + row[k] + s * step, bytes)) return 0;
+    return 1;
 }
 
 // A look at one channel.
