@@ -112,6 +112,8 @@ class SolverBlock(Displayed, Block):
         self._spacing = float(resource_grid.subcarrier_spacing)
         self.register_buffer("_index", index, persistent=False)
         self.register_buffer("_effective_ind", effective.to(self.device), persistent=False)
+        # A few thousand entries, but PyTorch has all cores gather them, and waits for each.
+        self.register_buffer("_effective_index", index[self._effective_ind], persistent=False)
         self._stretches = stretches(effective.tolist())
 
     @property
@@ -122,7 +124,7 @@ class SolverBlock(Displayed, Block):
     @property
     def _effective_frequencies(self) -> Tensor:
         """Of the effective subcarriers, likewise."""
-        return self._index[self._effective_ind].double() * self._spacing
+        return self._effective_index.double() * self._spacing
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The block's call; eager within a compiled function where it decides on data."""
