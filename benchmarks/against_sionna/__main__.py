@@ -1,10 +1,10 @@
 """Blocks beside Sionna's on whatever can be drawn.
 
 ``python -m benchmarks.against_sionna --examples 100000`` draws channels with gains from 1e-12 to
-1e12, noise from 1e-12 to 1e6 times their power, users up to 120 dB apart, silent, hopping, with a
-resource block that changes, guards, a DC carrier, pilots, shapes that are broadcast, more streams
-than antennas, any layout in memory and both precisions; and channels of a model's links. Results go
-to ``benchmarks/results/against_sionna``.
+1e12, noise from 1e-12 to 1e6 times their power, users up to 120 dB apart, in nearly one place,
+silent, hopping, with a resource block that changes, guards, a DC carrier, pilots, shapes that are
+broadcast, more streams than antennas, any layout in memory and both precisions; and channels of a
+model's links. Results go to ``benchmarks/results/against_sionna``.
 """
 
 from __future__ import annotations

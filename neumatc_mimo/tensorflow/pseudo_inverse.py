@@ -77,13 +77,19 @@ class PseudoInverse(Operation):
         x, definite = definite_inverse(gram + tf.linalg.diag(tf.cast(own, gram.dtype)))
         diagonal = _real_diagonal(x)
         loss = noise * diagonal
-        kept = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
+        terms = tf.math.real(gram) * tf.math.real(x) + tf.math.imag(gram) * tf.math.imag(x)
+        kept = tf.reduce_sum(terms, -1)
         gain = _gain(loss, kept, silent)
         w = tf.linalg.adjoint(rows)
         norm = _column_norm(w, x, x, gain, noise)
-        doubtful = (
-            doubted(tf.reduce_max(diagonal, -1), self._doubtful) | ~definite
-        ) & column.finite
+        # Of a user that others bury below the noise the gain is what cancels of these terms.
+        size = tf.reduce_sum(tf.abs(terms), -1)
+        buried = (loss > 0.5) & (size > 0)
+        growth = tf.where(
+            buried, size / tf.maximum(kept, np.finfo(size.dtype.as_numpy_dtype).tiny), diagonal
+        )
+        growth = tf.stop_gradient(tf.reduce_max(tf.maximum(diagonal, growth), -1))
+        doubtful = (doubted(growth, self._doubtful) | ~definite) & column.finite
         return Filter(w, x, column.scale, x, loss, gain, norm), doubtful
 
     def _of_few_antennas(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
