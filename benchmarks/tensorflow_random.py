@@ -56,7 +56,7 @@ BLOCKS = ("ZFPrecoder", "MMSEEqualizer", "MMSEDetector", "SVDBeamformer", "SVDCo
 _LOST = 0.1
 _BOUNDS = {"single": (10.0, 1e-5), "double": (1e3 * 2.0**-29, 1e-9)}
 # Of neighbours rounding leaves less.
-_NEIGHBOURS = _BOUNDS | {"single": (10.0, 3e-4)}
+_NEIGHBOURS = {"single": (10.0, 3e-4), "double": (_BOUNDS["double"][0], 1e-8)}
 _SINGULAR = _BOUNDS | {"single": (10.0, 1e-3)}
 # What 40 dB leave of a queried answer, of all streams together.
 _CERTIFIED = 2e-2
