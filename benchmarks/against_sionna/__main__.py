@@ -18,10 +18,10 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.against_sionna.small import small_model
 from benchmarks.against_sionna.tally import CHUNK, KINDS, Tally, Task, done
 from benchmarks.command import say
 from benchmarks.paper.sheet import ROOT, fill
+from benchmarks.small import small_model
 from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
 
 RESULTS = ROOT / "benchmarks/results/against_sionna"
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    source = origin("benchmarks/against_sionna")
+    source = origin("benchmarks/against_sionna", "benchmarks/small.py")
     sheet = Sheet(
         "against_sionna",
         "Blocks beside Sionna's, on whatever can be drawn",
