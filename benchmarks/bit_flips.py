@@ -30,10 +30,9 @@ from benchmarks.saved_models import (
     digest,
     digest_of_answers,
     is_sentence,
-    small_scenario,
     train_in_shards,
-    trained,
 )
+from benchmarks.small import small_model, small_scenario
 from neumatc_mimo.bench.sheet import Row, Sheet, origin, origin_line
 
 # What a folder that was loaded, or was not, is counted as.
@@ -246,11 +245,11 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    source = origin("benchmarks/bit_flips.py", "benchmarks/saved_models.py")
+    source = origin("benchmarks/bit_flips.py", "benchmarks/saved_models.py", "benchmarks/small.py")
     with tempfile.TemporaryDirectory() as temporary:
         folders = {"saved": Path(temporary) / "saved", "shards": Path(temporary) / "shards"}
         scenario = small_scenario()
-        trained(scenario).save(folders["saved"])
+        small_model(scenario).save(folders["saved"])
         train_in_shards(scenario, folders["shards"])
         result = sheet(folders, arguments.flips, arguments.seed)
     arguments.output.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ import torch
 
 import neumatc_mimo as nm
 from benchmarks.command import say
-from benchmarks.saved_models import FOLDER, digest, small_scenario, trained
+from benchmarks.saved_models import FOLDER, digest
 from benchmarks.savers import (
     MIXED,
     NO_MODEL,
@@ -49,12 +49,15 @@ from benchmarks.savers import (
     save,
     variant,
 )
+from benchmarks.small import small_model
 from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
 from neumatc_mimo.model import OperationModel
 from neumatc_mimo.storage import tensor_file
 
 SAVERS, LOADERS = 3, 2
-_SOURCES = [f"benchmarks/{name}.py" for name in ("concurrent_saves", "savers", "saved_models")]
+_SOURCES = [
+    f"benchmarks/{name}.py" for name in ("concurrent_saves", "savers", "saved_models", "small")
+]
 # So many rounds from one that finds no folder to the next.
 ANEW = 10
 
@@ -294,7 +297,7 @@ def main() -> None:
     torch.set_num_threads(1)
     source = origin(*_SOURCES)
     arguments.output.mkdir(parents=True, exist_ok=True)
-    model, failed = trained(small_scenario()), False
+    model, failed = small_model(), False
     ways: dict[str, Callable[[Path], Sheet]] = {
         "concurrent_saves": lambda folder: concurrent_saves(model, arguments.rounds, folder),
         "killed_saves": lambda folder: killed_saves(model, arguments.kills, arguments.seed, folder),

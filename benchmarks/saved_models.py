@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -20,48 +19,8 @@ from neumatc_mimo.model.packing import pack_model
 
 FOLDER = ROOT / "benchmarks/results/files"
 
-_SCENARIO = """
-name = "small"
-seed = 0
-[deepmimo]
-path = "{data}"
-base_station = 0
-[array]
-bs = [4, 4]
-[grid]
-fft_size = 192
-subcarrier_spacing = 120e3
-[multi_user]
-users_per_link = 3
-num_links = 4
-[single_user]
-ue = [2, 2]
-num_streams = 2
-num_links = 4
-[model]
-width = 96
-samples = 128
-collocation = 128
-"""
 _SHARDS = (range(0, 2), range(2, 4))
 _NOISE_POWERS = (0.0, 1e-3)
-
-
-def small_scenario() -> nm.Scenario:
-    """Four links of three users and four of one user, whose models are trained in a second."""
-    data = ROOT / "scenarios/data/munich_3p5"
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "small.toml"
-        file.write_text(_SCENARIO.format(data=data.as_posix()), encoding="utf-8")
-        return nm.load_scenario(file)
-
-
-def trained(scenario: nm.Scenario) -> nm.ScenarioModel:
-    """Its model."""
-    with warnings.catch_warnings():
-        # So small a model is patched in many places.
-        warnings.simplefilter("ignore", nm.NeuMatCWarning)
-        return nm.train(scenario, progress=False)
 
 
 def train_in_shards(scenario: nm.Scenario, folder: Path) -> None:

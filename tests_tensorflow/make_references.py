@@ -18,34 +18,12 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 import neumatc_mimo as nm
+from benchmarks.small import small_model
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
 from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
-from neumatc_mimo.scenario.bundled import scenarios_folder
 from neumatc_mimo.storage.shards import write_index, write_shard
 from tests_tensorflow.grids import FFT_SIZE, SYMBOLS, grid_settings
 
-TOML = f"""
-name = "small"
-seed = 0
-[deepmimo]
-path = "{scenarios_folder() / "data/munich_3p5"}"
-[array]
-bs = [4, 4]
-[grid]
-fft_size = {FFT_SIZE}
-subcarrier_spacing = 120e3
-[multi_user]
-users_per_link = 3
-num_links = 4
-[single_user]
-ue = [2, 2]
-num_streams = 2
-num_links = 4
-[model]
-width = 96
-samples = 128
-collocation = 128
-"""
 # Links of the batch: two apart, and one that was not trained.
 LINKS = [2, 0, -1]
 NO = 0.01
@@ -58,9 +36,7 @@ DOUBLE = "double"
 def main(folder: Path) -> None:
     """Write ``model/``, the same in ``sharded/``, and ``references.npz``."""
     folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "small.toml"
-    file.write_text(TOML, encoding="utf-8")
-    model = nm.train(nm.load_scenario(file), progress=False)
+    model = small_model()
     model.save(folder / "model")
     _write_sharded(model, folder / "sharded")
     arrays: dict[str, Any] = {}

@@ -6,7 +6,6 @@ Single precision may err ten times as far as Sionna's own blocks do in single pr
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,10 +23,9 @@ from neumatc_mimo.tensorflow import (
     ZFPrecoder,
 )
 from neumatc_mimo.tensorflow.in_precision import InPrecision
+from tests.scales import ANTENNAS, FLOOR, SUBCARRIERS, SYMBOLS, TIMES, USERS, Case
 from tests_tensorflow.conftest import Array, compiled, samples
 
-USERS, ANTENNAS, SYMBOLS, SUBCARRIERS = 4, 8, 2, 12
-TIMES, FLOOR = 10, 1e-5
 UP = (
     ResourceGrid(SYMBOLS, SUBCARRIERS, 30e3, num_tx=USERS),
     StreamManagement(np.ones([1, USERS]), 1),
@@ -40,53 +38,6 @@ ONE = (
     ResourceGrid(SYMBOLS, SUBCARRIERS, 30e3, num_streams_per_tx=2),
     StreamManagement(np.ones([1, 1]), 2),
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """A channel and what is sent over it; random numbers come from ``seed``.
-
-    :param scale: gain of the channel
-    :param levels: dB of each user below the strongest
-    :param silent: a user whose channel is zero, or None
-    :param no: noise power over that of the channel
-    """
-
-    seed: int
-    scale: float
-    levels: tuple[float, ...]
-    silent: int | None
-    no: float
-
-    @property
-    def gains(self) -> Array:
-        gains = self.scale * 10 ** (-np.array(self.levels) / 20)
-        if self.silent is not None:
-            gains[self.silent] = 0
-        return gains
-
-    @property
-    def noise(self) -> float:
-        return self.no * self.scale**2
-
-    def channel(self) -> Array:
-        """[1, USERS, 1, 1, ANTENNAS, SYMBOLS, SUBCARRIERS]"""
-        h = samples(1, USERS, 1, 1, ANTENNAS, 1, SUBCARRIERS, seed=self.seed)
-        h *= self.gains[:, None, None, None, None, None]
-        return np.repeat(h, SYMBOLS, axis=-2).astype(np.complex64)
-
-    def symbols(self) -> Array:
-        x = samples(1, 1, USERS, SYMBOLS, SUBCARRIERS, seed=self.seed + 1)
-        return x.astype(np.complex64)
-
-    def received(self) -> Array:
-        """As strong as what arrives."""
-        level = max(float(self.gains.max()), self.noise**0.5)
-        y = samples(1, 1, ANTENNAS, SYMBOLS, SUBCARRIERS, seed=self.seed + 2)
-        return (level * y).astype(np.complex64)
-
-    def heard(self) -> list[int]:
-        return [user for user in range(USERS) if user != self.silent]
 
 
 def drawn(number: int, *, noisy: bool, silent: bool = True) -> list[Case]:

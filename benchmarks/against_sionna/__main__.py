@@ -1,10 +1,10 @@
 """Blocks beside Sionna's on whatever can be drawn.
 
 ``python -m benchmarks.against_sionna --examples 100000`` draws channels with gains from 1e-12 to
-1e12, noise from 1e-12 to 1e6 times their power, users up to 120 dB apart, silent, hopping, with a
-resource block that changes, guards, a DC carrier, pilots, shapes that are broadcast, more streams
-than antennas, any layout in memory and both precisions; and channels of a model's links. Results go
-to ``benchmarks/results/against_sionna``.
+1e12, noise from 1e-12 to 1e6 times their power, users up to 120 dB apart, in nearly one place,
+silent, hopping, with a resource block that changes, guards, a DC carrier, pilots, shapes that are
+broadcast, more streams than antennas, any layout in memory and both precisions; and channels of a
+model's links. Results go to ``benchmarks/results/against_sionna``.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.against_sionna.small import small_model
 from benchmarks.against_sionna.tally import CHUNK, KINDS, Tally, Task, done
 from benchmarks.command import say
 from benchmarks.pages.markers import renew
 from benchmarks.paper.sheet import ROOT
+from benchmarks.small import small_model
 from neumatc_mimo.bench.sheet import Sheet, origin, origin_line
 
 RESULTS = ROOT / "benchmarks/results/against_sionna"
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=torch.get_num_threads())
     parser.add_argument("--output", type=Path, default=RESULTS)
     arguments = parser.parse_args()
-    source = origin("benchmarks/against_sionna")
+    source = origin("benchmarks/against_sionna", "benchmarks/small.py")
     sheet = Sheet(
         "against_sionna",
         "Blocks beside Sionna's, on whatever can be drawn",

@@ -14,6 +14,8 @@ from sionna.phy.ofdm import PilotPattern, ResourceGrid
 from torch import Tensor
 
 _SPACING = 30e3
+# Rows that are nearer than that have no zero forcing in double precision either.
+_LEAST_APART = 1e-6
 _DOUBLE = {torch.complex64: torch.complex128, torch.float32: torch.float64}
 _SINGLE = {double: single for single, double in _DOUBLE.items()}
 
@@ -34,6 +36,8 @@ class Draw:
     :param num_cells: base stations, of ``num_users`` users each, of ``num_streams`` antennas each
     :param scale: gain of the channel
     :param levels: dB of rows below the strongest one, in turn
+    :param near: relative distances of rows, in turn, from the row above them; None for rows of
+        their own. Rows at a distance of zero are those of users in one place
     :param silent: number of a row whose channel is zero, or None
     :param no: noise power, error variance or α over the channel's power
     :param time: how the channel changes over the OFDM symbols
@@ -62,6 +66,7 @@ class Draw:
     pilots: str
     scale: float
     levels: tuple[float, ...]
+    near: tuple[float | None, ...]
     silent: int | None
     no: float
     time: str
@@ -141,7 +146,7 @@ class Draw:
         """[num_items, num_users, num_streams, num_cells, num_antennas, num_symbols, fft_size] of
         all users, in double precision, with one item, symbol or subcarrier as ``ones`` tell.
 
-        :param zeros: whether rows may be zero
+        :param zeros: whether rows may be zero, or equal another one
         """
         items = 1 if ones.item else self.num_items
         symbols = 1 if ones.symbol else self.num_symbols
@@ -150,12 +155,23 @@ class Draw:
         h = self.normal(
             items, num_rows, self.num_cells, self.num_antennas, 1, subcarriers, stream=stream
         )
+        h = self._neighbours(h, zeros)
         gains = self._gains(num_rows, zeros)[:, None, None, None, None]
         if self.time == "view":
             h = (gains * h).expand(*h.shape[:4], symbols, -1)
         else:
             h = gains * self._in_time(h.repeat(1, 1, 1, 1, symbols, 1), zeros, stream)
         return h.unflatten(1, (-1, self.num_streams))
+
+    def _neighbours(self, h: Tensor, zeros: bool) -> Tensor:
+        """Rows [num_items, num_rows, ...], some of them near the one above."""
+        rows = [h[:, 0]]
+        for number in range(1, h.shape[1]):
+            row, near = h[:, number], self.near[number % len(self.near)]
+            if near is not None:
+                row = rows[-1] + (near if zeros else max(near, _LEAST_APART)) * row
+            rows.append(row)
+        return torch.stack(rows, 1)
 
     def _gains(self, num_rows: int, zeros: bool) -> Tensor:
         """[num_rows]"""
@@ -229,6 +245,9 @@ def double(value: Any) -> Any:
 _POWERS = st.just(1.0) | st.floats(-12, 12).map(lambda exponent: 10.0**exponent)
 _NOISE = st.floats(-12, 6).map(lambda exponent: 10.0**exponent)
 _LEVELS = st.just((0.0,)) | st.lists(st.floats(0, 120), min_size=2, max_size=4).map(tuple)
+# Independent of the noise: it may or may not tell neighbours apart.
+_APART = st.none() | st.just(0.0) | st.floats(-6, -1).map(lambda exponent: 10.0**exponent)
+_NEAR = st.just((None,)) | st.lists(_APART, min_size=2, max_size=4).map(tuple)
 _ONES = st.just(Ones(False, False, False)) | st.builds(
     Ones, st.booleans(), st.booleans(), st.booleans()
 )
@@ -261,6 +280,7 @@ def draws(*, solvers: tuple[str, ...], num_cells: int = 2) -> st.SearchStrategy[
         pilots=st.sampled_from(["empty", "kronecker", "scattered"]),
         scale=_POWERS,
         levels=_LEVELS,
+        near=_NEAR,
         silent=st.none() | st.none() | st.integers(0, 7),
         no=_NOISE,
         time=st.sampled_from(TIMES),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -58,7 +58,13 @@ def _jointly(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surel
     :param noise: [batch_size or 1, tile, num_rx_ant or 1]
     """
     scale = noise.rsqrt()[:, :, None]
-    found = _solved(a * scale, looking)
+
+    def precisely(where: Tensor) -> Tensor:
+        # Products rounded to single precision tear users in one place apart.
+        here = noise.expand(len(a), -1, -1)[where]
+        return wide(a[where]) * wide(here).rsqrt()[:, None]
+
+    found = _solved(a * scale, looking, precisely)
     filters: Filter = found.answer
     assert filters.mixing is not None
     gain = filters.gain
@@ -72,9 +78,13 @@ def _jointly(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surel
     return found._replace(answer=desired)
 
 
-def _solved(a: Tensor, looking: bool) -> Surely:
+def _solved(
+    a: Tensor, looking: bool, precisely: Callable[[Tensor], Tensor] | None = None
+) -> Surely:
     """Filters in white noise of power one."""
-    return _OPERATION.solve_surely(a, 1.0) if looking else Surely(_OPERATION.solve(a, 1.0))
+    if not looking:
+        return Surely(_OPERATION.solve(a, 1.0))
+    return _OPERATION.solve_surely(a, 1.0, precisely=precisely)
 
 
 def _whitened(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surely:

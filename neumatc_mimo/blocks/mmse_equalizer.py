@@ -24,7 +24,7 @@ from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter, Received
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
-from neumatc_mimo.solvers.base import Channels, Counts, Solver
+from neumatc_mimo.solvers.base import Channels, Counts, Solver, warn_of_lost
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.mapped import mapped_alike
@@ -217,13 +217,15 @@ class MMSEEqualizer(Receiver):
         desired, undesired = self._desired[rx], self._undesired[rx]
         borders = [stretch.effective for stretch in self._stretches]
         if not jointly:
-            counts = Counts(exact=len(h) * h.shape[-1])
+            counts, lost = Counts(exact=len(h) * h.shape[-1]), 0
             looking = self._settings.certify is not None and not is_traced()
             for tile, found in coloured_filters(
                 h, variance, desired, undesired, borders, looking=looking
             ):
                 yield _unbiased(tile, found.answer, found.answer.w, range(len(desired)))
                 counts.refined += found.refined
+                lost += found.lost
+            warn_of_lost(self._warned, lost, counts.exact, h.dtype)
             self._count(counts)
             return
         channels = self._channels(inputs, rx, symbol)

@@ -86,6 +86,7 @@ class Kept:
     :param waves: e^{-j2πfτ} of links' own rows
     :param latents: latent tensors of a call's links
     :param repairs: repaired components of a link, from its own paths
+    :param held: whether components hold a link's answers, from its own paths
     :param derived: what blocks derive from links, from their own paths
     """
 
@@ -103,6 +104,7 @@ class Kept:
     repairs: BoundedCache[LinkAt, Repairs] = field(
         default_factory=partial(BoundedCache, _OTHER_BYTES)
     )
+    held: BoundedCache[LinkAt, bool] = field(default_factory=_small)
     derived: BoundedCache[DerivedAt, Any] = field(
         default_factory=partial(BoundedCache, _OTHER_BYTES)
     )

@@ -14,7 +14,7 @@ from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.mapping.compact import CompactMapping
-from neumatc_mimo.model.kept import Kept, kept
+from neumatc_mimo.model.kept import Kept, LinkAt, Moment, kept
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.plan import GridPlan, nearest_subcarriers
 from neumatc_mimo.operations import certified
@@ -112,6 +112,37 @@ class OperationModel(Displayed):
         # All are proven anew, and few of those that failed somewhere in the stretch fail again.
         none = torch.zeros_like(marks.patched)
         return replace(marks, corrected=marks.corrected.masked_fill(marks.patched, 1), patched=none)
+
+    def held(self, links: Tensor, dtype: torch.dtype, time: float) -> Tensor:
+        """Whether components of the precision ``dtype`` hold the answers of links [l] at a time,
+        bool [l]; those of -1 are.
+
+        Only subcarriers where nothing was proven are in doubt.
+        """
+        if is_traced():
+            return torch.ones_like(links, dtype=torch.bool)
+        moment = Moment(b"", dtype, time)
+        found = [
+            link < 0
+            or kept(
+                self.kept.held,
+                partial(LinkAt, moment, link, math.nan),
+                partial(self._holds, link, moment),
+            )
+            for link in links.tolist()
+        ]
+        return torch.tensor(found, dtype=torch.bool, device=links.device)
+
+    def _holds(self, link: int, moment: Moment) -> bool:
+        dtype, time = moment.dtype, moment.time
+        at = self.links.grid_frequencies()[
+            self.marks.fragile[link, self.mapping.axis.stretch(time)]
+        ]
+        if not len(at):
+            return True
+        chosen = torch.tensor([link], device=at.device)
+        a = self.links.channel(at, chosen, aligned=True, dtype=torch.complex128, time=time)
+        return bool(self.operation.holds(a[0], dtype).all())
 
     def plan(self, frequencies: Tensor) -> GridPlan:
         """What depends on the model and frequencies [F] in Hz alone, kept for later calls."""

@@ -23,7 +23,14 @@ def query(
     components = model.components(frequencies, links, power, time)
     noise = power[:, None].float() if bool(power.any()) else 0.0
     rows = model.links.row_factors(frequencies, links, time).to(torch.complex64)
-    return model.operation.results(model.operation.answer(components, noise, rows))
+    results = model.operation.results(model.operation.answer(components, noise, rows))
+    lost = (~model.held(links, torch.complex64, time)).nonzero()[:, 0]
+    if not len(lost):
+        return results
+    # Users in one place, of whom components hold no answers.
+    a = model.links.channel(frequencies, links[lost], dtype=torch.complex128, time=time)
+    exact = model.operation.results(model.operation.solve_surely(a, power[lost, None]).answer)
+    return tuple(r.index_put((lost,), e.to(r.dtype)) for r, e in zip(results, exact, strict=True))
 
 
 def residual(

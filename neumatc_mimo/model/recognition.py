@@ -46,7 +46,9 @@ class Recognition:
         followed = self.model.operation.follows(found.order)
         if not self.model.operation.follows_rows:
             followed = followed & found.unchanged(self.plan.frequencies)
-        found = replace(found, links=torch.where(followed, found.links, -1))
+        # Nor are users in one place served: their components hold no answers.
+        held = self.model.held(found.links, channels.a.dtype, channels.time)
+        found = replace(found, links=torch.where(followed & held, found.links, -1))
         return self._within_noise(found, channels)
 
     def _named(self, channels: Channels) -> Recognised:

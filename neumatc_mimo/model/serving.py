@@ -68,19 +68,22 @@ def serve_strangers(
 
 def _with_own_channels(model: OperationModel, channels: Channels, certify: str | None) -> Channels:
     """Channels whose links are named, to be trusted; where the model does not know the noise power,
-    the links' own instead, to compute with.
+    or its components hold no answers, the links' own instead, to compute with.
     """
     links, own = channels.links, model.links
     if certify is None or links is None:
         return channels
     check_known(model, links)
-    if channels.no is None or bool(
+    inside = channels.no is None or bool(
         model.mapping.axis.covers(channels.no.double(), channels.time).all()
-    ):
+    )
+    if inside and bool(model.held(links, channels.a.dtype, channels.time).all()):
         return channels
-    warn_of_noise(model, channels.no, channels.time)
-    a = own.channel(channels.frequencies, links, dtype=channels.a.dtype, time=channels.time)
-    return replace(channels, a=a, trusted=False)
+    if channels.no is not None and not inside:
+        warn_of_noise(model, channels.no, channels.time)
+    # Users in one place are apart by less than single precision sums their paths to.
+    a = own.channel(channels.frequencies, links, dtype=torch.complex128, time=channels.time)
+    return replace(channels, a=a.to(channels.a.dtype), trusted=False)
 
 
 def _known(found: Recognised, certify: str | None) -> tuple[Tensor, Tensor]:

@@ -231,6 +231,14 @@ class Operation(ABC):
         """The tensors of an answer that users query."""
         return tuple(answer)
 
+    def holds(self, a: Tensor, dtype: torch.dtype) -> Tensor:
+        """Whether components of the precision ``dtype`` hold answers to 40 dB, [num] bool.
+
+        :param a: [num, m, n], double precision
+        """
+        del dtype
+        return torch.ones(len(a), dtype=torch.bool, device=a.device)
+
     def witness(self, answer: Any) -> Tensor:
         """The tensor of an answer in which entries of A show that are not finite."""
         found: Tensor = answer[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -31,12 +32,14 @@ def surely(
     components: Components,
     amplification: Tensor,
     unproven: Tensor | None,
+    precisely: Callable[[Tensor, Tensor | float], Components] | None = None,
 ) -> Surely:
     """The answer from exact components that are taken from double precision where they have to be.
 
     :param a: [num_items, num_subcarriers, m, n]
     :param amplification: by how much rounding grows in components, [num_items, num_subcarriers]
     :param unproven: likewise, other matrices to compute again
+    :param precisely: computes components in double precision; None is ``operation.exact``
     """
     where = doubtful(amplification)
     if unproven is not None:
@@ -45,7 +48,7 @@ def surely(
         return Surely(operation.answer(components, no))
     # What is not finite is not for LAPACK.
     where = where & torch.isfinite(a.detach().abs().sum((-2, -1)))
-    fixed = operation.exact(wide(a[where]), noise_at(no, where))
+    fixed = (precisely or operation.exact)(wide(a[where]), noise_at(no, where))
     put = tuple(
         c.index_put((where,), value.to(c.dtype)) for c, value in zip(components, fixed, strict=True)
     )
@@ -62,6 +65,19 @@ def noise_at(no: Tensor | float, where: Tensor) -> Tensor | float:
     if not isinstance(no, Tensor):
         return no
     return no.expand(where.shape)[where].double()
+
+
+class OrthogonalFactors(NamedTuple):
+    r"""Factors of the filter :math:`W = Q L` and of :math:`X = L^H L`.
+
+    :param q: Q, [num, n, m]
+    :param factor: L, [num, m, m]
+    :param condition: [num] of the rows of [A, σI] at their best scaling, to a factor of m
+    """
+
+    q: Tensor
+    factor: Tensor
+    condition: Tensor
 
 
 class OrthogonalFilter(NamedTuple):
@@ -81,8 +97,8 @@ class OrthogonalFilter(NamedTuple):
     condition: Tensor
 
 
-def orthogonal_filter(a: Tensor, no: Tensor | float) -> OrthogonalFilter:
-    r"""The filter from an orthogonal factorisation, which squares no condition number.
+def orthogonal_factors(a: Tensor, no: Tensor | float) -> OrthogonalFactors:
+    r"""Factors of the filter from an orthogonal factorisation, which squares no condition number.
 
     With rows of unit norm, B = D A, and :math:`[B, \sigma D]^H = Q R` it is
     :math:`W = Q_1 R^{-H} D`, :math:`X = D R^{-1} R^{-H} D` (Golub and Van Loan, Matrix
@@ -92,7 +108,6 @@ def orthogonal_filter(a: Tensor, no: Tensor | float) -> OrthogonalFilter:
     :param a: [num, m, n], double precision
     :param no: [num] or scalar
     """
-    num_cols = a.shape[-1]
     size = torch.linalg.vector_norm(a, dim=-1)
     silent = size == 0
     scale = torch.where(silent, 1.0, size).reciprocal()
@@ -101,11 +116,22 @@ def orthogonal_filter(a: Tensor, no: Tensor | float) -> OrthogonalFilter:
     tall = torch.cat([(a * scale[..., None]).mH, torch.diag_embed(below).to(a.dtype)], dim=-2)
     q, r = torch.linalg.qr(tall)
     eye = torch.eye(r.shape[-1], dtype=r.dtype, device=r.device)
-    inverse = torch.linalg.solve_triangular(r, eye.expand_as(r), upper=True)
-    w = q[..., :num_cols, :] @ inverse.mH * scale[..., None, :]
-    y = inverse @ inverse.mH
-    x = scale[..., :, None] * y * scale[..., None, :]
-    gain = (a * w.mT).sum(-1).real
+    inverse = torch.linalg.solve_triangular(r, eye.expand_as(r), upper=True).mH
     own = torch.where(silent, 0.0, 1.0) + below.square()
-    condition = (own * y.diagonal(dim1=-2, dim2=-1).real).amax(-1).sqrt()
-    return OrthogonalFilter(w, x, gain, torch.linalg.vector_norm(w, dim=-2), condition)
+    condition = own.sqrt() * torch.linalg.vector_norm(inverse, dim=-2)
+    return OrthogonalFactors(
+        q[..., : a.shape[-1], :], inverse * scale[..., None, :], condition.amax(-1)
+    )
+
+
+def orthogonal_filter(a: Tensor, no: Tensor | float) -> OrthogonalFilter:
+    """The filter from :func:`orthogonal_factors`.
+
+    :param a: [num, m, n], double precision
+    :param no: [num] or scalar
+    """
+    factors = orthogonal_factors(a, no)
+    w = factors.q @ factors.factor
+    gain = (a * w.mT).sum(-1).real
+    norm = torch.linalg.vector_norm(w, dim=-2)
+    return OrthogonalFilter(w, factors.factor.mH @ factors.factor, gain, norm, factors.condition)

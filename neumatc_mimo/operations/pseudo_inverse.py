@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -24,6 +24,7 @@ from neumatc_mimo.operations.ill_conditioned import (
     doubtful,
     hopeless,
     noise_at,
+    orthogonal_factors,
     orthogonal_filter,
     wide,
 )
@@ -237,8 +238,17 @@ class PseudoInverse(Operation):
         return narrow(self._solve(a, no).filters, a.dtype)
 
     def solve_surely(
-        self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
+        self,
+        a: Tensor,
+        no: Tensor | float = 0.0,
+        unproven: Tensor | None = None,
+        precisely: Callable[[Tensor], Tensor] | None = None,
     ) -> Surely:
+        """The answer, in double precision where rounding leaves too little of it.
+
+        :param precisely: gives the marked matrices in double precision, where a is a rounded
+            product; None widens those of a
+        """
         filters, gram, amplification = self._solve(a, no)
         where = _doubtful(gram, filters.x, no)
         if amplification is not None:
@@ -247,7 +257,8 @@ class PseudoInverse(Operation):
             where = where | unproven
         if not bool(where.any()):
             return Surely(narrow(filters, a.dtype))
-        found = orthogonal_filter(wide(a[where]), noise_at(no, where))
+        chosen = wide(a[where]) if precisely is None else precisely(where)
+        found = orthogonal_filter(chosen, noise_at(no, where))
         if a.requires_grad and torch.is_grad_enabled():
             # What is replaced may be NaN, and so would gradients be that come through it.
             easy = torch.eye(*a.shape[-2:], dtype=a.dtype, device=a.device)
@@ -290,6 +301,10 @@ class PseudoInverse(Operation):
         if isinstance(no, Tensor) or no:
             mixing = identity(x) - batched(no, x) * x
         return Filter(w, mixing, None if rows is None else rows.reciprocal(), no, x)
+
+    def holds(self, a: Tensor, dtype: torch.dtype) -> Tensor:
+        # Of users in one place the filter is what cancels of A^+, whatever the noise.
+        return ~hopeless(orthogonal_factors(a, 0.0).condition, dtype)
 
     def witness(self, answer: Filter) -> Tensor:
         return answer.x

@@ -22,7 +22,7 @@ from neumatc_mimo.operations.base import (
 )
 from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
 from neumatc_mimo.operations.definite_inverse import definite_inverse
-from neumatc_mimo.operations.ill_conditioned import surely
+from neumatc_mimo.operations.ill_conditioned import orthogonal_factors, surely
 from neumatc_mimo.operations.precoding import check_gain, own_noise, shortfall
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import (
@@ -106,10 +106,16 @@ class SLNR(Operation):
         return (num_cols, num_rows), (num_rows,)
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
+        v, s, _ = self._solved(a, no)
+        return v, s
+
+    def _solved(self, a: Tensor, no: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+        """The exact result, and the diagonal of X, real [..., m]."""
         self._check_rows(*a.shape[-2:])
         noise = self._noise(no, a)
         gram = a @ a.mH
         y = definite_inverse(gram + noise[..., None, None] * identity(gram))
+        diagonal = y.diagonal(dim1=-2, dim2=-1).real
         if self.antennas_per_user > 1:
             # X_kk^{-1} - σ² I, without the cancellation where the noise is large.
             form = definite_inverse(self._blocks(y)) @ self._blocks(gram @ y)
@@ -123,18 +129,46 @@ class SLNR(Operation):
         rest = (noise.sqrt()[..., None, None] * y).abs().square().sum(-2)
         value = size.square() + rest
         _, gain = normalised(self._blocks(gram @ y))
-        return v, (gain.flatten(-2) / value).sqrt()
+        return v, (gain.flatten(-2) / value).sqrt(), diagonal
 
     def solve_surely(
         self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
     ) -> Surely:
-        v, s = self.exact(a, no)
+        v, s, diagonal = self._solved(a, no)
         noise = self._noise(no, a)[..., None]
-        # By how much the other rows amplify the errors of a row, as for the pseudo-inverse.
-        own = a.detach().abs().square().sum(-1).unflatten(-1, (-1, self.antennas_per_user))
-        weakest = s.detach().square().unflatten(-1, (-1, self.antennas_per_user)).amin(-1)
-        amplification = (own.sum(-1) + noise) / positive(weakest + noise)
-        return surely(self, a, no, (v, s), amplification.amax(-1), unproven)
+        # By how much the other rows amplify the errors of a row, as for the pseudo-inverse, and by
+        # how much more of its weakest stream the error of u brings to its strongest. X tells, as s
+        # alone does not where it is lost.
+        own = self._by_user(a.detach().abs().square().sum(-1)) + noise
+        least, most = s.detach().unflatten(-1, (-1, self.antennas_per_user)).aminmax(dim=-1)
+        worst = diagonal.detach().unflatten(-1, (-1, self.antennas_per_user)).amax(-1)
+        amplification = own * worst
+        if self.antennas_per_user > 1:
+            spread = (most / positive(least)).clamp_min(1)
+            # The square bounds it; single precision, where that is often much, takes what is usual.
+            grown = spread.square() if a.dtype == torch.complex128 else spread
+            # The weakest stream comes from squares, whatever the noise.
+            amplification = torch.maximum(amplification * grown, spread.square())
+        amplification = amplification.amax(-1)
+        return surely(self, a, no, (v, s), amplification, unproven, self._precisely)
+
+    def _precisely(self, a: Tensor, no: Tensor | float) -> Components:
+        r"""The exact result from an orthogonal factorisation, which squares no condition number.
+
+        With :math:`A^H X = Q L` and :math:`X = L^H L` the eigenvectors u of :math:`X_{kk}` are the
+        right singular vectors of the user's columns of L, and v is Q times the left ones.
+
+        :param a: [num, m, n], double precision
+        """
+        q, factor, _ = orthogonal_factors(a, self._noise(no, a))
+        left, size, _ = torch.linalg.svd(self._split(factor), full_matrices=False)
+        # The largest SLNR is that of the smallest singular value.
+        v, share = normalised(q @ self._joined(left.flip(-1)))
+        size = size.flip(-1).flatten(-2)
+        # A_k v without the powers of the noise, as in exact.
+        heard = self._joined(self._blocks(a @ v))
+        gain = torch.linalg.vector_norm(heard, dim=-2) * share * size
+        return v, (gain / size.square()).sqrt()
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r"""Violation, with :math:`T_k = A_k V_k`, of :math:`V_k = A^H X E_k T_k M^{-1}` for the

@@ -14,7 +14,7 @@ from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter
-from neumatc_mimo.operations.base import Components, Operation, Tolerance
+from neumatc_mimo.operations.base import Components, Operation, Surely, Tolerance
 from neumatc_mimo.operations.ill_conditioned import doubtful
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -208,11 +208,7 @@ class ExactAnswers(Answers):
         if self._certify is None or is_traced():
             return self.operation.solve(a, no)
         unproven = self._unproven(a, no) if self._certify == "call" else None
-        found = self.operation.solve_surely(a, no, unproven)
-        self._counts.refined += found.refined
-        if found.lost:
-            self._warn(found.lost, a)
-        return found.answer
+        return self._noted(self.operation.solve_surely(a, no, unproven), a)
 
     def emitted(self, emitter: Emitter) -> Emitted | None:
         channels = self.channels
@@ -235,28 +231,40 @@ class ExactAnswers(Answers):
         if isinstance(no, Tensor):
             no = no.expand(where.shape)[where][None]
         found = self.operation.solve_surely(a, no, torch.ones_like(a[..., 0, 0], dtype=torch.bool))
+        return self._noted(found, self.channels.a)
+
+    def _noted(self, found: Surely, a: Tensor) -> Any:
+        """The answer, with what was computed again counted, and a warning of what is lost.
+
+        :param a: all matrices that were looked at
+        """
         self._counts.refined += found.refined
-        if found.lost:
-            self._warn(found.lost, self.channels.a)
+        warn_of_lost(self._warned, found.lost, a.shape[:2].numel(), a.dtype)
         return found.answer
 
     def _unproven(self, a: Tensor, no: Tensor | float) -> Tensor:
         components = self.operation.exact(a, no)
         return ~self.operation.certificate(a, components, no, self._tolerance).ok
 
-    def _warn(self, number: int, a: Tensor) -> None:
-        self._warned.once(
-            "lost",
-            f"{number} of {a.shape[0] * a.shape[1]} matrices are so ill-conditioned that no result "
-            f"of the precision {a.dtype} is within 40 dB of the exact one. Take "
-            'precision="double", a regularisation, or fewer streams there.',
-        )
-
     def _matrices(self, subcarriers: slice) -> Tensor:
         # .contiguous(): one copy of the tile into cache, from whatever strides the caller has.
         a = self.channels.a[:, subcarriers].contiguous()
         self._counts.exact += a.shape[0] * a.shape[1]
         return a
+
+
+def warn_of_lost(warned: Warned, lost: int, num: int, dtype: torch.dtype) -> None:
+    """Warn of results that the caller's precision cannot hold, if there are any.
+
+    :param lost: so many, of ``num`` matrices
+    """
+    if lost:
+        warned.once(
+            "lost",
+            f"{lost} of {num} matrices are so ill-conditioned that no result of the precision "
+            f"{dtype} is within 40 dB of the exact one. Take "
+            'precision="double", a regularisation, or fewer streams there.',
+        )
 
 
 # Entries of a tile's matrices: large enough that the many small steps on a tile cost little, small
@@ -289,4 +297,5 @@ __all__ = [
     "ExactAnswers",
     "Solver",
     "tiles",
+    "warn_of_lost",
 ]

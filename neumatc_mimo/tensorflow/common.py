@@ -172,11 +172,18 @@ class SolverBlock(Block):
         return tf.nest.map_structure(lambda z: z[:, None], answer), counts
 
     def _exactly(
-        self, a: tf.Tensor, no: tf.Tensor | None, links: tf.Tensor | None
+        self,
+        a: tf.Tensor,
+        no: tf.Tensor | None,
+        links: tf.Tensor | None,
+        precisely: Callable[[], tf.Tensor] | None = None,
     ) -> tuple[Any, tf.Tensor]:
-        """The exact answer for matrices of any number of symbols."""
+        """The exact answer for matrices of any number of symbols.
+
+        :param precisely: gives a in double precision, where it is a rounded product
+        """
         del links
-        answer, refined = self._operation.exact(a, no)
+        answer, refined = self._operation.exact(a, no, precisely)
         number = tf.size(refined)
         return answer, counted(exact=number, refined=tf.math.count_nonzero(refined))
 

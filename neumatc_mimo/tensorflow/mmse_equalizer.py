@@ -145,10 +145,10 @@ class MMSEEqualizer(SolverBlock):
             received = tf.transpose(received, [0, 2, 3, 1])
             noise = tf.transpose(variance[:, min(rx, variance.shape[1] - 1)], [0, 2, 3, 1])
             if noise.shape[-1] == 1:
-                noise = noise[..., 0]
+                able, noise = self._able(ask, rx, a), noise[..., 0]
+                answer, made = able(a, noise, None if links is None else links[:, rx])
             else:
-                a, received, noise = _whitened(a, received, noise)
-            answer, made = self._able(ask, rx, a)(a, noise, None if links is None else links[:, rx])
+                answer, received, made = self._in_coloured_noise(ask, a, received, noise)
             counts += made
             # Of a stream that does not arrive nothing is known: zero, in infinite noise.
             arrives = answer.gain > 0
@@ -166,6 +166,25 @@ class MMSEEqualizer(SolverBlock):
         sizes = {-2: self._num_symbols, -1: len(self._effective)}
         outputs = [self._data_symbols(spread(tf.stack(z, axis=1), sizes)) for z in (x_hat, no_eff)]
         return outputs, counts
+
+    def _in_coloured_noise(
+        self, ask: Ask, a: tf.Tensor, received: tf.Tensor, noise: tf.Tensor
+    ) -> tuple[Filter, tf.Tensor, tf.Tensor]:
+        """Filters of whitened symbols, these, and counts: a model has no such results."""
+        white, strongest = _white(noise)
+        seen = a * tf.cast(white, a.dtype)[..., None, :]
+        received *= tf.cast(white, a.dtype)
+
+        def precisely() -> tf.Tensor:
+            # Products rounded to single precision tear users in one place apart.
+            factor, _ = _white(tf.cast(noise, tf.float64))
+            return tf.cast(a, tf.complex128) * tf.cast(factor, tf.complex128)[..., None, :]
+
+        if ask == self._plainly:
+            answer, made = self._plainly(seen, strongest, None)
+        else:
+            answer, made = self._exactly(seen, strongest, None, precisely)
+        return answer, received, made
 
     def _able(self, ask: Ask, rx: int, a: tf.Tensor) -> Ask:
         """The solver, or the exact computation where a model has no such results."""
@@ -228,21 +247,16 @@ class MMSEEqualizer(SolverBlock):
         )
 
 
-def _whitened(
-    a: tf.Tensor, received: tf.Tensor, noise: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Channels and received symbols as if the noise were as strong at all antennas, and its power.
+def _white(noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Factors that make the noise as strong at all antennas, and its power then.
 
-    :param a: [batch_size, symbols, F, K, num_rx_ant]
-    :param received: [batch_size, symbols, F, num_rx_ant]
-    :param noise: likewise, each or 1
+    :param noise: [batch_size, symbols, F, num_rx_ant], each or 1
     """
     strongest = tf.stop_gradient(tf.reduce_max(noise, -1, keepdims=True))
     share = noise / tf.where(strongest > 0, strongest, 1)
     share = tf.where(strongest > 0, share, 1)
     # An antenna without noise outweighs the others by so much that they do not count.
-    factor = tf.cast(tf.math.rsqrt(tf.maximum(share, _LEAST_SHARE)), a.dtype)
-    return a * factor[..., None, :], received * factor, strongest[..., 0]
+    return tf.math.rsqrt(tf.maximum(share, _LEAST_SHARE)), strongest[..., 0]
 
 
 def _products(received: tf.Tensor, answer: Filter) -> tf.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,9 +23,16 @@ class Operation(ABC):
 
     name: ClassVar[str]
 
-    def exact(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Any, tf.Tensor]:
+    def exact(
+        self,
+        a: tf.Tensor,
+        no: tf.Tensor | None,
+        precisely: Callable[[], tf.Tensor] | None = None,
+    ) -> tuple[Any, tf.Tensor]:
         """The exact answer, and where it was computed in double precision because rounding left too
         little of it in single, bool [...].
+
+        :param precisely: gives a in double precision, where it is a rounded product; None widens it
         """
         answer, doubtful = self.plain(a, no)
         if a.dtype == tf.complex128:
@@ -32,7 +40,8 @@ class Operation(ABC):
 
         def refined() -> Any:
             power = None if no is None else tf.cast(no, tf.float64)
-            double = self.narrow(self.plain(tf.cast(a, tf.complex128), power)[0])
+            wide = tf.cast(a, tf.complex128) if precisely is None else precisely()
+            double = self.narrow(self.plain(wide, power)[0])
             return chosen(doubtful, double, answer)
 
         return tf.cond(tf.reduce_any(doubtful), refined, lambda: answer), doubtful

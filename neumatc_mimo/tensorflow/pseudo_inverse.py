@@ -24,6 +24,9 @@ from neumatc_mimo.tensorflow.recognition import Found
 # Share of a filter that rounding may take before it is computed again in double precision; it takes
 # less than that of most. Sionna whitens interference, which rounds less than the joint filter.
 _DOUBTFUL, _WITH_INTERFERENCE = 1e-4, 3e-5
+# Of what a column would have without the noise, the share of its power below which it is measured
+# as it is: products of the inverse lose as many digits.
+_SHORT = 0.5
 
 
 class Filter(NamedTuple):
@@ -74,13 +77,20 @@ class PseudoInverse(Operation):
         x, definite = definite_inverse(gram + tf.linalg.diag(tf.cast(own, gram.dtype)))
         diagonal = _real_diagonal(x)
         loss = noise * diagonal
-        kept = tf.math.real(tf.reduce_sum(gram * tf.math.conj(x), -1))
+        terms = tf.math.real(gram) * tf.math.real(x) + tf.math.imag(gram) * tf.math.imag(x)
+        kept = tf.reduce_sum(terms, -1)
         gain = _gain(loss, kept, silent)
-        norm = _root(diagonal * gain - _power_beside(x, noise))
-        doubtful = (
-            doubted(tf.reduce_max(diagonal, -1), self._doubtful) | ~definite
-        ) & column.finite
-        return Filter(tf.linalg.adjoint(rows), x, column.scale, x, loss, gain, norm), doubtful
+        w = tf.linalg.adjoint(rows)
+        norm = _column_norm(w, x, x, gain, noise)
+        # Of a user that others bury below the noise the gain is what cancels of these terms.
+        size = tf.reduce_sum(tf.abs(terms), -1)
+        buried = (loss > 0.5) & (size > 0)
+        growth = tf.where(
+            buried, size / tf.maximum(kept, np.finfo(size.dtype.as_numpy_dtype).tiny), diagonal
+        )
+        growth = tf.stop_gradient(tf.reduce_max(tf.maximum(diagonal, growth), -1))
+        doubtful = (doubted(growth, self._doubtful) | ~definite) & column.finite
+        return Filter(w, x, column.scale, x, loss, gain, norm), doubtful
 
     def _of_few_antennas(self, a: tf.Tensor, no: tf.Tensor | None) -> tuple[Filter, tf.Tensor]:
         r"""More rows than columns: A A^H has no inverse but by the noise, however weak.
@@ -154,10 +164,7 @@ class PseudoInverse(Operation):
         if no is None:
             return Filter(w, mixing, one, x, tf.zeros_like(one), one, tf.sqrt(diagonal))
         loss = no[:, None, None] * diagonal
-        # Over X_kk: powers of channels of any gain would overflow, or vanish.
-        share = x * tf.cast(tf.math.rsqrt(diagonal), x.dtype)[..., None]
-        lost = _power_beside(tf.linalg.matrix_transpose(share), no[:, None, None] * one)
-        norm = tf.sqrt(diagonal) * _root(1 - loss - lost)
+        norm = _column_norm(w, mixing, x, 1 - loss, no[:, None, None] * one)
         return Filter(w, mixing, one, x, loss, 1 - loss, norm)
 
     def proven(
@@ -267,13 +274,29 @@ def _gain(loss: tf.Tensor, kept: tf.Tensor, silent: tf.Tensor) -> tf.Tensor:
     return tf.where(loss > 0.5, tf.maximum(kept, 0), most)
 
 
-def _power_beside(x: tf.Tensor, noise: tf.Tensor) -> tf.Tensor:
-    r""":math:`\sum_{j \ne k} \sigma_j^2 |x_{jk}|^2`, real [..., K].
+def _column_norm(
+    w: tf.Tensor, mixing: tf.Tensor, x: tf.Tensor, gain: tf.Tensor, noise: tf.Tensor
+) -> tf.Tensor:
+    r"""Norms of the columns of w · mixing, real [..., K]: of :math:`X_{kk} (A W)_{kk}` what
+    :math:`\sum_{j \ne k} \sigma_j^2 |x_{jk}|^2` leaves, and where that is little they are measured.
+
+    Users in one place, whom the noise alone tells apart: what is left of them is rounding.
 
     :param noise: [..., K]
     """
-    beside = power(tf.linalg.set_diag(x, tf.zeros_like(x[..., 0])))
-    return tf.reduce_sum(beside * noise[..., None], -2)
+    # Over X_kk: powers of channels of any gain would overflow, or vanish.
+    size = _root(_real_diagonal(x))
+    some = size > 0
+    over_size = tf.cast(1 / tf.where(some, size, 1), x.dtype)[..., None, :]
+    beside = power(tf.linalg.set_diag(x, tf.zeros_like(x[..., 0])) * over_size)
+    left = gain - tf.reduce_sum(beside * noise[..., None], -2)
+    short = left < _SHORT * gain
+
+    def measured() -> tf.Tensor:
+        columns = tf.matmul(w, mixing * over_size)
+        return tf.where(short, _root(tf.reduce_sum(power(columns), -2)), _root(left))
+
+    return size * tf.cond(tf.reduce_any(short), measured, lambda: _root(left))
 
 
 def _root(value: tf.Tensor) -> tf.Tensor:

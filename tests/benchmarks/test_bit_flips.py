@@ -12,7 +12,8 @@ import pytest
 import neumatc_mimo as nm
 from benchmarks import bit_flips
 from benchmarks.bit_flips import HARMLESS, OTHER, REFUSED, UNCLEAR, Whole, flipped, outcome
-from benchmarks.saved_models import is_sentence, small_scenario, train_in_shards
+from benchmarks.saved_models import is_sentence, train_in_shards
+from benchmarks.small import small_scenario
 from neumatc_mimo.storage.manifest import MANIFEST
 from neumatc_mimo.storage.tensor_file import TensorFile
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,9 +37,9 @@ from neumatc_mimo.blocks import (
     ZFPrecodedChannel,
     ZFPrecoder,
 )
+from tests import scales
+from tests.scales import ANTENNAS, FLOOR, SUBCARRIERS, SYMBOLS, TIMES, USERS
 
-USERS, ANTENNAS, SYMBOLS, SUBCARRIERS = 4, 8, 2, 12
-TIMES, FLOOR = 10, 1e-5
 UP = ResourceGrid(SYMBOLS, SUBCARRIERS, 30e3, num_tx=USERS)
 UP_STREAMS = StreamManagement(np.ones([1, USERS]), 1)
 DOWN = ResourceGrid(SYMBOLS, SUBCARRIERS, 30e3, num_streams_per_tx=USERS)
@@ -51,54 +50,19 @@ ONE_STREAMS = StreamManagement(np.ones([1, 1]), 2)
 EXACT = nm.Exact()
 
 
-@dataclass(frozen=True)
-class Case:
-    """A channel and what is sent over it; random numbers come from ``seed``.
-
-    :param scale: gain of the channel
-    :param levels: dB of each user below the strongest
-    :param silent: a user whose channel is zero, or None
-    :param no: noise power over that of the channel
-    """
-
-    seed: int
-    scale: float
-    levels: tuple[float, ...]
-    silent: int | None
-    no: float
-
-    @property
-    def gains(self) -> Tensor:
-        """[users]"""
-        gains = self.scale * 10 ** (-torch.tensor(self.levels, dtype=torch.float64) / 20)
-        if self.silent is not None:
-            gains[self.silent] = 0
-        return gains
-
-    @property
-    def noise(self) -> float:
-        return self.no * self.scale**2
+class Case(scales.Case):
+    """The same as tensors."""
 
     def channel(self) -> Tensor:
-        """[1, users, 1, 1, antennas, symbols, subcarriers]"""
-        h = self._normal(1, USERS, 1, 1, ANTENNAS, 1, SUBCARRIERS)
-        h = h * self.gains.to(torch.complex64)[:, None, None, None, None, None]
-        return h.expand(-1, -1, -1, -1, -1, SYMBOLS, -1)
+        """[1, USERS, 1, 1, ANTENNAS, SYMBOLS, SUBCARRIERS], a view of one symbol."""
+        h = torch.from_numpy(super().channel())
+        return h[..., :1, :].expand_as(h)
 
     def symbols(self) -> Tensor:
-        return self._normal(1, 1, USERS, SYMBOLS, SUBCARRIERS)
+        return torch.from_numpy(super().symbols())
 
     def received(self) -> Tensor:
-        """As strong as what arrives, [1, 1, antennas, symbols, subcarriers]."""
-        level = max(float(self.gains.max()), self.noise**0.5)
-        return level * self._normal(1, 1, ANTENNAS, SYMBOLS, SUBCARRIERS)
-
-    def heard(self) -> list[int]:
-        return [user for user in range(USERS) if user != self.silent]
-
-    def _normal(self, *shape: int) -> Tensor:
-        generator = torch.Generator().manual_seed(self.seed)
-        return torch.randn(*shape, dtype=torch.complex64, generator=generator)
+        return torch.from_numpy(super().received())
 
 
 def cases(*, noisy: bool = False, silent: bool = True) -> st.SearchStrategy[Case]:
@@ -254,7 +218,7 @@ def test_precoders_know_no_unit(kind: Any, exponent: float, seed: int, no: float
 def test_users_of_two_antennas_are_served_at_any_gain(case: Case) -> None:
     h = case.channel().reshape(1, USERS // 2, 2, 1, ANTENNAS, SYMBOLS, SUBCARRIERS)
     # A user's antennas are near each other.
-    gains = case.gains.reshape(-1, 2)
+    gains = torch.from_numpy(case.gains).reshape(-1, 2)
     h = h * (gains[:, :1] / gains)[None, :, :, None, None, None, None].to(h.dtype)
     x = case.symbols()
     ours = BDPrecoder(DOWN, PAIR_STREAMS, EXACT)(x, h)
