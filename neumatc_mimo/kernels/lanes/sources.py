@@ -19,6 +19,8 @@ from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.operations.tracking import chirp
 from neumatc_mimo.operations.wmmse import WMMSE
 
+# Of filters that are known, in ``native/call.h``: what all others are held to.
+KNOWN = 5
 # Beyond, LAPACK's blocked factorisations gain on the kernels, and its eigenvectors on rotations.
 _MOST_ROWS, _MOST_ROTATED = 64, 16
 
