@@ -34,7 +34,8 @@ _BUSY = "while True: pass"
 _CAPTION = (
     "Milliseconds of one call, medians; each call has another link than the one before. Sixteen: a "
     "batch of so many links, each told by one symbol, a link's share of it. Busy: beside a process "
-    "that never rests, on the same cores. Limit: the last product alone, by the kernels, with filters that are known."
+    "that never rests, on the same cores. Limit: the last product alone, by the kernels, with "
+    "filters that are known."
 )
 
 
