@@ -183,10 +183,14 @@ def own(
     """
 
     def deviations(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+        # A stream 100 dB below another one of its user, both below the noise, has 80 dB in double
+        # precision.
+        least = 1e-3 if draw.no > 1 else 0.0
+        near = tuple(None if apart is None else max(apart, least) for apart in draw.near)
         moderate = replace(
             draw,
             levels=tuple(level % 10 for level in draw.levels),
-            near=(None,) if fickle else draw.near,
+            near=(None,) if fickle else near,
             num_antennas=draw.num_rows + 1 + draw.num_antennas % 4,
             precision="double" if fickle else draw.precision,
             given="same",

@@ -146,9 +146,10 @@ class SLNR(Operation):
         if self.antennas_per_user > 1:
             spread = (most / positive(least)).clamp_min(1)
             # The square bounds it; single precision, where that is often much, takes what is usual.
-            grown = spread.square() if a.dtype == torch.complex128 else spread
+            if a.dtype == torch.complex128:
+                spread = spread.square()
             # The weakest stream comes from squares, whatever the noise.
-            amplification = torch.maximum(amplification * grown, spread.square())
+            amplification = torch.maximum(amplification * spread, spread.square())
         amplification = amplification.amax(-1)
         return surely(self, a, no, (v, s), amplification, unproven, self._precisely)
 
