@@ -21,7 +21,7 @@ from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.solvers.base import Solver
-from neumatc_mimo.tensors.results import new_result
+from neumatc_mimo.tensors.results import new_result, repeated
 
 
 class ReceiveFilter(NamedTuple):
@@ -113,7 +113,9 @@ class Receiver(SolverBlock):
                     for run in symbols:
                         here = y[:, rx, :, run, on_grid(part.tile, self._stretches)]
                         x_hat[:, rx, :, run, part.tile] = _filtered(here, part)
-        return self._extract(x_hat), self._extract(at_symbols(no_eff, groups, y.shape[3]))
+        num = y.shape[3]
+        no_eff = repeated(no_eff, num) if len(groups) == 1 else at_symbols(no_eff, groups, num)
+        return self._extract(x_hat), self._extract(no_eff)
 
     def _mend(
         self, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols, part: ReceiveFilter

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 Bytes = npt.NDArray[np.uint8]
@@ -87,6 +88,21 @@ def new_result(like: Tensor, *shape: int) -> Tensor:
     owner = piece[:size]
     weakref.finalize(owner, kept.give, piece).atexit = False
     return torch.from_numpy(owner).view(like.dtype).view(shape)
+
+
+def repeated(value: Tensor, num: int) -> Tensor:
+    """A value [..., 1, n] as [..., num, n].
+
+    On a CPU it is written out by one core: PyTorch has all of them copy what is no work for one, and
+    where another process is busy waits for each. Else, and where it is differentiated, a view.
+    """
+    view = value.expand(*value.shape[:-2], num, -1)
+    plain = type(value) is Tensor and value.device.type == "cpu" and not is_traced()
+    if not plain or is_differentiated(value):
+        return view
+    whole = new_result(value, *view.shape)
+    np.copyto(whole.numpy(), view.detach().numpy())
+    return whole
 
 
 def _most() -> int:

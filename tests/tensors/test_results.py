@@ -114,3 +114,13 @@ def test_threads_never_share_a_piece() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(pool.map(work, range(4)))
+
+
+def test_values_are_repeated() -> None:
+    value = torch.randn(2, 3, 1, 5, generator=torch.Generator().manual_seed(0))
+    wanted = value.expand(2, 3, 4, 5)
+    assert torch.equal(results.repeated(value, 4), wanted)
+    assert torch.equal(results.repeated(value.transpose(0, 1), 4), wanted.transpose(0, 1))
+    value.requires_grad_()
+    results.repeated(value, 4).sum().backward()
+    assert value.grad is not None and torch.equal(value.grad, torch.full_like(value, 4.0))
