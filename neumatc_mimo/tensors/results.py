@@ -93,8 +93,8 @@ def new_result(like: Tensor, *shape: int) -> Tensor:
 def repeated(value: Tensor, num: int) -> Tensor:
     """A value [..., 1, n] as [..., num, n].
 
-    On a CPU it is written out by one core: PyTorch has all of them copy what is no work for one, and
-    where another process is busy waits for each. Else, and where it is differentiated, a view.
+    On a CPU it is written out by one core: PyTorch has all of them copy what is no work for one,
+    and waits for each where another process is busy. Else, and where it is differentiated, a view.
     """
     view = value.expand(*value.shape[:-2], num, -1)
     plain = type(value) is Tensor and value.device.type == "cpu" and not is_traced()
