@@ -21,6 +21,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo import metrics
 from neumatc_mimo.blocks import WMMSEPrecoder, ZFPrecoder
+from neumatc_mimo.kernels.lanes import library
 from neumatc_mimo.operations import (
     SLNR,
     SVD,
@@ -304,13 +305,31 @@ def test_known_links_are_recalled_and_others_adapted_in_one_batch(
     f = fresh.grid_frequencies()
     h = torch.cat([scenario.multi_user.channel(f, [1, 3]), fresh.channel(f, [0, 2])])
     x, slot = _slot(h)
-    block = WMMSEPrecoder(*_grid(), model)
+    block = WMMSEPrecoder(*_grid(), replace(model, unknown=Adapted()))
     exact = WMMSEPrecoder(*_grid(), nm.Exact())
     queried, expected = (b(x, slot, NO)[:, 0, :, 0].mT for b in (block, exact))
     assert (queried - expected).norm() < 0.15 * expected.norm()
     stats = block.stats
     assert (stats.links_recalled, stats.links_adapted, stats.links_unknown) == (2, 2, 0)
     assert stats.exact < 0.25 * 2 * 512
+
+
+@pytest.mark.parametrize("kernels", ["", "off"])
+def test_new_links_are_adapted_to_where_no_kernel_computes_them(
+    kernels: str, model: nm.ScenarioModel, fresh: LinkSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(library.VARIABLE, kernels)
+    library.forget()
+    if not kernels and library.loaded() is None:
+        pytest.skip(f"The kernels are {library.why_not()}.")
+    x, slot = _slot(fresh.channel(fresh.grid_frequencies()))
+    block = WMMSEPrecoder(*_grid(), model)
+    with strangers(not kernels):
+        block(x, slot, NO)
+    library.forget()
+    adapted = fresh.num_links if kernels else 0
+    assert block.stats.links_adapted == adapted
+    assert block.stats.links_unknown == fresh.num_links - adapted
 
 
 def test_what_is_cheap_is_computed_exactly(model: nm.ScenarioModel, fresh: LinkSet) -> None:

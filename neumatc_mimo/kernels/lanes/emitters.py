@@ -167,6 +167,15 @@ class Combined(_Receiving):
         return amplification
 
 
+def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+    """Whether a kernel computes results of an operation on these matrices.
+
+    :param a: [num_items, num_subcarriers, m, n]
+    :param no: noise power, or None
+    """
+    return source_of(operation, *a.shape[-2:]) is not None and covers(a, no)
+
+
 def _channel(a: Tensor) -> Tensor:
     """a [num_items, num_subcarriers, m, n] with subcarriers last, a view where it lies so."""
     return along(a.permute(0, 2, 3, 1))
