@@ -55,7 +55,7 @@ def requirements() -> list[str]:
 
 
 def build(library: Path) -> None:
-    """Compile, from nothing and in a temporary folder: half a minute, and no state that is old.
+    """Compile, from nothing and in a temporary folder: a minute, and no state that is old.
 
     :param library: file to write, in one step: processes that run keep the one they have loaded
     :raise NotBuiltError: if that is not possible, or turned off
