@@ -15,14 +15,25 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
 from neumatc_mimo.progress.events import Callback, Event
+
+
+class _Metrics(ProgressColumn):
+    """Figures of a step: the first to give way where a terminal is narrow."""
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["metrics"], style="dim", no_wrap=True, overflow="ellipsis")
 
 
 class ProgressBar:
@@ -48,7 +59,7 @@ class ProgressBar:
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("{task.fields[unit]}"),
-            TextColumn("[dim]{task.fields[metrics]}[/dim]"),
+            _Metrics(table_column=Column()),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -79,7 +90,7 @@ class ProgressBar:
             )
         values: dict[str, Any] = {"completed": event.done, "total": event.total}
         if event.metrics:
-            values["metrics"] = escape(_written(event))
+            values["metrics"] = _written(event)
         line = self._lines[event.step]
         self._progress.update(line, description=escape(event.step), unit=event.unit, **values)
         if event.total is not None and event.done >= event.total:

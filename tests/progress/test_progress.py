@@ -206,3 +206,16 @@ def test_steps_within_a_step_share_its_bar() -> None:
         assert inner is outer
     with shared_bar() as other:
         assert other is not outer
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_a_narrow_terminal_keeps_name_and_count(width: int) -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=width)
+    with ProgressBar(console) as bar:
+        event = Event("pseudo_inverse", 3, 64, metrics={"residual": 1.25e-5, "failed": 12.0})
+        bar(event)
+        bar(event)
+        bar._progress.refresh()
+    shown = screen.getvalue()
+    assert "pseudo_inverse" in shown and "3/64" in shown
