@@ -26,7 +26,7 @@ def main() -> None:
         demo(model=f"{folder}/model", folder=report)
         # Times of blocks have a benchmark of their own, which has more of them.
         summary = read_summary(report) | {"origin": source}
-    del summary["block_times"]
+    del summary["block_times"], summary["model"]["folder"]
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     write_text(RESULT, json.dumps(summary, indent=1) + "\n")
     renew()
