@@ -85,8 +85,9 @@ class ProgressBar:
         """Show an event."""
         if event.step not in self._lines:
             self._drop_unmeasured()
+            # It is drawn at once, whole: a short step may be done before the next time.
             self._lines[event.step] = self._progress.add_task(
-                "", total=event.total, unit="", metrics=""
+                escape(event.step), total=event.total, unit=event.unit, metrics=""
             )
         values: dict[str, Any] = {"completed": event.done, "total": event.total}
         if event.metrics:
