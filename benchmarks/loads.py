@@ -26,7 +26,8 @@ from benchmarks.paper.sheet import Settings, Sheet
 from neumatc_mimo import load_scenario
 from neumatc_mimo.bench.timing import Spread
 from neumatc_mimo.kernels.lanes import operators
-from neumatc_mimo.kernels.lanes.sources import KNOWN, conjugate_chirp
+from neumatc_mimo.kernels.lanes.library import SourceKind
+from neumatc_mimo.kernels.lanes.sources import conjugate_chirp
 
 BLOCKS = ("ZFPrecoder", "MMSEEqualizer", "WMMSEPrecoder", "SVDBeamformer", "SVDCombiner")
 BATCH = 16
@@ -138,12 +139,12 @@ def _limit(name: str, slots: Slots, rounds: int) -> float | None:
         places = [0, num, 0]
         for w, given in zip(filters, y, strict=True):
             everyone = range(streams)
-            call = partial(operators.receive, KNOWN, w, None, given[:, 0], out, no_eff)
+            call = partial(operators.receive, SourceKind.KNOWN, w, None, given[:, 0], out, no_eff)
             calls.append(partial(call, range(symbols), everyone, places, chirp))
     else:
         out = torch.empty(1, antennas, symbols, num, dtype=torch.complex64)
         for w, sent in zip(filters, x, strict=True):
-            call = partial(operators.precode, KNOWN, w, None, sent[:, 0], out)
+            call = partial(operators.precode, SourceKind.KNOWN, w, None, sent[:, 0], out)
             calls.append(partial(call, range(symbols), chirp, 0, None))
     return _spread(calls, rounds).median
 

@@ -193,9 +193,9 @@ class MatrixPrecoder(SolverBlock):
         for tx in range(self._num_tx):
             for group, symbols in enumerate(groups):
                 first = symbols[0].start
-                effective = None if h_eff is None else h_eff.of_group(group)
                 emitter = None
                 if h_eff is None or self._serves_all():
+                    effective = None if h_eff is None else h_eff.of_group(group)
                     emitter = self._emitter(x_precoded[:, tx], x[:, tx], symbols, effective)
                 parts = self._matrices(inputs, tx, first, products=products, emitter=emitter)
                 for part in parts:

@@ -66,7 +66,7 @@ class Precoded(Emitter):
         source = source_of(operation, *a.shape[-2:])
         assert source is not None
         return operators.precode(
-            source.number,
+            source.kind,
             _channel(a),
             source.noise(_noise(no, a), a),
             along(self.x),
@@ -101,7 +101,7 @@ class _Receiving(Emitter):
     def _emit(self, source: Source, a: Tensor, noise: Tensor | None) -> Tensor:
         no_eff = self.no_eff[: len(a)]
         amplification = operators.receive(
-            source.number,
+            source.kind,
             _channel(a),
             noise,
             along(self.y),

@@ -7,6 +7,7 @@ import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,18 @@ _REMEDY = (
     "with CMake and GCC 12 or Clang, make kernels builds it in a checkout, "
     "installing the package again elsewhere"
 )
+
+
+class SourceKind(IntEnum):
+    """``Source`` of ``native/call.h``: where filters come from."""
+
+    DEFINITE = 0
+    SINGULAR = 1
+    LEAKAGE = 2
+    WMMSE = 3
+    MAX_MIN = 4
+    KNOWN = 5
+    EXPANSION = 6
 
 
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")

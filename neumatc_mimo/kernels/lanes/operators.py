@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.kernels.lanes.library import Library, loaded
+from neumatc_mimo.kernels.lanes.library import Library, SourceKind, loaded
 
 # As in ``native/call.h``.
 _PRECODE, _RECEIVE = 0, 1
-_EXPANSION = 6
 
 
 @torch.library.custom_op(
@@ -207,7 +206,7 @@ def _expansion(
 ) -> dict[str, Any]:
     """Fields of a call that tell of an expansion."""
     return {
-        "source": _EXPANSION,
+        "source": SourceKind.EXPANSION,
         "rows": num_streams,
         "columns": num_antennas,
         "items": len(rows),

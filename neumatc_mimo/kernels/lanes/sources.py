@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neumatc_mimo.kernels.lanes.library import SourceKind
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.max_min import MaxMin
 from neumatc_mimo.operations.precoding import SumPowerPrecoding
@@ -19,8 +20,6 @@ from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.operations.tracking import chirp
 from neumatc_mimo.operations.wmmse import WMMSE
 
-# Of filters that are known, in ``native/call.h``: what all others are held to.
-KNOWN = 5
 # Beyond, LAPACK's blocked factorisations gain on the kernels, and its eigenvectors on rotations.
 _MOST_ROWS, _MOST_ROTATED = 64, 16
 
@@ -29,13 +28,13 @@ _MOST_ROWS, _MOST_ROTATED = 64, 16
 class Source:
     """A way to fill a chunk of subcarriers from the channel.
 
-    :param number: of ``Source`` in ``native/call.h``
+    :param kind: which one of the library's
     :param num_streams: that are sent; None for as many as there are rows
     :param num_iterations: at most
     :param own_noise: the noise power where a caller gives none, or zero
     """
 
-    number: int
+    kind: SourceKind
     num_streams: int | None = None
     num_iterations: int = 0
     own_noise: float | None = None
@@ -66,34 +65,36 @@ def source_of(operation: Operation, num_rows: int, num_cols: int) -> Source | No
 
 def _pseudo_inverse(operation: Operation, num_rows: int) -> Source:
     del operation, num_rows
-    return Source(0)
+    return Source(SourceKind.DEFINITE)
 
 
 def _svd(operation: Operation, num_rows: int) -> Source | None:
     assert isinstance(operation, SVD)
     if operation.num_streams > num_rows or num_rows > _MOST_ROTATED:
         return None
-    return Source(1, operation.num_streams)
+    return Source(SourceKind.SINGULAR, operation.num_streams)
 
 
 def _slnr(operation: Operation, num_rows: int) -> Source | None:
     del num_rows
     assert isinstance(operation, SLNR)
-    return None if operation.antennas_per_user > 1 else Source(2, own_noise=operation.no)
+    if operation.antennas_per_user > 1:
+        return None
+    return Source(SourceKind.LEAKAGE, own_noise=operation.no)
 
 
-def _sum_power(number: int, operation: Operation, num_rows: int) -> Source:
+def _sum_power(kind: SourceKind, operation: Operation, num_rows: int) -> Source:
     del num_rows
     assert isinstance(operation, SumPowerPrecoding)
-    return Source(number, num_iterations=operation.num_iterations, own_noise=operation.no)
+    return Source(kind, num_iterations=operation.num_iterations, own_noise=operation.no)
 
 
 _SOURCES: dict[type[Operation], Callable[[Any, int], Source | None]] = {
     PseudoInverse: _pseudo_inverse,
     SVD: _svd,
     SLNR: _slnr,
-    WMMSE: functools.partial(_sum_power, 3),
-    MaxMin: functools.partial(_sum_power, 4),
+    WMMSE: functools.partial(_sum_power, SourceKind.WMMSE),
+    MaxMin: functools.partial(_sum_power, SourceKind.MAX_MIN),
 }
 
 

@@ -25,6 +25,36 @@ constexpr double SHORT = 0.5;
 template <class R>
 constexpr R NO_NUMBER = R(__builtin_nan(""));
 
+// Zero where a power is in that range, NaN elsewhere.
+template <class R>
+INLINE typename Lanes<R>::V unless_in_range(typename Lanes<R>::V value) {
+    const auto inside = (value > all<R>(Range<R>::least)) & (value < all<R>(Range<R>::most));
+    return inside ? typename Lanes<R>::V{} : all<R>(NO_NUMBER<R>);
+}
+
+// ‖size A^H diag(scale) C^-1 e_k‖² by the factor of C: what is left of users in one place, whom the noise
+// alone tells apart, is rounding in products of the inverse. `MOST` rows at most.
+template <class R, int MOST>
+INLINE typename Lanes<R>::V column_power(const typename Lanes<R>::C* h, int rows, int columns,
+                                         const typename Lanes<R>::C* factor,
+                                         const typename Lanes<R>::V* scale, int k,
+                                         typename Lanes<R>::V size) {
+    using V = typename Lanes<R>::V;
+    using C = typename Lanes<R>::C;
+    C column[MOST];
+    // In its size before it meets the channel: squares of small numbers would vanish.
+    for (int i = 0; i < rows; i++) column[i] = {i == k ? size : V{}, V{}};
+    solve_factors<R, false, 1>(rows, factor, column, 1);
+    scale_symbols<R, 1>(rows, scale, column, 1);
+    V whole{};
+    for (int c = 0; c < columns; c++) {
+        C sum{};
+        for (int i = 0; i < rows; i++) add_conjugate(sum, h[c * rows + i], column[i]);
+        whole += power(sum);
+    }
+    return whole;
+}
+
 // A source works on the channel of one block of lanes, [columns][rows]. `K` is the number of rows
 // where a template knows it, else zero. What it keeps for the symbols lies in `kept`; `scratch` is
 // anyone's afterwards.
@@ -74,8 +104,7 @@ struct Definite {
         const int m = rows();
         for (int k = 0; k < m; k++) {
             const V channel = factor[k * m + k].re, power = channel + noise;
-            nothing = power > all<R>(Range<R>::least) ? nothing : all<R>(NO_NUMBER<R>);
-            nothing = power < all<R>(Range<R>::most) ? nothing : all<R>(NO_NUMBER<R>);
+            nothing += unless_in_range<R>(power);
             scale[k] = all<R>(1) / root<R>(power);
             lost[k] = noise / power;
             own[k] = channel / power;
@@ -155,12 +184,7 @@ struct Definite {
     // ‖A^H D C^-1 e_k‖²: what is left of users in one place, whom the noise alone tells apart, is
     // rounding in the products above.
     INLINE V measured(int k) const {
-        const int m = rows();
-        C column[K ? K : MOST_ROWS];
-        for (int i = 0; i < m; i++) column[i] = {all<R>(i == k ? 1 : 0), V{}};
-        solve_once(column);
-        for (int i = 0; i < m; i++) column[i] = {column[i].re * scale[i], column[i].im * scale[i]};
-        return projected_power<R>(h, m, columns, column);
+        return column_power<R, K ? K : MOST_ROWS>(h, rows(), columns, factor, scale, k, all<R>(1));
     }
 
     // A filter with columns of unit norm; by how much rounding is amplified.

@@ -135,19 +135,6 @@ INLINE void effective_of(const Source& source, const typename Lanes<R>::C* h, in
     multiply<R>(h, rows, columns, v, rows, made);
 }
 
-// ‖A^H x‖² for x [rows].
-template <class R>
-INLINE typename Lanes<R>::V projected_power(const typename Lanes<R>::C* h, int rows, int columns,
-                                            const typename Lanes<R>::C* x) {
-    typename Lanes<R>::V whole{};
-    for (int c = 0; c < columns; c++) {
-        typename Lanes<R>::C sum{};
-        for (int i = 0; i < rows; i++) add_conjugate(sum, h[c * rows + i], x[i]);
-        whole += power(sum);
-    }
-    return whole;
-}
-
 // `T` symbols of z [rows][step], from `t` on: Y z in its place, for Y [rows][columns]; `MOST` rows
 // at most.
 template <int MOST, int T, class C>

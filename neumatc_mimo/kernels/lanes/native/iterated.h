@@ -76,11 +76,10 @@ struct Iterated {
     INLINE V start(V& noise) const {
         const int m = rows();
         gram<R>(h, m, columns, gram_matrix);
-        V mean{}, nothing{};
+        V mean{};
         for (int k = 0; k < m; k++) mean += gram_matrix[k * m + k].re;
         mean *= R(1) / R(m);
-        nothing = mean > all<R>(Range<R>::least) ? nothing : all<R>(NO_NUMBER<R>);
-        nothing = mean < all<R>(Range<R>::most) ? nothing : all<R>(NO_NUMBER<R>);
+        const V nothing = unless_in_range<R>(mean);
         const V over = all<R>(1) / mean;
         for (int i = 0; i < m; i++)
             for (int j = 0; j <= i; j++) {

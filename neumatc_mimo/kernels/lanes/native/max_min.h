@@ -41,15 +41,8 @@ struct MaxMin : Iterated<R, K> {
     // ‖A^H F e_k‖² in the unit of the channel: what is left of users in one place is rounding in
     // the products of the inverse.
     INLINE V measured(int k) const {
-        const int m = rows();
-        C column[K ? K : MOST_ROWS];
-        for (int i = 0; i < m; i++) column[i] = {all<R>(i == k ? 1 : 0), V{}};
-        solve_factors<R, false, 1>(m, factor, column, 1);
-        for (int i = 0; i < m; i++) {
-            const V by = root_q[i] / root_q[k] * Base::unit();
-            column[i] = {column[i].re * by, column[i].im * by};
-        }
-        return projected_power<R>(h, m, columns, column);
+        const V size = Base::unit() / root_q[k];
+        return column_power<R, K ? K : MOST_ROWS>(h, rows(), columns, factor, root_q, k, size);
     }
 
     // Powers p with p_k g_kk = ratio_k (Σ_{j≠k} g_kj p_j + σ²), by elimination: of an M-matrix, it

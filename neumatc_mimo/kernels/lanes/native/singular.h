@@ -97,10 +97,9 @@ struct Singular {
     INLINE V decompose() const {
         const int m = rows();
         gram<R>(h, m, columns, gram_matrix);
-        V trace{}, nothing{};
+        V trace{};
         for (int k = 0; k < m; k++) trace += gram_matrix[k * m + k].re;
-        nothing = trace > all<R>(Range<R>::least) ? nothing : all<R>(NO_NUMBER<R>);
-        nothing = trace < all<R>(Range<R>::most) ? nothing : all<R>(NO_NUMBER<R>);
+        const V nothing = unless_in_range<R>(trace);
         const V over = all<R>(1) / trace;
         for (int i = 0; i < m; i++)
             for (int j = 0; j < m; j++) {
