@@ -54,7 +54,7 @@ class ScenarioModel(TrainedModels, Solver):
         shape = channels.a.shape[-2:]
         unknown = self.unknown or Exact()
         # What adapts proves its results, which a pure query does without. Where a kernel computes
-        # them, exact results cost a hundredth of that.
+        # them, exact results cost a small part of that.
         dear = operation.adapts(*shape) and not computes(operation, channels.a, channels.no)
         if self.unknown is None and certify is not None and dear:
             unknown = _ADAPTED

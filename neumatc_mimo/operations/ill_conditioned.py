@@ -25,6 +25,14 @@ def hopeless(condition: Tensor, dtype: torch.dtype) -> Tensor:
     return ~(condition * torch.finfo(dtype).eps < _HOPELESS)
 
 
+def gain_terms(gram: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """:math:`(A A^H X)_{kk}` of Hermitian matrices [..., m, m], and the sum of its terms' sizes,
+    real [..., m] each: how many digits cancel where others bury a user in the noise.
+    """
+    terms = (torch.view_as_real(gram) * torch.view_as_real(x)).sum(-1)
+    return terms.sum(-1), terms.detach().abs().sum(-1)
+
+
 def surely(
     operation: Operation,
     a: Tensor,

@@ -20,7 +20,7 @@ from neumatc_mimo.operations.base import (
 )
 from neumatc_mimo.operations.config import AtNoiseConfig, Dimensions, OperationConfig
 from neumatc_mimo.operations.definite_inverse import definite_inverse
-from neumatc_mimo.operations.ill_conditioned import surely
+from neumatc_mimo.operations.ill_conditioned import gain_terms, surely
 from neumatc_mimo.operations.tracking import unit
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -131,10 +131,9 @@ def _amplification(gram: Tensor, noise: Tensor) -> Tensor:
     """
     x = definite_inverse(gram + noise[..., None, None] * identity(gram))
     own, inverse = (t.diagonal(dim1=-2, dim2=-1).real for t in (gram, x))
-    terms = (torch.view_as_real(gram) * torch.view_as_real(x)).sum(-1)
-    size = terms.abs().sum(-1)
+    gain, size = gain_terms(gram, x)
     # A user without a channel has no gain to lose.
-    buried = torch.where(size > 0, size / terms.sum(-1).clamp_min(0), 1.0)
+    buried = torch.where(size > 0, size / gain.clamp_min(0), 1.0)
     return torch.maximum((own + noise[..., None]) * inverse, buried).amax(-1)
 
 

@@ -22,6 +22,7 @@ from neumatc_mimo.operations.base import (
 from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.ill_conditioned import (
     doubtful,
+    gain_terms,
     hopeless,
     noise_at,
     orthogonal_factors,
@@ -436,11 +437,9 @@ def _below_noise(filters: Filter, gram: Tensor) -> _Solved:
     loss = filters.loss
     if not is_traced() and bool((loss <= 0.5).all()):
         return _Solved(filters, gram)
-    x = torch.view_as_real(filters.x)
-    terms = (torch.view_as_real(gram) * x).sum(-1)
+    whole, size = gain_terms(gram, filters.x)
     weak = loss > 0.5
-    gain = torch.where(weak, terms.sum(-1).clamp_min(0), 1 - loss)
-    size = terms.detach().abs().sum(-1)
+    gain = torch.where(weak, whole.clamp_min(0), 1 - loss)
     amplification = torch.where(weak & (size > 0), size / gain.detach(), 1.0)
     return _Solved(filters._replace(gain=gain), gram, amplification)
 
