@@ -20,6 +20,14 @@ def doubtful(amplification: Tensor) -> Tensor:
     return ~(amplification * torch.finfo(amplification.dtype).eps < _DOUBTFUL)
 
 
+def shown(amplification: Tensor) -> Tensor:
+    """Where rounding of double precision, so many times amplified, is seen in single precision, too;
+    NaN counts, [...] bool.
+    """
+    double, single = (torch.finfo(kind).eps for kind in (torch.float64, torch.float32))
+    return ~(amplification * double < single)
+
+
 def hopeless(condition: Tensor, dtype: torch.dtype) -> Tensor:
     """Where a matrix of this condition number has no result of the precision ``dtype``."""
     return ~(condition * torch.finfo(dtype).eps < _HOPELESS)

@@ -24,6 +24,7 @@ struct Known {
     INLINE void precode(C*, int, int) const {}
     INLINE void effective(C*, C*, C*) const {}
     INLINE V receiver(V, V*) const { return V{}; }
+    INLINE void prefilter(C*, int) const {}
     INLINE void receive(C*, int, int) const {}
 };
 
