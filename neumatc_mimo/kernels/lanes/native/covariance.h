@@ -43,21 +43,19 @@ struct Covariance {
     INLINE V fill(V noise) const {
         const int m = rows();
         V nothing{};
-        for (int i = 0; i < columns; i++)
-            for (int j = 0; j <= i; j++) {
+        for (int i = 0; i < columns; i++) {
+            V whole = noise;
+            for (int k = 0; k < m; k++) whole += power(h[i * m + k]);
+            nothing += unless_in_range<R>(whole);
+            scale[i] = all<R>(1) / root<R>(whole);
+            for (int j = 0; j < i; j++) {
                 C sum{};
                 for (int k = 0; k < m; k++) add_conjugate(sum, h[j * m + k], h[i * m + k]);
-                if (i == j) {
-                    sum.re += noise;
-                    nothing += unless_in_range<R>(sum.re);
-                    scale[i] = all<R>(1) / root<R>(sum.re);
-                    sum = {all<R>(1), V{}};
-                } else {
-                    const V both = scale[i] * scale[j];
-                    sum = {sum.re * both, sum.im * both};
-                }
-                factor[i * columns + j] = sum;
+                const V both = scale[i] * scale[j];
+                factor[i * columns + j] = {sum.re * both, sum.im * both};
             }
+            factor[i * columns + i] = {all<R>(1), V{}};
+        }
         return nothing;
     }
 
