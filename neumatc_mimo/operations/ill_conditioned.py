@@ -21,8 +21,8 @@ def doubtful(amplification: Tensor) -> Tensor:
 
 
 def shown(amplification: Tensor) -> Tensor:
-    """Where rounding of double precision, so many times amplified, is seen in single precision, too;
-    NaN counts, [...] bool.
+    """Where rounding of double precision, so many times amplified, is seen in results of single
+    precision, too; NaN counts, [...] bool.
     """
     double, single = (torch.finfo(kind).eps for kind in (torch.float64, torch.float32))
     return ~(amplification * double < single)

@@ -1,4 +1,4 @@
-"""Users of several antennas in lanes: block diagonalisation and signal-to-leakage-and-noise ratios."""
+"""Users of several antennas in lanes: block diagonalisation and largest SLNR."""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ def equalizer(pair: Any) -> Any:
     return lambda precision: MMSEEqualizer(*pair, nm.Exact(), precision=precision)
 
 
-# Error variances, noise powers: [batch_size, num_rx, num_rx_ant, num_tx, streams, symbols, subcarriers].
+# Error variances [batch_size, num_rx, num_rx_ant, num_tx, num_streams, symbols, subcarriers] and
+# noise powers.
 NOISES = {
     "noise": (torch.zeros(()), positive(2, 1, 6)),
     "errors": (positive(2, 1, 6, 1, 1, 1, 1), torch.tensor(0.1)),
@@ -58,9 +59,7 @@ NOISES = {
 @pytest.mark.parametrize("precision", DTYPES)
 @pytest.mark.parametrize("items", [1, 2])
 @pytest.mark.parametrize("name", NOISES)
-def test_noise_of_antennas(
-    name: str, items: int, precision: str, choose: Choice, spy: Spy
-) -> None:
+def test_noise_of_antennas(name: str, items: int, precision: str, choose: Choice, spy: Spy) -> None:
     errors, no = NOISES[name]
     h = normal(items, 1, 6, 3, 1, 1, 40, dtype=torch.complex128).expand(-1, -1, -1, -1, -1, 4, -1)
     y = normal(2, 1, 6, 4, 46, dtype=torch.complex128, seed=1)

@@ -101,7 +101,6 @@ class Precoded(Emitter):
             self.effective,
         )
 
-
     def at(self, item: slice, places: Tensor) -> Self:
         x = wide(self.x[item].index_select(-1, places)[:, :, list(self.symbols)])
         some = None

@@ -1,4 +1,4 @@
-"""Results of kernels, with those that single precision spoils computed again in double precision."""
+"""Results of kernels, and those that single precision spoils, in double precision."""
 
 from __future__ import annotations
 

@@ -87,6 +87,7 @@ struct Definite {
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
+    INLINE void begin() const {}
     // Rows of what is sent that the last product runs over.
     INLINE int inner_rows() const { return rows(); }
 

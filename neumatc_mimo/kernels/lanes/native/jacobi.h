@@ -17,9 +17,11 @@ INLINE void rotate(C& p, C& q, const V& c, const C& s) {
 }
 
 // One rotation that takes out the entry (p, q) of a [m][m], of which the lower triangle is stored,
-// and turns the columns of `vectors` [m][m]; whether any lane needed it.
+// and turns the columns of `vectors` [m][m]; whether any lane needed it. Powers below `floor` count
+// as that.
 template <class R>
-INLINE bool annihilate(int m, typename Lanes<R>::C* a, typename Lanes<R>::C* vectors, int p, int q) {
+INLINE bool annihilate(int m, typename Lanes<R>::C* a, typename Lanes<R>::C* vectors, int p, int q,
+                       R floor) {
     using V = typename Lanes<R>::V;
     using C = typename Lanes<R>::C;
     // The lower triangle is stored: a_pq is the conjugate of a_qp.
@@ -27,8 +29,9 @@ INLINE bool annihilate(int m, typename Lanes<R>::C* a, typename Lanes<R>::C* vec
     const V first = a[p * m + p].re, second = a[q * m + q].re, off_power = power(off);
     constexpr R close = R(8) * (sizeof(R) == 4 ? R(1.2e-7) : R(2.3e-16));
     // Relative to both rows' own powers: a weak one's vectors are as accurate as a strong one's.
+    const V both = largest(first, all<R>(floor)) * largest(second, all<R>(floor));
     const V least = all<R>(Range<R>::least);
-    const auto turns = off_power > largest(first * second * (close * close), least);
+    const auto turns = off_power > largest(both * (close * close), least);
     if (!any(turns)) return false;
     const V apart = second - first;
     const V distance = apart < V{} ? -apart : apart;
@@ -63,19 +66,62 @@ INLINE bool annihilate(int m, typename Lanes<R>::C* a, typename Lanes<R>::C* vec
     return true;
 }
 
-// a [m][m], lower triangle, becomes diagonal, and `vectors` [m][m] its eigenvectors; whether all
-// lanes did.
 template <class R>
-INLINE bool diagonalise(int m, typename Lanes<R>::C* a, typename Lanes<R>::C* vectors) {
+INLINE void identity(int m, typename Lanes<R>::C* a) {
     using V = typename Lanes<R>::V;
     for (int i = 0; i < m; i++)
-        for (int j = 0; j < m; j++) vectors[i * m + j] = {all<R>(i == j ? 1 : 0), V{}};
+        for (int j = 0; j < m; j++) a[i * m + j] = {all<R>(i == j ? 1 : 0), V{}};
+}
+
+// `J` columns of a row of a U, for a Hermitian and of which the lower triangle is stored.
+template <int J, class C>
+INLINE void turn_row(int m, const C* a, const C* u, int row, int column, C* out) {
+    C sum[J] = {};
+    for (int k = 0; k <= row; k++)
+#pragma GCC unroll 8
+        for (int j = 0; j < J; j++) add(sum[j], a[row * m + k], u[k * m + column + j]);
+    for (int k = row + 1; k < m; k++)
+#pragma GCC unroll 8
+        for (int j = 0; j < J; j++) add_conjugate(sum[j], a[k * m + row], u[k * m + column + j]);
+    for (int j = 0; j < J; j++) out[row * m + column + j] = sum[j];
+}
+
+// `J` columns of a row of U^H b.
+template <int J, class C>
+INLINE void turn_column(int m, const C* u, const C* b, int row, int column, C* out) {
+    C sum[J] = {};
+    for (int k = 0; k < m; k++)
+#pragma GCC unroll 8
+        for (int j = 0; j < J; j++) add_conjugate(sum[j], u[k * m + row], b[k * m + column + j]);
+    for (int j = 0; j < J; j++) out[row * m + column + j] = sum[j];
+}
+
+// a becomes U^H a U, lower triangles, all [m][m]; `made` is scratch.
+template <class R>
+INLINE void turn_basis(int m, typename Lanes<R>::C* a, const typename Lanes<R>::C* u,
+                       typename Lanes<R>::C* made) {
+    for (int i = 0; i < m; i++) {
+        int j = 0;
+        for (; j + 4 <= m; j += 4) turn_row<4>(m, a, u, i, j, made);
+        for (; j < m; j++) turn_row<1>(m, a, u, i, j, made);
+    }
+    for (int i = 0; i < m; i++) {
+        int j = 0;
+        for (; j + 4 <= i + 1; j += 4) turn_column<4>(m, u, made, i, j, a);
+        for (; j <= i; j++) turn_column<1>(m, u, made, i, j, a);
+    }
+}
+
+// a [m][m], lower triangle, becomes diagonal, and the columns of `vectors` [m][m], which are those of
+// some basis, turn with it; whether all lanes did.
+template <class R>
+INLINE bool diagonalise(int m, typename Lanes<R>::C* a, typename Lanes<R>::C* vectors, R floor) {
     // It is quadratic: what has not converged by then never will.
     constexpr int MOST_SWEEPS = 12;
     for (int sweep = 0; sweep < MOST_SWEEPS; sweep++) {
         bool turned = false;
         for (int p = 0; p < m - 1; p++)
-            for (int q = p + 1; q < m; q++) turned |= annihilate<R>(m, a, vectors, p, q);
+            for (int q = p + 1; q < m; q++) turned |= annihilate<R>(m, a, vectors, p, q, floor);
         if (!turned) return true;
     }
     return false;

@@ -19,6 +19,7 @@ struct Known {
     const int num_rows;
 
     INLINE Known(const Call& call, C*, C*, C*) : num_rows(call.rows) {}
+    INLINE void begin() const {}
     INLINE int inner_rows() const { return K ? K : num_rows; }
     INLINE V precoder(V) const { return V{}; }
     INLINE void precode(C*, int, int) const {}

@@ -148,6 +148,7 @@ struct Combiner : Work<R, K, Source> {
 
     void run() const {
         Base::load_channel();
+        source(0).begin();
         for (int b = 0; b < blocks; b++) {
             Base::store_amplification(b, source(b).combiner(noise, no_eff));
             Base::store_no_eff(b, no_eff);

@@ -17,8 +17,11 @@ struct Singular {
     using C = typename L::C;
 
     static constexpr bool READS_CHANNEL = true;
+    // Of the trace, what the power of weaker eigenvectors counts as: beside a stronger one their
+    // digits are fewer by the root of that ratio, and single precision keeps none of them.
+    static constexpr R FLOOR = sizeof(R) == 4 ? R(1e-5) : R(1e-12);
     static int64_t kept_size(const Call& call) { return (call.rows + 1) * call.streams; }
-    static int64_t scratch_size(const Call& call) { return 2 * int64_t(call.rows) * call.rows + call.rows; }
+    static int64_t scratch_size(const Call& call) { return 3 * int64_t(call.rows) * call.rows + call.rows; }
 
     const Call& call;
     const int num_rows, columns, streams;
@@ -26,22 +29,28 @@ struct Singular {
     C* h;
     // [streams][rows] conj(U), which a combiner applies; [streams] factors of what is sent.
     C *vectors, *factors;
-    // Scratch: A A^H, which becomes diagonal, and its eigenvectors, [rows][rows]; [rows].
-    C *gram_matrix, *eigenvectors;
+    // Scratch: eigenvectors of A A^H, those of the block before to begin with; A A^H, which becomes
+    // diagonal; and what is between, [rows][rows] each; [rows].
+    C *eigenvectors, *gram_matrix, *between;
     V *rank, *size;
 
     INLINE Singular(const Call& call, C* channel, C* kept, C* scratch)
         : call(call), num_rows(call.rows), columns(call.columns), streams(int(call.streams)),
-          h(channel), vectors(kept), factors(kept + call.rows * call.streams), gram_matrix(scratch) {
-        eigenvectors = gram_matrix + rows() * rows();
-        rank = reinterpret_cast<V*>(eigenvectors + rows() * rows());
+          h(channel), vectors(kept), factors(kept + call.rows * call.streams), eigenvectors(scratch) {
+        gram_matrix = eigenvectors + rows() * rows();
+        between = gram_matrix + rows() * rows();
+        rank = reinterpret_cast<V*>(between + rows() * rows());
         size = rank + rows();
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
     INLINE int inner_rows() const { return streams; }
 
-    // Eigenvectors of the Gram matrix; NaN where it has none in this range of numbers.
+    // A chunk begins: its bits depend on no other.
+    INLINE void begin() const { identity<R>(rows(), eigenvectors); }
+
+    // Eigenvectors of the Gram matrix; NaN where it has none in this range of numbers. Those of the
+    // block before, of subcarriers not far away, are half of the way.
     INLINE V decompose() const {
         const int m = rows();
         gram<R>(h, m, columns, gram_matrix);
@@ -54,7 +63,8 @@ struct Singular {
                 C& a = gram_matrix[i * m + j];
                 a = {a.re * over, a.im * over};
             }
-        return diagonalise<R>(m, gram_matrix, eigenvectors) ? nothing : all<R>(NO_NUMBER<R>);
+        turn_basis<R>(m, gram_matrix, eigenvectors, between);
+        return diagonalise<R>(m, gram_matrix, eigenvectors, FLOOR) ? nothing : all<R>(NO_NUMBER<R>);
     }
 
     // conj(U) of the strongest ones, in descending order.

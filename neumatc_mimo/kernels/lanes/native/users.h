@@ -82,7 +82,8 @@ struct Users : Definite<R, K> {
             }
         const V nothing = unless_in_range<R>(trace), unit = all<R>(1) / trace;
         for (int i = 0; i < n * n; i++) matrix[i] = {matrix[i].re * unit, matrix[i].im * unit};
-        const bool found = diagonalise<R>(n, matrix, vectors);
+        identity<R>(n, vectors);
+        const bool found = diagonalise<R>(n, matrix, vectors, 0);
         strongest<R>(n, matrix, vectors, n, turning + first * n, nullptr, rank);
         for (int i = first * n; i < (first + n) * n; i++) turning[i].im = -turning[i].im;
         return found ? nothing : all<R>(NO_NUMBER<R>);
@@ -177,7 +178,8 @@ struct Users : Definite<R, K> {
         // In its own unit: users may lie far below the noise.
         const V unit = heard > V{} ? heard : all<R>(1);
         for (int i = 0; i < n * n; i++) matrix[i] = {matrix[i].re / unit, matrix[i].im / unit};
-        const bool found = diagonalise<R>(n, matrix, vectors);
+        identity<R>(n, vectors);
+        const bool found = diagonalise<R>(n, matrix, vectors, 0);
         strongest<R>(n, matrix, vectors, n, ordered, value, rank);
         for (int s = 0; s < n; s++) {
             value[s] = largest(value[s] * unit, V{});

@@ -132,8 +132,10 @@ struct Work {
         V factor = all<R>(*from);
         if (call.whitening_step) {
             from += (chunk.first + int64_t(block) * N) * call.whitening_step;
-            for (int lane = 0; lane < N; lane++)
-                factor[lane] = from[(lane < n ? lane : n - 1) * call.whitening_step];
+            if (n == N && call.whitening_step == 1) factor = load_vector<V>(from);
+            else
+                for (int lane = 0; lane < N; lane++)
+                    factor[lane] = from[(lane < n ? lane : n - 1) * call.whitening_step];
         }
         return {value.re * factor, value.im * factor};
     }
