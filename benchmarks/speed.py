@@ -36,8 +36,8 @@ _CAPTION = (
 )
 _EXACT_CAPTION = (
     "Milliseconds of one call of exact blocks, medians and quartiles; each call has other links "
-    "than the one before. Kernels: the variant of the C++ kernels, or off. Error: of the symbols on "
-    "a subcarrier against double precision, median."
+    "than the one before. Kernels: the variant of the C++ kernels, or off. Error: of the symbols "
+    "on a subcarrier against double precision, median."
 )
 _EXACT_COLUMNS = ("block", "kernels", "way", "ms", "low", "high", "error, dB")
 

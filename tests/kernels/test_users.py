@@ -15,7 +15,8 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import BDPrecoder, SLNRPrecoder
-from tests.kernels.comparison import DTYPES, Choice, Spy, needs_library, normal
+from neumatc_mimo.kernels.lanes import library
+from tests.kernels.comparison import DTYPES, VARIANTS, Choice, Spy, needs_library, normal
 
 # Of the symbols on a subcarrier; rounding that streams of nearly the same strength amplify.
 BOUNDS = {"single": 3e-3, "double": 1e-8}
@@ -175,3 +176,16 @@ def test_any_number_of_threads_gives_the_same_bits(threads: int) -> None:
     finally:
         torch.set_num_threads(before)
     assert torch.equal(*found)
+
+
+@needs_library
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_variants(variant: str, choose: Choice) -> None:
+    choose(variant)
+    if library.loaded() is None:
+        pytest.skip(str(library.why_not()))
+    x, h = inputs(3, 2, 17)
+    found = call(SLNRPrecoder, "single", (0.1,), x, h)[0]
+    choose("off")
+    right = call(SLNRPrecoder, "double", (0.1,), x, h)[0]
+    assert float(error(found, right).max()) < BOUNDS["single"]

@@ -15,7 +15,17 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer
-from tests.kernels.comparison import BOUNDS, DTYPES, Choice, Spy, needs_library, normal, uplink
+from neumatc_mimo.kernels.lanes import library
+from tests.kernels.comparison import (
+    BOUNDS,
+    DTYPES,
+    VARIANTS,
+    Choice,
+    Spy,
+    needs_library,
+    normal,
+    uplink,
+)
 
 GRID = {"num_guard_carriers": (3, 2), "dc_null": True}
 
@@ -160,3 +170,21 @@ def test_entries_that_are_not_finite_are_refused(bad: float, spy: Spy) -> None:
     with pytest.raises(ValueError, match="has NaN or infinite entries"):
         run(equalizer(uplink(3, 4, 640)), "single", inputs)
     assert spy.calls
+
+
+@needs_library
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("streams", [3, 8])
+def test_variants(streams: int, variant: str, choose: Choice) -> None:
+    """No more streams than antennas, and more."""
+    choose(variant)
+    if library.loaded() is None:
+        pytest.skip(str(library.why_not()))
+    h = normal(2, 1, 6, streams, 1, 1, 40, dtype=torch.complex64).expand(-1, -1, -1, -1, -1, 4, -1)
+    y = normal(2, 1, 6, 4, 46, dtype=torch.complex64, seed=1)
+    inputs = (y, h, torch.zeros(()), positive(2, 1, 6))
+    make = equalizer(uplink(streams, 4, 46, **GRID))
+    _, found = run(make, "single", inputs)
+    choose("off")
+    _, right = run(make, "double", inputs)
+    assert off(found, right) < 1e-3
