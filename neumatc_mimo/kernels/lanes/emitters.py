@@ -21,6 +21,7 @@ from neumatc_mimo.kernels.lanes.sources import (
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.ill_conditioned import wide
 from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.tensors.results import new_result
 
 
 class Emitter(ABC):
@@ -109,17 +110,16 @@ class Precoded(Emitter):
         return replace(
             self,
             x=x,
-            out=x.new_empty(len(x), self.out.shape[1], *x.shape[2:]),
+            out=new_result(x, len(x), self.out.shape[1], *x.shape[2:]),
             symbols=range(x.shape[2]),
             effective=some,
         )
 
     def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
-        to = places[chosen]
         for number, symbol in enumerate(self.symbols):
-            put(self.out[item, :, symbol], to, other.out[:, :, number, chosen])
+            _put(self.out[item, :, symbol], places, other.out[:, :, number], chosen)
         if self.effective is not None and other.effective is not None:
-            put(self.effective[item], to, other.effective[..., chosen])
+            _put(self.effective[item], places, other.effective, chosen)
 
 
 @dataclass(frozen=True)
@@ -149,17 +149,17 @@ class _Receiving(Emitter):
         return replace(
             self,
             y=y,
-            x_hat=y.new_empty(len(y), len(self.streams), y.shape[2], num),
+            x_hat=new_result(y, len(y), len(self.streams), y.shape[2], num),
             no_eff=y.real.new_empty(len(y), len(self.streams), num),
             symbols=range(y.shape[2]),
             stretches=[(0, num, 0)],
         )
 
     def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
-        to = self._places(places)[0][chosen]
+        to, _ = self._places(places)
         for number, symbol in enumerate(self.symbols):
-            put(self.x_hat[item, :, symbol], to, other.x_hat[:, :, number, chosen])
-        put(self.no_eff[item], to, other.no_eff[..., chosen])
+            _put(self.x_hat[item, :, symbol], to, other.x_hat[:, :, number], chosen)
+        _put(self.no_eff[item], to, other.no_eff, chosen)
 
     @abstractmethod
     def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
@@ -294,8 +294,10 @@ def along(x: Tensor) -> Tensor:
     return x if x.shape[-1] == 1 or x.stride(-1) == 1 else x.contiguous()
 
 
-def put(out: Tensor, places: Tensor, values: Tensor) -> None:
-    """Values [..., num_places] to their places in the last dimension of out."""
+def _put(out: Tensor, places: Tensor, values: Tensor, chosen: Tensor) -> None:
+    """Chosen values [..., num_places] to their places in the last dimension of out."""
+    if not bool(chosen.all()):
+        places, values = places[chosen], values[..., chosen]
     out.index_copy_(-1, places, values.to(out.dtype))
 
 
