@@ -13,7 +13,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_shape
-from neumatc_mimo.blocks.coloured_noise import coloured_filters
+from neumatc_mimo.blocks.coloured_noise import coloured_filters, emitted
 from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import error_and_noise
@@ -214,26 +214,46 @@ class MMSEEqualizer(Receiver):
                 'trust="model" needs noise that is equal at all antennas and links of all '
                 "streams, interfering ones included, or links of -1."
             )
-        desired, undesired = self._desired[rx], self._undesired[rx]
-        borders = [stretch.effective for stretch in self._stretches]
         if not jointly:
-            counts, lost = Counts(exact=len(h) * h.shape[-1]), 0
-            looking = self._settings.certify is not None and not is_traced()
-            for tile, found in coloured_filters(
-                h, variance, desired, undesired, borders, looking=looking
-            ):
-                yield _unbiased(tile, found.answer, found.answer.w, range(len(desired)))
-                counts.refined += found.refined
-                lost += found.lost
-            warn_of_lost(self._warned, lost, counts.exact, h.dtype)
-            self._count(counts)
+            yield from self._coloured(rx, h, variance, emitter)
             return
+        borders = [stretch.effective for stretch in self._stretches]
         channels = self._channels(inputs, rx, symbol)
         solver = self._solver if self._is_known(rx, h) else Exact()
         for part in self._answers(self._operation, channels, borders, solver, emitter):
             matrix = part.answer.w if part.applied is None else part.applied
-            made = _unbiased(part.tile, part.answer, matrix, desired)
+            made = _unbiased(part.tile, part.answer, matrix, self._desired[rx])
             yield made._replace(where=part.where)
+
+    def _coloured(
+        self, rx: int, h: Tensor, variance: Tensor, emitter: Emitter | None
+    ) -> Iterator[ReceiveFilter]:
+        """Filters in noise that differs between antennas, and among more streams than antennas."""
+        desired, undesired = self._desired[rx], self._undesired[rx]
+        streams = range(len(desired))
+        counts, lost = Counts(exact=len(h) * h.shape[-1]), 0
+        looking = self._settings.certify is not None and not is_traced()
+        done = None
+        if isinstance(emitter, Received):
+            done = emitted(emitter, h, variance, desired, undesired, looking=looking)
+        if done is not None:
+            counts.refined += done.refined
+            if done.answer is not None:
+                found = done.answer
+                made = _unbiased(slice(None), found.answer, found.answer.w, streams)
+                yield made._replace(where=done.left)
+                counts.refined += found.refined
+                lost += found.lost
+        else:
+            borders = [stretch.effective for stretch in self._stretches]
+            for tile, found in coloured_filters(
+                h, variance, desired, undesired, borders, looking=looking
+            ):
+                yield _unbiased(tile, found.answer, found.answer.w, streams)
+                counts.refined += found.refined
+                lost += found.lost
+        warn_of_lost(self._warned, lost, counts.exact, h.dtype)
+        self._count(counts)
 
     def _channels(self, inputs: EqualizerInputs, rx: int, symbol: int) -> Channels:
         """What the solver is asked: the channels of all streams that a receiver gets."""

@@ -5,15 +5,23 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
+import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
-from neumatc_mimo.kernels.lanes.sources import Source, conjugate_chirp, source_of
+from neumatc_mimo.kernels.lanes.sources import (
+    Source,
+    conjugate_chirp,
+    receiving_source_of,
+    source_of,
+)
 from neumatc_mimo.operations.base import Operation
-from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.operations.ill_conditioned import wide
 from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.tensors.results import new_result
 
 
 class Emitter(ABC):
@@ -39,6 +47,22 @@ class Emitter(ABC):
     def num_used(self, a: Tensor) -> int:
         """Matrices whose results it has a use of."""
         return len(a) * a.shape[1]
+
+    @abstractmethod
+    def at(self, item: slice, places: Tensor) -> Self:
+        """The same for single matrices in double precision, with symbols and results of its own.
+
+        :param item: whose they are, or all where these share their matrices
+        :param places: of the matrices among all of an item, [num_places] int64
+        """
+
+    @abstractmethod
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        """Write the results that another one has for single matrices.
+
+        :param other: :meth:`at` these places
+        :param chosen: whose results are written, [num_places] bool
+        """
 
 
 @dataclass(frozen=True)
@@ -74,8 +98,28 @@ class Precoded(Emitter):
             self.symbols,
             conjugate_chirp(a.shape[-1], a.dtype),
             source.num_iterations,
+            source.antennas_per_user,
             self.effective,
         )
+
+    def at(self, item: slice, places: Tensor) -> Self:
+        x = wide(self.x[item].index_select(-1, places)[:, :, list(self.symbols)])
+        some = None
+        if self.effective is not None:
+            some = x.new_empty(*self.effective[item].shape[:3], len(places))
+        return replace(
+            self,
+            x=x,
+            out=new_result(x, len(x), self.out.shape[1], *x.shape[2:]),
+            symbols=range(x.shape[2]),
+            effective=some,
+        )
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        for number, symbol in enumerate(self.symbols):
+            _put(self.out[item, :, symbol], places, other.out[:, :, number], chosen)
+        if self.effective is not None and other.effective is not None:
+            _put(self.effective[item], places, other.effective, chosen)
 
 
 @dataclass(frozen=True)
@@ -98,12 +142,47 @@ class _Receiving(Emitter):
     streams: Sequence[int]
     stretches: Sequence[tuple[int, int, int]]
 
-    def _emit(self, source: Source, a: Tensor, noise: Tensor | None) -> Tensor:
+    def at(self, item: slice, places: Tensor) -> Self:
+        effective, on_grid = self._places(places)
+        y = wide(self.y[item].index_select(-1, on_grid)[:, :, list(self.symbols)])
+        num = len(effective)
+        return replace(
+            self,
+            y=y,
+            x_hat=new_result(y, len(y), len(self.streams), y.shape[2], num),
+            no_eff=y.real.new_empty(len(y), len(self.streams), num),
+            symbols=range(y.shape[2]),
+            stretches=[(0, num, 0)],
+        )
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        to, _ = self._places(places)
+        for number, symbol in enumerate(self.symbols):
+            _put(self.x_hat[item, :, symbol], to, other.x_hat[:, :, number], chosen)
+        _put(self.no_eff[item], to, other.no_eff, chosen)
+
+    @abstractmethod
+    def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the matrices at these places are among the results, and where in y."""
+
+    def _moved(self, places: Tensor, stretches: Sequence[tuple[int, int]]) -> Tensor:
+        """Places of the stretches' subcarriers among others.
+
+        :param stretches: the first one of each, and where that is to go
+        """
+        first, to = torch.tensor(stretches, device=places.device).T.contiguous()
+        number = torch.searchsorted(first, places, right=True) - 1
+        return places + (to - first)[number]
+
+    def _emit(
+        self, source: Source, a: Tensor, noise: Tensor | None, whitening: Tensor | None = None
+    ) -> Tensor:
         no_eff = self.no_eff[: len(a)]
         amplification = operators.receive(
             source.kind,
             _channel(a),
             noise,
+            whitening,
             along(self.y),
             self.x_hat,
             no_eff,
@@ -119,16 +198,36 @@ class _Receiving(Emitter):
 
 @dataclass(frozen=True)
 class Received(_Receiving):
-    """Symbols estimated with gains of one: streams are rows of the matrices."""
+    """Symbols estimated with gains of one: streams are rows of the matrices.
+
+    :param variance: of the noise where it differs between antennas, [num_items or 1, num_antennas,
+        num_subcarriers or 1]: matrices and y are those over its root, and their noise power is one
+    """
+
+    variance: Tensor | None = None
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        known = type(operation) is PseudoInverse and source_of(operation, *a.shape[-2:]) is not None
-        return known and covers(a, no, self.y, self.x_hat)
+        source = receiving_source_of(operation, *a.shape[-2:])
+        return source is not None and covers(a, no, self.variance, self.y, self.x_hat)
 
     def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        source = source_of(operation, *a.shape[-2:])
+        source = receiving_source_of(operation, *a.shape[-2:])
         assert source is not None
-        return self._emit(source, a, _noise(no, a))
+        whitening = None
+        if self.variance is not None:
+            whitening = self.variance.rsqrt().expand(len(a), a.shape[-1], -1)
+        return self._emit(source, a, _noise(no, a), whitening)
+
+    def at(self, item: slice, places: Tensor) -> Self:
+        some = super().at(item, places)
+        if self.variance is None:
+            return some
+        own = self.variance if len(self.variance) == 1 else self.variance[item]
+        own = own if own.shape[-1] == 1 else own[..., places]
+        return replace(some, variance=wide(own))
+
+    def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        return places, self._moved(places, [(first, place) for first, _, place in self.stretches])
 
 
 @dataclass(frozen=True)
@@ -166,6 +265,14 @@ class Combined(_Receiving):
             amplification[:, part] = here._emit(source, a[:, part], noise)
         return amplification
 
+    def at(self, item: slice, places: Tensor) -> Self:
+        assert self.noise is not None
+        some = self.noise if len(self.noise) == 1 else self.noise[item]
+        return replace(super().at(item, places), noise=some)
+
+    def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        return self._moved(places, [(place, first) for first, _, place in self.stretches]), places
+
 
 def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     """Whether a kernel computes results of an operation on these matrices.
@@ -185,6 +292,13 @@ def along(x: Tensor) -> Tensor:
     """x with its last dimension contiguous, and its entries as they are told."""
     x = x.resolve_conj().resolve_neg()
     return x if x.shape[-1] == 1 or x.stride(-1) == 1 else x.contiguous()
+
+
+def _put(out: Tensor, places: Tensor, values: Tensor, chosen: Tensor) -> None:
+    """Chosen values [..., num_places] to their places in the last dimension of out."""
+    if not bool(chosen.all()):
+        places, values = places[chosen], values[..., chosen]
+    out.index_copy_(-1, places, values.to(out.dtype))
 
 
 def _noise(no: Tensor | None, a: Tensor) -> Tensor | None:

@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 6
+_ABI = 7
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -37,6 +37,8 @@ class SourceKind(IntEnum):
     MAX_MIN = 4
     KNOWN = 5
     EXPANSION = 6
+    USERS = 7
+    COVARIANCE = 8
 
 
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
@@ -51,7 +53,10 @@ class Call(ctypes.Structure):
         ("h", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("h_item", "h_row", "h_column")),
         ("noise", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("noise_item", "noise_step", "iterations")),
+        *((name, ctypes.c_int64) for name in ("noise_item", "noise_step")),
+        ("whitening", ctypes.c_void_p),
+        *((n, ctypes.c_int64) for n in ("whitening_item", "whitening_column", "whitening_step")),
+        *((name, ctypes.c_int64) for name in ("iterations", "antennas")),
         ("chirp", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("functions", "terms")),
         *((name, ctypes.c_void_p) for name in ("term", "weight")),

@@ -30,6 +30,7 @@ def precode(
     symbols: Sequence[int],
     chirp: Tensor,
     iterations: int,
+    antennas: int,
     effective: Tensor | None,
 ) -> Tensor:
     """Precode symbols.
@@ -43,6 +44,7 @@ def precode(
     :param symbols: those that are precoded
     :param chirp: [num_antennas], from whose conjugate singular vectors take their phase
     :param iterations: at most
+    :param antennas: of each user
     :param effective: written, the channel times the filters, [num_items, rows of h, num_streams,
         num_subcarriers]; or None
 
@@ -55,6 +57,7 @@ def precode(
         streams=x.shape[1],
         chirp=chirp,
         iterations=iterations,
+        antennas=antennas,
         **_effective(effective),
         stretches=1,
         stretch=[0, h.shape[-1], 0],
@@ -71,6 +74,7 @@ def receive(
     source: int,
     h: Tensor,
     noise: Tensor | None,
+    whitening: Tensor | None,
     y: Tensor,
     x_hat: Tensor,
     no_eff: Tensor,
@@ -86,6 +90,8 @@ def receive(
         [num_items, num_antennas, num_tx_antennas, num_subcarriers]
     :param noise: [num_items, num_subcarriers or 1], or None for zero; for singular vectors
         [num_items, num_antennas]
+    :param whitening: factors of the channel and of y, [num_items, num_antennas, num_subcarriers or
+        1], or None for ones
     :param y: [batch_size, num_antennas, num_ofdm_symbols, fft_size]; channels of one item serve
         any batch
     :param x_hat: written, [batch_size, len(streams), num_ofdm_symbols, num_subcarriers]
@@ -110,6 +116,7 @@ def receive(
         no_eff=no_eff,
         no_eff_item=no_eff.stride(0),
         no_eff_row=no_eff.stride(1),
+        **_whitening(whitening),
         **_channel(h, noise, amplification),
         **_grids(len(h), y, x_hat, symbols),
     )
@@ -219,6 +226,19 @@ def _expansion(
         "weight": values,
         "stretches": 1,
         "stretch": [0, len(columns), 0],
+    }
+
+
+def _whitening(whitening: Tensor | None) -> dict[str, Any]:
+    """Fields of a call that tell what the channel is multiplied with."""
+    if whitening is None:
+        return {}
+    item, column, step = whitening.stride()
+    return {
+        "whitening": whitening,
+        "whitening_item": item,
+        "whitening_column": column,
+        "whitening_step": step if whitening.shape[2] > 1 else 0,
     }
 
 

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 6;
+constexpr int32_t ABI = 7;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -26,6 +26,11 @@ enum Source : int32_t {
     KNOWN = 5,
     // Sums of few rows of a latent tensor.
     EXPANSION = 6,
+    // Signal-to-leakage-and-noise ratios of users with several antennas; without noise block
+    // diagonalisation.
+    USERS = 7,
+    // MMSE for more streams than antennas.
+    COVARIANCE = 8,
 };
 
 // What is made of them.
@@ -47,8 +52,14 @@ struct Call {
     // where a receiver along singular vectors asks for that of each of its antennas.
     const void* noise;
     int64_t noise_item, noise_step;
+    // Factors of the channel's columns and of what is read along them, real, or null for ones; steps
+    // may be zero: [items, columns, subcarriers].
+    const void* whitening;
+    int64_t whitening_item, whitening_column, whitening_step;
     // Iterations of a source at most.
     int64_t iterations;
+    // Antennas of each user, whose rows are neighbours.
+    int64_t antennas;
     // Of a phase to go by, the conjugate: [columns] complex.
     const void* chirp;
 

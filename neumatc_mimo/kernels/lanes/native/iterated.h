@@ -48,6 +48,7 @@ struct Iterated {
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
+    INLINE void begin() const {}
     INLINE int inner_rows() const { return rows(); }
 
     INLINE void precode(C* z, int symbols, int step) const {

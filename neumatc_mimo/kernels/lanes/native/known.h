@@ -19,11 +19,13 @@ struct Known {
     const int num_rows;
 
     INLINE Known(const Call& call, C*, C*, C*) : num_rows(call.rows) {}
+    INLINE void begin() const {}
     INLINE int inner_rows() const { return K ? K : num_rows; }
     INLINE V precoder(V) const { return V{}; }
     INLINE void precode(C*, int, int) const {}
     INLINE void effective(C*, C*, C*) const {}
     INLINE V receiver(V, V*) const { return V{}; }
+    INLINE void prefilter(C*, int) const {}
     INLINE void receive(C*, int, int) const {}
 };
 

@@ -112,6 +112,7 @@ struct Precoder : Work<R, K, Source> {
 
     void run() const {
         Base::load_channel();
+        source(0).begin();
         for (int b = 0; b < blocks; b++) {
             Base::store_amplification(b, source(b).precoder(Base::noise(b)));
             if (call.effective) store_effective(b);

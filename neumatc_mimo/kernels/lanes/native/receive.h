@@ -1,5 +1,5 @@
-// The emitters that receive: products with conj(A), mixed as the source says, or with the singular
-// vectors that it has.
+// The emitters that receive: products with conj(A), mixed before or after as the source says, or with
+// the singular vectors that it has.
 #pragma once
 
 #include "work.h"
@@ -41,7 +41,8 @@ struct Receiver : Work<R, K, Source> {
             for (int c = 0; c < columns; c++, y += 2 * call.read_row) {
                 if (c + EARLY < columns) fetch(y + 2 * EARLY * call.read_row);
                 for (int b = 0; b < blocks; b++)
-                    received[b * received_size(call) + c * T + s] = load_from(y, b);
+                    received[b * received_size(call) + c * T + s] =
+                        Base::whitened(load_from(y, b), c, b);
                 fetch_ahead(fetched);
             }
         }
@@ -83,6 +84,7 @@ struct Receiver : Work<R, K, Source> {
         load_received<T>(symbol + t, fetched);
         const int m = rows();
         for (int b = 0; b < blocks; b++) {
+            source(b).prefilter(received + b * received_size(call), T);
             int row = 0;
             for (; row + I <= m; row += I) receive_tile<I, T>(row, t, b);
             for (; row < m; row++) receive_tile<1, T>(row, t, b);
@@ -146,6 +148,7 @@ struct Combiner : Work<R, K, Source> {
 
     void run() const {
         Base::load_channel();
+        source(0).begin();
         for (int b = 0; b < blocks; b++) {
             Base::store_amplification(b, source(b).combiner(noise, no_eff));
             Base::store_no_eff(b, no_eff);

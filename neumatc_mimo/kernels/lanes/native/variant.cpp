@@ -1,4 +1,5 @@
 // The kernels for one kind of processor: compiled several times, with another VARIANT each.
+#include "covariance.h"
 #include "expansion.h"
 #include "known.h"
 #include "leakage.h"
@@ -7,6 +8,7 @@
 #include "precode.h"
 #include "receive.h"
 #include "singular.h"
+#include "users.h"
 #include "wmmse.h"
 
 #define JOIN(a, b) a##b
@@ -22,6 +24,7 @@ auto chosen(const Call& call, const F& use) {
     if (call.emitter == RECEIVE) {
         switch (call.source) {
             case SINGULAR: return use.template operator()<Combiner<R, K, Singular<R, K>>>();
+            case COVARIANCE: return use.template operator()<Receiver<R, K, Covariance<R, K>>>();
             case KNOWN: return use.template operator()<Receiver<R, K, Known<R, K>>>();
             case EXPANSION: return use.template operator()<Receiver<R, K, Expansion<R, K>>>();
             default: return use.template operator()<Receiver<R, K, Definite<R, K>>>();
@@ -29,6 +32,7 @@ auto chosen(const Call& call, const F& use) {
     }
     switch (call.source) {
         case SINGULAR: return use.template operator()<Precoder<R, K, Singular<R, K>>>();
+        case USERS: return use.template operator()<Precoder<R, K, Users<R, K>>>();
         case LEAKAGE: return use.template operator()<Precoder<R, K, Leakage<R, K>>>();
         case WMMSE: return use.template operator()<Precoder<R, K, Wmmse<R, K>>>();
         case MAX_MIN: return use.template operator()<Precoder<R, K, MaxMin<R, K>>>();

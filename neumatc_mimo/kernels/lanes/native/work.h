@@ -119,8 +119,25 @@ struct Work {
             for (int c = 0; c < columns; c++) {
                 const R* row = h + 2 * (k * call.h_row + c * call.h_column);
                 for (int b = 0; b < blocks; b++)
-                    channel[b * channel_size + c * m + k] = load_from(row, b);
+                    channel[b * channel_size + c * m + k] = whitened(load_from(row, b), c, b);
             }
+    }
+
+    // What is read along a column of the channel, in noise that is the same along all of them.
+    INLINE C whitened(const C& value, int column, int block) const {
+        if (!call.whitening) return value;
+        const int64_t at = chunk.item * call.whitening_item + column * call.whitening_column;
+        const R* from = static_cast<const R*>(call.whitening) + at;
+        const int n = count(block);
+        V factor = all<R>(*from);
+        if (call.whitening_step) {
+            from += (chunk.first + int64_t(block) * N) * call.whitening_step;
+            if (n == N && call.whitening_step == 1) factor = load_vector<V>(from);
+            else
+                for (int lane = 0; lane < N; lane++)
+                    factor[lane] = from[(lane < n ? lane : n - 1) * call.whitening_step];
+        }
+        return {value.re * factor, value.im * factor};
     }
 
     INLINE V noise(int block) const {
