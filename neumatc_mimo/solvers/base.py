@@ -220,9 +220,9 @@ class ExactAnswers(Answers):
         left = doubtful(amplification)
         if self._certify is None or not bool(left.any()):
             return Emitted(amplification, None, lambda: None)
-        return Emitted(amplification, left, lambda: self._at(left))
+        return Emitted(amplification, left, lambda: self.singly(left))
 
-    def _at(self, where: Tensor) -> Any:
+    def singly(self, where: Tensor) -> Any:
         """The answer for single matrices in double precision, [1, num_places, ...].
 
         :param where: [num_items, num_frequencies] bool

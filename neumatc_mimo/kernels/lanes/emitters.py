@@ -6,10 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.library import SourceKind
+from neumatc_mimo.kernels.lanes.proven import Query, parts_of
 from neumatc_mimo.kernels.lanes.sources import Source, conjugate_chirp, source_of
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
@@ -27,13 +30,23 @@ class Emitter(ABC):
         :param no: noise power, [num_items] or [num_items, num_subcarriers], or None for zero
         """
 
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        """Whether a kernel does it with queried results that it proves."""
+        del operation, a, no
+        return False
+
     @abstractmethod
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
         """Do it.
+
+        :param query: results that stand in the place of exact ones where they are proven;
+            ``no`` is then the noise power of the link that is queried
 
         :return: by how much the rounding of each matrix is amplified in its result,
             [num_items, num_subcarriers]; NaN where there is none, and zero where the emitter has
-            no use of it
+            no use of it or the query is proven
         """
 
     def num_used(self, a: Tensor) -> int:
@@ -62,9 +75,13 @@ class Precoded(Emitter):
         source = source_of(operation, *a.shape[-2:])
         return source is not None and covers(a, no, self.x, self.out, self.effective)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return self.effective is None and _is_provable(operation, a) and self.covers(operation, a, no)
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source = _source(operation, a, query)
         return operators.precode(
             source.kind,
             _channel(a),
@@ -75,6 +92,7 @@ class Precoded(Emitter):
             conjugate_chirp(a.shape[-1], a.dtype),
             source.num_iterations,
             self.effective,
+            *parts_of(query),
         )
 
 
@@ -98,7 +116,9 @@ class _Receiving(Emitter):
     streams: Sequence[int]
     stretches: Sequence[tuple[int, int, int]]
 
-    def _emit(self, source: Source, a: Tensor, noise: Tensor | None) -> Tensor:
+    def _emit(
+        self, source: Source, a: Tensor, noise: Tensor | None, query: Query | None = None
+    ) -> Tensor:
         no_eff = self.no_eff[: len(a)]
         amplification = operators.receive(
             source.kind,
@@ -111,6 +131,7 @@ class _Receiving(Emitter):
             self.streams,
             [number for stretch in self.stretches for number in stretch],
             conjugate_chirp(a.shape[-1], a.dtype),
+            *parts_of(query),
         )
         if len(a) < len(self.no_eff):
             self.no_eff[len(a) :] = no_eff
@@ -125,10 +146,13 @@ class Received(_Receiving):
         known = type(operation) is PseudoInverse and source_of(operation, *a.shape[-2:]) is not None
         return known and covers(a, no, self.y, self.x_hat)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None
-        return self._emit(source, a, _noise(no, a))
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return _is_provable(operation, a) and self.covers(operation, a, no)
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        return self._emit(_source(operation, a, query), a, _noise(no, a), query)
 
 
 @dataclass(frozen=True)
@@ -148,8 +172,10 @@ class Combined(_Receiving):
         known = type(operation) is SVD and source_of(operation, *a.shape[-2:]) is not None
         return known and covers(a, no, self.noise, self.y, self.x_hat)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        del no
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        del no, query
         source = source_of(operation, *a.shape[-2:])
         assert source is not None and self.noise is not None
         noise = self.noise.to(a.dtype.to_real()).expand(len(a), a.shape[-2])
@@ -174,6 +200,18 @@ def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     :param no: noise power, or None
     """
     return source_of(operation, *a.shape[-2:]) is not None and covers(a, no)
+
+
+def _is_provable(operation: Operation, a: Tensor) -> bool:
+    """Whether there is a kernel that proves queried results."""
+    return type(operation) is PseudoInverse and a.dtype == torch.complex64
+
+
+def _source(operation: Operation, a: Tensor, query: Query | None) -> Source:
+    """Where the filters come from."""
+    source = source_of(operation, *a.shape[-2:])
+    assert source is not None
+    return source if query is None else replace(source, kind=SourceKind.PROVEN)
 
 
 def _channel(a: Tensor) -> Tensor:

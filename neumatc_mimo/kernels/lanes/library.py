@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 6
+_ABI = 7
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -37,6 +37,7 @@ class SourceKind(IntEnum):
     MAX_MIN = 4
     KNOWN = 5
     EXPANSION = 6
+    PROVEN = 7
 
 
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
@@ -53,8 +54,12 @@ class Call(ctypes.Structure):
         ("noise", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("noise_item", "noise_step", "iterations")),
         ("chirp", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("functions", "terms")),
-        *((name, ctypes.c_void_p) for name in ("term", "weight")),
+        ("latent", ctypes.c_void_p),
+        *((n, ctypes.c_int64) for n in ("latent_item", "latent_row", "functions", "terms")),
+        *((name, ctypes.c_void_p) for name in ("term", "weight", "factor")),
+        ("factor_item", ctypes.c_int64),
+        ("place", ctypes.c_void_p),
+        *((name, ctypes.c_double) for name in ("quality", "range_error")),
         ("read", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("read_item", "read_row")),
         ("out", ctypes.c_void_p),

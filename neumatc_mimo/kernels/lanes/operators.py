@@ -31,6 +31,8 @@ def precode(
     chirp: Tensor,
     iterations: int,
     effective: Tensor | None,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """Precode symbols.
 
@@ -45,8 +47,11 @@ def precode(
     :param iterations: at most
     :param effective: written, the channel times the filters, [num_items, rows of h, num_streams,
         num_subcarriers]; or None
+    :param query: what is proven, if anything is, see :class:`~neumatc_mimo.kernels.lanes.proven.Query`
+    :param bounds: of the proofs, likewise
 
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    :return: by how much rounding is amplified, [num_items, num_subcarriers]; zero where a query is
+        proven
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
@@ -58,6 +63,7 @@ def precode(
         **_effective(effective),
         stretches=1,
         stretch=[0, h.shape[-1], 0],
+        **_query(query, bounds),
         **_channel(h, noise, amplification),
         **_grids(len(h), x, out, symbols),
     )
@@ -78,6 +84,8 @@ def receive(
     streams: Sequence[int],
     stretches: Sequence[int],
     chirp: Tensor,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """Linear estimates of some streams, with gains of one.
 
@@ -95,8 +103,10 @@ def receive(
     :param stretches: first subcarrier, number of subcarriers, and place of the first one in y, of
         each stretch of subcarriers that are neighbours there
     :param chirp: as for :func:`precode`
+    :param query: likewise
+    :param bounds: likewise
 
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    :return: as of :func:`precode`
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
@@ -110,6 +120,7 @@ def receive(
         no_eff=no_eff,
         no_eff_item=no_eff.stride(0),
         no_eff_row=no_eff.stride(1),
+        **_query(query, bounds),
         **_channel(h, noise, amplification),
         **_grids(len(h), y, x_hat, symbols),
     )
@@ -204,21 +215,44 @@ def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str
 def _expansion(
     columns: Tensor, values: Tensor, rows: Tensor, num_streams: int, num_antennas: int
 ) -> dict[str, Any]:
-    """Fields of a call that tell of an expansion."""
+    """Fields of a call whose filters an expansion is."""
     return {
         "source": SourceKind.EXPANSION,
         "rows": num_streams,
         "columns": num_antennas,
         "items": len(rows),
-        "h": rows,
-        "h_item": rows.stride(0),
-        "h_row": rows.stride(1),
+        "stretches": 1,
+        "stretch": [0, len(columns), 0],
+        **_latent(columns, values, rows),
+    }
+
+
+def _latent(columns: Tensor, values: Tensor, rows: Tensor) -> dict[str, Any]:
+    """Fields of a call that tell of an expansion."""
+    return {
+        "latent": rows,
+        "latent_item": rows.stride(0),
+        "latent_row": rows.stride(1),
         "functions": rows.shape[1],
         "terms": columns.shape[1],
         "term": columns,
         "weight": values,
-        "stretches": 1,
-        "stretch": [0, len(columns), 0],
+    }
+
+
+def _query(query: Sequence[Tensor], bounds: Sequence[float]) -> dict[str, Any]:
+    """Fields of a call that tell of what is proven."""
+    if not query:
+        return {}
+    columns, values, rows, factors, *places = query
+    quality, range_error = bounds
+    return {
+        "factor": factors,
+        "factor_item": factors.stride(0),
+        "place": places[0] if places else None,
+        "quality": quality,
+        "range_error": range_error,
+        **_latent(columns, values, rows),
     }
 
 

@@ -8,10 +8,10 @@ namespace {
 // Tiles of a product that all registers hold.
 constexpr int TILE = MANY_REGISTERS ? 4 : 2;
 
-// `I` rows against `J` others of A A^H, for A [columns][rows].
+// `I` rows against `J` others of A B^H, for A and B [columns][rows].
 template <class R, int I, int J>
-INLINE void gram_tile(const typename Lanes<R>::C* h, int rows, int columns, int row, int other,
-                      typename Lanes<R>::C* out) {
+INLINE void gram_tile(const typename Lanes<R>::C* left, const typename Lanes<R>::C* right, int rows,
+                      int columns, int row, int other, typename Lanes<R>::C* out) {
     using C = typename Lanes<R>::C;
     C sum[I][J];
 #pragma GCC unroll 8
@@ -19,15 +19,14 @@ INLINE void gram_tile(const typename Lanes<R>::C* h, int rows, int columns, int 
 #pragma GCC unroll 8
         for (int j = 0; j < J; j++) sum[i][j] = C{};
     for (int column = 0; column < columns; column++) {
-        const C* a = h + column * rows;
-        C right[J];
+        C b[J];
 #pragma GCC unroll 8
-        for (int j = 0; j < J; j++) right[j] = a[other + j];
+        for (int j = 0; j < J; j++) b[j] = right[column * rows + other + j];
 #pragma GCC unroll 8
         for (int i = 0; i < I; i++) {
-            const C left = a[row + i];
+            const C a = left[column * rows + row + i];
 #pragma GCC unroll 8
-            for (int j = 0; j < J; j++) add_conjugate(sum[i][j], right[j], left);
+            for (int j = 0; j < J; j++) add_conjugate(sum[i][j], b[j], a);
         }
     }
 #pragma GCC unroll 8
@@ -41,8 +40,8 @@ INLINE void gram_rows(const typename Lanes<R>::C* h, int rows, int columns, int 
                       typename Lanes<R>::C* out) {
     int other = 0;
     for (; other + 2 <= row + I; other += 2)
-        gram_tile<R, I, 2>(h, rows, columns, row, other, out);
-    for (; other < row + I; other++) gram_tile<R, I, 1>(h, rows, columns, row, other, out);
+        gram_tile<R, I, 2>(h, h, rows, columns, row, other, out);
+    for (; other < row + I; other++) gram_tile<R, I, 1>(h, h, rows, columns, row, other, out);
 }
 
 // The lower triangle of A A^H, [rows][rows].
@@ -51,6 +50,24 @@ INLINE void gram(const typename Lanes<R>::C* h, int rows, int columns, typename 
     int row = 0;
     for (; row + TILE <= rows; row += TILE) gram_rows<R, TILE>(h, rows, columns, row, out);
     for (; row < rows; row++) gram_rows<R, 1>(h, rows, columns, row, out);
+}
+
+template <class R, int I>
+INLINE void cross_rows(const typename Lanes<R>::C* left, const typename Lanes<R>::C* right, int rows,
+                       int columns, int row, typename Lanes<R>::C* out) {
+    int other = 0;
+    for (; other + 2 <= rows; other += 2)
+        gram_tile<R, I, 2>(left, right, rows, columns, row, other, out);
+    if (other < rows) gram_tile<R, I, 1>(left, right, rows, columns, row, other, out);
+}
+
+// A B^H, [rows][rows].
+template <class R>
+INLINE void cross(const typename Lanes<R>::C* left, const typename Lanes<R>::C* right, int rows,
+                  int columns, typename Lanes<R>::C* out) {
+    int row = 0;
+    for (; row + TILE <= rows; row += TILE) cross_rows<R, TILE>(left, right, rows, columns, row, out);
+    for (; row < rows; row++) cross_rows<R, 1>(left, right, rows, columns, row, out);
 }
 
 // `I` rows and `S` columns of A V, for A [columns][rows] and V [columns][streams].

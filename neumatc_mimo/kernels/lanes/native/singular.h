@@ -15,7 +15,7 @@ struct Singular {
     using V = typename L::V;
     using C = typename L::C;
 
-    static constexpr bool READS_CHANNEL = true;
+    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
     static int64_t kept_size(const Call& call) { return (call.rows + 1) * call.streams; }
     static int64_t scratch_size(const Call& call) { return 2 * int64_t(call.rows) * call.rows + call.rows; }
 
