@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 import neumatc_mimo as nm
@@ -17,7 +21,7 @@ from neumatc_mimo.kernels.lanes.emitters import Emitter, Precoded, Received
 from neumatc_mimo.kernels.lanes.proven import Query
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
-from tests.kernels.comparison import Choice, both, downlink, needs_library, normal, uplink
+from tests.kernels.comparison import Choice, Spy, both, needs_library, normal
 
 OPERATION, TOLERANCE = PseudoInverse(), Tolerance()
 SIZES = st.tuples(
@@ -147,3 +151,67 @@ def test_receivers(sizes: tuple[int, ...], no: float, seed: int) -> None:
     torch.testing.assert_close(x_hat.to(w.dtype), wanted, rtol=1e-3, atol=1e-3)
     behind = torch.where(proven[..., None], pairs[0][1], pairs[1][1]).mT
     torch.testing.assert_close(no_eff.double(), behind, rtol=1e-3, atol=1e-5)
+
+
+def outputs(
+    choose: Choice, model: nm.ScenarioModel, kind: Any, a: Tensor, no: float, order: list[int]
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], nm.Counts, nm.Counts]:
+    """Of a block, with kernels and without, for channels [num_items, num_subcarriers, K, M]."""
+    users, symbols, num = a.shape[2], 3, a.shape[1]
+    h = a[:, :, order].permute(0, 2, 3, 1)
+    sizes = (symbols, num, model.models[OPERATION.name].links.subcarrier_spacing)
+    grid: tuple[ResourceGrid, StreamManagement]
+    if kind is ZFPrecoder:
+        streams = StreamManagement(np.ones([users, 1]), users)
+        grid = ResourceGrid(*sizes, num_tx=1, num_streams_per_tx=users), streams
+        x = normal(len(a), 1, users, symbols, num, dtype=torch.complex64)
+        inputs = (x, h[:, :, None, None, :, None].expand(-1, -1, -1, -1, -1, symbols, -1), no)
+    else:
+        grid = ResourceGrid(*sizes, num_tx=users), StreamManagement(np.ones([1, users]), 1)
+        y = normal(len(a), 1, a.shape[3], symbols, num, dtype=torch.complex64)
+        h = h.transpose(1, 2)[:, None, :, :, None, None]
+        inputs = (y, h.expand(-1, -1, -1, -1, -1, symbols, -1), 0.0, no)
+    return both(choose, lambda: kind(*grid, model, certify="call"), *inputs)
+
+
+@needs_library
+@pytest.mark.parametrize("kind, no", [(ZFPrecoder, 0.0), (ZFPrecoder, 0.01), (MMSEEqualizer, 0.01)])
+@pytest.mark.parametrize("order", [[0, 1, 2], [2, 0, 1]])
+def test_a_model_proves_its_answers(
+    small_model: nm.ScenarioModel,
+    choose: Choice,
+    spy: Spy,
+    kind: Any,
+    no: float,
+    order: list[int],
+) -> None:
+    links = small_model.models["pseudo_inverse"].links
+    a = links.channel(links.grid_frequencies(), dtype=torch.complex64)
+    ours, theirs, counts, right = outputs(choose, small_model, kind, a, no, order)
+    assert spy.calls == 1
+    # What is not proven is corrected by PyTorch, and computed by the kernel.
+    assert counts.links_recalled == right.links_recalled == len(a)
+    assert abs(counts.queried - right.queried) <= 2
+    assert counts.queried + counts.exact == right.queried + right.corrected + right.exact
+    assert counts.queried > 0 and counts.exact > 0
+    for own, other in zip(ours, theirs, strict=True):
+        error = torch.linalg.vector_norm(own - other) / torch.linalg.vector_norm(other)
+        assert float(error) < 3e-3
+
+
+@needs_library
+def test_an_entry_that_changes_fails_its_proof(
+    small_model: nm.ScenarioModel, choose: Choice
+) -> None:
+    links = small_model.models["pseudo_inverse"].links
+    a = links.channel(links.grid_frequencies(), torch.tensor([0]), dtype=torch.complex64)
+    _, _, before, _ = outputs(choose, small_model, ZFPrecoder, a, 0.0, [0, 1, 2])
+    # Beside the antennas that recognition looks at.
+    changed = a.clone()
+    for antenna in range(a.shape[3]):
+        changed = a.clone()
+        changed[0, 77, 1, antenna] *= 1.5
+        _, _, counts, _ = outputs(choose, small_model, ZFPrecoder, changed, 0.0, [0, 1, 2])
+        if counts.links_recalled:
+            assert counts.exact >= before.exact
+            assert counts.queried < before.queried or before.queried == 0

@@ -107,11 +107,12 @@ struct Proven {
                            });
         const float* factor = call.factor + 2 * item * call.factor_item;
         for (int k = 0; k < m; k++) {
-            C value{};
+            R numbers[2 * L::N];
             for (int lane = 0; lane < L::N; lane++) {
                 const float* one = factor + 2 * ((first + (lane < count ? lane : count - 1)) * m + k);
-                value.re[lane] = R(one[0]), value.im[lane] = R(one[1]);
+                numbers[2 * lane] = R(one[0]), numbers[2 * lane + 1] = R(one[1]);
             }
+            const C value = load<R>(numbers);
             const V size = ::power(value);
             over[k] = {value.re / size, -value.im / size};
         }
