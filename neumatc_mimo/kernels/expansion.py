@@ -25,9 +25,9 @@ class Expansion(NamedTuple):
     num_antennas: int
     num_streams: int
 
-    def plain(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Columns, values and rows in the types and strides that the kernels in C++ read."""
-        rows = self.rows
-        if rows.stride(-1) != 1 or rows.dtype != torch.float32:
-            rows = rows.to(torch.float32).contiguous()
-        return self.columns.contiguous(), self.values.contiguous().to(torch.float32), rows
+
+def plain(columns: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns, values and rows in the types and strides that the kernels in C++ read."""
+    if rows.stride(-1) != 1 or rows.dtype != torch.float32:
+        rows = rows.to(torch.float32).contiguous()
+    return columns.contiguous(), values.contiguous().to(torch.float32), rows

@@ -218,8 +218,7 @@ class ProvenAnswers(Answers):
         if terms is None or self._channels.trusted or not emitter.proves(operation, a, noise):
             return None
         places = None if recall.order is None else recall.order.argsort(-1)
-        expansion = Expansion(*terms, recall.latents.rows, *recall.latents.layouts[0].shape)
-        query = Query(expansion, recall.rows, places, self._tolerance)
+        query = Query(*terms, recall.latents.rows, recall.rows, places, self._tolerance)
         amplification = emitter.emit(operation, a, noise, query)
         proven = int((amplification == 0).sum())
         self._counts.queried += proven

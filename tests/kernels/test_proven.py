@@ -16,7 +16,6 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
-from neumatc_mimo.kernels.expansion import Expansion
 from neumatc_mimo.kernels.lanes.emitters import Emitter, Precoded, Received
 from neumatc_mimo.kernels.lanes.proven import Query
 from neumatc_mimo.operations.base import Tolerance
@@ -83,12 +82,11 @@ class Case:
     def query(self) -> Query:
         """The query as kernels take it: each subcarrier is a function of its own."""
         parts = [torch.view_as_real(c.flatten(2)).flatten(2) for c in self.components]
-        num, users, antennas = self.a.shape[1:]
+        num = self.a.shape[1]
         columns, values = torch.arange(num)[:, None], torch.ones(num, 1)
         rows = torch.cat(parts, -1).to(torch.float32)
-        expansion = Expansion(columns, values, rows, antennas, users)
         factors, places = self.rows.to(torch.complex64), self.order.argsort(-1)
-        return Query(expansion, factors, places, TOLERANCE)
+        return Query(columns, values, rows, factors, places, TOLERANCE)
 
     def proven(self) -> tuple[Tensor, Tensor]:
         """Where the query is proven for certain, and where it is for certain not."""

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
-from neumatc_mimo.kernels.lanes.library import SourceKind
 from neumatc_mimo.kernels.lanes.proven import Query, parts_of
 from neumatc_mimo.kernels.lanes.sources import Source, conjugate_chirp, source_of
 from neumatc_mimo.operations.base import Operation
@@ -76,7 +75,8 @@ class Precoded(Emitter):
         return source is not None and covers(a, no, self.x, self.out, self.effective)
 
     def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        return self.effective is None and _is_provable(operation, a) and self.covers(operation, a, no)
+        sent = self.x.shape[1]
+        return self.effective is None and _proves(self, operation, a, no, sent)
 
     def emit(
         self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
@@ -116,6 +116,9 @@ class _Receiving(Emitter):
     streams: Sequence[int]
     stretches: Sequence[tuple[int, int, int]]
 
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return _proves(self, operation, a, no, len(self.streams))
+
     def _emit(
         self, source: Source, a: Tensor, noise: Tensor | None, query: Query | None = None
     ) -> Tensor:
@@ -146,9 +149,6 @@ class Received(_Receiving):
         known = type(operation) is PseudoInverse and source_of(operation, *a.shape[-2:]) is not None
         return known and covers(a, no, self.y, self.x_hat)
 
-    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        return _is_provable(operation, a) and self.covers(operation, a, no)
-
     def emit(
         self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
     ) -> Tensor:
@@ -175,9 +175,9 @@ class Combined(_Receiving):
     def emit(
         self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
     ) -> Tensor:
-        del no, query
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None and self.noise is not None
+        del no
+        source = _source(operation, a, query)
+        assert self.noise is not None
         noise = self.noise.to(a.dtype.to_real()).expand(len(a), a.shape[-2])
         amplification = a.real.new_zeros(a.shape[:2])
         for first, num, place in self.stretches:
@@ -189,7 +189,8 @@ class Combined(_Receiving):
                 stretches=[(0, num, place)],
             )
             part = slice(place, place + num)
-            amplification[:, part] = here._emit(source, a[:, part], noise)
+            of_part = None if query is None else query.at(part)
+            amplification[:, part] = here._emit(source, a[:, part], noise, of_part)
         return amplification
 
 
@@ -202,16 +203,25 @@ def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     return source_of(operation, *a.shape[-2:]) is not None and covers(a, no)
 
 
-def _is_provable(operation: Operation, a: Tensor) -> bool:
-    """Whether there is a kernel that proves queried results."""
-    return type(operation) is PseudoInverse and a.dtype == torch.complex64
+def _proves(
+    emitter: Emitter, operation: Operation, a: Tensor, no: Tensor | None, num_streams: int
+) -> bool:
+    """Whether a kernel proves all that a query gives of so many streams."""
+    if a.dtype != torch.complex64 or not emitter.covers(operation, a, no):
+        return False
+    source = source_of(operation, *a.shape[-2:])
+    assert source is not None
+    return source.proven is not None and source.num_streams in (None, num_streams)
 
 
 def _source(operation: Operation, a: Tensor, query: Query | None) -> Source:
     """Where the filters come from."""
     source = source_of(operation, *a.shape[-2:])
     assert source is not None
-    return source if query is None else replace(source, kind=SourceKind.PROVEN)
+    if query is None:
+        return source
+    assert source.proven is not None
+    return replace(source, kind=source.proven)
 
 
 def _channel(a: Tensor) -> Tensor:

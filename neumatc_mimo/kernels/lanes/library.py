@@ -37,7 +37,8 @@ class SourceKind(IntEnum):
     MAX_MIN = 4
     KNOWN = 5
     EXPANSION = 6
-    PROVEN = 7
+    PROVEN_DEFINITE = 7
+    PROVEN_SINGULAR = 8
 
 
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")

@@ -32,12 +32,14 @@ class Source:
     :param num_streams: that are sent; None for as many as there are rows
     :param num_iterations: at most
     :param own_noise: the noise power where a caller gives none, or zero
+    :param proven: which one queries such results and proves them, if any does
     """
 
     kind: SourceKind
     num_streams: int | None = None
     num_iterations: int = 0
     own_noise: float | None = None
+    proven: SourceKind | None = None
 
     def noise(self, no: Tensor | None, like: Tensor) -> Tensor | None:
         """The noise power that it computes with.
@@ -65,14 +67,16 @@ def source_of(operation: Operation, num_rows: int, num_cols: int) -> Source | No
 
 def _pseudo_inverse(operation: Operation, num_rows: int) -> Source:
     del operation, num_rows
-    return Source(SourceKind.DEFINITE)
+    return Source(SourceKind.DEFINITE, proven=SourceKind.PROVEN_DEFINITE)
 
 
 def _svd(operation: Operation, num_rows: int) -> Source | None:
     assert isinstance(operation, SVD)
     if operation.num_streams > num_rows or num_rows > _MOST_ROTATED:
         return None
-    return Source(SourceKind.SINGULAR, operation.num_streams)
+    return Source(
+        SourceKind.SINGULAR, operation.num_streams, proven=SourceKind.PROVEN_SINGULAR
+    )
 
 
 def _slnr(operation: Operation, num_rows: int) -> Source | None:

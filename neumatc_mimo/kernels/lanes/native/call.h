@@ -26,8 +26,10 @@ enum Source : int32_t {
     KNOWN = 5,
     // Sums of few rows of a latent tensor.
     EXPANSION = 6,
-    // The same of a pseudo-inverse, proven with the channel, and computed from it where they are not.
-    PROVEN = 7,
+    // The same of the results of DEFINITE and SINGULAR, proven with the channel, and computed from it
+    // where they are not.
+    PROVEN_DEFINITE = 7,
+    PROVEN_SINGULAR = 8,
 };
 
 // What is made of them.

@@ -8,10 +8,10 @@ namespace {
 // Tiles of a product that all registers hold.
 constexpr int TILE = MANY_REGISTERS ? 4 : 2;
 
-// `I` rows against `J` others of A B^H, for A and B [columns][rows].
+// `I` rows against `J` others of A B^H, for A [columns][rows] and B [columns][others].
 template <class R, int I, int J>
-INLINE void gram_tile(const typename Lanes<R>::C* left, const typename Lanes<R>::C* right, int rows,
-                      int columns, int row, int other, typename Lanes<R>::C* out) {
+INLINE void gram_tile(const typename Lanes<R>::C* left, int rows, const typename Lanes<R>::C* right,
+                      int others, int columns, int row, int other, typename Lanes<R>::C* out) {
     using C = typename Lanes<R>::C;
     C sum[I][J];
 #pragma GCC unroll 8
@@ -21,7 +21,7 @@ INLINE void gram_tile(const typename Lanes<R>::C* left, const typename Lanes<R>:
     for (int column = 0; column < columns; column++) {
         C b[J];
 #pragma GCC unroll 8
-        for (int j = 0; j < J; j++) b[j] = right[column * rows + other + j];
+        for (int j = 0; j < J; j++) b[j] = right[column * others + other + j];
 #pragma GCC unroll 8
         for (int i = 0; i < I; i++) {
             const C a = left[column * rows + row + i];
@@ -32,7 +32,7 @@ INLINE void gram_tile(const typename Lanes<R>::C* left, const typename Lanes<R>:
 #pragma GCC unroll 8
     for (int i = 0; i < I; i++)
 #pragma GCC unroll 8
-        for (int j = 0; j < J; j++) out[(row + i) * rows + other + j] = sum[i][j];
+        for (int j = 0; j < J; j++) out[(row + i) * others + other + j] = sum[i][j];
 }
 
 template <class R, int I>
@@ -40,8 +40,9 @@ INLINE void gram_rows(const typename Lanes<R>::C* h, int rows, int columns, int 
                       typename Lanes<R>::C* out) {
     int other = 0;
     for (; other + 2 <= row + I; other += 2)
-        gram_tile<R, I, 2>(h, h, rows, columns, row, other, out);
-    for (; other < row + I; other++) gram_tile<R, I, 1>(h, h, rows, columns, row, other, out);
+        gram_tile<R, I, 2>(h, rows, h, rows, columns, row, other, out);
+    for (; other < row + I; other++)
+        gram_tile<R, I, 1>(h, rows, h, rows, columns, row, other, out);
 }
 
 // The lower triangle of A A^H, [rows][rows].
@@ -53,21 +54,30 @@ INLINE void gram(const typename Lanes<R>::C* h, int rows, int columns, typename 
 }
 
 template <class R, int I>
-INLINE void cross_rows(const typename Lanes<R>::C* left, const typename Lanes<R>::C* right, int rows,
-                       int columns, int row, typename Lanes<R>::C* out) {
+INLINE void cross_rows(const typename Lanes<R>::C* left, int rows,
+                       const typename Lanes<R>::C* right, int others, int columns, int row,
+                       typename Lanes<R>::C* out) {
     int other = 0;
-    for (; other + 2 <= rows; other += 2)
-        gram_tile<R, I, 2>(left, right, rows, columns, row, other, out);
-    if (other < rows) gram_tile<R, I, 1>(left, right, rows, columns, row, other, out);
+    for (; other + 2 <= others; other += 2)
+        gram_tile<R, I, 2>(left, rows, right, others, columns, row, other, out);
+    if (other < others) gram_tile<R, I, 1>(left, rows, right, others, columns, row, other, out);
 }
 
-// A B^H, [rows][rows].
+// A B^H, [rows][others].
 template <class R>
-INLINE void cross(const typename Lanes<R>::C* left, const typename Lanes<R>::C* right, int rows,
-                  int columns, typename Lanes<R>::C* out) {
+INLINE void cross(const typename Lanes<R>::C* left, int rows, const typename Lanes<R>::C* right,
+                  int others, int columns, typename Lanes<R>::C* out) {
     int row = 0;
-    for (; row + TILE <= rows; row += TILE) cross_rows<R, TILE>(left, right, rows, columns, row, out);
-    for (; row < rows; row++) cross_rows<R, 1>(left, right, rows, columns, row, out);
+    for (; row + TILE <= rows; row += TILE)
+        cross_rows<R, TILE>(left, rows, right, others, columns, row, out);
+    for (; row < rows; row++) cross_rows<R, 1>(left, rows, right, others, columns, row, out);
+}
+
+// The lower triangle of a Hermitian matrix [rows][rows] to the upper one.
+template <class C>
+INLINE void mirror(int rows, C* a) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < i; j++) a[j * rows + i] = {a[i * rows + j].re, -a[i * rows + j].im};
 }
 
 // `I` rows and `S` columns of A V, for A [columns][rows] and V [columns][streams].

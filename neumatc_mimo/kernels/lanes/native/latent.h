@@ -42,6 +42,22 @@ struct Latent {
         return {call.latent + item * call.latent_item + lowest * call.latent_row, num};
     }
 
+    // Which row of the channel a row of the link is.
+    INLINE int place(int64_t item, int64_t row) const {
+        return int(call.place ? call.place[item * call.rows + row] : row);
+    }
+
+    // The factor of a row of the channel in each lane.
+    INLINE typename L::C factor(int64_t item, int64_t first, int count, int row) const {
+        const float* from = call.factor + 2 * (item * call.factor_item + first * call.rows + row);
+        R numbers[2 * L::N];
+        for (int lane = 0; lane < L::N; lane++) {
+            const float* one = from + 2 * call.rows * (lane < count ? lane : count - 1);
+            numbers[2 * lane] = R(one[0]), numbers[2 * lane + 1] = R(one[1]);
+        }
+        return load<R>(numbers);
+    }
+
     // `E` neighbouring numbers, from `at` on.
     template <int E>
     INLINE void sum(const Rows& rows, int64_t at, V (&sums)[E]) const {

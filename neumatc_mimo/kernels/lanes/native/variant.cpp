@@ -5,7 +5,8 @@
 #include "look.h"
 #include "max_min.h"
 #include "precode.h"
-#include "proven.h"
+#include "proven_definite.h"
+#include "proven_singular.h"
 #include "receive.h"
 #include "singular.h"
 #include "wmmse.h"
@@ -25,7 +26,8 @@ auto chosen(const Call& call, const F& use) {
             case SINGULAR: return use.template operator()<Combiner<R, K, Singular<R, K>>>();
             case KNOWN: return use.template operator()<Receiver<R, K, Known<R, K>>>();
             case EXPANSION: return use.template operator()<Receiver<R, K, Expansion<R, K>>>();
-            case PROVEN: return use.template operator()<Receiver<R, K, Proven<R, K>>>();
+            case PROVEN_DEFINITE: return use.template operator()<Receiver<R, K, ProvenDefinite<R, K>>>();
+            case PROVEN_SINGULAR: return use.template operator()<Combiner<R, K, ProvenSingular<R, K>>>();
             default: return use.template operator()<Receiver<R, K, Definite<R, K>>>();
         }
     }
@@ -36,7 +38,8 @@ auto chosen(const Call& call, const F& use) {
         case MAX_MIN: return use.template operator()<Precoder<R, K, MaxMin<R, K>>>();
         case KNOWN: return use.template operator()<Precoder<R, K, Known<R, K>>>();
         case EXPANSION: return use.template operator()<Precoder<R, K, Expansion<R, K>>>();
-        case PROVEN: return use.template operator()<Precoder<R, K, Proven<R, K>>>();
+        case PROVEN_DEFINITE: return use.template operator()<Precoder<R, K, ProvenDefinite<R, K>>>();
+        case PROVEN_SINGULAR: return use.template operator()<Precoder<R, K, ProvenSingular<R, K>>>();
         default: return use.template operator()<Precoder<R, K, Definite<R, K>>>();
     }
 }

@@ -12,7 +12,7 @@
 namespace {
 
 template <class R, int K>
-struct Proven {
+struct ProvenDefinite {
     using L = Lanes<R>;
     using V = typename L::V;
     using C = typename L::C;
@@ -49,7 +49,7 @@ struct Proven {
     const Latent<R> latent;
     C* rest;
 
-    INLINE Proven(const Call& call, C* channel, C* kept, C* scratch)
+    INLINE ProvenDefinite(const Call& call, C* channel, C* kept, C* scratch)
         : call(call), num_rows(call.rows), columns(call.columns), h(channel), mixed(kept),
           queried(scratch), over(queried + int64_t(rows()) * columns), gram_matrix(over + rows()),
           x(gram_matrix + rows() * rows()), keeps(x + rows() * rows()),
@@ -95,9 +95,8 @@ struct Proven {
     // The filter, X and the factors of the rows, in the order of the channel's rows.
     INLINE void query(int64_t item, int64_t first, int count) const {
         const int m = rows();
-        const int64_t* place = call.place ? call.place + item * m : nullptr;
-        const auto at = [&](int64_t k) { return place ? int(place[k]) : int(k); };
         const auto taken = latent.rows_of(item, first, count);
+        const auto at = [&](int64_t k) { return latent.place(item, k); };
         latent.for_numbers(taken, 0, int64_t(m) * columns, [&](int64_t i, const V& re, const V& im) {
             queried[i / m * m + at(i % m)] = {re, -im};
         });
@@ -105,41 +104,25 @@ struct Proven {
                            [&](int64_t i, const V& re, const V& im) {
                                x[at(i / m) * m + at(i % m)] = {re, im};
                            });
-        const float* factor = call.factor + 2 * item * call.factor_item;
         for (int k = 0; k < m; k++) {
-            R numbers[2 * L::N];
-            for (int lane = 0; lane < L::N; lane++) {
-                const float* one = factor + 2 * ((first + (lane < count ? lane : count - 1)) * m + k);
-                numbers[2 * lane] = R(one[0]), numbers[2 * lane + 1] = R(one[1]);
-            }
-            const C value = load<R>(numbers);
-            const V size = ::power(value);
-            over[k] = {value.re / size, -value.im / size};
+            const C factor = latent.factor(item, first, count, k);
+            const V size = ::power(factor);
+            over[k] = {factor.re / size, -factor.im / size};
         }
     }
 
     // Which lanes are proven.
     INLINE Mask proven(V noise) const {
         const int m = rows();
-        hermitian_gram();
-        cross<R>(h, queried, m, columns, gain);
+        gram<R>(queried, m, columns, gram_matrix);
+        mirror(m, gram_matrix);
+        cross<R>(h, m, queried, m, columns, gain);
         for (int i = 0; i < m; i++)
             for (int j = 0; j < m; j++) gain[i * m + j] = product(over[i], gain[i * m + j]);
         V* upper = power_of;
         V* lower = power_of + m;
         filter_grams(noise, upper, lower);
         return in_place(noise) & in_range(noise, upper, lower);
-    }
-
-    // W^H W, both triangles.
-    INLINE void hermitian_gram() const {
-        const int m = rows();
-        gram<R>(queried, m, columns, gram_matrix);
-        for (int i = 0; i < m; i++)
-            for (int j = 0; j < i; j++) {
-                const C& g = gram_matrix[i * m + j];
-                gram_matrix[j * m + i] = {g.re, -g.im};
-            }
     }
 
     // I - σ² X; the Gram matrix of the filter and its noise's part together, the powers of the
@@ -338,10 +321,10 @@ struct Proven {
             for (int j = 0; j < m; j++) {
                 const C turned = product(call.emitter == RECEIVE ? over[i] : turn(over[j]),
                                          spare[i * m + j]);
-                mixed[i * m + j] = chosen(ok, mixed[i * m + j], turned);
+                mixed[i * m + j] = select(ok, mixed[i * m + j], turned);
             }
         }
-        for (int64_t i = 0; i < int64_t(m) * columns; i++) h[i] = chosen(ok, queried[i], h[i]);
+        for (int64_t i = 0; i < int64_t(m) * columns; i++) h[i] = select(ok, queried[i], h[i]);
         *amplification = ok ? V{} : most;
     }
 
@@ -349,14 +332,6 @@ struct Proven {
     static INLINE C turn(const C& a) {
         const V size = all<R>(1) / root<R>(::power(a));
         return {a.re * size, a.im * size};
-    }
-    static INLINE C product(const C& a, const C& b) {
-        C value{};
-        add(value, a, b);
-        return value;
-    }
-    static INLINE C chosen(const Mask& where, const C& a, const C& b) {
-        return {where ? a.re : b.re, where ? a.im : b.im};
     }
 };
 
