@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +60,7 @@ class Case:
         aligned = normal(items, num, users, users + more, dtype=torch.complex128, seed=seed)
         power = torch.full((items, 1), no, dtype=torch.float64) if no else None
         w, x = OPERATION.exact(aligned, 0.0 if power is None else power)
-        # Columns out of the range of the channel, X by a factor, the filter by one: 60 dB down to 20.
+        # Columns leave the range of the channel, X and the filter take a factor: 60 to 20 dB below.
         for part, kind in enumerate((w, x, w)):
             size = 10 ** (-1 - 2 * torch.rand(items, num, 1, 1, generator=generator))
             size = size * (torch.randint(0, 4, (items, num, 1, 1), generator=generator) == part)
@@ -203,13 +204,17 @@ def test_an_entry_that_changes_fails_its_proof(
 ) -> None:
     links = small_model.models["pseudo_inverse"].links
     a = links.channel(links.grid_frequencies(), torch.tensor([0]), dtype=torch.complex64)
-    _, _, before, _ = outputs(choose, small_model, ZFPrecoder, a, 0.0, [0, 1, 2])
-    # Beside the antennas that recognition looks at.
-    changed = a.clone()
-    for antenna in range(a.shape[3]):
+    rest = [0, 1, 2]
+    *_, before, _ = outputs(choose, small_model, ZFPrecoder, a, 0.0, rest)
+    lost = []
+    for subcarrier in range(90, 102):
         changed = a.clone()
-        changed[0, 77, 1, antenna] *= 1.5
-        _, _, counts, _ = outputs(choose, small_model, ZFPrecoder, changed, 0.0, [0, 1, 2])
+        changed[0, subcarrier, 1, 5] *= 1.5
+        with warnings.catch_warnings():
+            # Recognition looks at some of the subcarriers, a proof at all.
+            warnings.filterwarnings("ignore", ".* computed .* exactly", nm.NeuMatCWarning)
+            *_, counts, _ = outputs(choose, small_model, ZFPrecoder, changed, 0.0, rest)
         if counts.links_recalled:
-            assert counts.exact >= before.exact
-            assert counts.queried < before.queried or before.queried == 0
+            lost.append(before.queried - counts.queried)
+    # Most are proven as they are.
+    assert set(lost) <= {0, 1} and sum(lost) > len(lost) / 2

@@ -1,4 +1,4 @@
-"""Queried singular triplets that kernels prove: the verdict is PyTorch's, and so is what is served."""
+"""Queried singular triplets that kernels prove: verdict and result are those of PyTorch."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Case:
             items, num, rows, rows + more, dtype=torch.complex128, seed=seed
         )
         u, s, v = torch.linalg.svd(aligned, full_matrices=False)
-        # Of each subcarrier one thing is wrong: a vector, a value, or which triplets are the strongest.
+        # One thing is wrong with most: a vector, a value, or which triplets are taken.
         kind = torch.randint(0, 5, (items, num, 1, 1), generator=generator)
         size = 10 ** (-1 - 3 * torch.rand(items, num, 1, 1, generator=generator).double())
         u = u + (kind == 1) * size * normal(*u.shape, dtype=u.dtype, seed=seed + 1)

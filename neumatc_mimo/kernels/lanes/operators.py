@@ -47,7 +47,8 @@ def precode(
     :param iterations: at most
     :param effective: written, the channel times the filters, [num_items, rows of h, num_streams,
         num_subcarriers]; or None
-    :param query: what is proven, if anything is, see :class:`~neumatc_mimo.kernels.lanes.proven.Query`
+    :param query: what is proven, if anything is, as
+        :func:`~neumatc_mimo.kernels.lanes.proven.parts_of` gives it
     :param bounds: of the proofs, likewise
 
     :return: by how much rounding is amplified, [num_items, num_subcarriers]; zero where a query is

@@ -74,9 +74,7 @@ def _svd(operation: Operation, num_rows: int) -> Source | None:
     assert isinstance(operation, SVD)
     if operation.num_streams > num_rows or num_rows > _MOST_ROTATED:
         return None
-    return Source(
-        SourceKind.SINGULAR, operation.num_streams, proven=SourceKind.PROVEN_SINGULAR
-    )
+    return Source(SourceKind.SINGULAR, operation.num_streams, proven=SourceKind.PROVEN_SINGULAR)
 
 
 def _slnr(operation: Operation, num_rows: int) -> Source | None:
