@@ -17,11 +17,12 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
+from neumatc_mimo.kernels.lanes import library
 from neumatc_mimo.kernels.lanes.emitters import Emitter, Precoded, Received
 from neumatc_mimo.kernels.lanes.proven import Query
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
-from tests.kernels.comparison import Choice, Spy, both, needs_library, normal
+from tests.kernels.comparison import VARIANTS, Choice, Spy, both, needs_library, normal
 
 OPERATION, TOLERANCE = PseudoInverse(), Tolerance()
 SIZES = st.tuples(
@@ -123,6 +124,10 @@ def check_verdict(case: Case, amplification: Tensor) -> Tensor:
 @needs_library
 @given(sizes=SIZES, no=st.sampled_from([0.0, 0.1, 3.0]), seed=st.integers(0, 999))
 def test_precoders(sizes: tuple[int, ...], no: float, seed: int) -> None:
+    check_precoder(sizes, no, seed)
+
+
+def check_precoder(sizes: tuple[int, ...], no: float, seed: int) -> None:
     case = Case.drawn(sizes, no, seed)
     items, users, more, symbols, num = sizes
     x = normal(items, users, symbols, num, dtype=torch.complex64, seed=seed)
@@ -137,6 +142,22 @@ def test_precoders(sizes: tuple[int, ...], no: float, seed: int) -> None:
 @needs_library
 @given(sizes=SIZES, no=st.sampled_from([0.01, 0.1, 3.0]), seed=st.integers(0, 999))
 def test_receivers(sizes: tuple[int, ...], no: float, seed: int) -> None:
+    check_receiver(sizes, no, seed)
+
+
+@needs_library
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("users", [2, 4, 7, 8, 16])
+def test_variants(variant: str, users: int, choose: Choice) -> None:
+    choose(variant)
+    if library.loaded() is None:
+        pytest.skip(str(library.why_not()))
+    for no in (0.0, 0.1):
+        check_precoder((2, users, 9, 5, 70), no, users)
+    check_receiver((2, users, 9, 5, 70), 0.1, users)
+
+
+def check_receiver(sizes: tuple[int, ...], no: float, seed: int) -> None:
     case = Case.drawn(sizes, no, seed)
     items, users, more, symbols, num = sizes
     y = normal(items, users + more, symbols, num, dtype=torch.complex64, seed=seed)
@@ -218,3 +239,18 @@ def test_an_entry_that_changes_fails_its_proof(
             lost.append(before.queried - counts.queried)
     # Most are proven as they are.
     assert set(lost) <= {0, 1} and sum(lost) > len(lost) / 2
+
+
+@needs_library
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+@pytest.mark.parametrize("kind, no", [(ZFPrecoder, 0.0), (MMSEEqualizer, 0.01)])
+def test_a_channel_that_is_not_finite_is_refused(
+    small_model: nm.ScenarioModel, choose: Choice, kind: Any, no: float, bad: float
+) -> None:
+    links = small_model.models["pseudo_inverse"].links
+    a = links.channel(links.grid_frequencies(), torch.tensor([0]), dtype=torch.complex64)
+    for subcarrier in (90, 91):
+        changed = a.clone()
+        changed[0, subcarrier, 1, 5] = bad
+        with pytest.raises(ValueError, match="NaN or infinite"):
+            outputs(choose, small_model, kind, changed, no, [0, 1, 2])

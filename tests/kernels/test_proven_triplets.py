@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from neumatc_mimo.kernels.lanes import library
 from neumatc_mimo.kernels.lanes.emitters import Combined, Precoded
 from neumatc_mimo.kernels.lanes.proven import Query
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.svd import SVD
-from tests.kernels.comparison import needs_library, normal
+from tests.kernels.comparison import VARIANTS, Choice, needs_library, normal
 
 SIZES = st.tuples(
     st.integers(1, 3),  # items
@@ -95,6 +97,10 @@ class Case:
 @needs_library
 @given(sizes=SIZES, fewer=st.integers(0, 3), seed=st.integers(0, 999))
 def test_beams(sizes: tuple[int, ...], fewer: int, seed: int) -> None:
+    check_beams(sizes, fewer, seed)
+
+
+def check_beams(sizes: tuple[int, ...], fewer: int, seed: int) -> None:
     case = Case(sizes, fewer, seed)
     items, rows, more, symbols, num = sizes
     x = normal(items, case.operation.num_streams, symbols, num, dtype=torch.complex64, seed=seed)
@@ -108,6 +114,10 @@ def test_beams(sizes: tuple[int, ...], fewer: int, seed: int) -> None:
 @needs_library
 @given(sizes=SIZES, fewer=st.integers(0, 3), seed=st.integers(0, 999))
 def test_combiners(sizes: tuple[int, ...], fewer: int, seed: int) -> None:
+    check_combiners(sizes, fewer, seed)
+
+
+def check_combiners(sizes: tuple[int, ...], fewer: int, seed: int) -> None:
     case = Case(sizes, fewer, seed)
     items, rows, _, symbols, num = sizes
     streams = case.operation.num_streams
@@ -129,3 +139,15 @@ def test_combiners(sizes: tuple[int, ...], fewer: int, seed: int) -> None:
     behind = (u.abs().square() * noise[:, None, :, None]).sum(-2) / s.square()
     behind = behind + leaked.abs().square().sum(-1)
     torch.testing.assert_close(no_eff.double(), behind.mT, rtol=1e-2, atol=1e-5)
+
+
+@needs_library
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("rows", [2, 4, 7, 8, 16])
+def test_variants(variant: str, rows: int, choose: Choice) -> None:
+    choose(variant)
+    if library.loaded() is None:
+        pytest.skip(str(library.why_not()))
+    for fewer in (0, 2):
+        check_beams((2, rows, 9, 5, 70), fewer, rows)
+        check_combiners((2, rows, 9, 5, 70), fewer, rows)

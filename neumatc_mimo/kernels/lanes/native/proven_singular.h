@@ -153,7 +153,9 @@ struct ProvenSingular {
         }
         const V strongest = largest(size[0] * size[0], all<R>(TINY));
         const V residual = apart / strongest + defect(left, m) + defect(right, columns);
-        const Mask ok = largest(residual, all<R>(EPS * EPS)) * all<R>(R(call.quality)) <= all<R>(1);
+        // No result is taken for a better one than rounding leaves.
+        const V quality = all<R>(R(call.quality));
+        const Mask ok = (residual * quality <= all<R>(1)) & (quality * (EPS * EPS) <= all<R>(1));
         return ok & in_range(root<R>(whole));
     }
 
