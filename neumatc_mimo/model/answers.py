@@ -14,13 +14,16 @@ from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.kernels import applied as kernels
 from neumatc_mimo.kernels.applied import Applied, Replaced
 from neumatc_mimo.kernels.expansion import Expansion
+from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.kernels.lanes.proven import Query
+from neumatc_mimo.kernels.lanes.refined import emit
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.kept import DerivedAt, kept
 from neumatc_mimo.model.recall import Needed, Recall, folded
 from neumatc_mimo.model.repaired import aligned, repaired
 from neumatc_mimo.model.repairs import Repairs
 from neumatc_mimo.operations import certified
-from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.base import Answers, Channels, Emitted, ExactAnswers
 from neumatc_mimo.solvers.delegating import Delegating
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -172,6 +175,9 @@ class RecalledAnswers(Answers):
 class ProvenAnswers(Answers):
     """Answers for trained links, each proven against the channel of the call.
 
+    What is not proven takes correction steps, and is computed exactly if they do not help; a kernel
+    computes it at once, which costs less than a step.
+
     :param recall: the links as the call has them, with all components
     :param channels: of the call
     :param tolerance: what a proof has to reach
@@ -203,6 +209,33 @@ class ProvenAnswers(Answers):
             self._counts,
         )
         return recall.answer(components, subcarriers)
+
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        recall, a = self._recall, self._channels.a
+        operation, no = recall.model.operation, recall.no
+        noise = no if isinstance(no, Tensor) else None
+        terms = recall.plan.table.terms()
+        if terms is None or self._channels.trusted or not emitter.proves(operation, a, noise):
+            return None
+        places = None if recall.order is None else recall.order.argsort(-1)
+        query = Query(*terms, recall.latents.rows, recall.rows, places, self._tolerance)
+        done = emit(emitter, operation, a, noise, query, looking=True)
+        proven = int((done.amplification == 0).sum())
+        self._counts.queried += proven
+        self._counts.exact += done.amplification.numel() - proven
+        self._counts.refined += done.refined
+        left = done.left
+        if left is None:
+            return Emitted(done.amplification, None, lambda: None)
+        return Emitted(done.amplification, left, lambda: self._singly(left))
+
+    def _singly(self, where: Tensor) -> Any:
+        """The exact answer for single matrices, [1, num_places, ...]."""
+        model = self._recall.model
+        exact = ExactAnswers(model.operation, self._channels, warned=model.warned)
+        answer = exact.singly(where)
+        self._counts.add(exact.counts)
+        return answer
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
         if self._channels.trusted:

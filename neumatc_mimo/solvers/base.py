@@ -221,9 +221,9 @@ class ExactAnswers(Answers):
         left = done.left
         if left is None:
             return Emitted(done.amplification, None, lambda: None)
-        return Emitted(done.amplification, left, lambda: self._at(left))
+        return Emitted(done.amplification, left, lambda: self.singly(left))
 
-    def _at(self, where: Tensor) -> Any:
+    def singly(self, where: Tensor) -> Any:
         """The answer for single matrices in double precision, [1, num_places, ...].
 
         :param where: [num_items, num_frequencies] bool

@@ -342,10 +342,10 @@ def test_traces_know_shapes() -> None:
         h = torch.empty(2, 3, 6, 40, dtype=torch.complex64)
         x, y = (torch.empty(2, n, 4, 40, dtype=torch.complex64) for n in (3, 6))
         no_eff, chirp = torch.empty(2, 3, 40), torch.empty(6, dtype=torch.complex64)
-        found = operators.precode(0, h, None, x, y, [0, 1], chirp, 0, 1, None)
+        found = operators.precode(0, h, None, x, y, [0, 1], chirp, 0, 1, None, [], [])
         assert found.shape == (2, 40)
-        streams, stretches = [0, 1, 2], [0, 40, 0]
-        found = operators.receive(0, h, None, None, y, x, no_eff, [0], streams, stretches, chirp)
+        grids = y, x, no_eff, [0], [0, 1, 2], [0, 40, 0]
+        found = operators.receive(0, h, None, None, *grids, chirp, [], [])
         assert found.shape == (2, 40)
 
 

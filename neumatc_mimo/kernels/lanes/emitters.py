@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.proven import Query, parts_of
 from neumatc_mimo.kernels.lanes.sources import (
     Source,
     conjugate_chirp,
@@ -35,13 +36,23 @@ class Emitter(ABC):
         :param no: noise power, [num_items] or [num_items, num_subcarriers], or None for zero
         """
 
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        """Whether a kernel does it with queried results that it proves."""
+        del operation, a, no
+        return False
+
     @abstractmethod
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
         """Do it.
+
+        :param query: results that stand in the place of exact ones where they are proven;
+            ``no`` is then the noise power of the link that is queried
 
         :return: by how much the rounding of each matrix is amplified in its result,
             [num_items, num_subcarriers]; NaN where there is none, and zero where the emitter has
-            no use of it
+            no use of it or the query is proven
         """
 
     def num_used(self, a: Tensor) -> int:
@@ -86,9 +97,14 @@ class Precoded(Emitter):
         source = source_of(operation, *a.shape[-2:])
         return source is not None and covers(a, no, self.x, self.out, self.effective)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        sent = self.x.shape[1]
+        return self.effective is None and _proves(self, operation, a, no, sent)
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source = _served(source_of(operation, *a.shape[-2:]), query)
         return operators.precode(
             source.kind,
             _channel(a),
@@ -100,6 +116,7 @@ class Precoded(Emitter):
             source.num_iterations,
             source.antennas_per_user,
             self.effective,
+            *parts_of(query),
         )
 
     def at(self, item: slice, places: Tensor) -> Self:
@@ -174,8 +191,16 @@ class _Receiving(Emitter):
         number = torch.searchsorted(first, places, right=True) - 1
         return places + (to - first)[number]
 
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return _proves(self, operation, a, no, len(self.streams))
+
     def _emit(
-        self, source: Source, a: Tensor, noise: Tensor | None, whitening: Tensor | None = None
+        self,
+        source: Source,
+        a: Tensor,
+        noise: Tensor | None,
+        query: Query | None = None,
+        whitening: Tensor | None = None,
     ) -> Tensor:
         no_eff = self.no_eff[: len(a)]
         amplification = operators.receive(
@@ -190,6 +215,7 @@ class _Receiving(Emitter):
             self.streams,
             [number for stretch in self.stretches for number in stretch],
             conjugate_chirp(a.shape[-1], a.dtype),
+            *parts_of(query),
         )
         if len(a) < len(self.no_eff):
             self.no_eff[len(a) :] = no_eff
@@ -210,13 +236,17 @@ class Received(_Receiving):
         source = receiving_source_of(operation, *a.shape[-2:])
         return source is not None and covers(a, no, self.variance, self.y, self.x_hat)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        source = receiving_source_of(operation, *a.shape[-2:])
-        assert source is not None
-        whitening = None
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        # Links' results are those of channels as they are.
+        return self.variance is None and super().proves(operation, a, no)
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source, whitening = receiving_source_of(operation, *a.shape[-2:]), None
         if self.variance is not None:
             whitening = self.variance.rsqrt().expand(len(a), a.shape[-1], -1)
-        return self._emit(source, a, _noise(no, a), whitening)
+        return self._emit(_served(source, query), a, _noise(no, a), query, whitening)
 
     def at(self, item: slice, places: Tensor) -> Self:
         some = super().at(item, places)
@@ -247,10 +277,12 @@ class Combined(_Receiving):
         known = type(operation) is SVD and source_of(operation, *a.shape[-2:]) is not None
         return known and covers(a, no, self.noise, self.y, self.x_hat)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
         del no
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None and self.noise is not None
+        source = _served(source_of(operation, *a.shape[-2:]), query)
+        assert self.noise is not None
         noise = self.noise.to(a.dtype.to_real()).expand(len(a), a.shape[-2])
         amplification = a.real.new_zeros(a.shape[:2])
         for first, num, place in self.stretches:
@@ -262,7 +294,8 @@ class Combined(_Receiving):
                 stretches=[(0, num, place)],
             )
             part = slice(place, place + num)
-            amplification[:, part] = here._emit(source, a[:, part], noise)
+            of_part = None if query is None else query.at(part)
+            amplification[:, part] = here._emit(source, a[:, part], noise, of_part)
         return amplification
 
     def at(self, item: slice, places: Tensor) -> Self:
@@ -281,6 +314,27 @@ def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     :param no: noise power, or None
     """
     return source_of(operation, *a.shape[-2:]) is not None and covers(a, no)
+
+
+def _proves(
+    emitter: Emitter, operation: Operation, a: Tensor, no: Tensor | None, num_streams: int
+) -> bool:
+    """Whether a kernel proves all that a query gives of so many streams."""
+    if a.dtype != torch.complex64 or not emitter.covers(operation, a, no):
+        return False
+    source = source_of(operation, *a.shape[-2:])
+    if source is None or source.proven is None:
+        return False
+    return source.num_streams in (None, num_streams)
+
+
+def _served(source: Source | None, query: Query | None) -> Source:
+    """Where the filters come from: the source itself, or a query's proven results."""
+    assert source is not None
+    if query is None:
+        return source
+    assert source.proven is not None
+    return replace(source, kind=source.proven)
 
 
 def _channel(a: Tensor) -> Tensor:

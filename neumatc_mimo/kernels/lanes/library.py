@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 7
+_ABI = 8
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -39,6 +39,8 @@ class SourceKind(IntEnum):
     EXPANSION = 6
     USERS = 7
     COVARIANCE = 8
+    PROVEN_DEFINITE = 9
+    PROVEN_SINGULAR = 10
 
 
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
@@ -58,8 +60,12 @@ class Call(ctypes.Structure):
         *((n, ctypes.c_int64) for n in ("whitening_item", "whitening_column", "whitening_step")),
         *((name, ctypes.c_int64) for name in ("iterations", "antennas")),
         ("chirp", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("functions", "terms")),
-        *((name, ctypes.c_void_p) for name in ("term", "weight")),
+        ("latent", ctypes.c_void_p),
+        *((n, ctypes.c_int64) for n in ("latent_item", "latent_row", "functions", "terms")),
+        *((name, ctypes.c_void_p) for name in ("term", "weight", "factor")),
+        ("factor_item", ctypes.c_int64),
+        ("place", ctypes.c_void_p),
+        *((name, ctypes.c_double) for name in ("quality", "range_error")),
         ("read", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("read_item", "read_row")),
         ("out", ctypes.c_void_p),

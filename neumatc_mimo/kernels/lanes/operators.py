@@ -32,6 +32,8 @@ def precode(
     iterations: int,
     antennas: int,
     effective: Tensor | None,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """Precode symbols.
 
@@ -47,8 +49,12 @@ def precode(
     :param antennas: of each user
     :param effective: written, the channel times the filters, [num_items, rows of h, num_streams,
         num_subcarriers]; or None
+    :param query: what is proven, if anything is, as
+        :func:`~neumatc_mimo.kernels.lanes.proven.parts_of` gives it
+    :param bounds: of the proofs, likewise
 
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    :return: by how much rounding is amplified, [num_items, num_subcarriers]; zero where a query is
+        proven
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
@@ -61,6 +67,7 @@ def precode(
         **_effective(effective),
         stretches=1,
         stretch=[0, h.shape[-1], 0],
+        **_query(query, bounds),
         **_channel(h, noise, amplification),
         **_grids(len(h), x, out, symbols),
     )
@@ -82,6 +89,8 @@ def receive(
     streams: Sequence[int],
     stretches: Sequence[int],
     chirp: Tensor,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """Linear estimates of some streams, with gains of one.
 
@@ -101,8 +110,10 @@ def receive(
     :param stretches: first subcarrier, number of subcarriers, and place of the first one in y, of
         each stretch of subcarriers that are neighbours there
     :param chirp: as for :func:`precode`
+    :param query: likewise
+    :param bounds: likewise
 
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    :return: as of :func:`precode`
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
@@ -117,6 +128,7 @@ def receive(
         no_eff_item=no_eff.stride(0),
         no_eff_row=no_eff.stride(1),
         **_whitening(whitening),
+        **_query(query, bounds),
         **_channel(h, noise, amplification),
         **_grids(len(h), y, x_hat, symbols),
     )
@@ -211,21 +223,44 @@ def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str
 def _expansion(
     columns: Tensor, values: Tensor, rows: Tensor, num_streams: int, num_antennas: int
 ) -> dict[str, Any]:
-    """Fields of a call that tell of an expansion."""
+    """Fields of a call whose filters an expansion is."""
     return {
         "source": SourceKind.EXPANSION,
         "rows": num_streams,
         "columns": num_antennas,
         "items": len(rows),
-        "h": rows,
-        "h_item": rows.stride(0),
-        "h_row": rows.stride(1),
+        "stretches": 1,
+        "stretch": [0, len(columns), 0],
+        **_latent(columns, values, rows),
+    }
+
+
+def _latent(columns: Tensor, values: Tensor, rows: Tensor) -> dict[str, Any]:
+    """Fields of a call that tell of an expansion."""
+    return {
+        "latent": rows,
+        "latent_item": rows.stride(0),
+        "latent_row": rows.stride(1),
         "functions": rows.shape[1],
         "terms": columns.shape[1],
         "term": columns,
         "weight": values,
-        "stretches": 1,
-        "stretch": [0, len(columns), 0],
+    }
+
+
+def _query(query: Sequence[Tensor], bounds: Sequence[float]) -> dict[str, Any]:
+    """Fields of a call that tell of what is proven."""
+    if not query:
+        return {}
+    columns, values, rows, factors, *places = query
+    quality, range_error = bounds
+    return {
+        "factor": factors,
+        "factor_item": factors.stride(0),
+        "place": places[0] if places else None,
+        "quality": quality,
+        "range_error": range_error,
+        **_latent(columns, values, rows),
     }
 
 

@@ -35,6 +35,7 @@ class Source:
     :param num_iterations: at most
     :param antennas_per_user: rows of each user
     :param own_noise: the noise power where a caller gives none, or zero
+    :param proven: which one queries such results and proves them, if any does
     """
 
     kind: SourceKind
@@ -42,6 +43,7 @@ class Source:
     num_iterations: int = 0
     antennas_per_user: int = 1
     own_noise: float | None = None
+    proven: SourceKind | None = None
 
     def noise(self, no: Tensor | None, like: Tensor) -> Tensor | None:
         """The noise power that it computes with.
@@ -80,14 +82,14 @@ def receiving_source_of(operation: Operation, num_rows: int, num_cols: int) -> S
 
 def _pseudo_inverse(operation: Operation, num_rows: int) -> Source:
     del operation, num_rows
-    return Source(SourceKind.DEFINITE)
+    return Source(SourceKind.DEFINITE, proven=SourceKind.PROVEN_DEFINITE)
 
 
 def _svd(operation: Operation, num_rows: int) -> Source | None:
     assert isinstance(operation, SVD)
     if operation.num_streams > num_rows or num_rows > _MOST_ROTATED:
         return None
-    return Source(SourceKind.SINGULAR, operation.num_streams)
+    return Source(SourceKind.SINGULAR, operation.num_streams, proven=SourceKind.PROVEN_SINGULAR)
 
 
 def _slnr(operation: Operation, num_rows: int) -> Source | None:

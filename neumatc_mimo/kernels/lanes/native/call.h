@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 7;
+constexpr int32_t ABI = 8;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -31,6 +31,10 @@ enum Source : int32_t {
     USERS = 7,
     // MMSE for more streams than antennas.
     COVARIANCE = 8,
+    // The same of the results of DEFINITE and SINGULAR, proven with the channel, and computed from it
+    // where they are not.
+    PROVEN_DEFINITE = 9,
+    PROVEN_SINGULAR = 10,
 };
 
 // What is made of them.
@@ -63,12 +67,22 @@ struct Call {
     // Of a phase to go by, the conjugate: [columns] complex.
     const void* chirp;
 
-    // Filters as sums of rows of a latent tensor [items, functions, ...], of which `h` is the first
-    // number, real ones, with strides h_item and h_row: which rows each subcarrier takes, and their
-    // weights, [subcarriers, terms].
+    // Filters as sums of rows of a latent tensor [items, functions, ...] of real numbers: which rows
+    // each subcarrier takes, and their weights, [subcarriers, terms].
+    const float* latent;
+    int64_t latent_item, latent_row;
     int64_t functions, terms;
     const int64_t* term;
     const float* weight;
+    // What these filters are proven with, in a call of single precision. Factors of the channel's
+    // rows, by which it differs from the link of the latent tensor, [items, subcarriers, rows]
+    // complex; which row of the channel each row of the link is, [items, rows], or null where it is
+    // the same; the least ratio of powers of signal and interference, and the largest distance from
+    // the range.
+    const float* factor;
+    int64_t factor_item;
+    const int64_t* place;
+    double quality, range_error;
 
     // Resource grids that are read and written: a row for each stream or antenna, and where in a
     // row each OFDM symbol of an item lies.

@@ -8,10 +8,10 @@ namespace {
 // Tiles of a product that all registers hold.
 constexpr int TILE = MANY_REGISTERS ? 4 : 2;
 
-// `I` rows against `J` others of A A^H, for A [columns][rows].
+// `I` rows against `J` others of A B^H, for A [columns][rows] and B [columns][others].
 template <class R, int I, int J>
-INLINE void gram_tile(const typename Lanes<R>::C* h, int rows, int columns, int row, int other,
-                      typename Lanes<R>::C* out) {
+INLINE void gram_tile(const typename Lanes<R>::C* left, int rows, const typename Lanes<R>::C* right,
+                      int others, int columns, int row, int other, typename Lanes<R>::C* out) {
     using C = typename Lanes<R>::C;
     C sum[I][J];
 #pragma GCC unroll 8
@@ -19,21 +19,20 @@ INLINE void gram_tile(const typename Lanes<R>::C* h, int rows, int columns, int 
 #pragma GCC unroll 8
         for (int j = 0; j < J; j++) sum[i][j] = C{};
     for (int column = 0; column < columns; column++) {
-        const C* a = h + column * rows;
-        C right[J];
+        C b[J];
 #pragma GCC unroll 8
-        for (int j = 0; j < J; j++) right[j] = a[other + j];
+        for (int j = 0; j < J; j++) b[j] = right[column * others + other + j];
 #pragma GCC unroll 8
         for (int i = 0; i < I; i++) {
-            const C left = a[row + i];
+            const C a = left[column * rows + row + i];
 #pragma GCC unroll 8
-            for (int j = 0; j < J; j++) add_conjugate(sum[i][j], right[j], left);
+            for (int j = 0; j < J; j++) add_conjugate(sum[i][j], b[j], a);
         }
     }
 #pragma GCC unroll 8
     for (int i = 0; i < I; i++)
 #pragma GCC unroll 8
-        for (int j = 0; j < J; j++) out[(row + i) * rows + other + j] = sum[i][j];
+        for (int j = 0; j < J; j++) out[(row + i) * others + other + j] = sum[i][j];
 }
 
 template <class R, int I>
@@ -41,8 +40,9 @@ INLINE void gram_rows(const typename Lanes<R>::C* h, int rows, int columns, int 
                       typename Lanes<R>::C* out) {
     int other = 0;
     for (; other + 2 <= row + I; other += 2)
-        gram_tile<R, I, 2>(h, rows, columns, row, other, out);
-    for (; other < row + I; other++) gram_tile<R, I, 1>(h, rows, columns, row, other, out);
+        gram_tile<R, I, 2>(h, rows, h, rows, columns, row, other, out);
+    for (; other < row + I; other++)
+        gram_tile<R, I, 1>(h, rows, h, rows, columns, row, other, out);
 }
 
 // The lower triangle of A A^H, [rows][rows].
@@ -51,6 +51,33 @@ INLINE void gram(const typename Lanes<R>::C* h, int rows, int columns, typename 
     int row = 0;
     for (; row + TILE <= rows; row += TILE) gram_rows<R, TILE>(h, rows, columns, row, out);
     for (; row < rows; row++) gram_rows<R, 1>(h, rows, columns, row, out);
+}
+
+template <class R, int I>
+INLINE void cross_rows(const typename Lanes<R>::C* left, int rows,
+                       const typename Lanes<R>::C* right, int others, int columns, int row,
+                       typename Lanes<R>::C* out) {
+    int other = 0;
+    for (; other + 2 <= others; other += 2)
+        gram_tile<R, I, 2>(left, rows, right, others, columns, row, other, out);
+    if (other < others) gram_tile<R, I, 1>(left, rows, right, others, columns, row, other, out);
+}
+
+// A B^H, [rows][others].
+template <class R>
+INLINE void cross(const typename Lanes<R>::C* left, int rows, const typename Lanes<R>::C* right,
+                  int others, int columns, typename Lanes<R>::C* out) {
+    int row = 0;
+    for (; row + TILE <= rows; row += TILE)
+        cross_rows<R, TILE>(left, rows, right, others, columns, row, out);
+    for (; row < rows; row++) cross_rows<R, 1>(left, rows, right, others, columns, row, out);
+}
+
+// The lower triangle of a Hermitian matrix [rows][rows] to the upper one.
+template <class C>
+INLINE void mirror(int rows, C* a) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < i; j++) a[j * rows + i] = {a[i * rows + j].re, -a[i * rows + j].im};
 }
 
 // `I` rows and `S` columns of A V, for A [columns][rows] and V [columns][streams].

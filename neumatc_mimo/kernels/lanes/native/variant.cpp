@@ -6,6 +6,8 @@
 #include "look.h"
 #include "max_min.h"
 #include "precode.h"
+#include "proven_definite.h"
+#include "proven_singular.h"
 #include "receive.h"
 #include "singular.h"
 #include "users.h"
@@ -27,6 +29,8 @@ auto chosen(const Call& call, const F& use) {
             case COVARIANCE: return use.template operator()<Receiver<R, K, Covariance<R, K>>>();
             case KNOWN: return use.template operator()<Receiver<R, K, Known<R, K>>>();
             case EXPANSION: return use.template operator()<Receiver<R, K, Expansion<R, K>>>();
+            case PROVEN_DEFINITE: return use.template operator()<Receiver<R, K, ProvenDefinite<R, K>>>();
+            case PROVEN_SINGULAR: return use.template operator()<Combiner<R, K, ProvenSingular<R, K>>>();
             default: return use.template operator()<Receiver<R, K, Definite<R, K>>>();
         }
     }
@@ -38,6 +42,8 @@ auto chosen(const Call& call, const F& use) {
         case MAX_MIN: return use.template operator()<Precoder<R, K, MaxMin<R, K>>>();
         case KNOWN: return use.template operator()<Precoder<R, K, Known<R, K>>>();
         case EXPANSION: return use.template operator()<Precoder<R, K, Expansion<R, K>>>();
+        case PROVEN_DEFINITE: return use.template operator()<Precoder<R, K, ProvenDefinite<R, K>>>();
+        case PROVEN_SINGULAR: return use.template operator()<Precoder<R, K, ProvenSingular<R, K>>>();
         default: return use.template operator()<Precoder<R, K, Definite<R, K>>>();
     }
 }

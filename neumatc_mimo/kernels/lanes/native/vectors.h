@@ -183,6 +183,16 @@ INLINE auto inner(const C& a, const C& b) {
     return a.re * b.re + a.im * b.im;
 }
 
+// a b, and a where a comparison holds, else b.
+template <class C>
+INLINE C product(const C& a, const C& b) {
+    return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+template <class M, class C>
+INLINE C select(const M& where, const C& a, const C& b) {
+    return {where ? a.re : b.re, where ? a.im : b.im};
+}
+
 // sum += a b, and with a conjugated; sum -= a b, likewise.
 template <class C>
 INLINE void add(C& sum, const C& a, const C& b) {

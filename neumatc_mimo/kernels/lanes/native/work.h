@@ -106,13 +106,14 @@ struct Work {
         return {call, channel + block * channel_size, kept + block * kept_size, scratch};
     }
 
-    // The blocks' channels, or what the source makes in their place.
+    // The blocks' channels, and what the source makes in their place.
     INLINE void load_channel() const {
-        if constexpr (!Source::READS_CHANNEL) {
+        if constexpr (Source::READS_CHANNEL) read_channel();
+        if constexpr (Source::EVALUATES)
             for (int b = 0; b < blocks; b++)
                 source(b).evaluate(chunk.item, chunk.first + int64_t(b) * N, count(b));
-            return;
-        }
+    }
+    INLINE void read_channel() const {
         const int m = rows();
         const R* h = static_cast<const R*>(call.h) + 2 * (chunk.item * call.h_item + chunk.first);
         for (int k = 0; k < m; k++)
