@@ -63,6 +63,8 @@ struct ProvenDefinite {
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
+    INLINE void begin() const {}
+    INLINE void prefilter(C*, int) const {}
     INLINE int inner_rows() const { return rows(); }
 
     // What emitters are handed over; all is made before.

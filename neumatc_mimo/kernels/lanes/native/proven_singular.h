@@ -60,6 +60,7 @@ struct ProvenSingular {
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
+    INLINE void begin() const {}
     INLINE int inner_rows() const { return streams; }
 
     // What emitters are handed over; all is made before.
@@ -296,6 +297,7 @@ struct ProvenSingular {
     INLINE void compute(const V* noise, const Mask& ok) const {
         const int m = rows();
         const Singular<R, K> exact(call, h, rest, rest + Singular<R, K>::kept_size(call));
+        exact.begin();
         V* found = gain;
         const V most = call.emitter == RECEIVE ? exact.combiner(noise, found) : exact.precoder(V{});
         *amplification = ok ? V{} : most;
