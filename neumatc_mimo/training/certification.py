@@ -127,7 +127,7 @@ class _Proof:
         marks = Marks(none, none.bool(), none.bool(), quality, closeness)
         if bool(failed.any()):
             self._mend(marks, failed, seen, mapped, frequencies)
-        error = self._error(frequencies[few], own[:, few, 0].to(torch.complex128))
+        error = self._error(own[:, few, 0], tuple(c[:, few, 0] for c in mapped))
         return marks, proof.quality, error
 
     def _mend(
@@ -201,9 +201,9 @@ class _Proof:
         rows = power.sqrt().to(torch.float32)[:, None, None, :, None]
         return _ROUNDING * rows * noise
 
-    def _error(self, frequencies: Tensor, a: Tensor) -> Tensor:
-        exact = self.operation.exact(a, self.powers[0])
-        answer = self.mapping(frequencies, self.values[:1].expand(self.links.num_links))
+    def _error(self, a: Tensor, answer: Components) -> Tensor:
+        """Relative errors of answers at the first value, [num_links, F]."""
+        exact = self.operation.exact(a.to(torch.complex128), self.powers[0])
         exact = self.operation.align_to(
             exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True))
         )

@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 6
+_ABI = 7
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -25,6 +25,7 @@ _REMEDY = (
     "with CMake and GCC 12 or Clang, make kernels builds it in a checkout, "
     "installing the package again elsewhere"
 )
+_NO_MEMORY = "There is no memory for a kernel of subcarriers in lanes."
 
 
 class SourceKind(IntEnum):
@@ -83,6 +84,20 @@ class Look(ctypes.Structure):
     )
 
 
+class Local(ctypes.Structure):
+    """``Local`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_int64) for name in ("items", "points", "functions", "columns", "taps")),
+        *((name, ctypes.c_void_p) for name in ("first", "value", "weight")),
+        *((name, ctypes.c_int64) for name in ("weight_item", "band")),
+        ("factor", ctypes.c_void_p),
+        ("factor_item", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("target", "coefficient", "fitted")),
+    )
+
+
 @dataclass(frozen=True)
 class Library:
     """The library, and the variant that was chosen.
@@ -105,7 +120,7 @@ class Library:
         arrays = {name: _array(value) for name, value in values.items()}
         call = Call(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in arrays.items()})
         if self.handle.neumatc_lanes_run(ctypes.byref(call), self.number):
-            raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+            raise MemoryError(_NO_MEMORY)
 
     def look(self, **values: Any) -> None:
         """A look at a channel.
@@ -114,6 +129,15 @@ class Library:
         """
         look = Look(**{name: _plain(value) for name, value in values.items()})
         self.handle.neumatc_lanes_look(ctypes.byref(look), self.number)
+
+    def local(self, **values: Any) -> None:
+        """Least squares of local functions with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Local`, as for :meth:`run`
+        """
+        given = Local(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in values.items()})
+        if self.handle.neumatc_lanes_local(ctypes.byref(given), self.number):
+            raise MemoryError(_NO_MEMORY)
 
     def is_constant(
         self, address: int, rows: Sequence[int], symbols: int, step: int, size: int

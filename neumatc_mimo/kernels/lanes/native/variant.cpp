@@ -2,6 +2,7 @@
 #include "expansion.h"
 #include "known.h"
 #include "leakage.h"
+#include "local.h"
 #include "look.h"
 #include "max_min.h"
 #include "precode.h"
@@ -81,4 +82,5 @@ int64_t scratch(const Call& call) {
 }  // namespace
 
 extern const Variant NAME(VARIANT);
-const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look};
+const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look,
+                             local_scratch, SWEPT, local};
