@@ -1,4 +1,4 @@
-"""Projections of one set of points on the functions of a trunk, one after the other as a fit asks."""
+"""Projections of a set of points on the functions of a trunk, one after the other as a fit asks."""
 
 from __future__ import annotations
 
