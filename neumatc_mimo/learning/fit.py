@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.coordinate import coordinate
+from neumatc_mimo.kernels.lanes.proofs import refined
 from neumatc_mimo.learning.adaptive import Evaluation, OnRound, sample_adaptively
 from neumatc_mimo.learning.alignment import align_along_nodes
 from neumatc_mimo.learning.projector import projector
@@ -107,7 +108,7 @@ class FitReport:
         spent)
     :param exact_samples_per_link: promoted points included
     :param history: of each round its number, the relative error at the samples that all links
-        share (``loss``), the median residual of the fit (``residual``) and the share of points that
+        share (``loss``), the median of the points' largest residual (``residual``), the share that
         failed after the residual-lowering steps (``failed``); last the loss of the result
     :param seconds: wall-clock time
     """
@@ -229,14 +230,12 @@ class _Mappings:
         """Fit the mappings, and look at their residuals at the points."""
         config, operation = self._config, self._problem.operation
         projection = self._project()
+        powers = self._problem.axis.powers.to(self._coarse.real.dtype)
+        fitted, few = projection.fitted, slice(None, None, 8)
+        some = tuple(c[:, few] for c in fitted)
+        before = refined(operation, self._coarse[:, few], some, powers, 0).residual
         # Single precision is enough here: what these points add is far below their residual.
-        refined = projection.fitted
-        no = self._problem.axis.powers.expand(1, 1, -1)
-        few = slice(None, None, 8)
-        before = operation.residual(self._coarse[:, few], tuple(c[:, few] for c in refined), no)
-        for _ in range(config.refinements):
-            refined = operation.correct(self._coarse, refined, no)
-        residual = operation.residual(self._coarse, refined, no).amax(-1)
+        after, residual = refined(operation, self._coarse, fitted, powers, config.refinements)
         residual = torch.nan_to_num(residual, nan=math.inf)
         failed = (residual > config.threshold) & ~self._supervised & self._going
         figures = {
@@ -244,7 +243,7 @@ class _Mappings:
             "residual": before.median().item(),
             "failed": failed.double().mean().item(),
         }
-        return _Look(figures, projection.fitted, refined, residual, failed)
+        return _Look(figures, fitted, after, residual, failed)
 
     def extend(self, found: _Look) -> str:
         """Promote the worst points to exact samples, and take in what the steps reached."""
@@ -252,8 +251,8 @@ class _Mappings:
         self._promote(found)
         usable = self._supervised | ~found.failed
         self._usable = torch.where(self._going, usable, self._usable)
-        refined = self._rows.pack(found.refined)
-        renewed = torch.where(self._supervised[..., None], self._known, refined)
+        reached = self._rows.pack(found.refined)
+        renewed = torch.where(self._supervised[..., None], self._known, reached)
         # What diverged may be no number.
         renewed[~self._usable] = 0
         self._targets = torch.where(self._going[..., None], renewed, self._targets)

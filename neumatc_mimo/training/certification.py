@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.kernels.lanes.proofs import certificate
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model import OperationModel
@@ -120,7 +121,7 @@ class _Proof:
         seen = own + self._rounding(own, frequencies)
         table = self.mapping.trunk.table(self.mapping.coordinate(frequencies))
         mapped = self.mapping.evaluate(table, slice(0, len(frequencies)), self.folded)
-        proof = self.operation.certificate(seen, mapped, self.powers, self.tolerance)
+        proof = certificate(self.operation, seen, mapped, self.powers, self.tolerance)
         failed = self._worst(~proof.ok.expand(*proof.ok.shape[:2], len(self.values)))
         quality, closeness = (self._lowest(level) for level in _levels(proof, len(self.values)))
         none = torch.zeros_like(quality)

@@ -98,6 +98,24 @@ class Local(ctypes.Structure):
     )
 
 
+class Proofs(ctypes.Structure):
+    """``Proofs`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("threads", "rows", "columns")),
+        *((name, ctypes.c_int64) for name in ("matrices", "powers")),
+        ("channel", ctypes.c_void_p),
+        ("channel_step", ctypes.c_int64),
+        ("filter", ctypes.c_void_p),
+        ("filter_step", ctypes.c_int64),
+        ("inverse", ctypes.c_void_p),
+        ("inverse_step", ctypes.c_int64),
+        ("power", ctypes.c_void_p),
+        ("steps", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("residual", "ratio", "range")),
+    )
+
+
 @dataclass(frozen=True)
 class Library:
     """The library, and the variant that was chosen.
@@ -137,6 +155,16 @@ class Library:
         """
         given = Local(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in values.items()})
         if self.handle.neumatc_lanes_local(ctypes.byref(given), self.number):
+            raise MemoryError(_NO_MEMORY)
+
+    def proofs(self, **values: Any) -> None:
+        """Pseudo-inverses at many noise powers: steps, or proofs, with the threads that PyTorch
+        may use.
+
+        :param values: Fields of :class:`Proofs`, as for :meth:`run`
+        """
+        given = Proofs(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in values.items()})
+        if self.handle.neumatc_lanes_proofs(ctypes.byref(given), self.number):
             raise MemoryError(_NO_MEMORY)
 
     def is_constant(

@@ -129,6 +129,29 @@ struct Local {
     float *coefficient, *fitted;
 };
 
+// Pseudo-inverses W of matrices A with X = (A A^H + σ² I)^-1 at many noise powers: steps that lower
+// their residual, in place, or what proves them. Single precision; steps from one matrix to the next
+// in numbers.
+struct Proofs {
+    int32_t threads, rows, columns;
+    int64_t matrices, powers;
+    // A [matrices, rows, columns], W [matrices, columns, rows], X [matrices, powers, rows, rows].
+    const float* channel;
+    int64_t channel_step;
+    float* filter;
+    int64_t filter_step;
+    float* inverse;
+    int64_t inverse_step;
+    // σ², [powers].
+    const float* power;
+    // Steps, and written after them: the largest residual of all noise powers, [matrices].
+    int64_t steps;
+    float* residual;
+    // Or, unless null: the smallest signal-to-interference ratio of a stream, and the largest range
+    // error, [matrices, powers] each.
+    float *ratio, *range;
+};
+
 // Subcarriers that are worked on together, from the first load to the last store.
 struct Chunk {
     int64_t item, first, count, first_in;
@@ -147,4 +170,8 @@ struct Variant {
     int64_t (*local_scratch)(const Local&);
     int64_t local_columns;
     void (*local)(const Local&, int64_t item, int64_t column, void* scratch);
+    // Likewise of pseudo-inverses, so many matrices at once.
+    int64_t (*proofs_scratch)(const Proofs&);
+    int64_t proofs_at_once;
+    void (*proofs)(const Proofs&, int64_t block, void* scratch);
 };

@@ -185,4 +185,18 @@ EXPORT int32_t neumatc_lanes_local(const Local* given, int32_t number) {
         return 1;
     }
 }
+
+// Pseudo-inverses at many noise powers; likewise.
+EXPORT int32_t neumatc_lanes_proofs(const Proofs* given, int32_t number) {
+    try {
+        const Variant& variant = *choices().at(number).variant;
+        const int64_t blocks = (given->matrices - 1) / variant.proofs_at_once + 1;
+        const auto work = [&](std::size_t i, std::size_t, void* memory) {
+            variant.proofs(*given, i, memory);
+        };
+        return spread(blocks, given->threads, variant.proofs_scratch(*given), work);
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
 }

@@ -6,6 +6,7 @@
 #include "look.h"
 #include "max_min.h"
 #include "precode.h"
+#include "pseudo_inverse.h"
 #include "receive.h"
 #include "singular.h"
 #include "wmmse.h"
@@ -83,4 +84,5 @@ int64_t scratch(const Call& call) {
 
 extern const Variant NAME(VARIANT);
 const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look,
-                             local_scratch, SWEPT, local};
+                             local_scratch, SWEPT, local,
+                             proofs_scratch, Inverses::N, proofs};
