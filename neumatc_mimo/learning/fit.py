@@ -251,11 +251,13 @@ class _Mappings:
         self._promote(found)
         usable = self._supervised | ~found.failed
         self._usable = torch.where(self._going, usable, self._usable)
-        reached = self._rows.pack(found.refined)
-        renewed = torch.where(self._supervised[..., None], self._known, reached)
+        renewed = self._rows.pack(found.refined)
+        renewed[self._supervised] = self._known[self._supervised]
         # What diverged may be no number.
         renewed[~self._usable] = 0
-        self._targets = torch.where(self._going[..., None], renewed, self._targets)
+        if not bool(self._going.all()):
+            renewed = torch.where(self._going[..., None], renewed, self._targets)
+        self._targets = renewed
         if self._rounds >= min(2, self._config.rounds):
             self._going = self._going & found.failed.any(1, keepdim=True)
         return ""  # points that did not fail teach something, too
