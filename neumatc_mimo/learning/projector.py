@@ -105,7 +105,7 @@ class _Local:
         try:
             lower = scipy.linalg.cholesky_banded(matrix, lower=True, check_finite=False)
         except np.linalg.LinAlgError as error:
-            raise torch.linalg.LinAlgError(str(error)) from None
+            raise torch.linalg.LinAlgError(str(error)) from None  # type: ignore[attr-defined]
         rows = torch.zeros(width, band + 1, dtype=torch.float64)
         for below in range(1, band + 1):
             rows[below:, band - below] = torch.from_numpy(lower[below, : width - below])

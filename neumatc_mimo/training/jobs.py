@@ -26,8 +26,8 @@ from neumatc_mimo.training.channels import channels_along
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
-# leave the cache of the core that trains them, and there are fewer batches to spread over the cores.
-# A step holds some thirty times as much.
+# leave the cache of the core that trains them, and make fewer batches to spread over the cores. A
+# step holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 3 * 2**22, "cuda": 2**30}
 
 

@@ -1,4 +1,4 @@
-"""Batches of links on all cores: each core takes another batch, not a share of each small product."""
+"""Work on all cores: each takes another item of it, not a share of each small product."""
 
 from __future__ import annotations
 

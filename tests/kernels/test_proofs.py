@@ -65,9 +65,7 @@ def test_a_user_below_the_noise_is_proven_as_closely() -> None:
 @pytest.mark.parametrize("off", [1e-3, 3e-2])
 @pytest.mark.parametrize("steps", [0, 1, 3])
 @pytest.mark.parametrize("m, n, num", SHAPES)
-def test_steps_are_those_of_the_operation(
-    m: int, n: int, num: int, steps: int, off: float
-) -> None:
+def test_steps_are_those_of_the_operation(m: int, n: int, num: int, steps: int, off: float) -> None:
     a, components = near(m, n, num, off)
     single, given = narrow(a, components)
     kept = tuple(c.clone() for c in given)

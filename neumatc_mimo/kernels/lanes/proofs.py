@@ -83,7 +83,9 @@ def _certify_pseudo_inverse(
     return Certificate.of(quality, error, tolerance)
 
 
-def _refine_pseudo_inverse(a: Tensor, components: Components, powers: Tensor, steps: int) -> Refined:
+def _refine_pseudo_inverse(
+    a: Tensor, components: Components, powers: Tensor, steps: int
+) -> Refined:
     w, x = components
     if steps:
         w, x = (t.clone(memory_format=torch.contiguous_format) for t in (w, x))
