@@ -25,7 +25,6 @@ _REMEDY = (
     "with CMake and GCC 12 or Clang, make kernels builds it in a checkout, "
     "installing the package again elsewhere"
 )
-_NO_MEMORY = "There is no memory for a kernel of subcarriers in lanes."
 
 
 class SourceKind(IntEnum):
@@ -135,27 +134,21 @@ class Library:
         :param values: Fields of :class:`Call`; tensors and sequences of integers are passed by
             their addresses
         """
-        arrays = {name: _array(value) for name, value in values.items()}
-        call = Call(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in arrays.items()})
-        if self.handle.neumatc_lanes_run(ctypes.byref(call), self.number):
-            raise MemoryError(_NO_MEMORY)
+        self._spread("run", Call, values)
 
     def look(self, **values: Any) -> None:
         """A look at a channel.
 
         :param values: Fields of :class:`Look`, as for :meth:`run`
         """
-        look = Look(**{name: _plain(value) for name, value in values.items()})
-        self.handle.neumatc_lanes_look(ctypes.byref(look), self.number)
+        self._invoke("look", Look, values)
 
     def local(self, **values: Any) -> None:
         """Least squares of local functions with the threads that PyTorch may use.
 
         :param values: Fields of :class:`Local`, as for :meth:`run`
         """
-        given = Local(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in values.items()})
-        if self.handle.neumatc_lanes_local(ctypes.byref(given), self.number):
-            raise MemoryError(_NO_MEMORY)
+        self._spread("local", Local, values)
 
     def proofs(self, **values: Any) -> None:
         """Pseudo-inverses at many noise powers: steps, or proofs, with the threads that PyTorch
@@ -163,9 +156,19 @@ class Library:
 
         :param values: Fields of :class:`Proofs`, as for :meth:`run`
         """
-        given = Proofs(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in values.items()})
-        if self.handle.neumatc_lanes_proofs(ctypes.byref(given), self.number):
-            raise MemoryError(_NO_MEMORY)
+        self._spread("proofs", Proofs, values)
+
+    def _spread(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> None:
+        """Call a function that spreads its work over the threads that PyTorch may use."""
+        if self._invoke(name, structure, values | {"threads": torch.get_num_threads()}):
+            raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+
+    def _invoke(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> Any:
+        """What a function of the library says, called with a structure and the variant."""
+        # Arrays live until the call ends.
+        arrays = {name: _array(value) for name, value in values.items()}
+        given = structure(**{name: _plain(value) for name, value in arrays.items()})
+        return getattr(self.handle, f"neumatc_lanes_{name}")(ctypes.byref(given), self.number)
 
     def is_constant(
         self, address: int, rows: Sequence[int], symbols: int, step: int, size: int
