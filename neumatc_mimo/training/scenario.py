@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,15 +112,15 @@ def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> Op
         tell(replace(done, metrics=figures))
 
     parts: list[OperationModel] = []
-    for batch, (part, finished) in zip(
-        batches, side_by_side(trained, batches, tell_round, workers), strict=True
-    ):
-        if store is not None and not finished:
-            store.write(_span(batch), part)
-        parts.append(part)
-        figures = {name: part.training[name] for name in CERTIFIED}
-        done = replace(done, done=done.done + len(batch), metrics=figures)
-        tell(done)
+    # What listeners raise ends the others' work, too.
+    with closing(side_by_side(trained, batches, tell_round, workers)) as results:
+        for batch, (part, finished) in zip(batches, results, strict=True):
+            if store is not None and not finished:
+                store.write(_span(batch), part)
+            parts.append(part)
+            figures = {name: part.training[name] for name in CERTIFIED}
+            done = replace(done, done=done.done + len(batch), metrics=figures)
+            tell(done)
     whole = concatenated(parts, links)
     whole.training["untrained_error"] = untrained_error(job, seed)
     add_search(job.search, links.num_links, whole.training)

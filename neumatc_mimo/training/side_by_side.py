@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 from typing import TypeVar
@@ -25,7 +25,7 @@ def side_by_side(
     items: Sequence[T],
     tell: Callable[[M], None],
     workers: int,
-) -> Iterator[R]:
+) -> Generator[R, None, None]:
     """Results of work on items, in their order.
 
     Each of several workers has one thread of PyTorch's for itself. What the work tells of an item
