@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -41,10 +42,9 @@ class Projector(Protocol):
 def projector(basis: Basis, x: Tensor, rank: int) -> Projector:
     """The fastest way to project values at the points x [N] of a basis to a rank."""
     terms = basis.table(x).terms()
-    penalty = basis.penalty()
     if rank >= basis.width and terms is not None and local.solves(x):
-        return _Local(terms[0], terms[1], penalty.numpy(), bandwidth(penalty[None]))
-    return _General(Design.of(basis.values(x)), rank, penalty)
+        return _Local(*terms, _diagonals(basis))
+    return _General(Design.of(basis.values(x)), rank, basis.penalty())
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,12 @@ class _Local:
 
     :param columns: consecutive functions that differ from zero at each point, [N, w]
     :param values: of these, [N, w]
-    :param penalty: [width, width], of a band
-    :param band: its width
+    :param penalty: its diagonals, [band + 1, width], the main one first
     """
 
     columns: Tensor
     values: Tensor
-    penalty: np.ndarray[tuple[int, int], np.dtype[np.float64]]
-    band: int
+    penalty: Tensor
 
     def __call__(self, targets: Tensor, weights: Tensor) -> Projected:
         if bool((weights == weights[:1]).all()):
@@ -90,20 +88,17 @@ class _Local:
 
     def _factor(self, weights: Tensor) -> Tensor:
         """The Cholesky factor of the normal matrix, as kernels read it, [width, band + 1]."""
-        width, taps = len(self.penalty), self.values.shape[1]
-        band = max(self.band, taps - 1)
+        width, taps = self.penalty.shape[1], self.values.shape[1]
+        band = max(len(self.penalty), taps) - 1
         # [band + 1, width]: what is so many places below the diagonal, by columns.
         normal = torch.zeros(band + 1, width, dtype=torch.float64)
         for below in range(taps):
             products = weights[:, None] * self.values[:, below:] * self.values[:, : taps - below]
             index = self.columns[:, : taps - below].flatten()
             normal[below].index_add_(0, index, products.flatten())
-        matrix = normal.numpy()
-        scale = matrix[0].mean()
-        for below in range(self.band + 1):
-            matrix[below, : width - below] += scale * np.diagonal(self.penalty, -below)
+        normal[: len(self.penalty)] += normal[0].mean() * self.penalty
         try:
-            lower = scipy.linalg.cholesky_banded(matrix, lower=True, check_finite=False)
+            lower = scipy.linalg.cholesky_banded(normal.numpy(), lower=True, check_finite=False)
         except np.linalg.LinAlgError as error:
             raise torch.linalg.LinAlgError(str(error)) from None  # type: ignore[attr-defined]
         rows = torch.zeros(width, band + 1, dtype=torch.float64)
@@ -111,3 +106,14 @@ class _Local:
             rows[below:, band - below] = torch.from_numpy(lower[below, : width - below])
         rows[:, band] = torch.from_numpy(1 / lower[0])
         return rows
+
+
+# All links of a training have the same basis.
+@functools.lru_cache(maxsize=8)
+def _diagonals(basis: Basis) -> Tensor:
+    """Diagonals of the penalty, what is so many places below the main one in each row."""
+    penalty = basis.penalty()
+    diagonals = torch.zeros(bandwidth(penalty[None]) + 1, len(penalty), dtype=torch.float64)
+    for below, row in enumerate(diagonals):
+        row[: len(penalty) - below] = penalty.diagonal(-below)
+    return diagonals
