@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 8
+_ABI = 9
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -94,6 +94,38 @@ class Look(ctypes.Structure):
     )
 
 
+class Local(ctypes.Structure):
+    """``Local`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_int64) for name in ("items", "points", "functions", "columns", "taps")),
+        *((name, ctypes.c_void_p) for name in ("first", "value", "weight")),
+        *((name, ctypes.c_int64) for name in ("weight_item", "band")),
+        ("factor", ctypes.c_void_p),
+        ("factor_item", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("target", "coefficient", "fitted")),
+    )
+
+
+class Proofs(ctypes.Structure):
+    """``Proofs`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("threads", "rows", "columns")),
+        *((name, ctypes.c_int64) for name in ("matrices", "powers")),
+        ("channel", ctypes.c_void_p),
+        ("channel_step", ctypes.c_int64),
+        ("filter", ctypes.c_void_p),
+        ("filter_step", ctypes.c_int64),
+        ("inverse", ctypes.c_void_p),
+        ("inverse_step", ctypes.c_int64),
+        ("power", ctypes.c_void_p),
+        ("steps", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("residual", "ratio", "range")),
+    )
+
+
 @dataclass(frozen=True)
 class Library:
     """The library, and the variant that was chosen.
@@ -113,9 +145,7 @@ class Library:
         :param values: Fields of :class:`Call`; tensors and sequences of integers are passed by
             their addresses
         """
-        values["threads"] = torch.get_num_threads()
-        if self._invoke("run", Call, values):
-            raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+        self._spread("run", Call, values)
 
     def look(self, **values: Any) -> None:
         """A look at a channel.
@@ -123,6 +153,26 @@ class Library:
         :param values: Fields of :class:`Look`, as for :meth:`run`
         """
         self._invoke("look", Look, values)
+
+    def local(self, **values: Any) -> None:
+        """Least squares of local functions with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Local`, as for :meth:`run`
+        """
+        self._spread("local", Local, values)
+
+    def proofs(self, **values: Any) -> None:
+        """Pseudo-inverses at many noise powers: steps, or proofs, with the threads that PyTorch
+        may use.
+
+        :param values: Fields of :class:`Proofs`, as for :meth:`run`
+        """
+        self._spread("proofs", Proofs, values)
+
+    def _spread(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> None:
+        """Call a function that spreads its work over the threads that PyTorch may use."""
+        if self._invoke(name, structure, values | {"threads": torch.get_num_threads()}):
+            raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
 
     def _invoke(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> Any:
         """What a function of the library says, called with a structure and the variant."""

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 8;
+constexpr int32_t ABI = 9;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -130,6 +130,53 @@ struct Look {
     float *distance, *power;
 };
 
+// Least squares of local functions, few of which differ from zero at any point, for many columns:
+// coefficients z [functions] with H^T W H + P = L L^T, L L^T z = H^T W y, and what they give, H z.
+struct Local {
+    int32_t threads;
+    int64_t items, points, functions, columns;
+    // Functions that differ from zero at each point: the first one [points], and their values
+    // [points, taps].
+    int64_t taps;
+    const int64_t* first;
+    const double* value;
+    // W [items, points], with a step that may be zero; points of weight zero are not read.
+    const double* weight;
+    int64_t weight_item;
+    // L [items, functions, band + 1]: of each row what is left of the diagonal, then the reciprocal
+    // of the diagonal; the step may be zero.
+    int64_t band;
+    const double* factor;
+    int64_t factor_item;
+    // y [items, points, columns].
+    const float* target;
+    // Written: z [items, functions, columns] and H z [items, points, columns].
+    float *coefficient, *fitted;
+};
+
+// Pseudo-inverses W of matrices A with X = (A A^H + σ² I)^-1 at many noise powers: steps that lower
+// their residual, in place, or what proves them. Single precision; steps from one matrix to the next
+// in numbers.
+struct Proofs {
+    int32_t threads, rows, columns;
+    int64_t matrices, powers;
+    // A [matrices, rows, columns], W [matrices, columns, rows], X [matrices, powers, rows, rows].
+    const float* channel;
+    int64_t channel_step;
+    float* filter;
+    int64_t filter_step;
+    float* inverse;
+    int64_t inverse_step;
+    // σ², [powers].
+    const float* power;
+    // Steps, and written after them: the largest residual of all noise powers, [matrices].
+    int64_t steps;
+    float* residual;
+    // Or, unless null: the smallest signal-to-interference ratio of a stream, and the largest range
+    // error, [matrices, powers] each.
+    float *ratio, *range;
+};
+
 // Subcarriers that are worked on together, from the first load to the last store.
 struct Chunk {
     int64_t item, first, count, first_in;
@@ -144,4 +191,12 @@ struct Variant {
     // A chunk; the channel of the one that this thread takes next, if any, is fetched meanwhile.
     void (*work)(const Call&, const Chunk&, const Chunk* next, void* scratch);
     void (*look)(const Look&);
+    // Bytes of scratch memory of least squares, how many columns are swept together, and a sweep.
+    int64_t (*local_scratch)(const Local&);
+    int64_t local_columns;
+    void (*local)(const Local&, int64_t item, int64_t column, void* scratch);
+    // Likewise of pseudo-inverses, so many matrices at once.
+    int64_t (*proofs_scratch)(const Proofs&);
+    int64_t proofs_at_once;
+    void (*proofs)(const Proofs&, int64_t block, void* scratch);
 };

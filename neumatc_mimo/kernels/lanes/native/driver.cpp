@@ -93,6 +93,39 @@ std::vector<Chunk> chunks_of(const Call& call, int64_t longest) {
     return chunks;
 }
 
+// Work of so many parts spread over threads: `work` is called with a part, the one that this thread
+// takes next, and scratch memory. Zero where all went well, 1 where there was no memory.
+template <class F>
+int32_t spread(std::size_t parts, int32_t most_threads, int64_t scratch, const F& work) {
+    std::atomic<std::size_t> next{0};
+    std::atomic<bool> failed{false};
+    // Parts are taken as threads come: one that the system holds up holds up no other.
+    const auto take = [&] {
+        Memory memory(scratch);
+        if (!memory.data()) {
+            failed = true;
+            return;
+        }
+        for (std::size_t i = next++, following; i < parts; i = following) {
+            following = next++;
+            work(i, following, memory.data());
+        }
+        memory.give_back();
+    };
+    // Threads that live for a call take some 20 µs each, and leave nothing behind that a fork,
+    // another runtime's idle threads or the end of the process could meet.
+    std::vector<std::thread> threads;
+    const auto most = std::min<std::size_t>(most_threads, parts);
+    try {
+        for (std::size_t i = 1; i < most; i++) threads.emplace_back(take);
+    } catch (const std::system_error&) {
+        // As many as the system lets us have.
+    }
+    take();
+    for (auto& thread : threads) thread.join();
+    return failed;
+}
+
 }  // namespace
 
 #define EXPORT __attribute__((visibility("default")))
@@ -129,34 +162,39 @@ EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
     try {
         const Variant& variant = *choices().at(number).variant;
         const auto chunks = chunks_of(*call, variant.length(*call));
-        std::atomic<std::size_t> next{0};
-        std::atomic<bool> failed{false};
-        // Chunks are taken as threads come: one that the system holds up holds up no other.
-        const auto work = [&] {
-            Memory memory(variant.scratch(*call));
-            if (!memory.data()) {
-                failed = true;
-                return;
-            }
-            for (std::size_t i = next++, following; i < chunks.size(); i = following) {
-                following = next++;
-                const Chunk* ahead = following < chunks.size() ? &chunks[following] : nullptr;
-                variant.work(*call, chunks[i], ahead, memory.data());
-            }
-            memory.give_back();
+        const auto work = [&](std::size_t i, std::size_t following, void* memory) {
+            const Chunk* ahead = following < chunks.size() ? &chunks[following] : nullptr;
+            variant.work(*call, chunks[i], ahead, memory);
         };
-        // Threads that live for a call take some 20 µs each, and leave nothing behind that a fork,
-        // another runtime's idle threads or the end of the process could meet.
-        std::vector<std::thread> threads;
-        const auto most = std::min<std::size_t>(call->threads, chunks.size());
-        try {
-            for (std::size_t i = 1; i < most; i++) threads.emplace_back(work);
-        } catch (const std::system_error&) {
-            // As many as the system lets us have.
-        }
-        work();
-        for (auto& thread : threads) thread.join();
-        return failed;
+        return spread(chunks.size(), call->threads, variant.scratch(*call), work);
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+// Least squares of local functions; likewise.
+EXPORT int32_t neumatc_lanes_local(const Local* given, int32_t number) {
+    try {
+        const Variant& variant = *choices().at(number).variant;
+        const int64_t swept = variant.local_columns, sweeps = (given->columns + swept - 1) / swept;
+        const auto work = [&](std::size_t i, std::size_t, void* memory) {
+            variant.local(*given, int64_t(i) / sweeps, int64_t(i) % sweeps * swept, memory);
+        };
+        return spread(given->items * sweeps, given->threads, variant.local_scratch(*given), work);
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+// Pseudo-inverses at many noise powers; likewise.
+EXPORT int32_t neumatc_lanes_proofs(const Proofs* given, int32_t number) {
+    try {
+        const Variant& variant = *choices().at(number).variant;
+        const int64_t blocks = (given->matrices - 1) / variant.proofs_at_once + 1;
+        const auto work = [&](std::size_t i, std::size_t, void* memory) {
+            variant.proofs(*given, i, memory);
+        };
+        return spread(blocks, given->threads, variant.proofs_scratch(*given), work);
     } catch (const std::bad_alloc&) {
         return 1;
     }

@@ -3,11 +3,13 @@
 #include "expansion.h"
 #include "known.h"
 #include "leakage.h"
+#include "local.h"
 #include "look.h"
 #include "max_min.h"
 #include "precode.h"
 #include "proven_definite.h"
 #include "proven_singular.h"
+#include "pseudo_inverse.h"
 #include "receive.h"
 #include "singular.h"
 #include "users.h"
@@ -91,4 +93,6 @@ int64_t scratch(const Call& call) {
 }  // namespace
 
 extern const Variant NAME(VARIANT);
-const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look};
+const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look,
+                             local_scratch, SWEPT, local,
+                             proofs_scratch, Inverses::N, proofs};
