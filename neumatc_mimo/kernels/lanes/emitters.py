@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -17,7 +17,12 @@ from neumatc_mimo.operations.svd import SVD
 
 
 class Emitter(ABC):
-    """Applies a filter to the symbols of resource grids and writes the result."""
+    """Applies a filter to the symbols of resource grids and writes the result.
+
+    :param symbols: numbers of the OFDM symbols that it has
+    """
+
+    symbols: Sequence[int]
 
     @abstractmethod
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
@@ -35,6 +40,10 @@ class Emitter(ABC):
             [num_items, num_subcarriers]; NaN where there is none, and zero where the emitter has
             no use of it
         """
+
+    def sizes(self, a: Tensor) -> tuple[Hashable, ...]:
+        """What the time that it takes with matrices a depends on."""
+        return type(self), a.dtype, a.shape, a.stride(), len(self.symbols)
 
     def num_used(self, a: Tensor) -> int:
         """Matrices whose results it has a use of."""
@@ -60,7 +69,9 @@ class Precoded(Emitter):
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
         source = source_of(operation, *a.shape[-2:])
-        return source is not None and covers(a, no, self.x, self.out, self.effective)
+        if source is None:
+            return False
+        return covers(a, no, self.x, self.out, self.effective, kind=source.kind)
 
     def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
         source = source_of(operation, *a.shape[-2:])
@@ -72,7 +83,7 @@ class Precoded(Emitter):
             along(self.x),
             self.out,
             self.symbols,
-            conjugate_chirp(a.shape[-1], a.dtype),
+            conjugate_chirp(a.shape[-1], a.dtype, a.device),
             source.num_iterations,
             self.effective,
         )
@@ -110,7 +121,7 @@ class _Receiving(Emitter):
             self.symbols,
             self.streams,
             [number for stretch in self.stretches for number in stretch],
-            conjugate_chirp(a.shape[-1], a.dtype),
+            conjugate_chirp(a.shape[-1], a.dtype, a.device),
         )
         if len(a) < len(self.no_eff):
             self.no_eff[len(a) :] = no_eff
@@ -122,8 +133,10 @@ class Received(_Receiving):
     """Symbols estimated with gains of one: streams are rows of the matrices."""
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        known = type(operation) is PseudoInverse and source_of(operation, *a.shape[-2:]) is not None
-        return known and covers(a, no, self.y, self.x_hat)
+        source = source_of(operation, *a.shape[-2:])
+        if type(operation) is not PseudoInverse or source is None:
+            return False
+        return covers(a, no, self.y, self.x_hat, kind=source.kind)
 
     def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
         source = source_of(operation, *a.shape[-2:])
@@ -141,12 +154,18 @@ class Combined(_Receiving):
 
     noise: Tensor | None = None
 
+    def sizes(self, a: Tensor) -> tuple[Hashable, ...]:
+        """What the time that it takes with matrices a depends on."""
+        return type(self), a.dtype, a.shape, a.stride(), len(self.symbols)
+
     def num_used(self, a: Tensor) -> int:
         return len(a) * sum(num for _, num, _ in self.stretches)
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        known = type(operation) is SVD and source_of(operation, *a.shape[-2:]) is not None
-        return known and covers(a, no, self.noise, self.y, self.x_hat)
+        source = source_of(operation, *a.shape[-2:])
+        if type(operation) is not SVD or source is None:
+            return False
+        return covers(a, no, self.noise, self.y, self.x_hat, kind=source.kind)
 
     def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
         del no
@@ -173,7 +192,8 @@ def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     :param a: [num_items, num_subcarriers, m, n]
     :param no: noise power, or None
     """
-    return source_of(operation, *a.shape[-2:]) is not None and covers(a, no)
+    source = source_of(operation, *a.shape[-2:])
+    return source is not None and covers(a, no, kind=source.kind)
 
 
 def _channel(a: Tensor) -> Tensor:

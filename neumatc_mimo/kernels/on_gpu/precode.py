@@ -1,0 +1,220 @@
+"""The emitter that precodes: symbols are solved for, and multiplied with A^H."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from neumatc_mimo.kernels.on_gpu import definite
+from neumatc_mimo.kernels.on_gpu.algebra import load_pair, store_pair
+from neumatc_mimo.kernels.on_gpu.definite import Solves, arguments, solved
+from neumatc_mimo.kernels.on_gpu.places import numbers
+from neumatc_mimo.kernels.on_gpu.sizes import LANES, emitting
+
+# Antennas of a program. Others solve for the same symbols once more: with 32 antennas and 8 streams
+# that is a half of the work, and keeps a GPU busy with one slot.
+_ANTENNAS = 32
+
+
+def precode(
+    h: Tensor,
+    noise: Tensor | None,
+    x: Tensor,
+    out: Tensor,
+    symbols: Sequence[int],
+    effective: Tensor | None,
+) -> Tensor:
+    """Precode symbols by filters with columns of unit norm; all contiguous along subcarriers.
+
+    :param h: [num_items, num_streams, num_antennas, num_subcarriers] complex
+    :param noise: [num_items, num_subcarriers or 1], or None for zero
+    :param x: [batch_size, num_streams, num_ofdm_symbols, num_subcarriers]; channels of one item
+        serve any batch
+    :param out: written, [batch_size, num_antennas, num_ofdm_symbols, num_subcarriers]
+    :param symbols: those that are precoded
+    :param effective: written, the channel times the filters, [num_items, num_streams, num_streams,
+        num_subcarriers]; or None
+
+    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    """
+    solves = definite.precoders(h, noise)
+    _send(h, solves, x, out, symbols)
+    if effective is not None:
+        _send_ones(h, solves, effective)
+    return solves.amplification
+
+
+def _send(h: Tensor, solves: Solves, x: Tensor, out: Tensor, symbols: Sequence[int]) -> None:
+    _, rows, columns, num = h.shape
+    block_k, block_s = emitting(rows, len(symbols))
+    sent, to = torch.view_as_real(x), torch.view_as_real(out)
+    parts = triton.cdiv(columns, _ANTENNAS) * triton.cdiv(len(symbols), block_s)
+    grid = (triton.cdiv(num, LANES), len(x), parts)
+    _precode[grid](
+        *arguments(h, solves, len(x)),
+        sent,
+        *sent.stride()[:3],
+        to,
+        *to.stride()[:3],
+        numbers(tuple(symbols), h.device),
+        len(symbols),
+        rows,
+        columns,
+        num,
+        block_a=_ANTENNAS,
+        block_k=block_k,
+        block_s=block_s,
+        block_f=LANES,
+        num_warps=1,
+    )
+
+
+def _send_ones(h: Tensor, solves: Solves, effective: Tensor) -> None:
+    items, rows, columns, num = h.shape
+    block_k, block_s = emitting(rows, rows)
+    to = torch.view_as_real(effective)
+    grid = (triton.cdiv(num, LANES), items, triton.cdiv(rows, block_s))
+    _effective[grid](
+        *arguments(h, solves, items),
+        to,
+        *to.stride()[:3],
+        rows,
+        columns,
+        num,
+        block_k=block_k,
+        block_s=block_s,
+        block_f=LANES,
+        num_warps=1,
+    )
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def _precode(  # type: ignore[no-untyped-def]
+    h,
+    h_item,
+    h_row,
+    h_column,
+    factor,
+    factor_item,
+    factor_row,
+    factor_column,
+    before,
+    after,
+    scale_item,
+    scale_row,
+    x,
+    x_item,
+    x_row,
+    x_symbol,
+    out,
+    out_item,
+    out_row,
+    out_symbol,
+    symbols,
+    num_symbols,
+    rows,
+    columns,
+    num,
+    block_a: tl.constexpr,
+    block_k: tl.constexpr,
+    block_s: tl.constexpr,
+    block_f: tl.constexpr,
+):
+    item = tl.program_id(1).to(tl.int64)
+    blocks = tl.cdiv(num_symbols, block_s)
+    first = tl.program_id(2) // blocks * block_a
+    s = (tl.program_id(2) % blocks * block_s + tl.arange(0, block_s))[None, :, None]
+    f = (tl.program_id(0) * block_f + tl.arange(0, block_f))[None, None, :]
+    i = tl.arange(0, block_k)[:, None, None]
+    inside = f < num
+    kept = (s < num_symbols) & inside
+    symbol = tl.load(symbols + s, mask=s < num_symbols, other=0)
+    x += item * x_item + i.to(tl.int64) * x_row + symbol * x_symbol + 2 * f
+    real, imag = load_pair(x, (i < rows) & kept)
+    real, imag = solved(
+        real,
+        imag,
+        factor + item * factor_item + 2 * f,
+        factor_row,
+        factor_column,
+        before + item * scale_item + f,
+        after + item * scale_item + f,
+        scale_row,
+        rows,
+        i,
+        inside,
+        False,
+    )
+    h += item * h_item + first.to(tl.int64) * h_column + i.to(tl.int64) * h_row + 2 * f
+    out += item * out_item + first.to(tl.int64) * out_row + symbol * out_symbol + 2 * f
+    for _ in range(first, tl.minimum(first + block_a, columns)):
+        h_real, h_imag = load_pair(h, (i < rows) & inside)
+        o_real = tl.sum(h_real * real + h_imag * imag, axis=0)[None, :, :]
+        o_imag = tl.sum(h_real * imag - h_imag * real, axis=0)[None, :, :]
+        store_pair(out, o_real, o_imag, kept)
+        h += h_column
+        out += out_row
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def _effective(  # type: ignore[no-untyped-def]
+    h,
+    h_item,
+    h_row,
+    h_column,
+    factor,
+    factor_item,
+    factor_row,
+    factor_column,
+    before,
+    after,
+    scale_item,
+    scale_row,
+    out,
+    out_item,
+    out_row,
+    out_stream,
+    rows,
+    columns,
+    num,
+    block_k: tl.constexpr,
+    block_s: tl.constexpr,
+    block_f: tl.constexpr,
+):
+    """A W for some streams: what the channel makes of streams of ones that are precoded."""
+    item = tl.program_id(1).to(tl.int64)
+    s = (tl.program_id(2) * block_s + tl.arange(0, block_s))[None, :, None]
+    f = (tl.program_id(0) * block_f + tl.arange(0, block_f))[None, None, :]
+    i = tl.arange(0, block_k)[:, None, None]
+    inside = f < num
+    h += item * h_item + i.to(tl.int64) * h_row + 2 * f
+    ones = tl.zeros([block_k, block_s, block_f], h.dtype.element_ty)
+    real, imag = solved(
+        tl.where(i == s, 1.0, ones),
+        ones,
+        factor + item * factor_item + 2 * f,
+        factor_row,
+        factor_column,
+        before + item * scale_item + f,
+        after + item * scale_item + f,
+        scale_row,
+        rows,
+        i,
+        inside,
+        False,
+    )
+    e_real = tl.zeros_like(real)
+    e_imag = tl.zeros_like(imag)
+    for _ in range(columns):
+        h_real, h_imag = load_pair(h, (i < rows) & inside)
+        v_real = tl.sum(h_real * real + h_imag * imag, axis=0)[None, :, :]
+        v_imag = tl.sum(h_real * imag - h_imag * real, axis=0)[None, :, :]
+        e_real += h_real * v_real - h_imag * v_imag
+        e_imag += h_real * v_imag + h_imag * v_real
+        h += h_column
+    at = out + item * out_item + i.to(tl.int64) * out_row + s.to(tl.int64) * out_stream + 2 * f
+    store_pair(at, e_real, e_imag, (i < rows) & (s < rows) & inside)
