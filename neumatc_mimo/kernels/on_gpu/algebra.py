@@ -86,9 +86,9 @@ def factored(real, imag, rows, i, j):  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def solved_forward(
+def solved_forward(  # type: ignore[no-untyped-def]
     real, imag, factor, row_step, entry_step, rows, i, inside, conjugate: tl.constexpr
-):  # type: ignore[no-untyped-def]
+):
     """L^-1 Z for a tile Z [rows, ..., subcarriers] and L as ``factored`` gives it, in memory.
 
     :param factor: of the first row and column, at the subcarriers
@@ -107,9 +107,9 @@ def solved_forward(
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def solved_backward(
+def solved_backward(  # type: ignore[no-untyped-def]
     real, imag, factor, row_step, entry_step, rows, i, inside, conjugate: tl.constexpr
-):  # type: ignore[no-untyped-def]
+):
     """L^-H Z, as :func:`solved_forward`."""
     last = rows - 1
     at = factor + i.to(tl.int64) * row_step
