@@ -17,11 +17,12 @@ from torch import Tensor
 pytest.importorskip("triton", reason="triton is not installed")
 
 import neumatc_mimo as nm
-from neumatc_mimo.blocks import MMSEEqualizer, WMMSEPrecoder, ZFPrecoder
+from neumatc_mimo.blocks import MaxMinPrecoder, MMSEEqualizer, ZFPrecoder
 from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.lanes import Precoded, devices, operators
 from neumatc_mimo.kernels.on_gpu.sizes import MOST_ROWS
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.operations.wmmse import WMMSE
 from tests.kernels.comparison import DTYPES, Spy, check, downlink, normal, uplink
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -237,6 +238,30 @@ def test_matrices_that_are_no_numbers_are_told_from_others(bad: float) -> None:
     assert torch.equal(sent[~none], sent_after[~none])
 
 
+@pytest.mark.parametrize("iterations", [3, 12])
+@pytest.mark.parametrize("precision", DTYPES)
+def test_sum_rates_are_those_of_pytorch(precision: str, iterations: int) -> None:
+    """Also where the iteration ends in between, at a user without a channel and one that others
+    are far louder than.
+    """
+    to = DTYPES[precision]
+    a = normal(1, 5, 3, 6, dtype=DTYPES["double"])
+    a[:, 0] *= 1e-9
+    a[:, 1, 2] = 0
+    a[:, 2, 1] *= 1e-2
+    no = torch.tensor([[1e-19, 0.1, 0.1, 10.0, 1e-3]], dtype=a.real.dtype)
+    x = normal(1, 3, 2, 5, dtype=a.dtype)
+    operation = WMMSE(num_iterations=iterations)
+    right = (operation.exact(a, no)[0] @ x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    out = torch.empty(1, 6, 2, 5, dtype=to, device=DEVICE)
+    amplification = Precoded(x.to(DEVICE, to), out, range(2)).emit(
+        operation, a.to(DEVICE, to), no.to(DEVICE, to.to_real())
+    )
+    for f in range(5):
+        check((out[..., f].cpu(),), (right[..., f].to(to),), precision)
+    assert float(amplification.max()) < 1e4
+
+
 def test_what_triton_has_no_kernel_for_is_left_to_pytorch(spy: Spy) -> None:
     users = MOST_ROWS + 1
     h = channel(1, users, users + 1, 4, symbols=1)
@@ -244,7 +269,7 @@ def test_what_triton_has_no_kernel_for_is_left_to_pytorch(spy: Spy) -> None:
     with race.always(True):
         precoder(users, 1, 4)(device=DEVICE)(x.to(DEVICE), h.to(DEVICE))
         few = h[:, :3].to(DEVICE), x[:, :, :3].to(DEVICE)
-        WMMSEPrecoder(*downlink(3, 1, 4), nm.Exact(), device=DEVICE)(few[1], few[0], 0.1)
+        MaxMinPrecoder(*downlink(3, 1, 4), nm.Exact(), device=DEVICE)(few[1], few[0], 0.1)
     assert spy.calls == 0
 
 
@@ -252,7 +277,7 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from neumatc_mimo.kernels.on_gpu import definite, precode, receive, sizes
+from neumatc_mimo.kernels.on_gpu import definite, precode, receive, sizes, wmmse
 
 def compiled(kernel, real, warps, **constants):
     names = kernel.arg_names
@@ -273,6 +298,8 @@ for rows, real in ((5, "fp32"), (3, "fp64")):
     compiled(definite._fill, real, warps, noise=None, **precoder, **fill)
     compiled(definite._fill, real, warps, **precoder, **fill)
     compiled(definite._fill, real, warps, **fill)
+    small = {"tiny": 2.0**-126, "still": 1e-12, "between": 10}
+    compiled(wmmse._fill, real, warps, **small, **fill)
     block_k, block_s = sizes.emitting(rows, 14)
     emit = {"block_k": block_k, "block_s": block_s, "block_f": sizes.LANES}
     compiled(precode._precode, real, 1, block_a=32, **emit)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,6 +16,9 @@ from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.library import SourceKind, loaded
 from neumatc_mimo.kernels.on_gpu.installed import has_triton
 from neumatc_mimo.kernels.on_gpu.sizes import MOST_ROWS
+
+if TYPE_CHECKING:
+    from neumatc_mimo.kernels.on_gpu.solves import Solves
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,7 @@ class Kernels:
 # By PyTorch's type of device.
 KERNELS = {
     "cpu": Kernels(lambda: loaded() is not None, frozenset(SourceKind)),
-    "cuda": Kernels(has_triton, frozenset({SourceKind.DEFINITE}), MOST_ROWS),
+    "cuda": Kernels(has_triton, frozenset({SourceKind.DEFINITE, SourceKind.WMMSE}), MOST_ROWS),
 }
 
 
@@ -61,11 +65,19 @@ def precode_on_gpu(
     iterations: int,
     effective: Tensor | None,
 ) -> Tensor:
-    """:func:`~neumatc_mimo.kernels.lanes.operators.precode` by Triton, for definite matrices."""
-    from neumatc_mimo.kernels.on_gpu.precode import precode  # Triton, which may be missing
+    """:func:`~neumatc_mimo.kernels.lanes.operators.precode` by Triton."""
+    # Triton may be missing.
+    from neumatc_mimo.kernels.on_gpu import definite, wmmse
+    from neumatc_mimo.kernels.on_gpu.precode import precode
 
-    del source, chirp, iterations
-    return precode(h, noise, x, out, symbols, effective)
+    del chirp
+    fills: dict[int, Callable[[Tensor, Tensor | None, int], Solves]] = {
+        SourceKind.DEFINITE: definite.precoders,
+        SourceKind.WMMSE: wmmse.precoders,
+    }
+    solves = fills[source](h, noise, iterations)
+    precode(h, solves, x, out, symbols, effective)
+    return solves.amplification
 
 
 @operators.receive.register_kernel("cuda")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 import triton
 import triton.language as tl
@@ -15,37 +13,19 @@ from neumatc_mimo.kernels.on_gpu.algebra import (
     gram,
     load_pair,
     solved_backward,
-    solved_forward,
     store_pair,
 )
 from neumatc_mimo.kernels.on_gpu.sizes import filling
-
-# Powers within which products of a precision keep their digits.
-_RANGE = {torch.complex64: (1e-35, 1e37), torch.complex128: (1e-300, 1e300)}
+from neumatc_mimo.kernels.on_gpu.solves import RANGE, Solves, noise_arguments
 
 
-class Solves(NamedTuple):
-    """Filters W = A^H after C^-1 before, of which C and diagonal matrices are kept.
-
-    :param factor: [num_items, K, K, num_subcarriers], C's Cholesky factor L below the diagonal, its
-        adjoint above it, and the reciprocals of L's diagonal on it
-    :param before: [num_items, K, num_subcarriers], real
-    :param after: likewise
-    :param amplification: by how much rounding is amplified, [num_items, num_subcarriers]
-    """
-
-    factor: Tensor
-    before: Tensor
-    after: Tensor
-    amplification: Tensor
-
-
-def precoders(h: Tensor, noise: Tensor | None) -> Solves:
+def precoders(h: Tensor, noise: Tensor | None, iterations: int = 0) -> Solves:
     """Filters with columns of unit norm.
 
     :param h: [num_items, K, M, num_subcarriers] complex, contiguous along subcarriers
     :param noise: [num_items, num_subcarriers or 1], or None for zero
     """
+    del iterations
     return _filled(h, noise, None, None)
 
 
@@ -60,52 +40,16 @@ def receivers(h: Tensor, noise: Tensor | None, no_eff: Tensor, place: Tensor) ->
     return _filled(h, noise, no_eff, place)
 
 
-def arguments(h: Tensor, solves: Solves, items: int) -> tuple[object, ...]:
-    """What an emitter is told of the filters.
-
-    :param items: whose symbols it has; channels of one item serve all
-    """
-    seen, factor = torch.view_as_real(h), torch.view_as_real(solves.factor)
-    own = int(len(h) == items)
-    return (
-        seen,
-        own * seen.stride(0),
-        *seen.stride()[1:3],
-        factor,
-        own * factor.stride(0),
-        *factor.stride()[1:3],
-        solves.before,
-        solves.after,
-        own * solves.before.stride(0),
-        solves.before.stride(1),
-    )
-
-
 def _filled(h: Tensor, noise: Tensor | None, no_eff: Tensor | None, place: Tensor | None) -> Solves:
     items, rows, columns, num = h.shape
-    solves = Solves(
-        h.new_empty(items, rows, rows, num),
-        h.real.new_empty(items, rows, num),
-        h.real.new_empty(items, rows, num),
-        h.real.new_empty(items, num),
-    )
-    seen = torch.view_as_real(h)
-    factor = torch.view_as_real(solves.factor)
-    noise_step = 0 if noise is None or noise.shape[1] == 1 else noise.stride(1)
+    solves, seen = Solves.empty(h), torch.view_as_real(h)
     block_k, block_f, warps = filling(rows)
-    least, most = _RANGE[h.dtype]
+    least, most = RANGE[h.dtype]
     _fill[(triton.cdiv(num, block_f), items)](
         seen,
         *seen.stride()[:3],
-        noise,
-        0 if noise is None else noise.stride(0),
-        noise_step,
-        factor,
-        *factor.stride()[:3],
-        solves.before,
-        solves.after,
-        *solves.before.stride()[:2],
-        solves.amplification,
+        *noise_arguments(noise),
+        *solves.written(),
         no_eff,
         *((0, 0) if no_eff is None else no_eff.stride()[:2]),
         place,
@@ -119,37 +63,6 @@ def _filled(h: Tensor, noise: Tensor | None, no_eff: Tensor | None, place: Tenso
         num_warps=warps,
     )
     return solves
-
-
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def solved(  # type: ignore[no-untyped-def]
-    real,
-    imag,
-    factor,
-    factor_row,
-    factor_column,
-    before,
-    after,
-    scale_row,
-    rows,
-    i,
-    inside,
-    conjugate: tl.constexpr,
-):
-    """after C^-1 before Z for symbols Z [rows, symbols, subcarriers]; or with the conjugate of C.
-
-    :param factor: and what follows, at the subcarriers of the item
-    """
-    known = (i < rows) & inside
-    by = tl.load(before + i.to(tl.int64) * scale_row, mask=known, other=0.0)
-    real, imag = solved_forward(
-        by * real, by * imag, factor, factor_row, factor_column, rows, i, inside, conjugate
-    )
-    real, imag = solved_backward(
-        real, imag, factor, factor_row, factor_column, rows, i, inside, conjugate
-    )
-    by = tl.load(after + i.to(tl.int64) * scale_row, mask=known, other=0.0)
-    return by * real, by * imag
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]

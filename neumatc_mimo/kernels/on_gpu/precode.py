@@ -9,11 +9,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from neumatc_mimo.kernels.on_gpu import definite
 from neumatc_mimo.kernels.on_gpu.algebra import load_pair, store_pair
-from neumatc_mimo.kernels.on_gpu.definite import Solves, arguments, solved
 from neumatc_mimo.kernels.on_gpu.places import numbers
 from neumatc_mimo.kernels.on_gpu.sizes import LANES, emitting
+from neumatc_mimo.kernels.on_gpu.solves import Solves, arguments, solved
 
 # Antennas of a program. Others solve for the same symbols once more: with 32 antennas and 8 streams
 # that is a half of the work, and keeps a GPU busy with one slot.
@@ -22,30 +21,26 @@ _ANTENNAS = 32
 
 def precode(
     h: Tensor,
-    noise: Tensor | None,
+    solves: Solves,
     x: Tensor,
     out: Tensor,
     symbols: Sequence[int],
     effective: Tensor | None,
-) -> Tensor:
-    """Precode symbols by filters with columns of unit norm; all contiguous along subcarriers.
+) -> None:
+    """Precode symbols; all contiguous along subcarriers.
 
     :param h: [num_items, num_streams, num_antennas, num_subcarriers] complex
-    :param noise: [num_items, num_subcarriers or 1], or None for zero
+    :param solves: its filters
     :param x: [batch_size, num_streams, num_ofdm_symbols, num_subcarriers]; channels of one item
         serve any batch
     :param out: written, [batch_size, num_antennas, num_ofdm_symbols, num_subcarriers]
     :param symbols: those that are precoded
     :param effective: written, the channel times the filters, [num_items, num_streams, num_streams,
         num_subcarriers]; or None
-
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
     """
-    solves = definite.precoders(h, noise)
     _send(h, solves, x, out, symbols)
     if effective is not None:
         _send_ones(h, solves, effective)
-    return solves.amplification
 
 
 def _send(h: Tensor, solves: Solves, x: Tensor, out: Tensor, symbols: Sequence[int]) -> None:

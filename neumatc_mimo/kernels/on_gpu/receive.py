@@ -9,11 +9,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from neumatc_mimo.kernels.on_gpu import definite
 from neumatc_mimo.kernels.on_gpu.algebra import load_pair, store_pair
-from neumatc_mimo.kernels.on_gpu.definite import Solves, arguments, solved
+from neumatc_mimo.kernels.on_gpu.definite import receivers
 from neumatc_mimo.kernels.on_gpu.places import numbers
 from neumatc_mimo.kernels.on_gpu.sizes import LANES, emitting
+from neumatc_mimo.kernels.on_gpu.solves import Solves, arguments, solved
 
 
 def receive(
@@ -44,7 +44,7 @@ def receive(
     rows = h.shape[1]
     among = {stream: number for number, stream in enumerate(streams)}
     place = numbers(tuple(among.get(row, -1) for row in range(rows)), h.device)
-    solves = definite.receivers(h, noise, no_eff, place)
+    solves = receivers(h, noise, no_eff, place)
     for first, num, place_in in zip(*(iter(stretches),) * 3, strict=True):
         here = slice(first, first + num)
         _gather(
