@@ -337,7 +337,8 @@ EXACT, UNLOOKED, QUERIED, NAMED = "exact", "exact, unlooked", "queried", "querie
 LIBRARY, LIMIT = "torch.linalg, once a subcarrier", "limit"
 # The exact block takes one of these two at each shape, whichever is faster.
 KERNELS, PLAIN = "exact, by kernels", "exact, by PyTorch"
-_WITH_KERNELS = (ZeroForcing, MMSE, Detection)
+# Operations that Triton has kernels for.
+_WITH_KERNELS = ("pseudo_inverse", "wmmse")
 _OURS = (EXACT, UNLOOKED, QUERIED, NAMED)
 _NO_ERROR = (math.nan, math.nan)
 
@@ -357,7 +358,7 @@ def ways(tasks: Sequence[Task], model: nm.ScenarioModel | None) -> dict[str, Cal
         return in_turn(calls)
 
     calls: dict[str, Call] = {EXACT: ours(nm.Exact(), "link")}
-    if isinstance(task, _WITH_KERNELS):
+    if task.operation in _WITH_KERNELS:
         calls[KERNELS] = _always(True, ours(nm.Exact(), "link"))
         calls[PLAIN] = _always(False, ours(nm.Exact(), "link"))
     calls[UNLOOKED] = ours(nm.Exact(), None)
