@@ -338,8 +338,8 @@ LIBRARY, LIMIT = "torch.linalg, once a subcarrier", "limit"
 # The exact block takes one of these two at each shape, whichever is faster.
 KERNELS, PLAIN = "exact, by kernels", "exact, by PyTorch"
 # Operations that Triton has kernels for.
-_WITH_KERNELS = ("pseudo_inverse", "wmmse")
-_OURS = (EXACT, UNLOOKED, QUERIED, NAMED)
+_WITH_KERNELS = ("pseudo_inverse", "svd", "wmmse")
+_OURS = (EXACT, KERNELS, PLAIN, UNLOOKED, QUERIED, NAMED)
 _NO_ERROR = (math.nan, math.nan)
 
 

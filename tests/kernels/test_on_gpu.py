@@ -6,22 +6,34 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 pytest.importorskip("triton", reason="triton is not installed")
 
 import neumatc_mimo as nm
-from neumatc_mimo.blocks import MaxMinPrecoder, MMSEEqualizer, ZFPrecoder
+from neumatc_mimo.blocks import (
+    MaxMinPrecoder,
+    MMSEEqualizer,
+    SVDBeamformer,
+    SVDCombiner,
+    ZFPrecoder,
+)
 from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.lanes import Precoded, devices, operators
 from neumatc_mimo.kernels.on_gpu.sizes import MOST_ROWS
+from neumatc_mimo.operations.ill_conditioned import doubtful
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.operations.wmmse import WMMSE
 from tests.kernels.comparison import DTYPES, Spy, check, downlink, normal, uplink
 
@@ -262,6 +274,44 @@ def test_sum_rates_are_those_of_pytorch(precision: str, iterations: int) -> None
     assert float(amplification.max()) < 1e4
 
 
+@pytest.mark.parametrize(("rows", "antennas"), [(1, 4), (3, 8), (4, 4)])
+def test_singular_vectors_are_those_of_pytorch(rows: int, antennas: int, spy: Spy) -> None:
+    """Beams carry the strongest singular values in their order; what they send arrives."""
+    num, subcarriers = (rows + 1) // 2, 8
+    grid = (
+        ResourceGrid(2, subcarriers, 30e3, num_streams_per_tx=num, dc_null=True),
+        StreamManagement(np.ones([1, 1]), num),
+    )
+    h = channel(1, rows, antennas, subcarriers, symbols=2).permute(0, 2, 1, 3, 4, 5, 6)
+    x, y = (normal(1, 1, n, 2, subcarriers, dtype=torch.complex64) for n in (num, rows))
+    no = torch.rand(1, 1, rows, generator=torch.Generator().manual_seed(2))
+    for block, inputs, more in (
+        (SVDBeamformer, (x, h), {"return_effective_channel": True}),
+        (SVDCombiner, (y, h, no), {}),
+    ):
+        make = partial(block, *grid, nm.Exact(), **more)
+        ours, right, counts, theirs = both(make, *inputs)
+        for own, other in zip(ours, right, strict=True):
+            error = torch.linalg.vector_norm(own - other) / torch.linalg.vector_norm(other)
+            # Rounding that close singular values amplify.
+            assert float(error) < 3e-4
+        assert counts == theirs
+    assert spy.calls == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered:RuntimeWarning")
+def test_singular_matrices_are_left(spy: Spy) -> None:
+    a, x = normal(1, 9, 3, 6, dtype=torch.complex64), normal(1, 3, 1, 9, dtype=torch.complex64)
+    a[0, 4, 2] = a[0, 4, 0]
+    a[0, 5, 1, 3] = torch.nan
+    a[0, 6] = 0
+    out = torch.empty(1, 6, 1, 9, dtype=torch.complex64, device=DEVICE)
+    found = Precoded(x.to(DEVICE), out, range(1)).emit(SVD(3), a.to(DEVICE), None)
+    left = torch.zeros(1, 9, dtype=torch.bool, device=DEVICE)
+    left[0, 4:7] = True
+    assert torch.equal(doubtful(found), left) and spy.calls == 1
+
+
 def test_what_triton_has_no_kernel_for_is_left_to_pytorch(spy: Spy) -> None:
     users = MOST_ROWS + 1
     h = channel(1, users, users + 1, 4, symbols=1)
@@ -277,12 +327,12 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from neumatc_mimo.kernels.on_gpu import definite, precode, receive, sizes, wmmse
+from neumatc_mimo.kernels.on_gpu import definite, precode, receive, singular, sizes, wmmse
 
 def compiled(kernel, real, warps, **constants):
     names = kernel.arg_names
     pointers = {"symbols": "*i64", "place": "*i64"} | dict.fromkeys(
-        "h noise factor before after amplification no_eff x y out".split(), "*" + real
+        "h noise factor matrix chirp before after amplification no_eff x y out".split(), "*" + real
     )
     types = {n: "constexpr" if n in constants else pointers.get(n, "i32") for n in names}
     indices = {(names.index(name),): value for name, value in constants.items()}
@@ -291,7 +341,7 @@ def compiled(kernel, real, warps, **constants):
     made = triton.compile(source, target=target, options={"num_warps": warps})
     assert made.asm["ptx"] and made.asm["cubin"]
 
-for rows, real in ((5, "fp32"), (3, "fp64")):
+for rows, real in ((3, "fp32"), (2, "fp64")):
     block_k, block_f, warps = sizes.filling(rows)
     fill = {"block_k": block_k, "block_f": block_f, "least": 1e-35, "most": 1e37}
     precoder = {"no_eff": None, "place": None}
@@ -300,11 +350,18 @@ for rows, real in ((5, "fp32"), (3, "fp64")):
     compiled(definite._fill, real, warps, **fill)
     small = {"tiny": 2.0**-126, "still": 1e-12, "between": 10}
     compiled(wmmse._fill, real, warps, **small, **fill)
+    small = {"close": 1e-12, "sweeps": 12}
+    compiled(singular._fill, real, warps, noise=None, no_eff=None, **small, **fill)
+    compiled(singular._fill, real, warps, **small, **fill)
     block_k, block_s = sizes.emitting(rows, 14)
     emit = {"block_k": block_k, "block_s": block_s, "block_f": sizes.LANES}
     compiled(precode._precode, real, 1, block_a=32, **emit)
     compiled(precode._effective, real, 1, **emit)
     compiled(receive._receive, real, 1, **emit)
+    mixes = {"before": None, "after": None}
+    compiled(precode._precode, real, 1, block_a=32, **mixes, **emit)
+    compiled(precode._effective, real, 1, **mixes, **emit)
+    compiled(receive._receive, real, 1, factor=None, **mixes, **emit)
 print("compiled")
 """
 

@@ -18,7 +18,7 @@ from neumatc_mimo.kernels.on_gpu.installed import has_triton
 from neumatc_mimo.kernels.on_gpu.sizes import MOST_ROWS
 
 if TYPE_CHECKING:
-    from neumatc_mimo.kernels.on_gpu.solves import Solves
+    from neumatc_mimo.kernels.on_gpu.filters import Mixes, Receiving, Solves
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ class Kernels:
     most_rows: int | None = None
 
 
+_ON_GPU = frozenset({SourceKind.DEFINITE, SourceKind.SINGULAR, SourceKind.WMMSE})
 # By PyTorch's type of device.
 KERNELS = {
     "cpu": Kernels(lambda: loaded() is not None, frozenset(SourceKind)),
-    "cuda": Kernels(has_triton, frozenset({SourceKind.DEFINITE, SourceKind.WMMSE}), MOST_ROWS),
+    "cuda": Kernels(has_triton, _ON_GPU, MOST_ROWS),
 }
 
 
@@ -67,17 +68,17 @@ def precode_on_gpu(
 ) -> Tensor:
     """:func:`~neumatc_mimo.kernels.lanes.operators.precode` by Triton."""
     # Triton may be missing.
-    from neumatc_mimo.kernels.on_gpu import definite, wmmse
+    from neumatc_mimo.kernels.on_gpu import definite, singular, wmmse
     from neumatc_mimo.kernels.on_gpu.precode import precode
 
-    del chirp
-    fills: dict[int, Callable[[Tensor, Tensor | None, int], Solves]] = {
-        SourceKind.DEFINITE: definite.precoders,
-        SourceKind.WMMSE: wmmse.precoders,
+    fills: dict[int, Callable[[], Solves | Mixes]] = {
+        SourceKind.DEFINITE: lambda: definite.precoders(h, noise),
+        SourceKind.WMMSE: lambda: wmmse.precoders(h, noise, iterations),
+        SourceKind.SINGULAR: lambda: singular.beams(h, chirp, x.shape[1]),
     }
-    solves = fills[source](h, noise, iterations)
-    precode(h, solves, x, out, symbols, effective)
-    return solves.amplification
+    filters = fills[source]()
+    precode(h, filters, x, out, symbols, effective)
+    return filters.amplification
 
 
 @operators.receive.register_kernel("cuda")
@@ -93,8 +94,14 @@ def receive_on_gpu(
     stretches: Sequence[int],
     chirp: Tensor,
 ) -> Tensor:
-    """:func:`~neumatc_mimo.kernels.lanes.operators.receive` by Triton, for definite matrices."""
+    """:func:`~neumatc_mimo.kernels.lanes.operators.receive` by Triton."""
+    from neumatc_mimo.kernels.on_gpu import definite, singular
     from neumatc_mimo.kernels.on_gpu.receive import receive
 
-    del source, chirp
-    return receive(h, noise, y, x_hat, no_eff, symbols, streams, stretches)
+    fills: dict[int, Callable[[], Receiving]] = {
+        SourceKind.DEFINITE: lambda: definite.receivers(h, noise, no_eff, streams),
+        SourceKind.SINGULAR: lambda: singular.combiners(h, noise, chirp, no_eff),
+    }
+    filters = fills[source]()
+    receive(filters, y, x_hat, symbols, stretches)
+    return filters.amplification

@@ -30,6 +30,12 @@ def diagonal_of(tile, i, j):  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def turned(along_j, i, j):  # type: ignore[no-untyped-def]
+    """A vector [1, rows, subcarriers] along the first dimension."""
+    return tl.sum(tl.where(i == j, along_j, 0.0), axis=1)[:, None, :]
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def gram(h, row_step, column_step, rows, columns, f, inside, block_k: tl.constexpr):  # type: ignore[no-untyped-def]
     """A A^H, [rows, rows, subcarriers].
 

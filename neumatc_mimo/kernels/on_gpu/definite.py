@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -15,29 +17,32 @@ from neumatc_mimo.kernels.on_gpu.algebra import (
     solved_backward,
     store_pair,
 )
+from neumatc_mimo.kernels.on_gpu.filters import RANGE, Receiving, Solves, noise_arguments
+from neumatc_mimo.kernels.on_gpu.places import numbers
 from neumatc_mimo.kernels.on_gpu.sizes import filling
-from neumatc_mimo.kernels.on_gpu.solves import RANGE, Solves, noise_arguments
 
 
-def precoders(h: Tensor, noise: Tensor | None, iterations: int = 0) -> Solves:
+def precoders(h: Tensor, noise: Tensor | None) -> Solves:
     """Filters with columns of unit norm.
 
     :param h: [num_items, K, M, num_subcarriers] complex, contiguous along subcarriers
     :param noise: [num_items, num_subcarriers or 1], or None for zero
     """
-    del iterations
     return _filled(h, noise, None, None)
 
 
-def receivers(h: Tensor, noise: Tensor | None, no_eff: Tensor, place: Tensor) -> Solves:
+def receivers(h: Tensor, noise: Tensor | None, no_eff: Tensor, streams: Sequence[int]) -> Receiving:
     """Filters with gains of one, and the noise behind them.
 
     :param h: as for :func:`precoders`
     :param noise: likewise
     :param no_eff: is written, [num_items, num_streams, num_subcarriers]
-    :param place: of each row of h among the streams, [K] int32, -1 for none
+    :param streams: rows of h that are put out
     """
-    return _filled(h, noise, no_eff, place)
+    among = {stream: number for number, stream in enumerate(streams)}
+    place = numbers(tuple(among.get(row, -1) for row in range(h.shape[1])), h.device)
+    solves = _filled(h, noise, no_eff, place)
+    return Receiving(h, solves, place, solves.amplification)
 
 
 def _filled(h: Tensor, noise: Tensor | None, no_eff: Tensor | None, place: Tensor | None) -> Solves:

@@ -1,4 +1,4 @@
-"""The emitter that precodes: symbols are solved for, and multiplied with A^H."""
+"""The emitter that precodes: symbols are solved for or mixed, and multiplied with A^H."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import triton.language as tl
 from torch import Tensor
 
 from neumatc_mimo.kernels.on_gpu.algebra import load_pair, store_pair
+from neumatc_mimo.kernels.on_gpu.filters import Mixes, Solves, arguments, mixed, solved
 from neumatc_mimo.kernels.on_gpu.places import numbers
 from neumatc_mimo.kernels.on_gpu.sizes import LANES, emitting
-from neumatc_mimo.kernels.on_gpu.solves import Solves, arguments, solved
 
 # Antennas of a program. Others solve for the same symbols once more: with 32 antennas and 8 streams
 # that is a half of the work, and keeps a GPU busy with one slot.
@@ -21,7 +21,7 @@ _ANTENNAS = 32
 
 def precode(
     h: Tensor,
-    solves: Solves,
+    filters: Solves | Mixes,
     x: Tensor,
     out: Tensor,
     symbols: Sequence[int],
@@ -29,34 +29,37 @@ def precode(
 ) -> None:
     """Precode symbols; all contiguous along subcarriers.
 
-    :param h: [num_items, num_streams, num_antennas, num_subcarriers] complex
-    :param solves: its filters
+    :param h: [num_items, rows, num_antennas, num_subcarriers] complex
+    :param filters: made of it
     :param x: [batch_size, num_streams, num_ofdm_symbols, num_subcarriers]; channels of one item
         serve any batch
     :param out: written, [batch_size, num_antennas, num_ofdm_symbols, num_subcarriers]
     :param symbols: those that are precoded
-    :param effective: written, the channel times the filters, [num_items, num_streams, num_streams,
+    :param effective: written, the channel times the filters, [num_items, rows of h, num_streams,
         num_subcarriers]; or None
     """
-    _send(h, solves, x, out, symbols)
+    _send(h, filters, x, out, symbols)
     if effective is not None:
-        _send_ones(h, solves, effective)
+        _send_ones(h, filters, effective)
 
 
-def _send(h: Tensor, solves: Solves, x: Tensor, out: Tensor, symbols: Sequence[int]) -> None:
+def _send(
+    h: Tensor, filters: Solves | Mixes, x: Tensor, out: Tensor, symbols: Sequence[int]
+) -> None:
     _, rows, columns, num = h.shape
     block_k, block_s = emitting(rows, len(symbols))
     sent, to = torch.view_as_real(x), torch.view_as_real(out)
     parts = triton.cdiv(columns, _ANTENNAS) * triton.cdiv(len(symbols), block_s)
     grid = (triton.cdiv(num, LANES), len(x), parts)
     _precode[grid](
-        *arguments(h, solves, len(x)),
+        *arguments(h, filters, len(x)),
         sent,
         *sent.stride()[:3],
         to,
         *to.stride()[:3],
         numbers(tuple(symbols), h.device),
         len(symbols),
+        x.shape[1],
         rows,
         columns,
         num,
@@ -68,15 +71,17 @@ def _send(h: Tensor, solves: Solves, x: Tensor, out: Tensor, symbols: Sequence[i
     )
 
 
-def _send_ones(h: Tensor, solves: Solves, effective: Tensor) -> None:
+def _send_ones(h: Tensor, filters: Solves | Mixes, effective: Tensor) -> None:
     items, rows, columns, num = h.shape
-    block_k, block_s = emitting(rows, rows)
+    streams = effective.shape[2]
+    block_k, block_s = emitting(rows, streams)
     to = torch.view_as_real(effective)
-    grid = (triton.cdiv(num, LANES), items, triton.cdiv(rows, block_s))
+    grid = (triton.cdiv(num, LANES), items, triton.cdiv(streams, block_s))
     _effective[grid](
-        *arguments(h, solves, items),
+        *arguments(h, filters, items),
         to,
         *to.stride()[:3],
+        streams,
         rows,
         columns,
         num,
@@ -93,10 +98,10 @@ def _precode(  # type: ignore[no-untyped-def]
     h_item,
     h_row,
     h_column,
-    factor,
-    factor_item,
-    factor_row,
-    factor_column,
+    matrix,
+    matrix_item,
+    matrix_row,
+    matrix_column,
     before,
     after,
     scale_item,
@@ -111,6 +116,7 @@ def _precode(  # type: ignore[no-untyped-def]
     out_symbol,
     symbols,
     num_symbols,
+    streams,
     rows,
     columns,
     num,
@@ -128,22 +134,28 @@ def _precode(  # type: ignore[no-untyped-def]
     inside = f < num
     kept = (s < num_symbols) & inside
     symbol = tl.load(symbols + s, mask=s < num_symbols, other=0)
-    x += item * x_item + i.to(tl.int64) * x_row + symbol * x_symbol + 2 * f
-    real, imag = load_pair(x, (i < rows) & kept)
-    real, imag = solved(
-        real,
-        imag,
-        factor + item * factor_item + 2 * f,
-        factor_row,
-        factor_column,
-        before + item * scale_item + f,
-        after + item * scale_item + f,
-        scale_row,
-        rows,
-        i,
-        inside,
-        False,
-    )
+    x += item * x_item + symbol * x_symbol + 2 * f
+    matrix += item * matrix_item + 2 * f
+    if before is None:
+        real, imag = mixed(
+            x, x_row, matrix, matrix_row, matrix_column, rows, streams, i, kept, inside
+        )
+    else:
+        real, imag = load_pair(x + i.to(tl.int64) * x_row, (i < rows) & kept)
+        real, imag = solved(
+            real,
+            imag,
+            matrix,
+            matrix_row,
+            matrix_column,
+            before + item * scale_item + f,
+            after + item * scale_item + f,
+            scale_row,
+            rows,
+            i,
+            inside,
+            False,
+        )
     h += item * h_item + first.to(tl.int64) * h_column + i.to(tl.int64) * h_row + 2 * f
     out += item * out_item + first.to(tl.int64) * out_row + symbol * out_symbol + 2 * f
     for _ in range(first, tl.minimum(first + block_a, columns)):
@@ -161,10 +173,10 @@ def _effective(  # type: ignore[no-untyped-def]
     h_item,
     h_row,
     h_column,
-    factor,
-    factor_item,
-    factor_row,
-    factor_column,
+    matrix,
+    matrix_item,
+    matrix_row,
+    matrix_column,
     before,
     after,
     scale_item,
@@ -173,6 +185,7 @@ def _effective(  # type: ignore[no-untyped-def]
     out_item,
     out_row,
     out_stream,
+    streams,
     rows,
     columns,
     num,
@@ -187,21 +200,27 @@ def _effective(  # type: ignore[no-untyped-def]
     i = tl.arange(0, block_k)[:, None, None]
     inside = f < num
     h += item * h_item + i.to(tl.int64) * h_row + 2 * f
-    ones = tl.zeros([block_k, block_s, block_f], h.dtype.element_ty)
-    real, imag = solved(
-        tl.where(i == s, 1.0, ones),
-        ones,
-        factor + item * factor_item + 2 * f,
-        factor_row,
-        factor_column,
-        before + item * scale_item + f,
-        after + item * scale_item + f,
-        scale_row,
-        rows,
-        i,
-        inside,
-        False,
-    )
+    kept = (i < rows) & (s < streams) & inside
+    matrix += item * matrix_item + 2 * f
+    if before is None:
+        at = matrix + i.to(tl.int64) * matrix_row + s.to(tl.int64) * matrix_column
+        real, imag = load_pair(at, kept)
+    else:
+        zeros = tl.zeros([block_k, block_s, block_f], h.dtype.element_ty)
+        real, imag = solved(
+            tl.where(i == s, 1.0, zeros),
+            zeros,
+            matrix,
+            matrix_row,
+            matrix_column,
+            before + item * scale_item + f,
+            after + item * scale_item + f,
+            scale_row,
+            rows,
+            i,
+            inside,
+            False,
+        )
     e_real = tl.zeros_like(real)
     e_imag = tl.zeros_like(imag)
     for _ in range(columns):
@@ -212,4 +231,4 @@ def _effective(  # type: ignore[no-untyped-def]
         e_imag += h_real * v_imag + h_imag * v_real
         h += h_column
     at = out + item * out_item + i.to(tl.int64) * out_row + s.to(tl.int64) * out_stream + 2 * f
-    store_pair(at, e_real, e_imag, (i < rows) & (s < rows) & inside)
+    store_pair(at, e_real, e_imag, kept)

@@ -1,4 +1,4 @@
-"""The emitter that receives: products with conj(A), solved for."""
+"""The emitter that receives: products with conj(A), solved for where the source says so."""
 
 from __future__ import annotations
 
@@ -10,56 +10,48 @@ import triton.language as tl
 from torch import Tensor
 
 from neumatc_mimo.kernels.on_gpu.algebra import load_pair, store_pair
-from neumatc_mimo.kernels.on_gpu.definite import receivers
+from neumatc_mimo.kernels.on_gpu.filters import Receiving, Solves, arguments, solved
 from neumatc_mimo.kernels.on_gpu.places import numbers
 from neumatc_mimo.kernels.on_gpu.sizes import LANES, emitting
-from neumatc_mimo.kernels.on_gpu.solves import Solves, arguments, solved
 
 
 def receive(
-    h: Tensor,
-    noise: Tensor | None,
+    filters: Receiving,
     y: Tensor,
     x_hat: Tensor,
-    no_eff: Tensor,
     symbols: Sequence[int],
-    streams: Sequence[int],
     stretches: Sequence[int],
-) -> Tensor:
-    """Linear estimates of some streams, with gains of one; all contiguous along subcarriers.
+) -> None:
+    """Linear estimates of some streams; all contiguous along subcarriers.
 
-    :param h: [num_items, num_streams, num_antennas, num_subcarriers] complex
-    :param noise: [num_items, num_subcarriers or 1], or None for zero
+    :param filters: of the channels
     :param y: [batch_size, num_antennas, num_ofdm_symbols, fft_size]; channels of one item serve any
         batch
-    :param x_hat: written, [batch_size, len(streams), num_ofdm_symbols, num_subcarriers]
-    :param no_eff: written, effective noise, [num_items, len(streams), num_subcarriers]
+    :param x_hat: written, [batch_size, streams that are put out, num_ofdm_symbols, num_subcarriers]
     :param symbols: those that are received
-    :param streams: that are put out
     :param stretches: first subcarrier, number of subcarriers, and place of the first one in y, of
         each stretch of subcarriers that are neighbours there
-
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
     """
-    rows = h.shape[1]
-    among = {stream: number for number, stream in enumerate(streams)}
-    place = numbers(tuple(among.get(row, -1) for row in range(rows)), h.device)
-    solves = receivers(h, noise, no_eff, place)
+    h, solves, place, _ = filters
     for first, num, place_in in zip(*(iter(stretches),) * 3, strict=True):
         here = slice(first, first + num)
         _gather(
             h[..., here],
-            Solves(*(part[..., here] for part in solves)),
+            None if solves is None else Solves(*(part[..., here] for part in solves)),
             y[..., place_in : place_in + num],
             x_hat[..., here],
             symbols,
             place,
         )
-    return solves.amplification
 
 
 def _gather(
-    h: Tensor, solves: Solves, y: Tensor, x_hat: Tensor, symbols: Sequence[int], place: Tensor
+    h: Tensor,
+    solves: Solves | None,
+    y: Tensor,
+    x_hat: Tensor,
+    symbols: Sequence[int],
+    place: Tensor,
 ) -> None:
     _, rows, columns, num = h.shape
     block_k, block_s = emitting(rows, len(symbols))
@@ -134,20 +126,21 @@ def _receive(  # type: ignore[no-untyped-def]
         imag += h_real * y_imag - h_imag * y_real
         h += h_column
         y += y_row
-    real, imag = solved(
-        real,
-        imag,
-        factor + item * factor_item + 2 * f,
-        factor_row,
-        factor_column,
-        before + item * scale_item + f,
-        after + item * scale_item + f,
-        scale_row,
-        rows,
-        i,
-        inside,
-        True,
-    )
+    if factor is not None:
+        real, imag = solved(
+            real,
+            imag,
+            factor + item * factor_item + 2 * f,
+            factor_row,
+            factor_column,
+            before + item * scale_item + f,
+            after + item * scale_item + f,
+            scale_row,
+            rows,
+            i,
+            inside,
+            True,
+        )
     to = tl.load(place + i, mask=i < rows, other=-1)
     at = out + item * out_item + to * out_row + symbol * out_symbol + 2 * f
     store_pair(at, real, imag, (to >= 0) & known)

@@ -13,9 +13,10 @@ from neumatc_mimo.kernels.on_gpu.algebra import (
     gram,
     solved_backward,
     store_pair,
+    turned,
 )
+from neumatc_mimo.kernels.on_gpu.filters import RANGE, Solves, noise_arguments
 from neumatc_mimo.kernels.on_gpu.sizes import filling
-from neumatc_mimo.kernels.on_gpu.solves import RANGE, Solves, noise_arguments
 
 # Iterations between two looks at whether it is done.
 _BETWEEN = 10
@@ -131,7 +132,7 @@ def _fill(  # type: ignore[no-untyped-def]
         if moving > 0:
             was_real, was_imag = _formed(y_real, y_imag, root_d, weight, scale, i, j)
             squares = tl.where(i == j, 0.0, y_real * y_real + y_imag * y_imag)
-            beside = tl.sum(squares * _turned(weight, i, j), axis=0)[None, :, :]
+            beside = tl.sum(squares * turned(weight, i, j), axis=0)[None, :, :]
             d = tl.maximum(root_d * root_d, tiny)
             rest = shift * shift * scale * beside / d + sigma
             desired = scale * weight * own * own
@@ -159,17 +160,11 @@ def _fill(  # type: ignore[no-untyped-def]
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _turned(along_j, i, j):  # type: ignore[no-untyped-def]
-    """A vector [1, rows, subcarriers] along the first dimension."""
-    return tl.sum(tl.where(i == j, along_j, 0.0), axis=1)[:, None, :]
-
-
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _inverted(  # type: ignore[no-untyped-def]
     g_real, g_imag, root_d, shift, factor, factor_row, factor_column, rows, i, j, inside
 ):
     """Y = (D^½ G D^½ + μ I)^-1 and its diagonal, with the system's factor left in memory."""
-    both = root_d * _turned(root_d, i, j)
+    both = root_d * turned(root_d, i, j)
     # One for rows beyond those of the channel.
     real = g_real * both + tl.where(i == j, tl.where(j < rows, shift, 1.0), 0.0)
     l_real, l_imag, x_real, x_imag = factored(real, g_imag * both, rows, i, j)
@@ -188,7 +183,7 @@ def _inverted(  # type: ignore[no-untyped-def]
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _gains(g_real, g_imag, y_real, y_imag, diagonal, root_d, shift, i, j):  # type: ignore[no-untyped-def]
     """(G D^½ Y)_kk, and (Y D^½ G D^½ Y)_kk without the cancellation of Y - μ Y²."""
-    terms = _turned(root_d, i, j) * (g_real * y_real + g_imag * y_imag)
+    terms = turned(root_d, i, j) * (g_real * y_real + g_imag * y_imag)
     own = tl.sum(terms, axis=0)[None, :, :]
     squares = tl.where(i == j, 0.0, y_real * y_real + y_imag * y_imag)
     column = tl.sum(squares, axis=0)[None, :, :]
@@ -198,7 +193,7 @@ def _gains(g_real, g_imag, y_real, y_imag, diagonal, root_d, shift, i, j):  # ty
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def _formed(y_real, y_imag, root_d, weight, scale, i, j):  # type: ignore[no-untyped-def]
     """X of the precoder A^H X in the unit that gives it the power of its columns."""
-    both = _turned(root_d, i, j) * (tl.sqrt(weight) * tl.sqrt(scale))
+    both = turned(root_d, i, j) * (tl.sqrt(weight) * tl.sqrt(scale))
     return y_real * both, y_imag * both
 
 

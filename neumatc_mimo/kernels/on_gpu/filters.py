@@ -1,4 +1,4 @@
-"""What sources leave to emitters: filters as solves between diagonal matrices."""
+"""What sources leave to emitters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from neumatc_mimo.kernels.on_gpu.algebra import solved_backward, solved_forward
+from neumatc_mimo.kernels.on_gpu.algebra import load_pair, solved_backward, solved_forward
 
 # Powers within which products of a precision keep their digits.
 RANGE = {torch.complex64: (1e-35, 1e37), torch.complex128: (1e-300, 1e300)}
@@ -48,25 +48,48 @@ class Solves(NamedTuple):
         return factor, *factor.stride()[:3], *scales, self.amplification
 
 
-def arguments(h: Tensor, solves: Solves, items: int) -> tuple[object, ...]:
+class Mixes(NamedTuple):
+    """Filters W = A^H Y.
+
+    :param matrix: Y, [num_items, K, num_streams, num_subcarriers]
+    :param amplification: by how much rounding is amplified, [num_items, num_subcarriers]
+    """
+
+    matrix: Tensor
+    amplification: Tensor
+
+
+class Receiving(NamedTuple):
+    """Receive filters: the conjugate of rows, and what its products are solved for.
+
+    :param rows: [num_items, num_rows, M, num_subcarriers]
+    :param solves: those of A, whose conjugate is taken; None where there are none
+    :param place: of each row among the streams that are put out, [num_rows] int64, -1 for none
+    :param amplification: by how much rounding is amplified, [num_items, num_subcarriers]
+    """
+
+    rows: Tensor
+    solves: Solves | None
+    place: Tensor
+    amplification: Tensor
+
+
+def arguments(h: Tensor, filters: Solves | Mixes | None, items: int) -> tuple[object, ...]:
     """What an emitter is told of the filters.
 
+    :param filters: None where those of a receiver are the conjugate of h
     :param items: whose symbols it has; channels of one item serve all
     """
-    seen, factor = torch.view_as_real(h), torch.view_as_real(solves.factor)
-    own = int(len(h) == items)
-    return (
-        seen,
-        own * seen.stride(0),
-        *seen.stride()[1:3],
-        factor,
-        own * factor.stride(0),
-        *factor.stride()[1:3],
-        solves.before,
-        solves.after,
-        own * solves.before.stride(0),
-        solves.before.stride(1),
-    )
+    own, seen = int(len(h) == items), torch.view_as_real(h)
+    channel = seen, own * seen.stride(0), *seen.stride()[1:3]
+    if filters is None:
+        return *channel, None, 0, 0, 0, None, None, 0, 0
+    inner = torch.view_as_real(filters.factor if isinstance(filters, Solves) else filters.matrix)
+    matrix = inner, own * inner.stride(0), *inner.stride()[1:3]
+    if isinstance(filters, Mixes):
+        return *channel, *matrix, None, None, 0, 0
+    item, row, _ = filters.before.stride()
+    return *channel, *matrix, filters.before, filters.after, own * item, row
 
 
 def noise_arguments(noise: Tensor | None) -> tuple[object, ...]:
@@ -105,3 +128,24 @@ def solved(  # type: ignore[no-untyped-def]
     )
     by = tl.load(after + i.to(tl.int64) * scale_row, mask=known, other=0.0)
     return by * real, by * imag
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def mixed(x, x_row, matrix, matrix_row, matrix_column, rows, streams, i, kept, inside):  # type: ignore[no-untyped-def]
+    """Y x for symbols [streams, symbols, subcarriers] in memory, [rows, symbols, subcarriers].
+
+    :param x: of the first stream, at the symbols and subcarriers
+    :param matrix: Y, at the subcarriers
+    :param kept: which symbols and subcarriers there are
+    """
+    at = matrix + i.to(tl.int64) * matrix_row
+    real = tl.zeros(((i >= 0) & kept).shape, x.dtype.element_ty)
+    imag = tl.zeros(((i >= 0) & kept).shape, x.dtype.element_ty)
+    for _ in range(streams):
+        m_real, m_imag = load_pair(at, (i < rows) & inside)
+        x_real, x_imag = load_pair(x, kept)
+        real += m_real * x_real - m_imag * x_imag
+        imag += m_real * x_imag + m_imag * x_real
+        at += matrix_column
+        x += x_row
+    return real, imag
