@@ -11,8 +11,6 @@ registers.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.expansion import Expansion
 from neumatc_mimo.kernels.lanes import expanded, library
+from neumatc_mimo.kernels.on_gpu.installed import has_triton
 
 # Tests run Triton's kernels on a CPU, through its interpreter.
 _on_cpu = False
@@ -82,9 +81,8 @@ class Applied:
         return out
 
     def _product(self, x: Tensor, name: str, equation: str) -> Tensor:
-        from neumatc_mimo.kernels import (
-            triton_kernels as kernels,  # Triton, which takes a while, and may be missing
-        )
+        # Triton takes a while, and may be missing.
+        from neumatc_mimo.kernels.on_gpu import expansion as kernels
 
         kernel = getattr(kernels, name)
         ways: dict[bool, Callable[[], Tensor]] = {
@@ -136,9 +134,4 @@ def available(device: torch.device) -> bool:
     """
     if device.type == "cpu" and not _on_cpu:
         return library.loaded() is not None
-    return (device.type == "cuda" or _on_cpu) and _has_triton()
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return (device.type == "cuda" or _on_cpu) and has_triton()

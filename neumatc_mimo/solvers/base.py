@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.warnings import Warned
+from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter, emit
 from neumatc_mimo.operations.base import Components, Operation, Surely, Tolerance
@@ -196,10 +197,15 @@ class ExactAnswers(Answers):
         self._certify, self._tolerance = certify, tolerance or Tolerance()
         self._warned = warned or Warned()
         self._counts = Counts()
+        self._lap: race.Lap | None = None
 
     @property
     def counts(self) -> Counts:
         return self._counts
+
+    def finish(self) -> None:
+        if self._lap is not None:
+            self._lap.end()
 
     def tile(self, subcarriers: slice) -> Any:
         a = self._matrices(subcarriers)
@@ -213,6 +219,11 @@ class ExactAnswers(Answers):
         channels = self.channels
         # A proof of each result needs the result.
         if self._certify == "call" or not emitter.covers(self.operation, channels.a, channels.no):
+            return None
+        self._lap = race.lap(
+            channels.a.device, type(self.operation), channels.no is None, *emitter.sizes(channels.a)
+        )
+        if not self._lap.kernel:
             return None
         looking = self._certify is not None
         done = emit(emitter, self.operation, channels.a, channels.no, looking=looking)

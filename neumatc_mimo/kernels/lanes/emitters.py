@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.devices import has_kernel, whitens
 from neumatc_mimo.kernels.lanes.proven import Query, parts_of
 from neumatc_mimo.kernels.lanes.sources import (
     Source,
@@ -26,7 +27,12 @@ from neumatc_mimo.tensors.results import new_result
 
 
 class Emitter(ABC):
-    """Applies a filter to the symbols of resource grids and writes the result."""
+    """Applies a filter to the symbols of resource grids and writes the result.
+
+    :param symbols: numbers of the OFDM symbols that it has
+    """
+
+    symbols: Sequence[int]
 
     @abstractmethod
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
@@ -54,6 +60,10 @@ class Emitter(ABC):
             [num_items, num_subcarriers]; NaN where there is none, and zero where the emitter has
             no use of it or the query is proven
         """
+
+    def sizes(self, a: Tensor) -> tuple[Hashable, ...]:
+        """What the time that it takes with matrices a depends on."""
+        return type(self), a.dtype, a.shape, a.stride(), len(self.symbols)
 
     def num_used(self, a: Tensor) -> int:
         """Matrices whose results it has a use of."""
@@ -95,7 +105,9 @@ class Precoded(Emitter):
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
         source = source_of(operation, *a.shape[-2:])
-        return source is not None and covers(a, no, self.x, self.out, self.effective)
+        if source is None:
+            return False
+        return covers(a, no, self.x, self.out, self.effective, kind=source.kind)
 
     def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
         sent = self.x.shape[1]
@@ -112,7 +124,7 @@ class Precoded(Emitter):
             along(self.x),
             self.out,
             self.symbols,
-            conjugate_chirp(a.shape[-1], a.dtype),
+            conjugate_chirp(a.shape[-1], a.dtype, a.device),
             source.num_iterations,
             source.antennas_per_user,
             self.effective,
@@ -214,7 +226,7 @@ class _Receiving(Emitter):
             self.symbols,
             self.streams,
             [number for stretch in self.stretches for number in stretch],
-            conjugate_chirp(a.shape[-1], a.dtype),
+            conjugate_chirp(a.shape[-1], a.dtype, a.device),
             *parts_of(query),
         )
         if len(a) < len(self.no_eff):
@@ -234,7 +246,9 @@ class Received(_Receiving):
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
         source = receiving_source_of(operation, *a.shape[-2:])
-        return source is not None and covers(a, no, self.variance, self.y, self.x_hat)
+        if source is None or (self.variance is not None and not whitens(a.device)):
+            return False
+        return covers(a, no, self.variance, self.y, self.x_hat, kind=source.kind)
 
     def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
         # Links' results are those of channels as they are.
@@ -270,12 +284,18 @@ class Combined(_Receiving):
 
     noise: Tensor | None = None
 
+    def sizes(self, a: Tensor) -> tuple[Hashable, ...]:
+        """What the time that it takes with matrices a depends on."""
+        return type(self), a.dtype, a.shape, a.stride(), len(self.symbols)
+
     def num_used(self, a: Tensor) -> int:
         return len(a) * sum(num for _, num, _ in self.stretches)
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        known = type(operation) is SVD and source_of(operation, *a.shape[-2:]) is not None
-        return known and covers(a, no, self.noise, self.y, self.x_hat)
+        source = source_of(operation, *a.shape[-2:])
+        if type(operation) is not SVD or source is None:
+            return False
+        return covers(a, no, self.noise, self.y, self.x_hat, kind=source.kind)
 
     def emit(
         self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
@@ -313,7 +333,8 @@ def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     :param a: [num_items, num_subcarriers, m, n]
     :param no: noise power, or None
     """
-    return source_of(operation, *a.shape[-2:]) is not None and covers(a, no)
+    source = source_of(operation, *a.shape[-2:])
+    return source is not None and covers(a, no, kind=source.kind)
 
 
 def _proves(
@@ -325,7 +346,7 @@ def _proves(
     source = source_of(operation, *a.shape[-2:])
     if source is None or source.proven is None:
         return False
-    return source.num_streams in (None, num_streams)
+    return source.num_streams in (None, num_streams) and has_kernel(source.proven, a)
 
 
 def _served(source: Source | None, query: Query | None) -> Source:

@@ -127,6 +127,6 @@ _SOURCES: dict[type[Operation], Callable[[Any, int], Source | None]] = {
 
 
 @functools.lru_cache(maxsize=16)
-def conjugate_chirp(num: int, dtype: torch.dtype) -> Tensor:
+def conjugate_chirp(num: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """What singular vectors take their phase from, [num]."""
-    return chirp(num, torch.empty(0, dtype=dtype)).conj().resolve_conj()
+    return chirp(num, torch.empty(0, dtype=dtype, device=device)).conj().resolve_conj()
