@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -31,6 +31,19 @@ class Inputs:
         """Links of one transmitter or receiver, [batch_size]."""
         return None if self.links is None else self.links[:, number]
 
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is given, by name; :meth:`of_tensors` makes the same inputs of it."""
+        given = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.time is not None and "time" not in given:
+            given["time"] = torch.as_tensor(self.time, dtype=torch.float64)
+        return given
+
+    @classmethod
+    def of_tensors(cls, given: dict[str, Tensor]) -> Self:
+        """The inputs that have these tensors, of which nobody is trusted."""
+        names = [field.name for field in fields(cls) if field.name != "trusted"]
+        return cls(**{name: given.get(name) for name in names})
+
     def select(self, items: Tensor) -> Self:
         """The inputs of some items; what is of one item holds for all."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
@@ -40,6 +53,16 @@ class Inputs:
             if isinstance(value, Tensor) and value.shape[0] != 1
         }
         return replace(self, **some)
+
+
+class ResultKind(NamedTuple):
+    """What is known of a block's result before it is computed.
+
+    :param shape: as long as any input's symbols differ, where the result has some
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
 
 
 Given = TypeVar("Given", bound=Inputs)

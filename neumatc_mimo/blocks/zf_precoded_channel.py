@@ -13,7 +13,7 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
 from neumatc_mimo.blocks.fitting import Sizes, joint_items, joint_sizes, spread
-from neumatc_mimo.blocks.inputs import by_trust
+from neumatc_mimo.blocks.inputs import ResultKind
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge
 from neumatc_mimo.blocks.noise import constant, transmitter_noise
 from neumatc_mimo.blocks.symbols import each, members, sharing
@@ -95,6 +95,8 @@ class ZFPrecodedChannel(ZeroForcing):
         # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
     """
 
+    _inputs = ChannelInputs
+
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -140,11 +142,16 @@ class ZFPrecodedChannel(ZeroForcing):
         knowledge = spread(h_hat, items, whole.symbols, self._fft_size)
         actual = spread(h, joint_items(items, whole.items), whole.symbols, self._fft_size)
         inputs = ChannelInputs(h=knowledge, actual=actual, no=no, links=links, time=time)
-        h_eff: Tensor = by_trust(self._effective_channel, inputs, self._settings.trust)
+        h_eff: Tensor = self._served(inputs)
         return h_eff * power.sqrt()
 
-    def _effective_channel(self, inputs: ChannelInputs) -> Tensor:
+    def _kinds(self, inputs: ChannelKnowledge) -> list[ResultKind]:
+        assert isinstance(inputs, ChannelInputs)
+        return [self._effective_kind(inputs.actual)]
+
+    def _results(self, inputs: ChannelKnowledge) -> Tensor:
         """Channels times precoders of unit power, for links of the same transmitters trusted."""
+        assert isinstance(inputs, ChannelInputs)
         actual, varying = inputs.actual, self._settings.time_varying
         trusted, time = inputs.trusted, inputs.time
         groups = sharing(inputs.h, inputs.no, varying, dim=3, trusted=trusted, time=time)
