@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,6 +22,9 @@ class Inputs:
     :param trusted: Transmitters or receivers whose links are taken at their word, the same for all
         items
     """
+
+    # What the matrices are applied to: of a block's results, the first alone depends on it.
+    symbols: ClassVar[str]
 
     links: Tensor | None
     time: float | None
@@ -42,7 +45,8 @@ class Inputs:
     def of_tensors(cls, given: dict[str, Tensor]) -> Self:
         """The inputs that have these tensors, of which nobody is trusted."""
         names = [field.name for field in fields(cls) if field.name != "trusted"]
-        return cls(**{name: given.get(name) for name in names})
+        values: dict[str, Any] = {name: given.get(name) for name in names}
+        return cls(**values)
 
     def select(self, items: Tensor) -> Self:
         """The inputs of some items; what is of one item holds for all."""

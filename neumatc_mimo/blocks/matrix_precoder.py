@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack
 
 import torch
@@ -50,6 +50,8 @@ class PrecoderInputs(ChannelKnowledge):
     :param noise: Noise power at the receivers that the streams' powers follow, [batch_size or 1,
         num_rx or 1, num_rx_ant or 1]; None for streams of unit power
     """
+
+    symbols = "x"
 
     x: Tensor
     noise: Tensor | None = None
@@ -160,12 +162,10 @@ class MatrixPrecoder(SolverBlock):
         links = self._checked_links(links, (items, whole.items), self._num_tx)
         if links is not None:
             items = joint_items(items, len(links))
-        if no is not None:
-            no = constant(no.expand(items, *no.shape[1:]))
         inputs = PrecoderInputs(
             x=spread(x, max(items, whole.items), whole.symbols, whole.subcarriers),
             h=spread(h, items, whole.symbols, whole.subcarriers),
-            no=no,
+            no=None if no is None else no.expand(items, *no.shape[1:]),
             noise=noise,
             links=links,
             time=time,
@@ -192,6 +192,7 @@ class MatrixPrecoder(SolverBlock):
         which the links of the same transmitters are trusted.
         """
         assert isinstance(inputs, PrecoderInputs)
+        inputs = replace(inputs, no=constant(inputs.no))
         h, x = inputs.h, inputs.x
         # The effective channel is that of the channel given, whoever's precoder it meets.
         trusted = frozenset() if self._return_effective_channel else inputs.trusted

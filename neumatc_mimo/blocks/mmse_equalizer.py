@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Unpack
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.coloured_noise import coloured_filters
 from neumatc_mimo.blocks.fitting import spread
-from neumatc_mimo.blocks.noise import error_and_noise
+from neumatc_mimo.blocks.noise import error_and_noise, uniform
 from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
@@ -188,6 +188,8 @@ class MMSEEqualizer(Receiver):
 
     def _results(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
         """Equalize where the links of some receivers are trusted, whose channels have no error."""
+        noise, variance = uniform(inputs.noise), uniform(inputs.variance)
+        inputs = replace(inputs, noise=noise, variance=variance)
         groups = sharing(
             inputs.h_hat,
             None if len(inputs.trusted) == self._num_rx else inputs.variance,

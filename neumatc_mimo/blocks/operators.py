@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -111,24 +112,18 @@ def backward(
 
     :return: gradients of those that are wanted, in their order
     """
-    with as_outside():
+    with as_outside(), torch.no_grad():
         own = [
             tensor.detach().requires_grad_(want) for tensor, want in zip(given, wanted, strict=True)
         ]
         found = _gradients(block, names, own, wanted, behind)
-    return [
-        torch.zeros_like(tensor, memory_format=torch.contiguous_format)
-        if gradient is None
-        else gradient.resolve_conj().contiguous()
-        for tensor, gradient, want in zip(own, found, wanted, strict=True)
-        if want
-    ]
+    return [gradient.resolve_conj().contiguous() for gradient in found if gradient is not None]
 
 
 @compute.register_fake
 def _(block: int, names: str, given: Sequence[Tensor], alone: bool) -> list[Tensor]:
     del alone
-    kinds = _blocks[block]._kinds(_inputs(block, names, given))
+    kinds = _found(block)._kinds(_inputs(block, names, given))
     return [given[0].new_empty(kind.shape, dtype=kind.dtype) for kind in kinds]
 
 
@@ -142,25 +137,58 @@ def _(block: int, names: str, given: Sequence[Tensor], wanted: Sequence[bool], b
     ]
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    del output
-    ctx.block, ctx.names, given, _ = inputs
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
+    ctx.number, ctx.names, given, _ = inputs
     ctx.save_for_backward(*given)
+    # The block lives as long as the graph.
+    ctx.block = _found(ctx.number)
+    symbols = ctx.block._inputs.symbols
+    differentiated = {
+        name
+        for name, tensor in zip(ctx.names.split(","), given, strict=True)
+        if tensor.requires_grad
+    }
+    if differentiated <= {symbols}:
+        ctx.mark_non_differentiable(*output[1:])
 
 
 def _derive(ctx: Any, behind: list[Tensor]) -> Any:
     _, _, wanted, _ = ctx.needs_input_grad
     given = list(ctx.saved_tensors)
     if all(type(tensor) is Tensor for tensor in behind):
-        found = _gradients(ctx.block, ctx.names, given, wanted, behind)
+        found = _gradients(ctx.number, ctx.names, given, wanted, behind)
     else:
         # A trace, of which the backward pass is one operator, too.
-        some = iter(backward(ctx.block, ctx.names, given, wanted, behind))
+        some = iter(backward(ctx.number, ctx.names, given, wanted, behind))
         found = [next(some) if want else None for want in wanted]
     return None, None, found, None
 
 
 compute.register_autograd(_derive, setup_context=_keep)
+
+
+def _one_by_one(operator: Any, info: Any, in_dims: tuple[Any, ...], *given: Any) -> Any:
+    """An operator mapped by ``torch.vmap``, of which each call decides on its own data."""
+    found = [
+        operator(*(_picked(value, dims, i) for value, dims in zip(given, in_dims, strict=True)))
+        for i in range(info.batch_size)
+    ]
+    return [torch.stack(parts) for parts in zip(*found, strict=True)], [0] * len(found[0])
+
+
+def _picked(value: Any, dims: Any, i: int) -> Any:
+    """An argument of the i-th call.
+
+    :param dims: along which it is mapped, one for each tensor of a list; None where it is not
+    """
+    if isinstance(value, list | tuple):
+        each = dims if isinstance(dims, list | tuple) else [dims] * len(value)
+        return [_picked(*pair, i) for pair in zip(value, each, strict=True)]
+    return value if dims is None else value.select(dims, i)
+
+
+for _operator in (compute, backward):
+    _operator.register_vmap(partial(_one_by_one, _operator))
 
 
 def _gradients(
@@ -170,7 +198,7 @@ def _gradients(
     wanted: Sequence[bool],
     behind: Sequence[Tensor],
 ) -> list[Tensor | None]:
-    """Gradients with respect to the given tensors, None for those that are not wanted or have none.
+    """Gradients with respect to the given tensors, None for those that are not wanted.
 
     Where gradients are enabled, they can be differentiated in turn.
     """
@@ -181,18 +209,22 @@ def _gradients(
         results = zip(_results(block, names, own), behind, strict=True)
         used = [(result, weight) for result, weight in results if result.requires_grad]
         asked = [tensor for tensor, want in zip(own, wanted, strict=True) if want]
-        some: Iterator[Tensor | None] = iter([None] * len(asked))
-        if used:
-            outputs, weights = zip(*used, strict=True)
-            some = iter(
-                torch.autograd.grad(outputs, asked, weights, create_graph=twice, allow_unused=True)
+        found = iter(
+            torch.autograd.grad(
+                [result for result, _ in used],
+                asked,
+                [weight for _, weight in used],
+                create_graph=twice,
+                allow_unused=True,
+                materialize_grads=True,
             )
-    return [next(some) if want else None for want in wanted]
+        )
+    return [next(found) if want else None for want in wanted]
 
 
 def _results(block: int, names: str, given: Sequence[Tensor]) -> list[Tensor]:
     """What a block computes of its inputs' tensors."""
-    found, inputs = _blocks[block], _inputs(block, names, given)
+    found, inputs = _found(block), _inputs(block, names, given)
     results = by_trust(found._results, inputs, found._settings.trust)
     results = results if isinstance(results, tuple) else (results,)
     return [
@@ -203,7 +235,14 @@ def _results(block: int, names: str, given: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _inputs(block: int, names: str, given: Sequence[Tensor]) -> Inputs:
-    return _blocks[block]._inputs.of_tensors(dict(zip(names.split(","), given, strict=True)))
+    return _found(block)._inputs.of_tensors(dict(zip(names.split(","), given, strict=True)))
+
+
+def _found(number: int) -> Computing:
+    block = _blocks.get(number)
+    if block is None:
+        raise RuntimeError("A compiled function's block is gone: keep it as long as the function.")
+    return block
 
 
 @contextmanager

@@ -33,6 +33,8 @@ class ReceiverInputs(Inputs):
     :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
     """
 
+    symbols = "y"
+
     y: Tensor
 
 
