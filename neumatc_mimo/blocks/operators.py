@@ -90,8 +90,10 @@ def compute(block: int, names: str, given: Sequence[Tensor], alone: bool) -> lis
 
     :return: as many tensors as the block returns, each contiguous
     """
-    with as_outside(), torch.no_grad(), _set(_alone, alone):
-        return [result.detach() for result in _results(block, names, given)]
+    # A solver may be one that is trained in the call.
+    with as_outside(), torch.enable_grad(), _set(_alone, alone):
+        own = [tensor.detach() for tensor in given]
+        return [result.detach() for result in _results(block, names, own)]
 
 
 @torch.library.custom_op("neumatc::block_backward", mutates_args=(), device_types="cpu")

@@ -304,6 +304,20 @@ def test_a_graph_refuses_what_the_block_refuses() -> None:
         compiled(X, bad)
 
 
+def test_a_solver_that_learns_within_a_graph() -> None:
+    class Learning(nm.Exact):
+        def start(self, *arguments: Any, **settings: Any) -> Any:
+            weight = torch.ones(3, requires_grad=True)
+            (2 * weight.conj() @ weight).backward()  # type: ignore[no-untyped-call]
+            assert weight.grad is not None and torch.equal(weight.grad, 4 * weight)
+            return super().start(*arguments, **settings)
+
+    torch.compiler.reset()
+    block = ZFPrecoder(*DOWN, Learning(), precision="double")
+    compiled = torch.compile(block, fullgraph=True, backend="aot_eager")
+    assert torch.equal(compiled(X, TO_USERS), block(X, TO_USERS))
+
+
 def test_a_graph_that_is_mapped() -> None:
     torch.compiler.reset()
     block = ZFPrecoder(*DOWN, nm.Exact(), True, precision="double")
