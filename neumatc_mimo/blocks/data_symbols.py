@@ -23,6 +23,7 @@ class DataSymbols:
         # A stable sort keeps the data symbols, whose mask is zero, in their order.
         order = torch.argsort(pattern.mask.flatten(-2), dim=-1, stable=True)
         self._index = order[..., : int(pattern.num_data_symbols)].to(device)
+        self.num_data = int(self._index.shape[-1])
         self._is_all = self._index.shape == order.shape
 
     def __call__(self, z: Tensor) -> Tensor:

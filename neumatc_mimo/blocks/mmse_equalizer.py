@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Unpack
 
@@ -15,9 +15,9 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.coloured_noise import coloured_filters, emitted
 from neumatc_mimo.blocks.fitting import spread
-from neumatc_mimo.blocks.inputs import Inputs, by_trust
-from neumatc_mimo.blocks.noise import error_and_noise
-from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
+from neumatc_mimo.blocks.noise import error_and_noise, uniform
+from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
+from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
 from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -32,10 +32,9 @@ from neumatc_mimo.tensors.tracing import is_traced
 
 
 @dataclass(frozen=True, kw_only=True)
-class EqualizerInputs(Inputs):
+class EqualizerInputs(ReceiverInputs):
     """What the equalizer is called with.
 
-    :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
     :param h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
         num_effective_subcarriers]
     :param noise: Variance of the noise alone, [batch_size, num_rx, num_rx_ant, num_ofdm_symbols,
@@ -43,7 +42,6 @@ class EqualizerInputs(Inputs):
     :param variance: Of noise and estimation errors, likewise
     """
 
-    y: Tensor
     h_hat: Tensor
     noise: Tensor
     variance: Tensor
@@ -142,6 +140,8 @@ class MMSEEqualizer(Receiver):
         # torch.Size([2, 4, 1, 896]) torch.Size([2, 4, 1, 896])
     """
 
+    _inputs = EqualizerInputs
+
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -183,11 +183,13 @@ class MMSEEqualizer(Receiver):
         inputs = EqualizerInputs(
             y=y, h_hat=h_hat, noise=noise, variance=variance, links=links, time=time
         )
-        result: tuple[Tensor, Tensor] = by_trust(self._equalize, inputs, trust)
+        result: tuple[Tensor, Tensor] = self._served(inputs)
         return result
 
-    def _equalize(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
+    def _results(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
         """Equalize where the links of some receivers are trusted, whose channels have no error."""
+        noise, variance = uniform(inputs.noise), uniform(inputs.variance)
+        inputs = replace(inputs, noise=noise, variance=variance)
         groups = sharing(
             inputs.h_hat,
             None if len(inputs.trusted) == self._num_rx else inputs.variance,
@@ -244,6 +246,8 @@ class MMSEEqualizer(Receiver):
                 yield made._replace(where=done.left)
                 counts.refined += found.refined
                 lost += found.lost
+        elif not is_traced() and kernels_alone():
+            raise NoKernelError
         else:
             borders = [stretch.effective for stretch in self._stretches]
             for tile, found in coloured_filters(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Unpack
 
 from sionna.phy.mimo import StreamManagement
@@ -12,6 +13,7 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import as_complex, check_shape
 from neumatc_mimo.blocks.data_symbols import DataSymbols
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
+from neumatc_mimo.blocks.inputs import Inputs, ResultKind
 from neumatc_mimo.blocks.places import Places
 from neumatc_mimo.blocks.products import received
 from neumatc_mimo.blocks.solver_block import SolverBlock
@@ -22,6 +24,18 @@ from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.tensors.results import new_result, repeated
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiverInputs(Inputs):
+    """What every receiver is called with.
+
+    :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
+    """
+
+    symbols = "y"
+
+    y: Tensor
 
 
 class ReceiveFilter(NamedTuple):
@@ -59,6 +73,11 @@ class Receiver(SolverBlock):
         # The state is that of Sionna's equalizers.
         self._removed_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
         self._stream_ind = self._stream_management.stream_ind.tolist()
+
+    def _kinds(self, inputs: ReceiverInputs) -> list[ResultKind]:
+        y, num_data = inputs.y, self._data_symbols.num_data
+        shape = (len(y), self._num_tx, self._num_streams_per_tx, num_data)
+        return [ResultKind(y.dtype, shape), ResultKind(y.dtype.to_real(), shape)]
 
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols

@@ -1,7 +1,7 @@
 """The kernels as PyTorch operators: what they read, what they write, and shapes for a trace.
 
-They have no derivatives: what is differentiated is computed by PyTorch,
-:func:`~neumatc_mimo.kernels.lanes.coverage.covers` tells.
+They have no derivatives and write into what they are given; blocks are operators that have some,
+``neumatc_mimo/blocks/operators.py``.
 """
 
 from __future__ import annotations
