@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 6
+_ABI = 7
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -83,6 +83,28 @@ class Look(ctypes.Structure):
     )
 
 
+class SquareQAM(ctypes.Structure):
+    """``SquareQAM`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("bits", "sums", "hard")),
+        ("levels", ctypes.c_void_p),
+    )
+
+
+class Demapping(ctypes.Structure):
+    """``Demapping`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        ("qam", SquareQAM),
+        *((name, ctypes.c_int32) for name in ("wide", "threads")),
+        ("number", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("y", "no")),
+        ("no_step", ctypes.c_int64),
+        ("llr", ctypes.c_void_p),
+    )
+
+
 @dataclass(frozen=True)
 class Library:
     """The library, and the variant that was chosen.
@@ -114,6 +136,15 @@ class Library:
         """
         look = Look(**{name: _plain(value) for name, value in values.items()})
         self.handle.neumatc_lanes_look(ctypes.byref(look), self.number)
+
+    def demap(self, **values: Any) -> None:
+        """Demapping of symbols with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Demapping`, as for :meth:`run`
+        """
+        threads = torch.get_num_threads()
+        call = Demapping(threads=threads, **{name: _plain(v) for name, v in values.items()})
+        self.handle.neumatc_lanes_demap(ctypes.byref(call), self.number)
 
     def is_constant(
         self, address: int, rows: Sequence[int], symbols: int, step: int, size: int

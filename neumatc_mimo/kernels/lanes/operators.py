@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from neumatc_mimo.kernels.lanes.library import Library, SourceKind, loaded
+from neumatc_mimo.kernels.lanes.library import Library, SourceKind, SquareQAM, loaded
 
 # As in ``native/call.h``.
 _PRECODE, _RECEIVE = 0, 1
@@ -168,6 +168,28 @@ def _(source: int, h: Tensor, *others: Any) -> Tensor:
     return h.real.new_empty(len(h), h.shape[-1])
 
 
+@torch.library.custom_op("neumatc::demap_in_lanes", mutates_args=("llr",), device_types="cpu")
+def demap(y: Tensor, no: Tensor, levels: Tensor, method: str, hard_out: bool, llr: Tensor) -> None:
+    """Log-likelihood ratios of the bits of square QAM, or decisions.
+
+    :param y: [num_symbols]
+    :param no: noise variance, [num_symbols or 1]
+    :param levels: of the real and of the imaginary axis, [2, 2**num_bits]
+    :param method: "app" or "maxlog"
+    :param llr: written, [num_symbols, num_bits, 2]
+    """
+    qam = square_qam(levels, method, hard_out)
+    _loaded().demap(
+        qam=qam,
+        wide=int(y.dtype == torch.complex128),
+        number=len(y),
+        y=y,
+        no=no,
+        no_step=int(len(no) > 1),
+        llr=llr,
+    )
+
+
 @receive.register_fake
 def _(source: int, h: Tensor, *others: Any) -> Tensor:
     del source, others
@@ -179,6 +201,12 @@ def _loaded() -> Library:
     if found is None:
         raise RuntimeError("The kernels of subcarriers in lanes are missing.")
     return found
+
+
+def square_qam(levels: Tensor, method: str, hard_out: bool) -> SquareQAM:
+    """How square QAM is demapped, see :func:`demap`."""
+    num_bits = levels.shape[1].bit_length() - 1
+    return SquareQAM(num_bits, int(method == "app"), int(hard_out), levels.data_ptr())
 
 
 def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str, Any]:

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 6;
+constexpr int32_t ABI = 7;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -105,6 +105,28 @@ struct Look {
     float *distance, *power;
 };
 
+// Square QAM, and how it is demapped.
+struct SquareQAM {
+    // Bits of an axis, whether all points count or the nearest ones, and whether bits are decided.
+    int32_t bits, sums, hard;
+    // The levels of the real axis, then of the imaginary one, [2, 2^bits], in the order of labels.
+    const void* levels;
+};
+
+// Symbols that are demapped one by one.
+struct Demapping {
+    SquareQAM qam;
+    // 0 for single precision, 1 for double.
+    int32_t wide;
+    int32_t threads;
+    // Symbols and the noise behind them; the step may be zero.
+    int64_t number;
+    const void *y, *no;
+    int64_t no_step;
+    // Written: log-likelihood ratios or decisions, [number, 2 bits].
+    void* llr;
+};
+
 // Subcarriers that are worked on together, from the first load to the last store.
 struct Chunk {
     int64_t item, first, count, first_in;
@@ -119,4 +141,6 @@ struct Variant {
     // A chunk; the channel of the one that this thread takes next, if any, is fetched meanwhile.
     void (*work)(const Call&, const Chunk&, const Chunk* next, void* scratch);
     void (*look)(const Look&);
+    // So many symbols, from one on.
+    void (*demap)(const Demapping&, int64_t first, int64_t count);
 };

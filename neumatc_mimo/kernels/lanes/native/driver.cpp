@@ -93,6 +93,24 @@ std::vector<Chunk> chunks_of(const Call& call, int64_t longest) {
     return chunks;
 }
 
+// Symbols that a thread demaps at once.
+constexpr int64_t PIECE = 1 << 13;
+
+// The same work in so many threads, this one among them. Threads that live for a call take some 20 µs
+// each, and leave nothing behind that a fork, another runtime's idle threads or the end of the process
+// could meet.
+template <class F>
+void in_threads(int64_t number, const F& work) {
+    std::vector<std::thread> threads;
+    try {
+        for (int64_t i = 1; i < number; i++) threads.emplace_back(work);
+    } catch (const std::system_error&) {
+        // As many as the system lets us have.
+    }
+    work();
+    for (auto& thread : threads) thread.join();
+}
+
 }  // namespace
 
 #define EXPORT __attribute__((visibility("default")))
@@ -124,6 +142,17 @@ EXPORT void neumatc_lanes_look(const Look* given, int32_t number) {
     choices().at(number).variant->look(*given);
 }
 
+// Demapping of symbols; zero where all went well.
+EXPORT int32_t neumatc_lanes_demap(const Demapping* call, int32_t number) {
+    const Variant& variant = *choices().at(number).variant;
+    std::atomic<int64_t> next{0};
+    in_threads(std::min<int64_t>(call->threads, (call->number - 1) / PIECE + 1), [&] {
+        for (int64_t at; (at = next.fetch_add(PIECE)) < call->number;)
+            variant.demap(*call, at, std::min(PIECE, call->number - at));
+    });
+    return 0;
+}
+
 // One call; zero where all went well, 1 where there was no memory.
 EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
     try {
@@ -132,7 +161,7 @@ EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
         std::atomic<std::size_t> next{0};
         std::atomic<bool> failed{false};
         // Chunks are taken as threads come: one that the system holds up holds up no other.
-        const auto work = [&] {
+        in_threads(std::min<int64_t>(call->threads, chunks.size()), [&] {
             Memory memory(variant.scratch(*call));
             if (!memory.data()) {
                 failed = true;
@@ -144,18 +173,7 @@ EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
                 variant.work(*call, chunks[i], ahead, memory.data());
             }
             memory.give_back();
-        };
-        // Threads that live for a call take some 20 µs each, and leave nothing behind that a fork,
-        // another runtime's idle threads or the end of the process could meet.
-        std::vector<std::thread> threads;
-        const auto most = std::min<std::size_t>(call->threads, chunks.size());
-        try {
-            for (std::size_t i = 1; i < most; i++) threads.emplace_back(work);
-        } catch (const std::system_error&) {
-            // As many as the system lets us have.
-        }
-        work();
-        for (auto& thread : threads) thread.join();
+        });
         return failed;
     } catch (const std::bad_alloc&) {
         return 1;

@@ -1,4 +1,5 @@
 // The kernels for one kind of processor: compiled several times, with another VARIANT each.
+#include "demap.h"
 #include "expansion.h"
 #include "known.h"
 #include "leakage.h"
@@ -81,4 +82,4 @@ int64_t scratch(const Call& call) {
 }  // namespace
 
 extern const Variant NAME(VARIANT);
-const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look};
+const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look, demap};

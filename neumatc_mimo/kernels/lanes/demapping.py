@@ -1,0 +1,54 @@
+"""Demapping of square QAM, symbol by symbol."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.kernels.lanes import operators
+from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.tensors.results import new_result
+
+# As in ``native/demap.h``.
+_MOST_LEVELS = 2**5
+
+
+@dataclass(frozen=True)
+class SquareQAM:
+    """How symbols of a square constellation are demapped, whose bits lie on one axis each.
+
+    :param levels: Real and imaginary parts of the points, [2**num_bits] complex, in the order of
+        the labels of one axis
+    :param method: "app" or "maxlog"
+    :param hard_out: Whether bits are decided
+    """
+
+    levels: Tensor
+    method: str
+    hard_out: bool
+
+    def covers(self, y: Tensor, no: Tensor) -> bool:
+        """Whether there is a kernel for symbols and the noise behind them."""
+        few = len(self.levels) <= _MOST_LEVELS
+        return few and self.levels.dtype == y.dtype and covers(y, no, self.levels)
+
+    def demap(self, y: Tensor, no: Tensor) -> Tensor:
+        """Log-likelihood ratios or decisions, [..., n * 2 * num_bits], of y [..., n].
+
+        :param no: Noise variance, broadcastable to y
+        """
+        num_bits = len(self.levels).bit_length() - 1
+        llr = new_result(y.real, *y.shape[:-1], y.shape[-1] * 2 * num_bits)
+        no = no.to(y.real.dtype)
+        no = no.reshape(1) if no.numel() == 1 else no.expand(y.shape).reshape(-1)
+        operators.demap(
+            y.resolve_conj().reshape(-1),
+            no.contiguous(),
+            torch.view_as_real(self.levels).T.contiguous(),
+            self.method,
+            self.hard_out,
+            llr.view(-1),
+        )
+        return llr
