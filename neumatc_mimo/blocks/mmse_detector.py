@@ -16,6 +16,7 @@ from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.solvers.base import Counts, Solver
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class MMSEDetector(Displayed, Block):
@@ -156,7 +157,11 @@ class MMSEDetector(Displayed, Block):
         time: float | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
-        z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links, time))
+        given = (y, h_hat, err_var, no, links, time)
+        demapper = self._demapper
+        if isinstance(demapper, QAMDemapper) and not is_traced():
+            return self._equalizer.detect(demapper, *given)
+        z: Tensor = demapper(*self._equalizer(*given))
         return z
 
 

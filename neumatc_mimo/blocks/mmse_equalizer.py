@@ -17,6 +17,7 @@ from neumatc_mimo.blocks.coloured_noise import coloured_filters
 from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import error_and_noise
+from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
 from neumatc_mimo.blocks.tiles import take
@@ -170,6 +171,40 @@ class MMSEEqualizer(Receiver):
         time: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
+        inputs = self._inputs(y, h_hat, err_var, no, links, time)
+        result: tuple[Tensor, Tensor] = by_trust(self._equalize, inputs, self._settings.trust)
+        return result
+
+    def detect(
+        self,
+        demapper: QAMDemapper,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None = None,
+        time: float | None = None,
+    ) -> Tensor:
+        """Equalize ``y`` and demap it: where there is a kernel, while estimates are in the cache.
+
+        :param demapper: makes bits of x_hat and no_eff; the other parameters are those of a call
+
+        :return: bits as of :class:`~neumatc_mimo.blocks.MMSEDetector`
+        """
+        inputs = self._inputs(y, h_hat, err_var, no, links, time)
+        bits: Tensor = by_trust(partial(self._bits, demapper), inputs, self._settings.trust)
+        return bits
+
+    def _inputs(
+        self,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None,
+        time: float | None,
+    ) -> EqualizerInputs:
+        """Checked, and of shapes that fit each other."""
         y, h_hat = self._checked(y, h_hat)
         trust, shape = self._settings.trust, (len(y), *h_hat.shape[1:])
         variance = error_and_noise(err_var, no, shape, self.dtype, self.device)
@@ -180,15 +215,22 @@ class MMSEEqualizer(Receiver):
         y = mapped_alike(y, h_hat)
         items, links = self._items(y, h_hat, variance, links)
         h_hat = spread(h_hat, items)
-        inputs = EqualizerInputs(
+        return EqualizerInputs(
             y=y, h_hat=h_hat, noise=noise, variance=variance, links=links, time=time
         )
-        result: tuple[Tensor, Tensor] = by_trust(self._equalize, inputs, trust)
-        return result
 
     def _equalize(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
         """Equalize where the links of some receivers are trusted, whose channels have no error."""
-        groups = sharing(
+        return self._receive(inputs.y, self._groups(inputs), partial(self._filters, inputs))
+
+    def _bits(self, demapper: QAMDemapper, inputs: EqualizerInputs) -> Tensor:
+        """Likewise, and demap."""
+        filters = partial(self._filters, inputs)
+        return self._detect(inputs.y, self._groups(inputs), filters, demapper)
+
+    def _groups(self, inputs: EqualizerInputs) -> list[Symbols]:
+        """OFDM symbols that share their filters."""
+        return sharing(
             inputs.h_hat,
             None if len(inputs.trusted) == self._num_rx else inputs.variance,
             self._settings.time_varying,
@@ -196,7 +238,6 @@ class MMSEEqualizer(Receiver):
             antennas=2,
             time=inputs.time,
         )
-        return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols

@@ -1,4 +1,4 @@
-"""Demapping of square QAM in lanes, against Sionna's Demapper in double precision and PyTorch's way."""
+"""Demapping of square QAM in lanes, against Sionna's Demapper in double precision and PyTorch."""
 
 from __future__ import annotations
 

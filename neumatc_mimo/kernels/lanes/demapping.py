@@ -29,26 +29,34 @@ class SquareQAM:
     method: str
     hard_out: bool
 
+    @property
+    def num_bits(self) -> int:
+        """Of a symbol."""
+        return 2 * (len(self.levels).bit_length() - 1)
+
+    def suits(self, dtype: torch.dtype) -> bool:
+        """Whether kernels demap such symbols of a type."""
+        return len(self.levels) <= _MOST_LEVELS and self.levels.dtype == dtype
+
     def covers(self, y: Tensor, no: Tensor) -> bool:
         """Whether there is a kernel for symbols and the noise behind them."""
-        few = len(self.levels) <= _MOST_LEVELS
-        return few and self.levels.dtype == y.dtype and covers(y, no, self.levels)
+        return self.suits(y.dtype) and covers(y, no, self.levels)
 
     def demap(self, y: Tensor, no: Tensor) -> Tensor:
-        """Log-likelihood ratios or decisions, [..., n * 2 * num_bits], of y [..., n].
+        """Log-likelihood ratios or decisions, [..., n * num_bits], of y [..., n].
 
         :param no: Noise variance, broadcastable to y
         """
-        num_bits = len(self.levels).bit_length() - 1
-        llr = new_result(y.real, *y.shape[:-1], y.shape[-1] * 2 * num_bits)
+        llr = new_result(y.real, *y.shape[:-1], y.shape[-1] * self.num_bits)
         no = no.to(y.real.dtype)
         no = no.reshape(1) if no.numel() == 1 else no.expand(y.shape).reshape(-1)
-        operators.demap(
-            y.resolve_conj().reshape(-1),
-            no.contiguous(),
-            torch.view_as_real(self.levels).T.contiguous(),
-            self.method,
-            self.hard_out,
-            llr.view(-1),
-        )
+        y = y.resolve_conj().reshape(-1)
+        operators.demap(y, no.contiguous(), *self.parts(), llr.view(-1))
         return llr
+
+    def parts(self) -> tuple[Tensor, str, bool]:
+        """As operators take it: levels of the real and of the imaginary axis, [2, 2**bits of an
+        axis], the method, and whether bits are decided.
+        """
+        levels = torch.view_as_real(self.levels).T.contiguous()
+        return levels, self.method, self.hard_out

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.demapping import SquareQAM
 from neumatc_mimo.kernels.lanes.sources import Source, conjugate_chirp, source_of
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
@@ -122,13 +123,69 @@ class Received(_Receiving):
     """Symbols estimated with gains of one: streams are rows of the matrices."""
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        known = type(operation) is PseudoInverse and source_of(operation, *a.shape[-2:]) is not None
-        return known and covers(a, no, self.y, self.x_hat)
+        return _inverts(operation, a) and covers(a, no, self.y, self.x_hat)
 
     def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
         source = source_of(operation, *a.shape[-2:])
         assert source is not None
         return self._emit(source, a, _noise(no, a))
+
+
+@dataclass(frozen=True)
+class DataRuns:
+    """Where the data symbols of a grid's rows are.
+
+    :param at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and an OFDM symbol
+        begin
+    :param run: [num_runs, 3] int64, neighbours with data: first subcarrier, number of subcarriers,
+        and which data symbol the first one has
+    """
+
+    at: Tensor
+    run: Tensor
+
+
+@dataclass(frozen=True)
+class Detected(Emitter):
+    """Symbols estimated with gains of one and demapped: streams are rows of the matrices.
+
+    :param y: as for :class:`Received`, likewise ``symbols``, ``streams`` and ``stretches``
+    :param llr: is written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
+    :param rows: of the streams
+    :param data: where the data symbols of the rows are
+    :param qam: how they are demapped
+    """
+
+    y: Tensor
+    llr: Tensor
+    symbols: Sequence[int]
+    streams: Sequence[int]
+    stretches: Sequence[tuple[int, int, int]]
+    rows: Sequence[int]
+    data: DataRuns
+    qam: SquareQAM
+
+    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        fits = self.qam.covers(self.y, self.llr) and self.llr.dtype == a.dtype.to_real()
+        return fits and _inverts(operation, a) and covers(a, no, self.y)
+
+    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+        source = source_of(operation, *a.shape[-2:])
+        assert source is not None
+        return operators.detect(
+            source.kind,
+            _channel(a),
+            _noise(no, a),
+            along(self.y),
+            self.llr,
+            self.symbols,
+            self.streams,
+            [number for stretch in self.stretches for number in stretch],
+            self.rows,
+            self.data.at,
+            self.data.run,
+            *self.qam.parts(),
+        )
 
 
 @dataclass(frozen=True)
@@ -174,6 +231,11 @@ def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     :param no: noise power, or None
     """
     return source_of(operation, *a.shape[-2:]) is not None and covers(a, no)
+
+
+def _inverts(operation: Operation, a: Tensor) -> bool:
+    """Whether there is a source of receive filters with gains of one."""
+    return type(operation) is PseudoInverse and source_of(operation, *a.shape[-2:]) is not None
 
 
 def _channel(a: Tensor) -> Tensor:

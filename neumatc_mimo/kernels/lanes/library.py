@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -39,6 +39,28 @@ class SourceKind(IntEnum):
     EXPANSION = 6
 
 
+class SquareQAM(ctypes.Structure):
+    """``SquareQAM`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("bits", "sums", "hard")),
+        ("levels", ctypes.c_void_p),
+    )
+
+
+class Detected(ctypes.Structure):
+    """``Detected`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        ("qam", SquareQAM),
+        ("llr", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("llr_item", "llr_row")),
+        *((name, ctypes.c_void_p) for name in ("row", "begin", "symbol")),
+        ("symbols", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("run_at", "run")),
+    )
+
+
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
 
 
@@ -69,6 +91,7 @@ class Call(ctypes.Structure):
         ("no_eff", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
         ("stream", ctypes.c_void_p),
+        ("detected", ctypes.POINTER(Detected)),
     )
 
 
@@ -80,15 +103,6 @@ class Look(ctypes.Structure):
         ("channel", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("channel_row", "channel_antenna")),
         *((n, ctypes.c_void_p) for n in ("antenna", "expected", "factor", "distance", "power")),
-    )
-
-
-class SquareQAM(ctypes.Structure):
-    """``SquareQAM`` of ``native/call.h``, which explains the fields."""
-
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("bits", "sums", "hard")),
-        ("levels", ctypes.c_void_p),
     )
 
 
@@ -135,21 +149,20 @@ class Library:
         """
         self._invoke("look", Look, values)
 
+    def demap(self, **values: Any) -> None:
+        """Demapping of symbols with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Demapping`, as for :meth:`run`
+        """
+        values["threads"] = torch.get_num_threads()
+        self._invoke("demap", Demapping, values)
+
     def _invoke(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> Any:
         """What a function of the library says, called with a structure and the variant."""
         # Arrays live until the call ends.
         arrays = {name: _array(value) for name, value in values.items()}
         given = structure(**{name: _plain(value) for name, value in arrays.items()})
         return getattr(self.handle, f"neumatc_lanes_{name}")(ctypes.byref(given), self.number)
-
-    def demap(self, **values: Any) -> None:
-        """Demapping of symbols with the threads that PyTorch may use.
-
-        :param values: Fields of :class:`Demapping`, as for :meth:`run`
-        """
-        threads = torch.get_num_threads()
-        call = Demapping(threads=threads, **{name: _plain(v) for name, v in values.items()})
-        self.handle.neumatc_lanes_demap(ctypes.byref(call), self.number)
 
     def is_constant(
         self, address: int, rows: Sequence[int], symbols: int, step: int, size: int
@@ -181,6 +194,12 @@ def why_not() -> str | None:
 def forget() -> None:
     """Look for the library anew when it is asked for next: after a change of ``NEUMATC_LANES``."""
     _found.cache_clear()
+
+
+def integers(values: Iterable[int]) -> ctypes.Array[ctypes.c_int64]:
+    """An array of integers in memory."""
+    numbers = list(values)
+    return (ctypes.c_int64 * len(numbers))(*numbers)
 
 
 @functools.cache
@@ -222,9 +241,7 @@ def _variants(handle: Any) -> list[tuple[str, bool]]:
 
 def _array(value: Any) -> Any:
     """A sequence of integers as an array in memory; anything else as it is."""
-    if isinstance(value, Sequence):
-        return (ctypes.c_int64 * len(value))(*value)
-    return value
+    return integers(value) if isinstance(value, Sequence) else value
 
 
 def _plain(value: Any) -> Any:

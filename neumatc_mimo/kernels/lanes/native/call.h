@@ -31,6 +31,28 @@ enum Source : int32_t {
 // What is made of them.
 enum Emitter : int32_t { PRECODE = 0, RECEIVE = 1 };
 
+// Square QAM, and how it is demapped.
+struct SquareQAM {
+    // Bits of an axis, whether all points count or the nearest ones, and whether bits are decided.
+    int32_t bits, sums, hard;
+    // The levels of the real axis, then of the imaginary one, [2, 2^bits], in the order of labels.
+    const void* levels;
+};
+
+// Where a receiver puts the bits of data symbols in the place of estimates.
+struct Detected {
+    SquareQAM qam;
+    // Written: [items, rows, data symbols, 2 bits], with strides in numbers.
+    void* llr;
+    int64_t llr_item, llr_row;
+    // The row of each stream; of each symbol of the call, where its item begins and its number.
+    const int64_t *row, *begin, *symbol;
+    // Runs of neighbours with data in each row and symbol of the grid: those of the i-th pair are
+    // run_at[i] to run_at[i + 1], each its first subcarrier, how many, and the first one's place.
+    int64_t symbols;
+    const int64_t *run_at, *run;
+};
+
 struct Call {
     int32_t source, emitter;
     // 0 for single precision, 1 for double.
@@ -85,6 +107,8 @@ struct Call {
     // Streams: those that are sent, or rows of the channel whose streams a receiver puts out.
     int64_t streams;
     const int64_t* stream;
+    // Null where estimates are wanted.
+    const Detected* detected;
 };
 
 // A look at some antennas of a channel at every subcarrier, beside what a link has there; single
@@ -103,14 +127,6 @@ struct Look {
     // Written: the largest square of a distance at a subcarrier, infinite where it is no number,
     // and the sum of all squares of the channel, [rows].
     float *distance, *power;
-};
-
-// Square QAM, and how it is demapped.
-struct SquareQAM {
-    // Bits of an axis, whether all points count or the nearest ones, and whether bits are decided.
-    int32_t bits, sums, hard;
-    // The levels of the real axis, then of the imaginary one, [2, 2^bits], in the order of labels.
-    const void* levels;
 };
 
 // Symbols that are demapped one by one.
