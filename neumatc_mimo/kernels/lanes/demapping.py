@@ -34,13 +34,10 @@ class SquareQAM:
         """Of a symbol."""
         return 2 * (len(self.levels).bit_length() - 1)
 
-    def suits(self, dtype: torch.dtype) -> bool:
-        """Whether kernels demap such symbols of a type."""
-        return len(self.levels) <= _MOST_LEVELS and self.levels.dtype == dtype
-
     def covers(self, y: Tensor, no: Tensor) -> bool:
         """Whether there is a kernel for symbols and the noise behind them."""
-        return self.suits(y.dtype) and covers(y, no, self.levels)
+        fits = len(self.levels) <= _MOST_LEVELS and self.levels.dtype == y.dtype
+        return fits and covers(y, no, self.levels)
 
     def demap(self, y: Tensor, no: Tensor) -> Tensor:
         """Log-likelihood ratios or decisions, [..., n * num_bits], of y [..., n].

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "detect.h"
+#include "tile.h"
 #include "work.h"
 
 namespace {
@@ -55,27 +56,9 @@ struct Receiver : Work<R, K, Source> {
         const int m = rows();
         const C* h = channel + block * channel_size + row;
         const C* y = received + block * received_size(call);
-        C sum[I][T];
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) sum[i][s] = C{};
-        for (int column = 0; column < columns; column++) {
-            C got[T];
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) got[s] = y[column * T + s];
-#pragma GCC unroll 8
-            for (int i = 0; i < I; i++) {
-                const C a = h[column * m + i];
-#pragma GCC unroll 8
-                for (int s = 0; s < T; s++) add_conjugate(sum[i][s], a, got[s]);
-            }
-        }
         C* z = symbols + block * symbols_size + row * SYMBOLS + t;
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) z[i * SYMBOLS + s] = sum[i][s];
+        store_tile<Conjugate::LEFT, I, T>(Matrix<C>{h, 1, m}, Matrix<C>{y, T, 1}, columns, z, SYMBOLS,
+                                          1);
     }
 
     // All streams of T symbols.
