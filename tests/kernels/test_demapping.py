@@ -10,7 +10,7 @@ from sionna.phy.mapping import Constellation, Demapper
 from torch import Tensor
 
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
-from neumatc_mimo.kernels.lanes import operators
+from neumatc_mimo.kernels.lanes import library, operators
 from tests.kernels.comparison import DTYPES, VARIANTS, Choice, needs_library, normal
 
 pytestmark = needs_library
@@ -55,6 +55,8 @@ def test_is_sionnas_to_a_few_roundings(
     choose: Choice, asked: list[str], variant: str, num_bits: int, method: Any, precision: str
 ) -> None:
     choose(variant)
+    if library.loaded() is None:
+        pytest.skip(str(library.why_not()))
     constellation = Constellation("qam", num_bits, precision=precision)
     block = QAMDemapper(method, constellation, precision=precision)
     y = normal(NUM, dtype=torch.complex128).to(DTYPES[precision])

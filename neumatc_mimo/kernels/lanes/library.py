@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -39,28 +39,6 @@ class SourceKind(IntEnum):
     EXPANSION = 6
 
 
-class SquareQAM(ctypes.Structure):
-    """``SquareQAM`` of ``native/call.h``, which explains the fields."""
-
-    _fields_ = (
-        *((name, ctypes.c_int32) for name in ("bits", "sums", "hard")),
-        ("levels", ctypes.c_void_p),
-    )
-
-
-class Detected(ctypes.Structure):
-    """``Detected`` of ``native/call.h``, which explains the fields."""
-
-    _fields_ = (
-        ("qam", SquareQAM),
-        ("llr", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("llr_item", "llr_row")),
-        *((name, ctypes.c_void_p) for name in ("row", "begin", "symbol")),
-        ("symbols", ctypes.c_int64),
-        *((name, ctypes.c_void_p) for name in ("run_at", "run")),
-    )
-
-
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
 
 
@@ -91,7 +69,11 @@ class Call(ctypes.Structure):
         ("no_eff", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
         ("stream", ctypes.c_void_p),
-        ("detected", ctypes.POINTER(Detected)),
+        ("llr", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("llr_item", "llr_row", "bits", "sums", "hard")),
+        *((n, ctypes.c_void_p) for n in ("levels", "data_row", "data_begin", "data_symbol")),
+        ("grid_symbols", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("run_at", "run")),
     )
 
 
@@ -110,8 +92,9 @@ class Demapping(ctypes.Structure):
     """``Demapping`` of ``native/call.h``, which explains the fields."""
 
     _fields_ = (
-        ("qam", SquareQAM),
         *((name, ctypes.c_int32) for name in ("wide", "threads")),
+        *((name, ctypes.c_int64) for name in ("bits", "sums", "hard")),
+        ("levels", ctypes.c_void_p),
         ("number", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("y", "no")),
         ("no_step", ctypes.c_int64),
@@ -196,12 +179,6 @@ def forget() -> None:
     _found.cache_clear()
 
 
-def integers(values: Iterable[int]) -> ctypes.Array[ctypes.c_int64]:
-    """An array of integers in memory."""
-    numbers = list(values)
-    return (ctypes.c_int64 * len(numbers))(*numbers)
-
-
 @functools.cache
 def _found() -> Library | str:
     """The library with its best variant that runs here, or why there is none."""
@@ -241,7 +218,9 @@ def _variants(handle: Any) -> list[tuple[str, bool]]:
 
 def _array(value: Any) -> Any:
     """A sequence of integers as an array in memory; anything else as it is."""
-    return integers(value) if isinstance(value, Sequence) else value
+    if isinstance(value, Sequence):
+        return (ctypes.c_int64 * len(value))(*value)
+    return value
 
 
 def _plain(value: Any) -> Any:

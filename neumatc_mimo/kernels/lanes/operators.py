@@ -6,21 +6,13 @@ They have no derivatives: what is differentiated is computed by PyTorch,
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from neumatc_mimo.kernels.lanes.library import (
-    Detected,
-    Library,
-    SourceKind,
-    SquareQAM,
-    integers,
-    loaded,
-)
+from neumatc_mimo.kernels.lanes.library import Library, SourceKind, loaded
 
 # As in ``native/call.h``.
 _PRECODE, _RECEIVE = 0, 1
@@ -209,21 +201,6 @@ def detect(
     amplification = h.real.new_empty(len(h), h.shape[-1])
     # One channel for all items: their symbols are its own, as in the grids.
     items = range(len(y)) if len(h) < len(y) else [0]
-    places = {
-        "row": integers(rows),
-        "begin": integers(llr.stride(0) * item for item in items for _ in symbols),
-        "symbol": integers(list(symbols) * len(items)),
-    }
-    detected = Detected(
-        qam=square_qam(levels, method, hard_out),
-        llr=llr.data_ptr(),
-        llr_item=llr.stride(0),
-        llr_row=llr.stride(1),
-        symbols=(len(run_at) - 1) // llr.shape[1],
-        run_at=run_at.data_ptr(),
-        run=run.data_ptr(),
-        **{name: ctypes.addressof(array) for name, array in places.items()},
-    )
     _loaded().run(
         source=source,
         emitter=_RECEIVE,
@@ -231,7 +208,16 @@ def detect(
         stretch=stretches,
         streams=len(streams),
         stream=streams,
-        detected=ctypes.pointer(detected),
+        llr=llr,
+        llr_item=llr.stride(0),
+        llr_row=llr.stride(1),
+        data_row=rows,
+        data_begin=[llr.stride(0) * item for item in items for _ in symbols],
+        data_symbol=list(symbols) * len(items),
+        grid_symbols=(len(run_at) - 1) // llr.shape[1],
+        run_at=run_at,
+        run=run,
+        **_qam(levels, method, hard_out),
         **_channel(h, noise, amplification),
         **_grid("read", len(h), y, symbols),
     )
@@ -248,15 +234,14 @@ def demap(y: Tensor, no: Tensor, levels: Tensor, method: str, hard_out: bool, ll
     :param method: "app" or "maxlog"
     :param llr: written, [num_symbols * bits of a symbol]
     """
-    qam = square_qam(levels, method, hard_out)
     _loaded().demap(
-        qam=qam,
         wide=int(y.dtype == torch.complex128),
         number=len(y),
         y=y,
         no=no,
         no_step=int(len(no) > 1),
         llr=llr,
+        **_qam(levels, method, hard_out),
     )
 
 
@@ -274,10 +259,10 @@ def _loaded() -> Library:
     return found
 
 
-def square_qam(levels: Tensor, method: str, hard_out: bool) -> SquareQAM:
-    """How square QAM is demapped, see :func:`demap`."""
+def _qam(levels: Tensor, method: str, hard_out: bool) -> dict[str, Any]:
+    """Fields that tell how square QAM is demapped, see :func:`demap`."""
     num_bits = levels.shape[1].bit_length() - 1
-    return SquareQAM(num_bits, int(method == "app"), int(hard_out), levels.data_ptr())
+    return {"bits": num_bits, "sums": method == "app", "hard": hard_out, "levels": levels}
 
 
 def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str, Any]:

@@ -31,28 +31,6 @@ enum Source : int32_t {
 // What is made of them.
 enum Emitter : int32_t { PRECODE = 0, RECEIVE = 1 };
 
-// Square QAM, and how it is demapped.
-struct SquareQAM {
-    // Bits of an axis, whether all points count or the nearest ones, and whether bits are decided.
-    int32_t bits, sums, hard;
-    // The levels of the real axis, then of the imaginary one, [2, 2^bits], in the order of labels.
-    const void* levels;
-};
-
-// Where a receiver puts the bits of data symbols in the place of estimates.
-struct Detected {
-    SquareQAM qam;
-    // Written: [items, rows, data symbols, 2 bits], with strides in numbers.
-    void* llr;
-    int64_t llr_item, llr_row;
-    // The row of each stream; of each symbol of the call, where its item begins and its number.
-    const int64_t *row, *begin, *symbol;
-    // Runs of neighbours with data in each row and symbol of the grid: those of the i-th pair are
-    // run_at[i] to run_at[i + 1], each its first subcarrier, how many, and the first one's place.
-    int64_t symbols;
-    const int64_t *run_at, *run;
-};
-
 struct Call {
     int32_t source, emitter;
     // 0 for single precision, 1 for double.
@@ -107,8 +85,19 @@ struct Call {
     // Streams: those that are sent, or rows of the channel whose streams a receiver puts out.
     int64_t streams;
     const int64_t* stream;
-    // Null where estimates are wanted.
-    const Detected* detected;
+
+    // Written by a receiver in the place of estimates unless null: bits of the data symbols, [items,
+    // rows, data symbols, 2 bits], with strides in numbers; how square QAM is demapped, see demap.h.
+    void* llr;
+    int64_t llr_item, llr_row;
+    int64_t bits, sums, hard;
+    const void* levels;
+    // The row of each stream; of each symbol, where its item begins and which one of the grid it is.
+    const int64_t *data_row, *data_begin, *data_symbol;
+    // Neighbours with data: the runs of a row and a symbol of the grid are those from run_at to the
+    // next run_at; each has its first subcarrier, how many these are, and the first one's place.
+    int64_t grid_symbols;
+    const int64_t *run_at, *run;
 };
 
 // A look at some antennas of a channel at every subcarrier, beside what a link has there; single
@@ -131,10 +120,12 @@ struct Look {
 
 // Symbols that are demapped one by one.
 struct Demapping {
-    SquareQAM qam;
     // 0 for single precision, 1 for double.
     int32_t wide;
     int32_t threads;
+    // How, see demap.h.
+    int64_t bits, sums, hard;
+    const void* levels;
     // Symbols and the noise behind them; the step may be zero.
     int64_t number;
     const void *y, *no;

@@ -15,6 +15,19 @@ namespace {
 // Bits of an axis at most: 1024-QAM has so many.
 constexpr int MOST_BITS = 5;
 
+// How symbols are demapped.
+struct SquareQAM {
+    // Bits of an axis, whether all points count or the nearest ones, and whether bits are decided.
+    int64_t bits, sums, hard;
+    // The levels of the real axis, then of the imaginary one, [2][2^bits], in the order of labels.
+    const void* levels;
+};
+
+template <class Given>
+INLINE SquareQAM qam_of(const Given& call) {
+    return {call.bits, call.sums, call.hard, call.levels};
+}
+
 template <class V>
 struct Largest {
     INLINE V operator()(const V& a, const V& b) const { return largest(a, b); }
@@ -173,7 +186,7 @@ void demap_some(const Demapping& call, int64_t first, int64_t count) {
     typename L::C symbol[BLOCKS];
     typename L::V no[BLOCKS];
     alignas(LINE) R made[BLOCKS * L::N * 2 * MOST_BITS];
-    const int bits = 2 * call.qam.bits;
+    const int bits = 2 * int(call.bits);
     for (int64_t at = first; at < first + count; at += BLOCKS * L::N) {
         const int64_t rest = first + count - at, num = rest < BLOCKS * L::N ? rest : BLOCKS * L::N;
         const int blocks = int((num + L::N - 1) / L::N);
@@ -187,7 +200,7 @@ void demap_some(const Demapping& call, int64_t first, int64_t count) {
                 for (int i = 0; i < L::N; i++) no[b][i] = noise[(i < some ? i : 0) * call.no_step];
             else no[b] = load_vector<typename L::V>(noise);
         }
-        demap_estimates<R>(call.qam, {symbol, 1, no, 1}, blocks, made);
+        demap_estimates<R>(qam_of(call), {symbol, 1, no, 1}, blocks, made);
         memcpy(static_cast<R*>(call.llr) + at * bits, made, num * bits * sizeof(R));
     }
 }

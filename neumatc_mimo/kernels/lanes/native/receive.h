@@ -86,7 +86,7 @@ struct Receiver : Work<R, K, Source> {
         if (t < num) receive_symbols<1>(symbol, t, fetched);
         for (int b = 0; b < blocks; b++)
             source(b).receive(symbols + b * symbols_size, num, SYMBOLS);
-        if (call.detected)
+        if (call.llr)
             store_bits_of<R>(call, Base::chunk, {symbols, SYMBOLS, symbols_size, no_eff, rows()},
                              symbol, num);
         else Base::store_streams(symbol, num);
