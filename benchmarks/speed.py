@@ -28,9 +28,8 @@ _CAPTION = (
     "links than the one before. Kernels: the variant of the C++ kernels, or off. Again: the same "
     "links at every call. Bandwidth: what has to be read and written at the speed of a copy. "
     "Alone: the solver's answers, without what the block does with them. Limit: known matrices "
-    "applied with PyTorch. Error: of the symbols on a subcarrier, a detector's of its ratios of one bit, against double "
-    "precision, median. "
-    "Training: seconds a link."
+    "applied with PyTorch. Error: of the symbols on a subcarrier, or of the ratios of one bit, "
+    "against double precision, median. Training: seconds a link."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -23,11 +24,17 @@ class DetectedBits:
     """
 
     def __init__(self, demapper: QAMDemapper, data: DataSymbols, y: Tensor) -> None:
-        self._demapper, self._data = demapper, data
-        num_rows, num_data = data.rows.shape
-        self._llr = new_result(y.real, len(y), num_rows, num_data * demapper.qam.num_bits)
+        self._demapper, self._data, self._y = demapper, data, y
         # [num_rows, num_ofdm_symbols]: which ones a kernel has written.
-        self._written = torch.zeros(num_rows, data.num_symbols, dtype=torch.bool)
+        self._written = torch.zeros(len(data.rows), data.num_symbols, dtype=torch.bool)
+
+    @cached_property
+    def _llr(self) -> Tensor:
+        """What kernels write, [batch_size, num_rows, num_data_symbols * num_bits]."""
+        num_rows, num_data = self._data.rows.shape
+        return new_result(
+            self._y.real, len(self._y), num_rows, num_data * self._demapper.qam.num_bits
+        )
 
     def emitter(self, received: Emitter | None, rows: Sequence[int]) -> Emitter | None:
         """What is asked of a kernel in the place of estimates, None where there is no kernel.
@@ -37,7 +44,7 @@ class DetectedBits:
         # Where data lies is worked out for kernels alone: elsewhere a device would be waited for.
         if not isinstance(received, Received):
             return None
-        if not self._demapper.qam.covers(received.y, self._llr):
+        if not self._demapper.qam.covers(received.y, received.no_eff):
             return None
         symbols = self._data.carrying(rows, received.symbols)
         return Detected(

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
+from neumatc_mimo.blocks.solver_block import eagerly
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.solvers.base import Counts, Solver
@@ -146,6 +147,12 @@ class MMSEDetector(Displayed, Block):
     def facts(self) -> Facts:
         facts = self._equalizer.facts()
         return Facts("", {"demapper": type(self._demapper).__name__, **facts.values})
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The block's call; eager where the equalizer is."""
+        if torch.compiler.is_compiling() and not self._equalizer.is_traceable():
+            return eagerly(self, args, kwargs)
+        return super().forward(*args, **kwargs)
 
     def call(
         self,

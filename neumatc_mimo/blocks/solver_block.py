@@ -128,11 +128,11 @@ class SolverBlock(Displayed, Block):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The block's call; eager within a compiled function where it decides on data."""
-        if torch.compiler.is_compiling() and not self._is_traceable():
-            return _eagerly(self, args, kwargs)
+        if torch.compiler.is_compiling() and not self.is_traceable():
+            return eagerly(self, args, kwargs)
         return super().forward(*args, **kwargs)
 
-    def _is_traceable(self) -> bool:
+    def is_traceable(self) -> bool:
         """Whether nothing is recognised and proven, which depends on data."""
         return self._settings.certify is None or isinstance(self._solver, Exact)
 
@@ -248,7 +248,8 @@ class SolverBlock(Displayed, Block):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _eagerly(block: SolverBlock, args: Any, kwargs: Any) -> Any:
+def eagerly(block: Block, args: Any, kwargs: Any) -> Any:
+    """A block's call within a compiled function, but not of it."""
     return block.call(*args, **kwargs)
 
 
