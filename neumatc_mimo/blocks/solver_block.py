@@ -297,7 +297,8 @@ class SolverBlock(Displayed, Block):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _eagerly(block: SolverBlock, args: Any, kwargs: Any) -> Any:
+def _eagerly(block: Block, args: Any, kwargs: Any) -> Any:
+    """A block's call within a compiled function, but not of it."""
     return block.call(*args, **kwargs)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.demapping import SquareQAM
 from neumatc_mimo.kernels.lanes.devices import has_kernel, whitens
 from neumatc_mimo.kernels.lanes.proven import Query, parts_of
 from neumatc_mimo.kernels.lanes.sources import (
@@ -70,11 +71,13 @@ class Emitter(ABC):
         return len(a) * a.shape[1]
 
     @abstractmethod
-    def at(self, item: slice, places: Tensor) -> Self:
+    def at(self, item: slice, places: Tensor) -> Self | None:
         """The same for single matrices in double precision, with symbols and results of its own.
 
         :param item: whose they are, or all where these share their matrices
         :param places: of the matrices among all of an item, [num_places] int64
+
+        :return: None where single results have no place of their own
         """
 
     @abstractmethod
@@ -272,6 +275,76 @@ class Received(_Receiving):
 
     def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
         return places, self._moved(places, [(first, place) for first, _, place in self.stretches])
+
+
+@dataclass(frozen=True)
+class DataRuns:
+    """Where the data symbols of a grid's rows are.
+
+    :param at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and an OFDM symbol
+        begin
+    :param run: [num_runs, 3] int64, neighbours with data: first subcarrier, number of subcarriers,
+        and which data symbol the first one has
+    """
+
+    at: Tensor
+    run: Tensor
+
+
+@dataclass(frozen=True)
+class Detected(Emitter):
+    """Symbols estimated with gains of one and demapped: streams are rows of the matrices.
+
+    :param y: as for :class:`Received`, likewise ``symbols``, ``streams`` and ``stretches``
+    :param llr: is written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
+    :param rows: of the streams
+    :param data: where the data symbols of the rows are
+    :param qam: how they are demapped
+    """
+
+    y: Tensor
+    llr: Tensor
+    symbols: Sequence[int]
+    streams: Sequence[int]
+    stretches: Sequence[tuple[int, int, int]]
+    rows: Sequence[int]
+    data: DataRuns
+    qam: SquareQAM
+
+    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        source = receiving_source_of(operation, *a.shape[-2:])
+        if source is None or self.llr.dtype != a.dtype.to_real():
+            return False
+        return self.qam.covers(self.y, self.llr) and covers(a, no, self.y, kind=source.kind)
+
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return _proves(self, operation, a, no, len(self.streams))
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source = _served(receiving_source_of(operation, *a.shape[-2:]), query)
+        return operators.detect(
+            source.kind,
+            _channel(a),
+            _noise(no, a),
+            along(self.y),
+            self.llr,
+            self.symbols,
+            self.streams,
+            [number for stretch in self.stretches for number in stretch],
+            self.rows,
+            self.data.at,
+            self.data.run,
+            *self.qam.parts(),
+            *parts_of(query),
+        )
+
+    def at(self, item: slice, places: Tensor) -> None:
+        del item, places  # data symbols lie among others
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

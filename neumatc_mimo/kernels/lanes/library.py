@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 9
+_ABI = 10
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -80,6 +80,11 @@ class Call(ctypes.Structure):
         ("no_eff", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
         ("stream", ctypes.c_void_p),
+        ("llr", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("llr_item", "llr_row", "bits", "sums", "hard")),
+        *((n, ctypes.c_void_p) for n in ("levels", "data_row", "data_begin", "data_symbol")),
+        ("grid_symbols", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("run_at", "run")),
     )
 
 
@@ -126,6 +131,20 @@ class Proofs(ctypes.Structure):
     )
 
 
+class Demapping(ctypes.Structure):
+    """``Demapping`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("wide", "threads")),
+        *((name, ctypes.c_int64) for name in ("bits", "sums", "hard")),
+        ("levels", ctypes.c_void_p),
+        ("number", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("y", "no")),
+        ("no_step", ctypes.c_int64),
+        ("llr", ctypes.c_void_p),
+    )
+
+
 @dataclass(frozen=True)
 class Library:
     """The library, and the variant that was chosen.
@@ -168,6 +187,13 @@ class Library:
         :param values: Fields of :class:`Proofs`, as for :meth:`run`
         """
         self._spread("proofs", Proofs, values)
+
+    def demap(self, **values: Any) -> None:
+        """Demapping of symbols with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Demapping`, as for :meth:`run`
+        """
+        self._spread("demap", Demapping, values)
 
     def _spread(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> None:
         """Call a function that spreads its work over the threads that PyTorch may use."""

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 9;
+constexpr int32_t ABI = 10;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -110,6 +110,19 @@ struct Call {
     // Streams: those that are sent, or rows of the channel whose streams a receiver puts out.
     int64_t streams;
     const int64_t* stream;
+
+    // Written by a receiver in the place of estimates unless null: bits of the data symbols, [items,
+    // rows, data symbols, 2 bits], with strides in numbers; how square QAM is demapped, see demap.h.
+    void* llr;
+    int64_t llr_item, llr_row;
+    int64_t bits, sums, hard;
+    const void* levels;
+    // The row of each stream; of each symbol, where its item begins and which one of the grid it is.
+    const int64_t *data_row, *data_begin, *data_symbol;
+    // Neighbours with data: the runs of a row and a symbol of the grid are those from run_at to the
+    // next run_at; each has its first subcarrier, how many these are, and the first one's place.
+    int64_t grid_symbols;
+    const int64_t *run_at, *run;
 };
 
 // A look at some antennas of a channel at every subcarrier, beside what a link has there; single
@@ -177,6 +190,22 @@ struct Proofs {
     float *ratio, *range;
 };
 
+// Symbols that are demapped one by one.
+struct Demapping {
+    // 0 for single precision, 1 for double.
+    int32_t wide;
+    int32_t threads;
+    // How, see demap.h.
+    int64_t bits, sums, hard;
+    const void* levels;
+    // Symbols and the noise behind them; the step may be zero.
+    int64_t number;
+    const void *y, *no;
+    int64_t no_step;
+    // Written: log-likelihood ratios or decisions, [number, 2 bits].
+    void* llr;
+};
+
 // Subcarriers that are worked on together, from the first load to the last store.
 struct Chunk {
     int64_t item, first, count, first_in;
@@ -199,4 +228,6 @@ struct Variant {
     int64_t (*proofs_scratch)(const Proofs&);
     int64_t proofs_at_once;
     void (*proofs)(const Proofs&, int64_t block, void* scratch);
+    // So many symbols, from one on.
+    void (*demap)(const Demapping&, int64_t first, int64_t count);
 };

@@ -1,5 +1,6 @@
 // The kernels for one kind of processor: compiled several times, with another VARIANT each.
 #include "covariance.h"
+#include "demap.h"
 #include "expansion.h"
 #include "known.h"
 #include "leakage.h"
@@ -95,4 +96,4 @@ int64_t scratch(const Call& call) {
 extern const Variant NAME(VARIANT);
 const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch, work, look,
                              local_scratch, SWEPT, local,
-                             proofs_scratch, Inverses::N, proofs};
+                             proofs_scratch, Inverses::N, proofs, demap};
