@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.likeness import Reference
 from neumatc_mimo.model.plan import GridPlan
-from neumatc_mimo.model.repairs import Repairs
+from neumatc_mimo.model.repairs import LinkRepairs
 from neumatc_mimo.tensors.cache import BoundedCache
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -49,6 +50,15 @@ class LinkAt(NamedTuple):
     moment: Moment
     link: int
     power: float
+
+
+class RepairsAt(NamedTuple):
+    """A link at a moment and a noise power, and what a call asks for; None is what the training
+    proved.
+    """
+
+    link: LinkAt
+    tolerance: Tolerance | None
 
 
 class LinksAt(NamedTuple):
@@ -85,7 +95,8 @@ class Kept:
     :param spots: rows of a link as recognition looks at them
     :param waves: e^{-j2πfτ} of links' own rows
     :param latents: latent tensors of a call's links
-    :param repairs: repaired components of a link, from its own paths
+    :param weights: of an axis' nodes at values of it
+    :param repairs: where a link's mapping is not served alone, and components from its own paths
     :param held: whether components hold a link's answers, from its own paths
     :param derived: what blocks derive from links, from their own paths
     """
@@ -101,7 +112,8 @@ class Kept:
     latents: BoundedCache[LinksAt, Latents] = field(
         default_factory=partial(BoundedCache, _LATENT_BYTES)
     )
-    repairs: BoundedCache[LinkAt, Repairs] = field(
+    weights: BoundedCache[tuple[float, ...], Tensor] = field(default_factory=_small)
+    repairs: BoundedCache[RepairsAt, LinkRepairs] = field(
         default_factory=partial(BoundedCache, _OTHER_BYTES)
     )
     held: BoundedCache[LinkAt, bool] = field(default_factory=_small)

@@ -11,8 +11,8 @@ from neumatc_mimo.model.kept import LinkAt, Moment, kept
 from neumatc_mimo.model.likeness import (
     Recognised,
     Reference,
+    compare,
     is_link,
-    recognise,
     spots_of_link,
 )
 from neumatc_mimo.model.operation_model import OperationModel
@@ -69,8 +69,7 @@ class Recognition:
             lambda: Reference.of(self.model.links, frequencies, dtype, time),
         )
         any_gain = self.model.operation.free_gains(channels.no)
-        at_probes, at = channels.a[:, reference.probes], frequencies[reference.probes]
-        return recognise(at_probes, at, reference, channels.links, any_gain=any_gain)
+        return compare(channels.a, reference, channels.links, any_gain=any_gain)
 
     def _seen_everywhere(self, found: Recognised, channels: Channels) -> Recognised:
         """Without the items that are the link at the probes only."""
@@ -82,11 +81,8 @@ class Recognition:
         if len(items) < len(links):
             at = torch.tensor(items, device=given.device)
             some, given = found.select(at), given[at]
-        expected = [
-            self._spots(links[item], channels)[order]
-            for item, order in zip(items, some.order, strict=True)
-        ]
-        same = is_link(given, torch.stack(expected), some.rows(self.plan.frequencies))
+        expected = [self._spots(links[item], channels) for item in items]
+        same = is_link(given, expected, some, self.plan.frequencies)
         seen = torch.where(same, some.links, -1)
         return replace(found, links=seen if at is None else found.links.index_copy(0, at, seen))
 

@@ -28,6 +28,11 @@ class Repairs:
     proven: Counts | None = None
 
     @classmethod
+    def none(cls, like: Tensor) -> Repairs:
+        """Nowhere, on the device of another tensor of whole numbers."""
+        return cls(like[:0], like[:0], ())
+
+    @classmethod
     def of_batch(cls, parts: Sequence[Repairs]) -> Repairs:
         """Those of a batch, from those of its items; of an item there may be several."""
         filled = [part for part in parts if len(part.at)] or list(parts[:1])
@@ -37,12 +42,6 @@ class Repairs:
         item = torch.cat([part.item for part in filled])[order]
         columns = zip(*(part.components for part in filled), strict=True)
         return cls(at, item, tuple(torch.cat(column)[order] for column in columns))
-
-    def without(self, others: Tensor) -> Repairs:
-        """Those that are none of others, marked in [num_items, num_subcarriers]."""
-        keep = ~others[self.item, self.at]
-        components = tuple(c[keep] for c in self.components)
-        return Repairs(self.at[keep], self.item[keep], components, self.proven)
 
     def within(self, subcarriers: slice) -> Repairs:
         """Those of a stretch of subcarriers, counted from its start; views."""
@@ -58,3 +57,19 @@ class Repairs:
         if len(self.at):
             for c, value in zip(components, self.components, strict=True):
                 c[self.item, self.at] = value
+
+
+@dataclass(frozen=True)
+class LinkRepairs:
+    """Where the mapping of a link is not served alone.
+
+    :param repairs: repaired components from the link's own paths, as those of the first item
+    :param exactly: subcarriers that are computed from the channel of a call, [n]
+    :param counts: how the answers at all subcarriers come about
+    :param beside: number of subcarriers beside the trained grid
+    """
+
+    repairs: Repairs
+    exactly: Tensor
+    counts: Counts
+    beside: int

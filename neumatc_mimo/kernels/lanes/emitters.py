@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from neumatc_mimo.kernels.lanes import operators
+from neumatc_mimo.kernels.lanes import operators, recalled
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.recalled import Recalled
 from neumatc_mimo.kernels.lanes.sources import Source, conjugate_chirp, source_of
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
@@ -39,6 +40,15 @@ class Emitter(ABC):
     def num_used(self, a: Tensor) -> int:
         """Matrices whose results it has a use of."""
         return len(a) * a.shape[1]
+
+    def recalls(self, links: Recalled) -> bool:
+        """Whether a kernel does it with results that are recalled."""
+        del links
+        return False
+
+    def recall(self, links: Recalled) -> None:
+        """Do it with these."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,16 @@ class Precoded(Emitter):
             conjugate_chirp(a.shape[-1], a.dtype),
             source.num_iterations,
             self.effective,
+        )
+
+    def recalls(self, links: Recalled) -> bool:
+        return self.effective is None and recalled.serves(links, self.x, self.out)
+
+    def recall(self, links: Recalled) -> None:
+        whole = [0, self.x.shape[-1], 0]
+        x, streams = along(self.x), self.x.shape[1]
+        recalled.run(
+            links, recalled.PRECODE, x, self.out, self.symbols, streams, whole
         )
 
 
@@ -129,6 +149,26 @@ class Received(_Receiving):
         source = source_of(operation, *a.shape[-2:])
         assert source is not None
         return self._emit(source, a, _noise(no, a))
+
+    def recalls(self, links: Recalled) -> bool:
+        known = type(links.operation) is PseudoInverse
+        return known and recalled.serves(links, self.y, self.x_hat)
+
+    def recall(self, links: Recalled) -> None:
+        stretches = [number for stretch in self.stretches for number in stretch]
+        no_eff = self.no_eff[: len(links.links)]
+        recalled.run(
+            links,
+            recalled.RECEIVE,
+            along(self.y),
+            self.x_hat,
+            self.symbols,
+            self.streams,
+            stretches,
+            no_eff,
+        )
+        if len(no_eff) < len(self.no_eff):
+            self.no_eff[len(no_eff) :] = no_eff
 
 
 @dataclass(frozen=True)

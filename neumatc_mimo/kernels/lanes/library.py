@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 6
+_ABI = 7
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -37,8 +37,13 @@ class SourceKind(IntEnum):
     MAX_MIN = 4
     KNOWN = 5
     EXPANSION = 6
+    RECALLED_FILTER = 7
+    RECALLED_COLUMNS = 8
+    RECALLED_VECTORS = 9
 
 
+# Components of a link that a kernel reads at most.
+MOST_LATENTS = 2
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
 
 
@@ -69,6 +74,29 @@ class Call(ctypes.Structure):
         ("no_eff", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
         ("stream", ctypes.c_void_p),
+        ("query", ctypes.c_void_p),
+    )
+
+
+class Latent(ctypes.Structure):
+    """``Latent`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        ("rows", ctypes.c_void_p),
+        *((n, ctypes.c_int64) for n in ("link_step", "row_step", "node_step", "nodes", "size")),
+        *((name, ctypes.c_void_p) for name in ("weight", "given")),
+    )
+
+
+class Query(ctypes.Structure):
+    """``Query`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_void_p) for name in ("link", "order")),
+        ("latent", Latent * MOST_LATENTS),
+        *((name, ctypes.c_void_p) for name in ("frequency", "gain", "delay")),
+        ("places", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("place_item", "place_at")),
     )
 
 
@@ -79,7 +107,27 @@ class Look(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "subcarriers", "looks")),
         ("channel", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("channel_row", "channel_antenna")),
-        *((n, ctypes.c_void_p) for n in ("antenna", "expected", "factor", "distance", "power")),
+        *((name, ctypes.c_void_p) for name in ("antenna", "expected", "order")),
+        *((name, ctypes.c_void_p) for name in ("frequency", "gain", "delay")),
+        *((name, ctypes.c_void_p) for name in ("distance", "power")),
+    )
+
+
+class Recognition(ctypes.Structure):
+    """``Recognition`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "antennas", "probes", "links")),
+        ("channel", ctypes.c_void_p),
+        ("channel_row", ctypes.c_int64),
+        ("channel_antenna", ctypes.c_int64),
+        ("channel_subcarrier", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("probe", "frequency", "reach")),
+        *((name, ctypes.c_void_p) for name in ("reference", "power", "norm", "delays")),
+        *((name, ctypes.c_int64) for name in ("named", "candidate", "any_gain")),
+        *((name, ctypes.c_double) for name in ("alike", "deviation", "tie")),
+        ("scratch", ctypes.c_void_p),
+        *((name, ctypes.c_void_p) for name in ("order", "gain", "delay")),
     )
 
 
@@ -106,14 +154,6 @@ class Library:
         call = Call(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in arrays.items()})
         if self.handle.neumatc_lanes_run(ctypes.byref(call), self.number):
             raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
-
-    def look(self, **values: Any) -> None:
-        """A look at a channel.
-
-        :param values: Fields of :class:`Look`, as for :meth:`run`
-        """
-        look = Look(**{name: _plain(value) for name, value in values.items()})
-        self.handle.neumatc_lanes_look(ctypes.byref(look), self.number)
 
     def is_constant(
         self, address: int, rows: Sequence[int], symbols: int, step: int, size: int
@@ -165,6 +205,8 @@ def _found() -> Library | str:
     if abi != _ABI:
         return f"not loaded: {_FILE} was built from another version, build it again"
     handle.neumatc_lanes_variant.restype = ctypes.c_char_p
+    handle.neumatc_lanes_recognise.restype = ctypes.c_int64
+    handle.neumatc_lanes_recognition_bytes.restype = ctypes.c_int64
     variants = _variants(handle)
     names = [name for name, runs in variants if runs]
     if wanted and wanted not in names:
@@ -195,4 +237,5 @@ def _plain(value: Any) -> Any:
     """An address in the place of what lies in memory."""
     if isinstance(value, Tensor):
         return value.data_ptr()
-    return ctypes.addressof(value) if isinstance(value, ctypes.Array) else value
+    memory = (ctypes.Array, ctypes.Structure)
+    return ctypes.addressof(value) if isinstance(value, memory) else value

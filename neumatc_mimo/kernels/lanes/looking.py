@@ -2,49 +2,69 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.coverage import covers
-from neumatc_mimo.kernels.lanes.library import loaded
+from neumatc_mimo.kernels.lanes.library import Look, loaded
 
 
-def looks(a: Tensor, expected: Tensor, rows: Tensor) -> bool:
+def looks(a: Tensor, expected: Sequence[Tensor]) -> bool:
     """Whether there is a kernel for these, see :func:`look`."""
-    tensors = (a, expected, rows)
-    return covers(*tensors) and all(t.dtype == torch.complex64 for t in tensors)
+    return covers(a, *expected) and a.dtype == torch.complex64
 
 
-def look(a: Tensor, antennas: Tensor, expected: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def look(
+    a: Tensor,
+    antennas: Tensor,
+    expected: Sequence[Tensor],
+    order: Tensor,
+    frequencies: Tensor,
+    gain: Tensor,
+    delay: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Compare some antennas of channels at every subcarrier with what links have there.
 
     :param a: [num_items, num_frequencies, K, M] complex64
-    :param antennas: that are looked at, [num_frequencies, n] int64
-    :param expected: of the links, [num_items, K, n, num_frequencies] complex64
-    :param rows: factors of the links' rows, [num_items, num_frequencies, K] complex64
+    :param antennas: that are looked at in each stretch of eight subcarriers, [num_stretches, n]
+        int64
+    :param expected: of each item's link, [K, n, num_frequencies] complex64
+    :param order: row of the link that each row of an item is, [num_items, K] int64
+    :param frequencies: [num_frequencies] Hz, float64
+    :param gain: of the rows, [num_items, K] complex128
+    :param delay: likewise, seconds, float64
 
     :return: the largest square of a distance at a subcarrier, infinite where it is no number, and
         the mean power of the channel there, [num_items, K] each
     """
     library = loaded()
     assert library is not None
-    expected, rows, antennas = (t.resolve_conj().contiguous() for t in (expected, rows, antennas))
     h = a.permute(0, 2, 3, 1).resolve_conj()
     h = h if h.shape[-1] == 1 or h.stride(-1) == 1 else h.contiguous()
-    num = h.shape[-1]
-    distance, power = h.real.new_empty(2, len(h), h.shape[1])
-    for item in range(len(h)):
-        library.look(
-            rows=h.shape[1],
+    (items, rows, _, num), (item, row, antenna, _) = h.shape, h.stride()
+    expected = [e.resolve_conj().contiguous() for e in expected]
+    order, gain, delay = order.contiguous(), gain.contiguous(), delay.contiguous()
+    distance, power = found = torch.empty(2, items, rows)
+    for i in range(items):
+        place = i * rows
+        given = Look(
+            rows=rows,
             subcarriers=num,
             looks=antennas.shape[1],
-            channel=h[item],
-            channel_row=h.stride(1),
-            channel_antenna=h.stride(2),
-            antenna=antennas,
-            expected=expected[item],
-            factor=rows[item],
-            distance=distance[item],
-            power=power[item],
+            channel=h.data_ptr() + i * item * h.element_size(),
+            channel_row=row,
+            channel_antenna=antenna,
+            antenna=antennas.data_ptr(),
+            expected=expected[i].data_ptr(),
+            order=order.data_ptr() + place * order.element_size(),
+            frequency=frequencies.data_ptr(),
+            gain=gain.data_ptr() + place * gain.element_size(),
+            delay=delay.data_ptr() + place * delay.element_size(),
+            distance=distance.data_ptr() + place * found.element_size(),
+            power=power.data_ptr() + place * found.element_size(),
         )
+        library.handle.neumatc_lanes_look(ctypes.byref(given), library.number)
     return distance, power / num

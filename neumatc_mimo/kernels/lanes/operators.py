@@ -59,7 +59,7 @@ def precode(
         stretches=1,
         stretch=[0, h.shape[-1], 0],
         **_channel(h, noise, amplification),
-        **_grids(len(h), x, out, symbols),
+        **grids(len(h), x, out, symbols),
     )
     return amplification
 
@@ -111,7 +111,7 @@ def receive(
         no_eff_item=no_eff.stride(0),
         no_eff_row=no_eff.stride(1),
         **_channel(h, noise, amplification),
-        **_grids(len(h), y, x_hat, symbols),
+        **grids(len(h), y, x_hat, symbols),
     )
     return amplification
 
@@ -135,7 +135,7 @@ def precode_expansion(
         emitter=_PRECODE,
         streams=x.shape[1],
         **_expansion(columns, values, rows, x.shape[1], out.shape[1]),
-        **_grids(len(x), x, out, range(x.shape[2])),
+        **grids(len(x), x, out, range(x.shape[2])),
     )
 
 
@@ -158,7 +158,7 @@ def receive_expansion(
         streams=out.shape[1],
         stream=range(out.shape[1]),
         **_expansion(columns, values, rows, out.shape[1], y.shape[1]),
-        **_grids(len(y), y, out, range(y.shape[2])),
+        **grids(len(y), y, out, range(y.shape[2])),
     )
 
 
@@ -235,7 +235,7 @@ def _effective(effective: Tensor | None) -> dict[str, Any]:
     }
 
 
-def _grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+def grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
     """Fields of a call that tell of the resource grids, [batch_size, rows, symbols, ...]."""
     values: dict[str, Any] = {"symbols": len(symbols)}
     for name, grid in (("read", read), ("out", out)):

@@ -21,7 +21,7 @@ from neumatc_mimo.operations.tracking import chirp
 from neumatc_mimo.operations.wmmse import WMMSE
 
 # Beyond, LAPACK's blocked factorisations gain on the kernels, and its eigenvectors on rotations.
-_MOST_ROWS, _MOST_ROTATED = 64, 16
+MOST_ROWS, _MOST_ROTATED = 64, 16
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def source_of(operation: Operation, num_rows: int, num_cols: int) -> Source | No
     :param operation: Another one that derives from one of ours may mean another result
     """
     # More rows than columns are dependent, which only double precision tells apart.
-    if not 0 < num_rows <= min(num_cols, _MOST_ROWS):
+    if not 0 < num_rows <= min(num_cols, MOST_ROWS):
         return None
     find = _SOURCES.get(type(operation))
     return None if find is None else find(operation, num_rows)

@@ -124,6 +124,14 @@ EXPORT void neumatc_lanes_look(const Look* given, int32_t number) {
     choices().at(number).variant->look(*given);
 }
 
+// The link that a channel is at the probes, -1 where it is none; and the bytes that this takes.
+EXPORT int64_t neumatc_lanes_recognise(const Recognition* given, int32_t number) {
+    return choices().at(number).variant->recognise(*given);
+}
+EXPORT int64_t neumatc_lanes_recognition_bytes(const Recognition* given, int32_t number) {
+    return choices().at(number).variant->recognition_bytes(*given);
+}
+
 // One call; zero where all went well, 1 where there was no memory.
 EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
     try {

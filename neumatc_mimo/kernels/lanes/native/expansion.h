@@ -2,6 +2,7 @@
 // seven, evaluated where the channel would lie and applied from there.
 #pragma once
 
+#include "ahead.h"
 #include "known.h"
 
 namespace {
@@ -24,48 +25,81 @@ struct Expansion : Known<R, K> {
         : Base(call, channel, kept, scratch), call(call), channel(channel),
           weights(reinterpret_cast<V*>(scratch)) {}
 
-    // `E` neighbouring numbers of the filters from `num` rows of the latent tensor.
+    // The rows that some subcarriers take: the first one, and how many.
+    static INLINE Rows rows_of(const Call& call, int64_t first, int64_t count) {
+        const int64_t terms = call.terms, *term = call.term + first * terms;
+        int64_t lowest = term[0], highest = term[0];
+        for (int64_t i = 1; i < count * terms; i++) {
+            lowest = term[i] < lowest ? term[i] : lowest;
+            highest = term[i] > highest ? term[i] : highest;
+        }
+        return {lowest, highest - lowest + 1};
+    }
+    // Those of the next chunk that another one does not read.
+    static INLINE Rows rows_beyond(const Call& call, const Chunk& chunk, const Chunk& next) {
+        Rows rows = rows_of(call, next.first, next.count);
+        if (chunk.item != next.item) return rows;
+        const Rows read = rows_of(call, chunk.first, chunk.count);
+        const int64_t end = rows.lowest + rows.num;
+        const int64_t from = read.lowest + read.num;
+        if (read.lowest <= rows.lowest && rows.lowest < from && from <= end)
+            rows = {from, end - from};
+        return rows;
+    }
+    static INLINE Ahead ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
+        const Rows rows = rows_beyond(call, chunk, next);
+        const float* latents = static_cast<const float*>(call.h) + next.item * call.h_item;
+        const int64_t bytes = 2 * int64_t(call.rows) * call.columns * sizeof(float);
+        return Ahead::of_rows(latents + rows.lowest * call.h_row, call.h_row, rows.num, bytes);
+    }
+
+    // The block's rows, and in `weights` what each lane takes of them.
+    INLINE Rows weigh(int64_t first, int count) const {
+        const int64_t terms = call.terms, *term = call.term + first * terms;
+        const float* weight = call.weight + first * terms;
+        const Rows rows = rows_of(call, first, count);
+        for (int64_t c = 0; c < rows.num; c++) weights[c] = V{};
+        for (int lane = 0; lane < count; lane++)
+            for (int64_t i = 0; i < terms; i++)
+                weights[term[lane * terms + i] - rows.lowest][lane] += R(weight[lane * terms + i]);
+        return rows;
+    }
+
+    // `E` neighbouring numbers from `num` rows of a latent tensor, `step` numbers apart.
     template <int E>
-    INLINE void sum_rows(const float* row, int64_t num, V (&sums)[E]) const {
+    INLINE void sum_rows(const float* row, int64_t step, int64_t num, V (&sums)[E]) const {
 #pragma GCC unroll 16
         for (int e = 0; e < E; e++) sums[e] = V{};
-        for (int64_t c = 0; c < num; c++, row += call.h_row) {
+        for (int64_t c = 0; c < num; c++, row += step) {
             const V weight = weights[c];
 #pragma GCC unroll 16
             for (int e = 0; e < E; e++) sums[e] += weight * R(row[e]);
         }
     }
 
-    // The conjugate of the filters of a block: emitters conjugate what lies there.
-    INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        const int64_t terms = call.terms, *term = call.term + first * terms;
-        const float* weight = call.weight + first * terms;
-        int64_t lowest = term[0], highest = term[0];
-        for (int64_t i = 1; i < count * terms; i++) {
-            lowest = term[i] < lowest ? term[i] : lowest;
-            highest = term[i] > highest ? term[i] : highest;
-        }
-        const int64_t num = highest - lowest + 1;
-        for (int64_t c = 0; c < num; c++) weights[c] = V{};
-        for (int lane = 0; lane < count; lane++)
-            for (int64_t i = 0; i < terms; i++)
-                weights[term[lane * terms + i] - lowest][lane] += R(weight[lane * terms + i]);
-        const float* rows = static_cast<const float*>(call.h) + item * call.h_item;
-        rows += lowest * call.h_row;
+    // The conjugate of the filters: emitters conjugate what lies there.
+    INLINE void sum_filters(const float* rows, int64_t step, int64_t num) const {
         constexpr int E = MANY_REGISTERS ? 16 : 8;
         const int64_t size = 2 * int64_t(call.rows) * call.columns;
         int64_t at = 0;
         for (; at + E <= size; at += E) {
             V sums[E];
-            sum_rows<E>(rows + at, num, sums);
+            sum_rows<E>(rows + at, step, num, sums);
 #pragma GCC unroll 16
             for (int e = 0; e < E; e += 2) channel[(at + e) / 2] = {sums[e], -sums[e + 1]};
         }
         for (; at < size; at += 2) {
             V sums[2];
-            sum_rows<2>(rows + at, num, sums);
+            sum_rows<2>(rows + at, step, num, sums);
             channel[at / 2] = {sums[0], -sums[1]};
         }
+    }
+
+    INLINE void prepare(int64_t, int64_t, int64_t) const {}
+    INLINE void evaluate(int64_t item, int64_t first, int count) const {
+        const Rows rows = weigh(first, count);
+        const float* latents = static_cast<const float*>(call.h) + item * call.h_item;
+        sum_filters(latents + rows.lowest * call.h_row, call.h_row, rows.num);
     }
 };
 
