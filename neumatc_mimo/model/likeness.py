@@ -52,7 +52,9 @@ class Recognised:
     delay: Tensor
 
     def select(self, items: Tensor) -> Recognised:
-        """Those of some items."""
+        """Those of some items, in ascending order."""
+        if len(items) == len(self.links):
+            return self
         return Recognised(self.links[items], self.order[items], self.gain[items], self.delay[items])
 
     def waves(self, frequencies: Tensor) -> Tensor:

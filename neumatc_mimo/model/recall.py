@@ -147,7 +147,7 @@ class Recall:
                 lambda: tuple(values),
                 lambda: mapping.axis.weights(self.value).to(torch.float32).contiguous(),
             )
-        given = repairs.components or (None,) * len(mapping.latents)
+        given = repairs.rows or (None,) * len(mapping.latents)
         components = {}
         for name, layout, rows, some in zip(
             operation.component_names, mapping.layouts, mapping.latents, given, strict=True
@@ -158,7 +158,7 @@ class Recall:
                 layout.shape,
                 rows[:, :, :1] if alone else rows,
                 None if alone else weights,
-                None if some is None else some.resolve_conj().contiguous(),
+                some,
             )
         return Recalled(
             operation,

@@ -98,7 +98,7 @@ def _at_marks(recall: Recall, item: int, marks: Marks, where: Tensor) -> Repairs
     """Repaired components of one link at subcarriers ``where`` that are marked."""
     model, plan, moment = recall.model, recall.plan, recall.moment
     if not len(where):
-        return Repairs(where, where, ())
+        return Repairs.none(where)
     link = recall.links[item : item + 1]
     a = model.links.channel(
         plan.frequencies[where], link, aligned=True, dtype=torch.complex128, time=moment.time
@@ -108,7 +108,8 @@ def _at_marks(recall: Recall, item: int, marks: Marks, where: Tensor) -> Repairs
         a, _mapped(recall, item, where), no, marks.corrected[:, where], marks.patched[:, where]
     )
     components = in_precision(tuple(c[0] for c in found), moment.dtype)
-    return Repairs(where, torch.zeros_like(where), components, proven)
+    first, layouts = torch.zeros_like(where), model.mapping.layouts
+    return Repairs.of(where, first, components, layouts, proven)
 
 
 def _from_call(recall: Recall, channels: Channels, exactly: Sequence[Tensor]) -> Repairs:
@@ -129,7 +130,8 @@ def _from_call(recall: Recall, channels: Channels, exactly: Sequence[Tensor]) ->
     like = tuple(torch.cat(column)[item, place] for column in zip(*likes, strict=True))
     wide = (c.to(a.dtype if c.is_complex() else a.real.dtype) for c in like)
     exact = operation.align_to(operation.exact(a, no), tuple(wide))
-    return Repairs(at, item, in_precision(exact, recall.moment.dtype))
+    components = in_precision(exact, recall.moment.dtype)
+    return Repairs.of(at, item, components, recall.model.mapping.layouts)
 
 
 def _mapped(recall: Recall, item: int, where: Tensor) -> Components:

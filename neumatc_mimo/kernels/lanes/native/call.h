@@ -42,7 +42,7 @@ struct Latent {
     int64_t link_step, row_step, node_step, nodes, size;
     // Weights of the nodes, [items, nodes], where there are several.
     const float* weight;
-    // Components that stand in the place of some, whole matrices [places, ...].
+    // Numbers that stand in the place of some, [places, size].
     const float* given;
 };
 

@@ -50,7 +50,9 @@ struct Expansion : Known<R, K> {
         const Rows rows = rows_beyond(call, chunk, next);
         const float* latents = static_cast<const float*>(call.h) + next.item * call.h_item;
         const int64_t bytes = 2 * int64_t(call.rows) * call.columns * sizeof(float);
-        return Ahead::of_rows(latents + rows.lowest * call.h_row, call.h_row, rows.num, bytes);
+        Ahead ahead;
+        ahead.add_rows(latents + rows.lowest * call.h_row, call.h_row, rows.num, bytes);
+        return ahead;
     }
 
     // The block's rows, and in `weights` what each lane takes of them.
@@ -65,11 +67,9 @@ struct Expansion : Known<R, K> {
         return rows;
     }
 
-    // `E` neighbouring numbers from `num` rows of a latent tensor, `step` numbers apart.
+    // Adds up `E` neighbouring numbers from `num` rows of a latent tensor, `step` numbers apart.
     template <int E>
     INLINE void sum_rows(const float* row, int64_t step, int64_t num, V (&sums)[E]) const {
-#pragma GCC unroll 16
-        for (int e = 0; e < E; e++) sums[e] = V{};
         for (int64_t c = 0; c < num; c++, row += step) {
             const V weight = weights[c];
 #pragma GCC unroll 16
@@ -77,20 +77,22 @@ struct Expansion : Known<R, K> {
         }
     }
 
-    // The conjugate of the filters: emitters conjugate what lies there.
-    INLINE void sum_filters(const float* rows, int64_t step, int64_t num) const {
+    // The conjugate of the filters: emitters conjugate what lies there. `sum(at, sums)` adds up the
+    // numbers from one on.
+    template <class F>
+    INLINE void sum_filters(const F& sum) const {
         constexpr int E = MANY_REGISTERS ? 16 : 8;
         const int64_t size = 2 * int64_t(call.rows) * call.columns;
         int64_t at = 0;
         for (; at + E <= size; at += E) {
-            V sums[E];
-            sum_rows<E>(rows + at, step, num, sums);
+            V sums[E] = {};
+            sum(at, sums);
 #pragma GCC unroll 16
             for (int e = 0; e < E; e += 2) channel[(at + e) / 2] = {sums[e], -sums[e + 1]};
         }
         for (; at < size; at += 2) {
-            V sums[2];
-            sum_rows<2>(rows + at, step, num, sums);
+            V sums[2] = {};
+            sum(at, sums);
             channel[at / 2] = {sums[0], -sums[1]};
         }
     }
@@ -99,7 +101,10 @@ struct Expansion : Known<R, K> {
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
         const Rows rows = weigh(first, count);
         const float* latents = static_cast<const float*>(call.h) + item * call.h_item;
-        sum_filters(latents + rows.lowest * call.h_row, call.h_row, rows.num);
+        latents += rows.lowest * call.h_row;
+        sum_filters([&](int64_t at, auto& sums) INLINE_LAMBDA {
+            sum_rows(latents + at, call.h_row, rows.num, sums);
+        });
     }
 };
 

@@ -14,23 +14,32 @@ struct Recalled : Expansion<R, K> {
     using Base = Expansion<R, K>;
     using typename Base::C;
     using typename Base::V;
-    using Base::call, Base::channel, Base::inner_rows;
+    using Base::call, Base::inner_rows, Base::weights;
 
     const Query& query;
     // First row of what is combined, and the combined rows of each component.
     int64_t* lowest;
     float* combined;
 
+    // Rows that a block takes: of the latent tensors, and those that stand in the place of some at its
+    // subcarriers.
+    struct Taken {
+        int64_t item;
+        Rows rows;
+        int num;
+        int64_t place[Lanes<R>::N];
+    };
+
     static int64_t scratch_size(const Call& call) {
         int64_t numbers = 0;
         for (const Latent& latent : call.query->latent)
             if (latent.nodes > 1) numbers += call.functions * latent.size;
-        return Base::scratch_size(call) + 1 + numbers * sizeof(float) / sizeof(C) + 1;
+        return Base::scratch_size(call) + Lanes<R>::N + 1 + numbers * sizeof(float) / sizeof(C) + 1;
     }
 
     INLINE Recalled(const Call& call, C* channel, C* kept, C* scratch)
         : Base(call, channel, kept, scratch), query(*call.query) {
-        C* rest = scratch + Base::scratch_size(call);
+        C* rest = scratch + Base::scratch_size(call) + Lanes<R>::N;
         lowest = reinterpret_cast<int64_t*>(rest);
         combined = reinterpret_cast<float*>(rest + 1);
     }
@@ -39,12 +48,15 @@ struct Recalled : Expansion<R, K> {
         return latent.rows + call.query->link[item] * latent.link_step;
     }
     static INLINE Ahead ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
-        // The filters are by far the largest.
-        const Latent& latent = call.query->latent[0];
         const Rows rows = Base::rows_beyond(call, chunk, next);
-        const float* first = stored(call, latent, next.item) + rows.lowest * latent.row_step;
-        const int64_t bytes = latent.nodes * latent.size * sizeof(float);
-        return Ahead::of_rows(first, latent.row_step, rows.num, bytes);
+        Ahead ahead;
+        for (const Latent& latent : call.query->latent) {
+            if (!latent.rows) continue;
+            const float* first = stored(call, latent, next.item) + rows.lowest * latent.row_step;
+            const int64_t bytes = latent.nodes * latent.size * sizeof(float);
+            ahead.add_rows(first, latent.row_step, rows.num, bytes);
+        }
+        return ahead;
     }
 
     // Components of several nodes at the item's value of the axis, all that the chunk reads.
@@ -86,47 +98,58 @@ struct Recalled : Expansion<R, K> {
         return {from + (row - *lowest) * latent.size, latent.size};
     }
 
-    INLINE void evaluate_filters(int64_t item, const Rows& rows) const {
-        const Begin from = begin(0, item, rows.lowest);
-        Base::sum_filters(from.row, from.step, rows.num);
-    }
-    // A component of real numbers.
-    INLINE void evaluate_numbers(int number, int64_t item, const Rows& rows, V* to) const {
-        const Begin from = begin(number, item, rows.lowest);
-        const int64_t size = query.latent[number].size;
-        int64_t at = 0;
-        for (; at + 8 <= size; at += 8) {
-            V sums[8];
-            Base::template sum_rows<8>(from.row + at, from.step, rows.num, sums);
-#pragma GCC unroll 8
-            for (int e = 0; e < 8; e++) to[at + e] = sums[e];
-        }
-        for (; at < size; at++) {
-            V sums[1];
-            Base::template sum_rows<1>(from.row + at, from.step, rows.num, sums);
-            to[at] = sums[0];
-        }
-    }
-
-    // Calls `use(place, lane)` for the places of a block whose components are given.
-    template <class F>
-    INLINE void for_given(int64_t item, int64_t first, int count, const F& use) const {
+    // A row that is given takes the place of all others in its lane.
+    INLINE Taken find(int64_t item, int64_t first, int count) const {
+        Taken taken{item, Base::weigh(first, count), 0, {}};
+        const int64_t num = taken.rows.num;
         int64_t low = 0, high = query.places;
         while (low < high) {
             const int64_t middle = (low + high) / 2;
             if (query.place_at[middle] < first) low = middle + 1;
             else high = middle;
         }
-        for (; low < query.places && query.place_at[low] < first + count; low++)
-            if (query.place_item[low] == item) use(low, int(query.place_at[low] - first));
+        for (; low < query.places && query.place_at[low] < first + count; low++) {
+            if (query.place_item[low] != item) continue;
+            const int lane = int(query.place_at[low] - first);
+            for (int64_t c = 0; c < num; c++) weights[c][lane] = 0;
+            V only{};
+            only[lane] = 1;
+            weights[num + taken.num] = only;
+            taken.place[taken.num++] = low;
+        }
+        return taken;
     }
-    // Given filters in their lane of the channel.
-    INLINE void put_filters(int64_t place, int lane) const {
-        const int64_t size = int64_t(call.rows) * call.columns;
-        const float* given = query.latent[0].given + 2 * size * place;
-        for (int64_t e = 0; e < size; e++) {
-            channel[e].re[lane] = R(given[2 * e]);
-            channel[e].im[lane] = -R(given[2 * e + 1]);
+    // Numbers of a component from one on.
+    template <int E>
+    INLINE void sum(int number, const Begin& from, const Taken& taken, int64_t at, V (&sums)[E]) const {
+        Base::template sum_rows<E>(from.row + at, from.step, taken.rows.num, sums);
+        const Latent& latent = query.latent[number];
+        for (int i = 0; i < taken.num; i++) {
+            const V weight = weights[taken.rows.num + i];
+            const float* given = latent.given + taken.place[i] * latent.size + at;
+#pragma GCC unroll 16
+            for (int e = 0; e < E; e++) sums[e] += weight * R(given[e]);
+        }
+    }
+    INLINE void evaluate_filters(const Taken& taken) const {
+        const Begin from = begin(0, taken.item, taken.rows.lowest);
+        Base::sum_filters([&](int64_t at, auto& sums) INLINE_LAMBDA { sum(0, from, taken, at, sums); });
+    }
+    // A component of real numbers.
+    INLINE void evaluate_numbers(int number, const Taken& taken, V* to) const {
+        const Begin from = begin(number, taken.item, taken.rows.lowest);
+        const int64_t size = query.latent[number].size;
+        int64_t at = 0;
+        for (; at + 8 <= size; at += 8) {
+            V sums[8] = {};
+            sum(number, from, taken, at, sums);
+#pragma GCC unroll 8
+            for (int e = 0; e < 8; e++) to[at + e] = sums[e];
+        }
+        for (; at < size; at++) {
+            V sums[1] = {};
+            sum(number, from, taken, at, sums);
+            to[at] = sums[0];
         }
     }
 

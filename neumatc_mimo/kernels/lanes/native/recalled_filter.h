@@ -13,7 +13,7 @@ struct RecalledFilter : Recalled<R, K> {
     using Base = Recalled<R, K>;
     using typename Base::C;
     using typename Base::V;
-    using Base::call, Base::inner_rows, Base::query;
+    using Base::call, Base::inner_rows;
 
     static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 2); }
     static int64_t scratch_size(const Call& call) {
@@ -32,10 +32,10 @@ struct RecalledFilter : Recalled<R, K> {
           numbers(reinterpret_cast<V*>(scratch + Base::scratch_size(call))) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        const Rows rows = Base::weigh(first, count);
+        const auto taken = Base::find(item, first, count);
         const int m = inner_rows();
-        Base::evaluate_filters(item, rows);
-        Base::evaluate_numbers(1, item, rows, numbers);
+        Base::evaluate_filters(taken);
+        Base::evaluate_numbers(1, taken, numbers);
         for (int k = 0; k < m; k++) {
             x[k * m + k] = {numbers[k * m + k], V{}};
             for (int j = 0; j < k; j++) {
@@ -44,14 +44,6 @@ struct RecalledFilter : Recalled<R, K> {
                 x[j * m + k] = {re, im};
             }
         }
-        Base::for_given(item, first, count, [&](int64_t place, int lane) {
-            Base::put_filters(place, lane);
-            const float* given = query.latent[1].given + 2 * int64_t(m) * m * place;
-            for (int e = 0; e < m * m; e++) {
-                x[e].re[lane] = R(given[2 * e]);
-                x[e].im[lane] = R(given[2 * e + 1]);
-            }
-        });
         for (int k = 0; k < m; k++) {
             // Those of the row's reciprocal.
             const C turn = Base::unit_factor(item, k, first, count);

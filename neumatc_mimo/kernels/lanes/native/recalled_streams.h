@@ -32,9 +32,7 @@ struct RecalledColumns : Recalled<R, K> {
         : Base(call, channel, kept, scratch), factor(kept) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        Base::evaluate_filters(item, Base::weigh(first, count));
-        Base::for_given(item, first, count,
-                        [&](int64_t place, int lane) { Base::put_filters(place, lane); });
+        Base::evaluate_filters(Base::find(item, first, count));
         for (int k = 0; k < inner_rows(); k++) {
             const C turn = Base::unit_factor(item, k, first, count);
             factor[k] = {turn.re, -turn.im};
@@ -65,17 +63,12 @@ struct RecalledVectors : Recalled<R, K> {
           place(reinterpret_cast<V*>(kept + call.rows)) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        const Rows rows = Base::weigh(first, count);
+        const auto taken = Base::find(item, first, count);
         const int m = inner_rows();
-        Base::evaluate_filters(item, rows);
+        Base::evaluate_filters(taken);
         V size[K ? K : MOST_ROWS];
         for (int k = 0; k < m; k++) size[k] = V{};
-        if (query.latent[1].rows) Base::evaluate_numbers(1, item, rows, size);
-        Base::for_given(item, first, count, [&](int64_t at, int lane) {
-            Base::put_filters(at, lane);
-            if (query.latent[1].rows)
-                for (int k = 0; k < m; k++) size[k][lane] = R(query.latent[1].given[at * m + k]);
-        });
+        if (query.latent[1].rows) Base::evaluate_numbers(1, taken, size);
         for (int k = 0; k < m; k++) {
             place[k] = V{};
             for (int j = 0; j < m; j++) {

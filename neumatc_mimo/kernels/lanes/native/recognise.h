@@ -171,6 +171,8 @@ struct Recogniser {
         for (int64_t k = 0; k < rows; k++) {
             // Rows that differ in phase and delay only are as good in their own order as in any.
             float best = -1;
+            // Of what is not a number nothing is fitted later.
+            given.order[k] = 0;
             for (int64_t j = 0; j < rows; j++) {
                 const float like = likeness[k * rows + j] + (j == k ? float(given.tie) : 0);
                 if (like > best) best = like, given.order[k] = j;
@@ -261,8 +263,7 @@ struct Recogniser {
                 left += total(sum);
             }
             const double own = root_of(whole[k]);
-            fits = fits && own > 0 && root_of(left) / (own > LEAST ? own : LEAST) < given.deviation &&
-                   left == left;
+            fits = fits && own > 0 && root_of(left) / (own > LEAST ? own : LEAST) < given.deviation;
         }
         return fits;
     }

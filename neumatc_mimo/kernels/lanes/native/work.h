@@ -50,8 +50,7 @@ struct Work {
     }
 
     // What the next chunk reads, as far as it is still to be fetched into the cache.
-    const Ahead ahead;
-    mutable int64_t ahead_row = 0, ahead_column = 0;
+    mutable Ahead ahead;
 
     Work(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
         : call(call),
@@ -62,7 +61,7 @@ struct Work {
           channel_size(int64_t(call.rows) * call.columns | 1),
           kept_size(Source::kept_size(call) | 1),
           symbols_size(int64_t(call.rows) * SYMBOLS | 1),
-          ahead(next ? read_ahead(call, chunk, *next) : Ahead::none()) {
+          ahead(next ? read_ahead(call, chunk, *next) : Ahead()) {
         const int64_t most = most_blocks(call);
         channel = static_cast<C*>(memory);
         kept = channel + most * channel_size;
@@ -76,9 +75,9 @@ struct Work {
             return Source::ahead(call, chunk, next);
         } else {
             const int64_t at = next.item * call.h_item + next.first, size = 2 * sizeof(R);
-            return {reinterpret_cast<const char*>(static_cast<const R*>(call.h) + 2 * at),
-                    call.rows, call.columns, call.h_row * size, call.h_column * size,
-                    (next.count * size - 1) / LINE + 1};
+            return Ahead({reinterpret_cast<const char*>(static_cast<const R*>(call.h) + 2 * at),
+                          call.rows, call.columns, call.h_row * size, call.h_column * size,
+                          (next.count * size - 1) / LINE + 1});
         }
     }
 
@@ -159,19 +158,12 @@ struct Work {
 
     // Fetch so many more pieces of what the next chunk reads.
     INLINE void fetch_ahead(int num) const {
-        for (int i = 0; i < num; i++) {
-            if (ahead_row == ahead.rows) return;
-            const char* piece =
-                ahead.memory + ahead_row * ahead.row_step + ahead_column * ahead.column_step;
-            for (int64_t line = 0; line < ahead.lines; line++)
-                __builtin_prefetch(piece + LINE * line, 0, 2);
-            if (++ahead_column == ahead.columns) ahead_column = 0, ahead_row++;
-        }
+        for (int i = 0; i < num; i++) ahead.fetch_next();
     }
 
     // Pieces to fetch at each of so many steps.
     INLINE int ahead_each(int64_t steps) const {
-        return int(ahead.rows * ahead.columns / (steps < 1 ? 1 : steps)) + 1;
+        return int(ahead.size() / (steps < 1 ? 1 : steps)) + 1;
     }
 
     // The row of the source that a row of the item is.
