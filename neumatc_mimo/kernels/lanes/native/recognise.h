@@ -132,21 +132,27 @@ struct Recogniser {
         return false;
     }
 
-    // How like each given row is each of the link's, 1 where they agree, and that of the weakest row.
+    // How like a given row is one of the link's, 1 where they agree. Magnitudes leave out phase and
+    // delay.
+    float like(int64_t link, int64_t row, int64_t own) const {
+        double sum = 0;
+        for (int64_t p = 0; p < probes; p++) sum += size_of(inner(link, p, own, row));
+        const double norm = root_of(whole[row]);
+        return float(sum / (norm > LEAST ? norm : LEAST) / given.norm[link * rows + own]);
+    }
+
+    // How like each given row is each of the link's, and that of the weakest row.
     float compare(int64_t link) const {
         float weakest = __builtin_inff();
         for (int64_t k = 0; k < rows; k++) {
-            float best = 0;
-            for (int64_t j = 0; j < rows; j++) {
-                // Magnitudes leave out phase and delay.
-                double sum = 0;
-                for (int64_t p = 0; p < probes; p++) sum += size_of(inner(link, p, j, k));
-                const double own = root_of(whole[k]);
-                const float like = float(sum / (own > LEAST ? own : LEAST) / given.norm[link * rows + j]);
-                likeness[k * rows + j] = like;
-                // Not a number is never better.
-                best = like > best ? like : best;
-            }
+            float best = like(link, k, k), *row = likeness + k * rows;
+            // None is more like it than its own by more than rounding may tell apart: no need to ask.
+            const bool sure = best > 1 - given.tie / 2;
+            for (int64_t j = 0; j < rows; j++) row[j] = sure || j == k ? 0 : like(link, k, j);
+            row[k] = best;
+            // Not a number is never better.
+            for (int64_t j = 0; j < rows; j++) best = row[j] > best ? row[j] : best;
+            if (!(best >= 0)) best = 0;
             weakest = best < weakest ? best : weakest;
         }
         return weakest;
