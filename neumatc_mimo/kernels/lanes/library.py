@@ -150,10 +150,20 @@ class Library:
         :param values: Fields of :class:`Call`; tensors and sequences of integers are passed by
             their addresses
         """
-        arrays = {name: _array(value) for name, value in values.items()}
-        call = Call(threads=torch.get_num_threads(), **{n: _plain(v) for n, v in arrays.items()})
-        if self.handle.neumatc_lanes_run(ctypes.byref(call), self.number):
+        values["threads"] = torch.get_num_threads()
+        if self._invoke("run", Call, values):
             raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+
+    def _invoke(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> Any:
+        """What a function of the library says, called with a structure and the variant."""
+        # Arrays live until the call ends.
+        arrays = {name: _array(value) for name, value in values.items()}
+        given = structure(**{name: _plain(value) for name, value in arrays.items()})
+        return self.tell(name, given)
+
+    def tell(self, name: str, given: ctypes.Structure) -> Any:
+        """The same of a structure whose tensors the caller holds."""
+        return getattr(self.handle, f"neumatc_lanes_{name}")(ctypes.byref(given), self.number)
 
     def is_constant(
         self, address: int, rows: Sequence[int], symbols: int, step: int, size: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Sequence
 
 import torch
@@ -66,5 +65,5 @@ def look(
             distance=distance.data_ptr() + place * found.element_size(),
             power=power.data_ptr() + place * found.element_size(),
         )
-        library.handle.neumatc_lanes_look(ctypes.byref(given), library.number)
+        library.tell("look", given)
     return distance, power / num

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from typing import NamedTuple
 
 import torch
@@ -92,9 +91,7 @@ def recognise(
         deviation=limits.deviation,
         tie=limits.tie,
     )
-    handle, number = library.handle, library.number
-    size = handle.neumatc_lanes_recognition_bytes(ctypes.byref(given), number)
-    scratch = torch.empty(size, dtype=torch.uint8)
+    scratch = torch.empty(library.tell("recognition_bytes", given), dtype=torch.uint8)
     given.scratch = scratch.data_ptr()
     own = torch.arange(rows)
     found = []
@@ -105,7 +102,7 @@ def recognise(
         given.order = order.data_ptr() + place * order.element_size()
         given.gain = gain.data_ptr() + place * gain.element_size()
         given.delay = delay.data_ptr() + place * delay.element_size()
-        link = handle.neumatc_lanes_recognise(ctypes.byref(given), number)
+        link = library.tell("recognise", given)
         if link < 0:
             order[i], gain[i], delay[i] = own, 1, 0
         found.append(link)
