@@ -125,9 +125,7 @@ def compare(
     """
     if recognising.recognises(a, reference.links):
         limits = recognising.Limits(ALIKE, DEVIATION, TIE)
-        return Recognised(
-            *recognising.recognise(a, reference.links, candidates, any_gain, limits)
-        )
+        return Recognised(*recognising.recognise(a, reference.links, candidates, any_gain, limits))
     return recognise(a[:, reference.links.probes], reference, candidates, any_gain=any_gain)
 
 

@@ -93,9 +93,7 @@ class Precoded(Emitter):
     def recall(self, links: Recalled) -> None:
         whole = [0, self.x.shape[-1], 0]
         x, streams = along(self.x), self.x.shape[1]
-        recalled.run(
-            links, recalled.PRECODE, x, self.out, self.symbols, streams, whole
-        )
+        recalled.run(links, recalled.PRECODE, x, self.out, self.symbols, streams, whole)
 
 
 @dataclass(frozen=True)

@@ -137,8 +137,10 @@ def run(
     """
     way, library = way_of(recalled.operation), loaded()
     assert way is not None and library is not None
+    # What it has addresses of lives until the kernel has run.
     query, held = _query(recalled, way)
-    rows, (antennas, columns) = held[0], recalled.components[way.components[0][0]].shape
+    filters = recalled.components[way.components[0][0]]
+    antennas, columns = filters.shape
     values: dict[str, Any] = {
         "source": way.source,
         "emitter": emitter,
@@ -146,7 +148,7 @@ def run(
         "columns": antennas,
         "items": len(recalled.links),
         "chirp": conjugate_chirp(antennas, read.dtype),
-        "functions": rows.shape[1],
+        "functions": filters.rows.shape[1],
         "terms": recalled.columns.shape[1],
         "term": recalled.columns,
         "weight": recalled.values,
@@ -164,6 +166,7 @@ def run(
         item, row, _ = no_eff.stride()
         values |= {"no_eff": no_eff, "no_eff_item": item, "no_eff_row": row}
     library.run(**values, **grids(len(recalled.links), read, out, symbols))
+    del held
 
 
 def _query(recalled: Recalled, way: Way) -> tuple[Query, list[Tensor | None]]:

@@ -135,7 +135,16 @@ struct Recalled : Expansion<R, K> {
         const Begin from = begin(0, taken.item, taken.rows.lowest);
         Base::sum_filters([&](int64_t at, auto& sums) INLINE_LAMBDA { sum(0, from, taken, at, sums); });
     }
-    // A component of real numbers.
+    // Some numbers of a component, `step` apart.
+    INLINE void evaluate_some(int number, const Taken& taken, int count, int step, V* to) const {
+        const Begin from = begin(number, taken.item, taken.rows.lowest);
+        for (int i = 0; i < count; i++) {
+            V sums[1] = {};
+            sum(number, from, taken, int64_t(i) * step, sums);
+            to[i] = sums[0];
+        }
+    }
+    // All of them.
     INLINE void evaluate_numbers(int number, const Taken& taken, V* to) const {
         const Begin from = begin(number, taken.item, taken.rows.lowest);
         const int64_t size = query.latent[number].size;

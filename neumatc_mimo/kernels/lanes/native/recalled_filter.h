@@ -21,28 +21,34 @@ struct RecalledFilter : Recalled<R, K> {
     }
 
     // X [rows][rows], and then what symbols are multiplied with; the columns' factors, without their
-    // magnitudes, which are the sizes. X as it is stored: real parts in the lower triangle, imaginary
-    // ones above.
+    // magnitudes, which are the sizes; the diagonal of X. X as it is stored: real parts in the lower
+    // triangle, imaginary ones above.
     C *x, *column;
-    V *size, *numbers;
+    V *size, *own, *numbers;
 
     INLINE RecalledFilter(const Call& call, C* channel, C* kept, C* scratch)
         : Base(call, channel, kept, scratch), x(kept), column(kept + int64_t(call.rows) * call.rows),
-          size(reinterpret_cast<V*>(column + call.rows)),
+          size(reinterpret_cast<V*>(column + call.rows)), own(size + call.rows),
           numbers(reinterpret_cast<V*>(scratch + Base::scratch_size(call))) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
         const auto taken = Base::find(item, first, count);
         const int m = inner_rows();
         Base::evaluate_filters(taken);
-        Base::evaluate_numbers(1, taken, numbers);
-        for (int k = 0; k < m; k++) {
-            x[k * m + k] = {numbers[k * m + k], V{}};
-            for (int j = 0; j < k; j++) {
-                const V re = numbers[k * m + j], im = numbers[j * m + k];
-                x[k * m + j] = {re, -im};
-                x[j * m + k] = {re, im};
+        if (call.noise) {
+            Base::evaluate_numbers(1, taken, numbers);
+            for (int k = 0; k < m; k++) {
+                own[k] = numbers[k * m + k];
+                x[k * m + k] = {own[k], V{}};
+                for (int j = 0; j < k; j++) {
+                    const V re = numbers[k * m + j], im = numbers[j * m + k];
+                    x[k * m + j] = {re, -im};
+                    x[j * m + k] = {re, im};
+                }
             }
+        } else {
+            // Without noise W is the filter; the norms of its columns stand on the diagonal.
+            Base::evaluate_some(1, taken, m, m + 1, own);
         }
         for (int k = 0; k < m; k++) {
             // Those of the row's reciprocal.
@@ -56,19 +62,19 @@ struct RecalledFilter : Recalled<R, K> {
     INLINE V precoder(V noise) const {
         const int m = inner_rows();
         for (int k = 0; k < m; k++) {
-            const V own = largest(x[k * m + k].re, V{});
+            const V power = largest(own[k], V{});
             V share = all<R>(1);
             if (call.noise) {
                 // Over X_kk: powers of channels of any gain would overflow, or vanish.
-                share -= noise * own;
-                const V over = noise / (own > V{} ? own : all<R>(1));
+                share -= noise * power;
+                const V over = noise / (power > V{} ? power : all<R>(1));
                 for (int j = 0; j < m; j++)
                     if (j != k) {
                         const C a = x[k * m + j];
                         share -= a.re * over * a.re + a.im * over * a.im;
                     }
             }
-            const V norm = root<R>(own * largest(share, V{}));
+            const V norm = root<R>(power * largest(share, V{}));
             // A column of zeros stays one.
             scale(k, norm > V{} ? all<R>(1) / norm : size[k]);
         }
@@ -83,7 +89,7 @@ struct RecalledFilter : Recalled<R, K> {
     INLINE V receiver(V noise, V* no_eff) const {
         const int m = inner_rows();
         for (int k = 0; k < m; k++) {
-            const V lost = noise * x[k * m + k].re, over = all<R>(1) / (all<R>(1) - lost);
+            const V lost = noise * own[k], over = all<R>(1) / (all<R>(1) - lost);
             no_eff[k] = lost * over;
             scale(k, size[k] * over);
         }
