@@ -101,6 +101,27 @@ def installed(session: nox.Session) -> None:
         session.run("neumatc-mimo", "info", env={"PYTHONPATH": None, LANES: None})
 
 
+@nox.session(venv_backend="none")
+def arm(session: nox.Session) -> None:
+    """The tests of kernels with those of 64-bit ARM, cross-compiled and run in an emulator."""
+    compiler, emulator = "aarch64-linux-gnu-g++", shutil.which("qemu-aarch64-static")
+    if not (shutil.which(compiler) and emulator):
+        session.skip(f"There is no {compiler} or no qemu-aarch64-static.")
+    folder, runner = Path(session.create_tmp()), Path(session.create_tmp(), "runner")
+    target = ["-DCMAKE_SYSTEM_NAME=Linux", "-DCMAKE_SYSTEM_PROCESSOR=aarch64"]
+    target.append(f"-DCMAKE_CXX_COMPILER={compiler}")
+    session.run("cmake", "-S", ".", "-B", str(folder), *target)
+    session.run("cmake", "--build", str(folder))
+    source = "tests/kernels/foreign/runner.cpp"
+    session.run(compiler, "-O1", "-std=c++17", source, "-o", str(runner), "-ldl")
+    command = f"{emulator} -L /usr/aarch64-linux-gnu {runner} {folder / '_lanes.so'}"
+    # What is left out is about building, and has no use of a library.
+    tests = session.posargs or ["tests/kernels", "--ignore=tests/kernels/test_build.py"]
+    session.run(
+        sys.executable, "-m", "pytest", "-q", *tests, env={"NEUMATC_FOREIGN_LANES": command}
+    )
+
+
 def _install(session: nox.Session, resolution: str, *pinned: str) -> None:
     # Tests run on the checkout, and with the kernels in it.
     env = {VARIABLE: "off"}

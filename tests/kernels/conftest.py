@@ -7,7 +7,12 @@ from collections.abc import Iterator
 import pytest
 
 from neumatc_mimo.kernels.lanes import library
-from tests.kernels.comparison import Choice, Spy
+from tests.kernels import foreign
+
+# Before the tests look whether there are kernels.
+foreign.install()
+
+from tests.kernels.comparison import Choice, Spy  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
