@@ -86,10 +86,31 @@ class DerivedAt(NamedTuple):
     stop: int
 
 
+class Latest:
+    """The plan that was asked for last; empty in a copy or a pickle."""
+
+    def __init__(self) -> None:
+        self._plan: GridPlan | None = None
+
+    def get(self, frequencies: Tensor, make: Callable[[], GridPlan]) -> GridPlan:
+        """It, where it is of these frequencies; else what ``make`` makes."""
+        plan = self._plan
+        if plan is None or not _same(plan.frequencies, frequencies):
+            plan = self._plan = make()
+        return plan
+
+    def __len__(self) -> int:
+        return int(self._plan is not None)
+
+    def __reduce__(self) -> tuple[type[Latest], tuple[()]]:
+        return Latest, ()
+
+
 @dataclass(frozen=True)
 class Kept:
     """The tables of a model.
 
+    :param latest: the last plan: comparing a grid with it costs less than the grid's key
     :param plans: by the key of their grid
     :param references: rows of all links at the probes
     :param spots: rows of a link as recognition looks at them
@@ -101,6 +122,7 @@ class Kept:
     :param derived: what blocks derive from links, from their own paths
     """
 
+    latest: Latest = field(default_factory=Latest)
     plans: BoundedCache[bytes, GridPlan] = field(
         default_factory=partial(BoundedCache, _OTHER_BYTES)
     )
@@ -125,6 +147,15 @@ class Kept:
 def kept(table: BoundedCache[K, V], key: Callable[[], K], make: Callable[[], V]) -> V:
     """The value of a key, made where it is not known; a trace makes it anew."""
     return make() if is_traced() else table.get(key(), make, num_bytes)
+
+
+def _same(ours: Tensor, given: Tensor) -> bool:
+    """Whether two vectors on the host are the same; a GPU would be waited for."""
+    return (
+        ours.device.type == "cpu" == given.device.type
+        and ours.dtype == given.dtype
+        and torch.equal(ours, given)
+    )
 
 
 def num_bytes(value: Any) -> int:

@@ -148,6 +148,9 @@ class OperationModel(Displayed):
         """What depends on the model and frequencies [F] in Hz alone, kept for later calls."""
         if is_traced():
             return GridPlan.of(self.mapping, self.links, frequencies)
+        return self.kept.latest.get(frequencies, partial(self._plan, frequencies))
+
+    def _plan(self, frequencies: Tensor) -> GridPlan:
         key = digest(frequencies)
         make = partial(GridPlan.of, self.mapping, self.links, frequencies, key)
         return kept(self.kept.plans, lambda: key, make)
