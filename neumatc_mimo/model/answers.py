@@ -104,6 +104,8 @@ class RecalledAnswers(Answers):
         return self._counts.exact > 0 and not self._channels.trusted
 
     def emitted(self, emitter: Emitter) -> Emitted | None:
+        if not kernels.in_lanes(self._channels.a.device):
+            return None
         links = self._recall.stored(self._repairs)
         if links is None or not emitter.recalls(links):
             return None

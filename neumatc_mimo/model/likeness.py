@@ -87,7 +87,7 @@ class Reference(NamedTuple):
     ) -> Reference:
         """Of trained links on a grid [num_frequencies] in Hz at a time in seconds."""
         probes = probe_subcarriers(len(frequencies)).to(links.device)
-        at = frequencies[probes].contiguous()
+        at = frequencies[probes].to(torch.float64)
         channels = links.channel(at, aligned=True, time=time).to(dtype).contiguous()
         everyone = torch.arange(links.num_links, device=links.device)
         _, delays = links.row_terms(everyone, time)

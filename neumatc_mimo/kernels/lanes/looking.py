@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.emitters import along
 from neumatc_mimo.kernels.lanes.library import Look, loaded
 
 
@@ -41,11 +42,11 @@ def look(
     """
     library = loaded()
     assert library is not None
-    h = a.permute(0, 2, 3, 1).resolve_conj()
-    h = h if h.shape[-1] == 1 or h.stride(-1) == 1 else h.contiguous()
+    h = along(a.permute(0, 2, 3, 1))
     (items, rows, _, num), (item, row, antenna, _) = h.shape, h.stride()
     expected = [e.resolve_conj().contiguous() for e in expected]
     order, gain, delay = order.contiguous(), gain.contiguous(), delay.contiguous()
+    frequencies = frequencies.to(torch.float64).contiguous()
     distance, power = found = torch.empty(2, items, rows)
     for i in range(items):
         place = i * rows

@@ -150,8 +150,8 @@ def run(
         "chirp": conjugate_chirp(antennas, read.dtype),
         "functions": filters.rows.shape[1],
         "terms": recalled.columns.shape[1],
-        "term": recalled.columns,
-        "weight": recalled.values,
+        "term": recalled.columns.contiguous(),
+        "weight": recalled.values.contiguous(),
         "query": query,
         "stretches": len(stretches) // 3,
         "stretch": stretches,
@@ -180,7 +180,8 @@ def _query(recalled: Recalled, way: Way) -> tuple[Query, list[Tensor | None]]:
         gain, delay = gain.gather(1, own), delay.gather(1, own)
     components = [recalled.components[name] for name, _ in way.components]
     held = [t for c in components for t in (c.rows, c.weights, c.given)]
-    others = (recalled.links, gain, delay, recalled.frequencies, recalled.item, recalled.at)
+    wide = recalled.frequencies.to(torch.float64)
+    others = (recalled.links, gain, delay, wide, recalled.item, recalled.at)
     links, gain, delay, frequencies, item, at = (t.contiguous() for t in others)
     latents = [_latent(component) for component in components]
     latents += [Latent() for _ in range(MOST_LATENTS - len(latents))]

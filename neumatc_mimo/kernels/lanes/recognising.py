@@ -47,7 +47,8 @@ class Probed(NamedTuple):
 
 def recognises(a: Tensor, links: Probed) -> bool:
     """Whether there is a kernel for these, see :func:`recognise`."""
-    return covers(a, links.channels) and a.dtype == torch.complex64 and not a.is_conj()
+    plain = not (a.is_conj() or a.is_neg())
+    return plain and a.dtype == torch.complex64 and covers(a, links.channels)
 
 
 def recognise(
@@ -106,4 +107,4 @@ def recognise(
         if link < 0:
             order[i], gain[i], delay[i] = own, 1, 0
         found.append(link)
-    return torch.tensor(found), order, gain, delay
+    return torch.tensor(found, dtype=torch.int64), order, gain, delay
