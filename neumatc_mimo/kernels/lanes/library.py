@@ -47,6 +47,14 @@ MOST_LATENTS = 2
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
 
 
+# Of ``Latent``, by which a call has several.
+_LATENT = (
+    ("rows", ctypes.c_void_p),
+    *((n, ctypes.c_int64) for n in ("link_step", "row_step", "node_step", "nodes", "size")),
+    *((name, ctypes.c_void_p) for name in ("weight", "given")),
+)
+
+
 class Call(ctypes.Structure):
     """``Call`` of ``native/call.h``, which explains the fields."""
 
@@ -74,26 +82,12 @@ class Call(ctypes.Structure):
         ("no_eff", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
         ("stream", ctypes.c_void_p),
-        ("query", ctypes.c_void_p),
-    )
-
-
-class Latent(ctypes.Structure):
-    """``Latent`` of ``native/call.h``, which explains the fields."""
-
-    _fields_ = (
-        ("rows", ctypes.c_void_p),
-        *((n, ctypes.c_int64) for n in ("link_step", "row_step", "node_step", "nodes", "size")),
-        *((name, ctypes.c_void_p) for name in ("weight", "given")),
-    )
-
-
-class Query(ctypes.Structure):
-    """``Query`` of ``native/call.h``, which explains the fields."""
-
-    _fields_ = (
         *((name, ctypes.c_void_p) for name in ("link", "order")),
-        ("latent", Latent * MOST_LATENTS),
+        *(
+            (f"latent_{number}_{name}", kind)
+            for number in range(MOST_LATENTS)
+            for name, kind in _LATENT
+        ),
         *((name, ctypes.c_void_p) for name in ("frequency", "gain", "delay")),
         ("places", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("place_item", "place_at")),
@@ -126,7 +120,6 @@ class Recognition(ctypes.Structure):
         *((name, ctypes.c_void_p) for name in ("reference", "power", "norm", "delays")),
         *((name, ctypes.c_int64) for name in ("named", "candidate", "any_gain")),
         *((name, ctypes.c_double) for name in ("alike", "deviation", "tie")),
-        ("scratch", ctypes.c_void_p),
         *((name, ctypes.c_void_p) for name in ("order", "gain", "delay")),
     )
 
@@ -154,15 +147,28 @@ class Library:
         if self._invoke("run", Call, values):
             raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
 
+    def look(self, **values: Any) -> None:
+        """A look at a channel.
+
+        :param values: Fields of :class:`Look`, as for :meth:`run`
+        """
+        self._invoke("look", Look, values)
+
+    def recognise(self, **values: Any) -> int:
+        """The link that a channel is, -1 where it is none.
+
+        :param values: Fields of :class:`Recognition`, as for :meth:`run`
+        """
+        link = int(self._invoke("recognise", Recognition, values))
+        if link < -1:
+            raise MemoryError("There is no memory for recognising a link.")
+        return link
+
     def _invoke(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> Any:
         """What a function of the library says, called with a structure and the variant."""
         # Arrays live until the call ends.
         arrays = {name: _array(value) for name, value in values.items()}
         given = structure(**{name: _plain(value) for name, value in arrays.items()})
-        return self.tell(name, given)
-
-    def tell(self, name: str, given: ctypes.Structure) -> Any:
-        """The same of a structure whose tensors the caller holds."""
         return getattr(self.handle, f"neumatc_lanes_{name}")(ctypes.byref(given), self.number)
 
     def is_constant(
@@ -215,8 +221,6 @@ def _found() -> Library | str:
     if abi != _ABI:
         return f"not loaded: {_FILE} was built from another version, build it again"
     handle.neumatc_lanes_variant.restype = ctypes.c_char_p
-    handle.neumatc_lanes_recognise.restype = ctypes.c_int64
-    handle.neumatc_lanes_recognition_bytes.restype = ctypes.c_int64
     variants = _variants(handle)
     names = [name for name, runs in variants if runs]
     if wanted and wanted not in names:
@@ -247,5 +251,4 @@ def _plain(value: Any) -> Any:
     """An address in the place of what lies in memory."""
     if isinstance(value, Tensor):
         return value.data_ptr()
-    memory = (ctypes.Array, ctypes.Structure)
-    return ctypes.addressof(value) if isinstance(value, memory) else value
+    return ctypes.addressof(value) if isinstance(value, ctypes.Array) else value

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.coverage import covers
 from neumatc_mimo.kernels.lanes.emitters import along
-from neumatc_mimo.kernels.lanes.library import Look, loaded
+from neumatc_mimo.kernels.lanes.library import loaded
 
 
 def looks(a: Tensor, expected: Sequence[Tensor]) -> bool:
@@ -43,28 +43,26 @@ def look(
     library = loaded()
     assert library is not None
     h = along(a.permute(0, 2, 3, 1))
-    (items, rows, _, num), (item, row, antenna, _) = h.shape, h.stride()
     expected = [e.resolve_conj().contiguous() for e in expected]
     order, gain, delay = order.contiguous(), gain.contiguous(), delay.contiguous()
     frequencies = frequencies.to(torch.float64).contiguous()
-    distance, power = found = torch.empty(2, items, rows)
-    for i in range(items):
-        place = i * rows
-        given = Look(
-            rows=rows,
+    num = h.shape[-1]
+    distance, power = h.real.new_empty(2, len(h), h.shape[1])
+    for item in range(len(h)):
+        library.look(
+            rows=h.shape[1],
             subcarriers=num,
             looks=antennas.shape[1],
-            channel=h.data_ptr() + i * item * h.element_size(),
-            channel_row=row,
-            channel_antenna=antenna,
-            antenna=antennas.data_ptr(),
-            expected=expected[i].data_ptr(),
-            order=order.data_ptr() + place * order.element_size(),
-            frequency=frequencies.data_ptr(),
-            gain=gain.data_ptr() + place * gain.element_size(),
-            delay=delay.data_ptr() + place * delay.element_size(),
-            distance=distance.data_ptr() + place * found.element_size(),
-            power=power.data_ptr() + place * found.element_size(),
+            channel=h[item],
+            channel_row=h.stride(1),
+            channel_antenna=h.stride(2),
+            antenna=antennas,
+            expected=expected[item],
+            order=order[item],
+            frequency=frequencies,
+            gain=gain[item],
+            delay=delay[item],
+            distance=distance[item],
+            power=power[item],
         )
-        library.tell("look", given)
     return distance, power / num

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.coverage import covers
-from neumatc_mimo.kernels.lanes.library import MOST_LATENTS, Latent, Query, SourceKind, loaded
+from neumatc_mimo.kernels.lanes.library import SourceKind, loaded
 from neumatc_mimo.kernels.lanes.operators import grids
 from neumatc_mimo.kernels.lanes.sources import MOST_ROWS, conjugate_chirp
 from neumatc_mimo.operations.base import Operation
@@ -32,7 +32,7 @@ class Stored:
     :param shape: of one matrix
     :param rows: [num_links, rank, nodes, n] float32, as the kind tells
     :param weights: of the nodes, [num_items, nodes] float32; None where there is one
-    :param given: whole components that stand in the place of some, [num_places, ...]
+    :param given: rows that stand in the place of some, [num_places, n] float32
     """
 
     kind: str
@@ -137,8 +137,6 @@ def run(
     """
     way, library = way_of(recalled.operation), loaded()
     assert way is not None and library is not None
-    # What it has addresses of lives until the kernel has run.
-    query, held = _query(recalled, way)
     filters = recalled.components[way.components[0][0]]
     antennas, columns = filters.shape
     values: dict[str, Any] = {
@@ -152,7 +150,7 @@ def run(
         "terms": recalled.columns.shape[1],
         "term": recalled.columns.contiguous(),
         "weight": recalled.values.contiguous(),
-        "query": query,
+        **_query(recalled, way),
         "stretches": len(stretches) // 3,
         "stretch": stretches,
     }
@@ -166,52 +164,39 @@ def run(
         item, row, _ = no_eff.stride()
         values |= {"no_eff": no_eff, "no_eff_item": item, "no_eff_row": row}
     library.run(**values, **grids(len(recalled.links), read, out, symbols))
-    del held
 
 
-def _query(recalled: Recalled, way: Way) -> tuple[Query, list[Tensor | None]]:
-    """What the kernel is told of the links, and the tensors that it has addresses of."""
+def _query(recalled: Recalled, way: Way) -> dict[str, Any]:
+    """Fields of a call that tell of the links."""
     gain, delay, order = recalled.gain, recalled.delay, recalled.order
-    if not way.by_rows:
-        order = None
-    elif order is not None:
+    values: dict[str, Any] = {
+        "link": recalled.links.contiguous(),
+        "frequency": recalled.frequencies.to(torch.float64).contiguous(),
+        "places": len(recalled.at),
+        "place_item": recalled.item.contiguous(),
+        "place_at": recalled.at.contiguous(),
+    }
+    if way.by_rows and order is not None:
         # As the links' own rows have them.
-        order, own = order.contiguous(), order.argsort(-1)
+        own = order.argsort(-1)
         gain, delay = gain.gather(1, own), delay.gather(1, own)
-    components = [recalled.components[name] for name, _ in way.components]
-    held = [t for c in components for t in (c.rows, c.weights, c.given)]
-    wide = recalled.frequencies.to(torch.float64)
-    others = (recalled.links, gain, delay, wide, recalled.item, recalled.at)
-    links, gain, delay, frequencies, item, at = (t.contiguous() for t in others)
-    latents = [_latent(component) for component in components]
-    latents += [Latent() for _ in range(MOST_LATENTS - len(latents))]
-    query = Query(
-        link=links.data_ptr(),
-        order=None if order is None else order.data_ptr(),
-        latent=(Latent * MOST_LATENTS)(*latents),
-        frequency=frequencies.data_ptr(),
-        gain=gain.data_ptr(),
-        delay=delay.data_ptr(),
-        places=len(at),
-        place_item=item.data_ptr(),
-        place_at=at.data_ptr(),
-    )
-    return query, [*held, links, order, frequencies, gain, delay, item, at]
-
-
-def _latent(component: Stored) -> Latent:
-    rows, weights, given = component.rows, component.weights, component.given
-    link, row, node, _ = rows.stride()
-    return Latent(
-        rows=rows.data_ptr(),
-        link_step=link,
-        row_step=row,
-        node_step=node,
-        nodes=rows.shape[2],
-        size=rows.shape[3],
-        weight=None if weights is None else weights.data_ptr(),
-        given=None if given is None else given.data_ptr(),
-    )
+        values["order"] = order.contiguous()
+    for number, (name, _) in enumerate(way.components):
+        component = recalled.components[name]
+        rows = component.rows
+        link, row, node, _ = rows.stride()
+        latent = {
+            "rows": rows,
+            "link_step": link,
+            "row_step": row,
+            "node_step": node,
+            "nodes": rows.shape[2],
+            "size": rows.shape[3],
+            "weight": component.weights,
+            "given": component.given,
+        }
+        values |= {f"latent_{number}_{field}": value for field, value in latent.items()}
+    return values | {"gain": gain.contiguous(), "delay": delay.contiguous()}
 
 
 def _slnr(operation: SLNR) -> Way | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.coverage import covers
-from neumatc_mimo.kernels.lanes.library import Recognition, loaded
+from neumatc_mimo.kernels.lanes.library import loaded
 
 
 class Limits(NamedTuple):
@@ -66,45 +66,43 @@ def recognise(
     library = loaded()
     assert library is not None
     num_items, _, rows, antennas = a.shape
-    item, subcarrier, row, antenna = a.stride()
+    _, subcarrier, row, antenna = a.stride()
     order = torch.empty(num_items, rows, dtype=torch.int64)
     gain = torch.empty(num_items, rows, dtype=torch.complex128)
     delay = torch.empty(num_items, rows, dtype=torch.float64)
     named = None if candidates is None else candidates.tolist()
-    given = Recognition(
-        rows=rows,
-        antennas=antennas,
-        probes=len(links.probes),
-        links=len(links.channels),
-        channel_row=row,
-        channel_antenna=antenna,
-        channel_subcarrier=subcarrier,
-        probe=links.probes.data_ptr(),
-        frequency=links.frequencies.data_ptr(),
-        reach=links.reach.data_ptr(),
-        reference=links.channels.data_ptr(),
-        power=links.power.data_ptr(),
-        norm=links.norm.data_ptr(),
-        delays=links.delays.data_ptr(),
-        named=named is not None,
-        any_gain=any_gain,
-        alike=limits.alike,
-        deviation=limits.deviation,
-        tie=limits.tie,
-    )
-    scratch = torch.empty(library.tell("recognition_bytes", given), dtype=torch.uint8)
-    given.scratch = scratch.data_ptr()
-    own = torch.arange(rows)
+    same: dict[str, Any] = {
+        "rows": rows,
+        "antennas": antennas,
+        "probes": len(links.probes),
+        "links": len(links.channels),
+        "channel_row": row,
+        "channel_antenna": antenna,
+        "channel_subcarrier": subcarrier,
+        "probe": links.probes,
+        "frequency": links.frequencies,
+        "reach": links.reach,
+        "reference": links.channels,
+        "power": links.power,
+        "norm": links.norm,
+        "delays": links.delays,
+        "named": named is not None,
+        "any_gain": any_gain,
+        "alike": limits.alike,
+        "deviation": limits.deviation,
+        "tie": limits.tie,
+    }
     found = []
     for i in range(num_items):
-        place = i * rows
-        given.channel = a.data_ptr() + i * item * a.element_size()
-        given.candidate = -1 if named is None else named[i]
-        given.order = order.data_ptr() + place * order.element_size()
-        given.gain = gain.data_ptr() + place * gain.element_size()
-        given.delay = delay.data_ptr() + place * delay.element_size()
-        link = library.tell("recognise", given)
+        link = library.recognise(
+            channel=a[i],
+            candidate=-1 if named is None else named[i],
+            order=order[i],
+            gain=gain[i],
+            delay=delay[i],
+            **same,
+        )
         if link < 0:
-            order[i], gain[i], delay[i] = own, 1, 0
+            order[i], gain[i], delay[i] = torch.arange(rows), 1, 0
         found.append(link)
     return torch.tensor(found, dtype=torch.int64), order, gain, delay

@@ -120,7 +120,7 @@ struct Call {
 
     // Of a recalled source; the rows of the latent tensors that subcarriers take stand in `functions`,
     // `terms`, `term` and `weight`.
-    const Query* query;
+    Query query;
 };
 
 // Subcarriers that a look takes the same antennas of: those of a line of the cache.
@@ -168,8 +168,6 @@ struct Recognition {
     // How like a row has to be to be looked at closely, by how much it may deviate, and what rounding
     // may tell apart.
     double alike, deviation, tie;
-    // Memory to work in, `neumatc_lanes_recognition_bytes` of it, aligned as tensors are.
-    void* scratch;
     // Written where it is a link: the link's row that each row is, its gain, complex, and its delay.
     int64_t* order;
     double *gain, *delay;
@@ -189,7 +187,7 @@ struct Variant {
     // A chunk; the channel of the one that this thread takes next, if any, is fetched meanwhile.
     void (*work)(const Call&, const Chunk&, const Chunk* next, void* scratch);
     void (*look)(const Look&);
-    // The link that a channel is, or -1; and the bytes that this takes.
-    int64_t (*recognise)(const Recognition&);
-    int64_t (*recognition_bytes)(const Recognition&);
+    // The link that a channel is, or -1; and the bytes of scratch memory that this takes.
+    int64_t (*recognise)(const Recognition&, void* scratch);
+    int64_t (*recognition_scratch)(const Recognition&);
 };

@@ -124,12 +124,14 @@ EXPORT void neumatc_lanes_look(const Look* given, int32_t number) {
     choices().at(number).variant->look(*given);
 }
 
-// The link that a channel is at the probes, -1 where it is none; and the bytes that this takes.
-EXPORT int64_t neumatc_lanes_recognise(const Recognition* given, int32_t number) {
-    return choices().at(number).variant->recognise(*given);
-}
-EXPORT int64_t neumatc_lanes_recognition_bytes(const Recognition* given, int32_t number) {
-    return choices().at(number).variant->recognition_bytes(*given);
+// The link that a channel is at the probes; -1 where it is none, -2 where there was no memory.
+EXPORT int32_t neumatc_lanes_recognise(const Recognition* given, int32_t number) {
+    const Variant& variant = *choices().at(number).variant;
+    Memory memory(variant.recognition_scratch(*given));
+    if (!memory.data()) return -2;
+    const int64_t link = variant.recognise(*given, memory.data());
+    memory.give_back();
+    return int32_t(link);
 }
 
 // One call; zero where all went well, 1 where there was no memory.

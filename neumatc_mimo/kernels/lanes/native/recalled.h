@@ -32,25 +32,25 @@ struct Recalled : Expansion<R, K> {
 
     static int64_t scratch_size(const Call& call) {
         int64_t numbers = 0;
-        for (const Latent& latent : call.query->latent)
+        for (const Latent& latent : call.query.latent)
             if (latent.nodes > 1) numbers += call.functions * latent.size;
         return Base::scratch_size(call) + Lanes<R>::N + 1 + numbers * sizeof(float) / sizeof(C) + 1;
     }
 
     INLINE Recalled(const Call& call, C* channel, C* kept, C* scratch)
-        : Base(call, channel, kept, scratch), query(*call.query) {
+        : Base(call, channel, kept, scratch), query(call.query) {
         C* rest = scratch + Base::scratch_size(call) + Lanes<R>::N;
         lowest = reinterpret_cast<int64_t*>(rest);
         combined = reinterpret_cast<float*>(rest + 1);
     }
 
     static INLINE const float* stored(const Call& call, const Latent& latent, int64_t item) {
-        return latent.rows + call.query->link[item] * latent.link_step;
+        return latent.rows + call.query.link[item] * latent.link_step;
     }
     static INLINE Ahead ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
         const Rows rows = Base::rows_beyond(call, chunk, next);
         Ahead ahead;
-        for (const Latent& latent : call.query->latent) {
+        for (const Latent& latent : call.query.latent) {
             if (!latent.rows) continue;
             const float* first = stored(call, latent, next.item) + rows.lowest * latent.row_step;
             const int64_t bytes = latent.nodes * latent.size * sizeof(float);

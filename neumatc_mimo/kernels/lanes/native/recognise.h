@@ -45,9 +45,9 @@ struct Recogniser {
                (k * k + p * k + k) * sizeof(float);
     }
 
-    explicit Recogniser(const Recognition& given)
+    Recogniser(const Recognition& given, void* memory)
         : given(given), rows(given.rows), antennas(given.antennas), probes(given.probes),
-          padded(padded_of(given)), channel(static_cast<C*>(given.scratch)) {
+          padded(padded_of(given)), channel(static_cast<C*>(memory)) {
         products = reinterpret_cast<Complex*>(channel + probes * rows * padded);
         likeness = reinterpret_cast<float*>(products + probes * rows);
         power = likeness + rows * rows;
@@ -294,7 +294,7 @@ struct Recogniser {
     }
 };
 
-int64_t recognise(const Recognition& given) { return Recogniser(given).run(); }
-int64_t recognition_bytes(const Recognition& given) { return Recogniser::bytes(given); }
+int64_t recognise(const Recognition& given, void* scratch) { return Recogniser(given, scratch).run(); }
+int64_t recognition_scratch(const Recognition& given) { return Recogniser::bytes(given); }
 
 }  // namespace

@@ -98,4 +98,4 @@ int64_t scratch(const Call& call) {
 
 extern const Variant NAME(VARIANT);
 const Variant NAME(VARIANT) = {TEXT(VARIANT), length, scratch,  work,
-                                 look,           recognise, recognition_bytes};
+                                 look,           recognise, recognition_scratch};

@@ -168,7 +168,7 @@ struct Work {
 
     // The row of the source that a row of the item is.
     INLINE int64_t placed(int64_t row) const {
-        const int64_t* order = call.query ? call.query->order : nullptr;
+        const int64_t* order = call.query.order;
         return order ? order[chunk.item * call.rows + row] : row;
     }
 
