@@ -48,7 +48,7 @@ _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
 
 
 # Of ``Latent``, by which a call has several.
-_LATENT = (
+_LATENT: tuple[tuple[str, Any], ...] = (
     ("rows", ctypes.c_void_p),
     *((n, ctypes.c_int64) for n in ("link_step", "row_step", "node_step", "nodes", "size")),
     *((name, ctypes.c_void_p) for name in ("weight", "given")),
