@@ -69,7 +69,7 @@ def precode(
         stretch=[0, h.shape[-1], 0],
         **_query(query, bounds),
         **_channel(h, noise, amplification),
-        **_grids(len(h), x, out, symbols),
+        **grids(len(h), x, out, symbols),
     )
     return amplification
 
@@ -124,13 +124,11 @@ def receive(
         stretch=stretches,
         streams=len(streams),
         stream=streams,
-        no_eff=no_eff,
-        no_eff_item=no_eff.stride(0),
-        no_eff_row=no_eff.stride(1),
+        **noise_behind(no_eff),
         **_whitening(whitening),
         **_query(query, bounds),
         **_channel(h, noise, amplification),
-        **_grids(len(h), y, x_hat, symbols),
+        **grids(len(h), y, x_hat, symbols),
     )
     return amplification
 
@@ -154,7 +152,7 @@ def precode_expansion(
         emitter=_PRECODE,
         streams=x.shape[1],
         **_expansion(columns, values, rows, x.shape[1], out.shape[1]),
-        **_grids(len(x), x, out, range(x.shape[2])),
+        **grids(len(x), x, out, range(x.shape[2])),
     )
 
 
@@ -177,7 +175,7 @@ def receive_expansion(
         streams=out.shape[1],
         stream=range(out.shape[1]),
         **_expansion(columns, values, rows, out.shape[1], y.shape[1]),
-        **_grids(len(y), y, out, range(y.shape[2])),
+        **grids(len(y), y, out, range(y.shape[2])),
     )
 
 
@@ -203,6 +201,8 @@ def detect(
     levels: Tensor,
     method: str,
     hard_out: bool,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """Bits of linear estimates of some streams, with gains of one.
 
@@ -214,12 +214,12 @@ def detect(
     :param run: [num_runs, 3] int64, subcarriers with data that are neighbours: the first one, how
         many, and which data symbol the first one has
     :param levels: as for :func:`demap`, likewise ``method`` and ``hard_out``
+    :param query: as for :func:`precode`, likewise ``bounds``
 
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    :return: as of :func:`precode`
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
-    # One channel for all items: their symbols are its own, as in the grids.
-    items = range(len(y)) if len(h) < len(y) else [0]
+    qam = (levels, method, hard_out)
     _loaded().run(
         source=source,
         emitter=_RECEIVE,
@@ -227,18 +227,10 @@ def detect(
         stretch=stretches,
         streams=len(streams),
         stream=streams,
-        llr=llr,
-        llr_item=llr.stride(0),
-        llr_row=llr.stride(1),
-        data_row=rows,
-        data_begin=[llr.stride(0) * item for item in items for _ in symbols],
-        data_symbol=list(symbols) * len(items),
-        grid_symbols=(len(run_at) - 1) // llr.shape[1],
-        run_at=run_at,
-        run=run,
-        **_qam(levels, method, hard_out),
+        **writing_bits(len(h), len(y), llr, symbols, rows, run_at, run, *qam),
+        **_query(query, bounds),
         **_channel(h, noise, amplification),
-        **_grid("read", len(h), y, symbols),
+        **reading(len(h), y, symbols),
     )
     return amplification
 
@@ -276,6 +268,41 @@ def _loaded() -> Library:
     if found is None:
         raise RuntimeError("The kernels of subcarriers in lanes are missing.")
     return found
+
+
+def noise_behind(no_eff: Tensor) -> dict[str, Any]:
+    """Fields of a call that tell where effective noise is written."""
+    item, row, _ = no_eff.stride()
+    return {"no_eff": no_eff, "no_eff_item": item, "no_eff_row": row}
+
+
+def writing_bits(
+    num_items: int,
+    batch_size: int,
+    llr: Tensor,
+    symbols: Sequence[int],
+    rows: Sequence[int],
+    run_at: Tensor,
+    run: Tensor,
+    levels: Tensor,
+    method: str,
+    hard_out: bool,
+) -> dict[str, Any]:
+    """Fields of a call that writes bits, see :func:`detect`."""
+    # One channel for all items: their symbols are its own, as in the grids.
+    items = range(batch_size) if num_items < batch_size else [0]
+    return {
+        "llr": llr,
+        "llr_item": llr.stride(0),
+        "llr_row": llr.stride(1),
+        "data_row": rows,
+        "data_begin": [llr.stride(0) * item for item in items for _ in symbols],
+        "data_symbol": list(symbols) * len(items),
+        "grid_symbols": (len(run_at) - 1) // llr.shape[1],
+        "run_at": run_at,
+        "run": run,
+        **_qam(levels, method, hard_out),
+    }
 
 
 def _qam(levels: Tensor, method: str, hard_out: bool) -> dict[str, Any]:
@@ -374,9 +401,14 @@ def _effective(effective: Tensor | None) -> dict[str, Any]:
     }
 
 
-def _grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+def grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
     """Fields of a call that tell of the resource grids, [batch_size, rows, symbols, ...]."""
-    return _grid("read", num_items, read, symbols) | _grid("out", num_items, out, symbols)
+    return reading(num_items, read, symbols) | _grid("out", num_items, out, symbols)
+
+
+def reading(num_items: int, read: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell of the one that is read."""
+    return _grid("read", num_items, read, symbols)
 
 
 def _grid(name: str, num_items: int, grid: Tensor, symbols: Sequence[int]) -> dict[str, Any]:

@@ -175,6 +175,16 @@ EXPORT int32_t neumatc_lanes_demap(const Demapping* call, int32_t number) {
     return 0;
 }
 
+// The link that a channel is at the probes; -1 where it is none, -2 where there was no memory.
+EXPORT int32_t neumatc_lanes_recognise(const Recognition* given, int32_t number) {
+    const Variant& variant = *choices().at(number).variant;
+    Memory memory(variant.recognition_scratch(*given));
+    if (!memory.data()) return -2;
+    const int64_t link = variant.recognise(*given, memory.data());
+    memory.give_back();
+    return int32_t(link);
+}
+
 // One call; zero where all went well, 1 where there was no memory.
 EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
     try {

@@ -70,7 +70,8 @@ struct Precoder : Work<R, K, Source> {
 
     INLINE void precode(int64_t symbol, int num) const {
         constexpr int I = MANY_REGISTERS ? 4 : 2, T = MANY_REGISTERS ? 3 : 2;
-        for (int k = 0; k < inner; k++) Base::load_symbols(k, symbol, num);
+        const int sent = inner < call.streams ? inner : int(call.streams);
+        for (int k = 0; k < sent; k++) Base::load_symbols(k, symbol, num);
         for (int b = 0; b < blocks; b++)
             source(b).precode(symbols + b * symbols_size, num, SYMBOLS);
         const int steps = (num + T - 1) / T * blocks;
