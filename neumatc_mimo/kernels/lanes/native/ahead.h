@@ -7,11 +7,6 @@
 
 namespace {
 
-// Rows of a latent tensor: the first one, and how many.
-struct Rows {
-    int64_t lowest, num;
-};
-
 // Pieces of memory, [rows][columns] of them, with strides in bytes.
 struct Pieces {
     const char* memory;

@@ -7,6 +7,30 @@
 
 namespace {
 
+// Rows of a latent tensor: the first one, and how many.
+struct Span {
+    int64_t lowest, num;
+};
+// Those that some subcarriers take.
+INLINE Span span_of(const Call& call, int64_t first, int64_t count) {
+    const int64_t terms = call.terms, *term = call.term + first * terms;
+    int64_t lowest = term[0], highest = term[0];
+    for (int64_t i = 1; i < count * terms; i++) {
+        lowest = term[i] < lowest ? term[i] : lowest;
+        highest = term[i] > highest ? term[i] : highest;
+    }
+    return {lowest, highest - lowest + 1};
+}
+// Those of the next chunk that this one does not take.
+INLINE Span span_beyond(const Call& call, const Chunk& chunk, const Chunk& next) {
+    const Span span = span_of(call, next.first, next.count);
+    if (chunk.item != next.item) return span;
+    const Span read = span_of(call, chunk.first, chunk.count);
+    const int64_t end = span.lowest + span.num, from = read.lowest + read.num;
+    const bool follows = read.lowest <= span.lowest && span.lowest < from && from <= end;
+    return follows ? Span{from, end - from} : span;
+}
+
 template <class R>
 struct Folded {
     using L = Lanes<R>;
@@ -18,28 +42,30 @@ struct Folded {
     // [functions]: what each lane takes of the rows of a block, from the lowest one on.
     V* weights;
 
-    // Which rows a block of subcarriers takes: where they begin, and how many.
+    // Which rows a block of subcarriers takes: where they begin, how many, and how far apart they lie.
     struct Rows {
         const float* first;
-        int64_t num;
+        int64_t num, step;
     };
     INLINE Rows rows_of(int64_t item, int64_t first, int count) const {
+        const Span span = weigh(first, count);
+        const float* latent = call.latent + item * call.latent_item;
+        return {latent + span.lowest * call.latent_row, span.num, call.latent_row};
+    }
+
+    // The same of any latent tensor, and what each lane takes of them.
+    INLINE Span weigh(int64_t first, int count) const {
         const int64_t terms = call.terms, *term = call.term + first * terms;
         const float* weight = call.weight + first * terms;
-        int64_t lowest = term[0], highest = term[0];
-        for (int64_t i = 1; i < count * terms; i++) {
-            lowest = term[i] < lowest ? term[i] : lowest;
-            highest = term[i] > highest ? term[i] : highest;
-        }
-        const int64_t num = highest - lowest + 1;
-        for (int64_t c = 0; c < num; c++) weights[c] = V{};
+        const Span span = span_of(call, first, count);
+        for (int64_t c = 0; c < span.num; c++) weights[c] = V{};
         for (int lane = 0; lane < L::N; lane++) {
             // The last one fills the lanes beyond it.
             const int64_t at = terms * (lane < count ? lane : count - 1);
             for (int64_t i = 0; i < terms; i++)
-                weights[term[at + i] - lowest][lane] += R(weight[at + i]);
+                weights[term[at + i] - span.lowest][lane] += R(weight[at + i]);
         }
-        return {call.latent + item * call.latent_item + lowest * call.latent_row, num};
+        return span;
     }
 
     // Which row of the channel a row of the link is.
@@ -64,7 +90,7 @@ struct Folded {
 #pragma GCC unroll 16
         for (int e = 0; e < E; e++) sums[e] = V{};
         const float* row = rows.first + at;
-        for (int64_t c = 0; c < rows.num; c++, row += call.latent_row) {
+        for (int64_t c = 0; c < rows.num; c++, row += rows.step) {
             const V weight = weights[c];
 #pragma GCC unroll 16
             for (int e = 0; e < E; e++) sums[e] += weight * R(row[e]);

@@ -2,7 +2,9 @@
 // the time, read, combined and summed up a chunk at a time.
 #pragma once
 
-#include "expansion.h"
+#include "ahead.h"
+#include "folded.h"
+#include "known.h"
 #include "waves.h"
 
 namespace {
@@ -10,13 +12,19 @@ namespace {
 // Base of the sources of recalled links: the filters in the channel's place, other components, and
 // the factors of the rows.
 template <class R, int K>
-struct Recalled : Expansion<R, K> {
-    using Base = Expansion<R, K>;
+struct Recalled : Known<R, K> {
+    using Base = Known<R, K>;
     using typename Base::C;
     using typename Base::V;
-    using Base::call, Base::inner_rows, Base::weights;
+    using Base::inner_rows;
+    using Rows = typename Folded<R>::Rows;
 
+    static constexpr bool READS_CHANNEL = false, EVALUATES = true;
+
+    const Call& call;
     const Query& query;
+    C* channel;
+    Folded<R> latent;
     // First row of what is combined, and the combined rows of each component.
     int64_t* lowest;
     float* combined;
@@ -25,57 +33,61 @@ struct Recalled : Expansion<R, K> {
     // subcarriers.
     struct Taken {
         int64_t item;
-        Rows rows;
+        Span span;
         int num;
         int64_t place[Lanes<R>::N];
     };
 
+    static int64_t weights_size(const Call& call) {
+        return Folded<R>::scratch_size(call) + Lanes<R>::N;
+    }
     static int64_t scratch_size(const Call& call) {
         int64_t numbers = 0;
-        for (const Latent& latent : call.query.latent)
-            if (latent.nodes > 1) numbers += call.functions * latent.size;
-        return Base::scratch_size(call) + Lanes<R>::N + 1 + numbers * sizeof(float) / sizeof(C) + 1;
+        for (const Latent& stored : call.query.latent)
+            if (stored.nodes > 1) numbers += call.functions * stored.size;
+        return weights_size(call) + 1 + numbers * sizeof(float) / sizeof(C) + 1;
     }
 
     INLINE Recalled(const Call& call, C* channel, C* kept, C* scratch)
-        : Base(call, channel, kept, scratch), query(call.query) {
-        C* rest = scratch + Base::scratch_size(call) + Lanes<R>::N;
+        : Base(call, channel, kept, scratch), call(call), query(call.query), channel(channel),
+          latent{call, reinterpret_cast<V*>(scratch)} {
+        C* rest = scratch + weights_size(call);
         lowest = reinterpret_cast<int64_t*>(rest);
         combined = reinterpret_cast<float*>(rest + 1);
     }
 
-    static INLINE const float* stored(const Call& call, const Latent& latent, int64_t item) {
-        return latent.rows + call.query.link[item] * latent.link_step;
+    static INLINE const float* begin_of(const Call& call, const Latent& stored, int64_t item) {
+        return stored.rows + call.query.link[item] * stored.link_step;
     }
     static INLINE Ahead ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
-        const Rows rows = Base::rows_beyond(call, chunk, next);
+        const Span span = span_beyond(call, chunk, next);
         Ahead ahead;
-        for (const Latent& latent : call.query.latent) {
-            if (!latent.rows) continue;
-            const float* first = stored(call, latent, next.item) + rows.lowest * latent.row_step;
-            const int64_t bytes = latent.nodes * latent.size * sizeof(float);
-            ahead.add_rows(first, latent.row_step, rows.num, bytes);
+        for (const Latent& stored : call.query.latent) {
+            if (!stored.rows) continue;
+            const float* first = begin_of(call, stored, next.item) + span.lowest * stored.row_step;
+            const int64_t bytes = stored.nodes * stored.size * sizeof(float);
+            ahead.add_rows(first, stored.row_step, span.num, bytes);
         }
         return ahead;
     }
 
     // Components of several nodes at the item's value of the axis, all that the chunk reads.
     INLINE void prepare(int64_t item, int64_t first, int64_t count) const {
-        const Rows rows = Base::rows_of(call, first, count);
-        *lowest = rows.lowest;
+        const Span span = span_of(call, first, count);
+        *lowest = span.lowest;
         float* to = combined;
-        for (const Latent& latent : query.latent) {
-            if (latent.nodes <= 1) continue;
-            const float* weight = latent.weight + item * latent.nodes;
-            const float* from = stored(call, latent, item) + rows.lowest * latent.row_step;
-            const int64_t size = latent.size;
-            for (int64_t row = 0; row < rows.num; row++, from += latent.row_step) {
+        for (const Latent& stored : query.latent) {
+            if (stored.nodes <= 1) continue;
+            const float* weight = stored.weight + item * stored.nodes;
+            const float* from = begin_of(call, stored, item) + span.lowest * stored.row_step;
+            const int64_t size = stored.size;
+            for (int64_t row = 0; row < span.num; row++, from += stored.row_step) {
                 float* sum = to + row * size;
                 for (int64_t e = 0; e < size; e++) sum[e] = 0;
-                for (int64_t node = 0; node < latent.nodes; node++) {
+                for (int64_t node = 0; node < stored.nodes; node++) {
                     // At a node the others have no weight, and are not read.
                     if (!weight[node]) continue;
-                    const float* part = from + node * latent.node_step;
+                    const float* part = from + node * stored.node_step;
                     for (int64_t e = 0; e < size; e++) sum[e] += weight[node] * part[e];
                 }
             }
@@ -83,25 +95,25 @@ struct Recalled : Expansion<R, K> {
         }
     }
 
-    // Where rows of a component begin, from one on, and how far apart they lie.
-    struct Begin {
-        const float* row;
-        int64_t step;
-    };
-    INLINE Begin rows_from(int number, int64_t item, int64_t row) const {
-        const Latent& latent = query.latent[number];
-        if (latent.nodes <= 1)
-            return {stored(call, latent, item) + row * latent.row_step, latent.row_step};
+    // The rows of a component that a block takes.
+    INLINE Rows rows_of(int number, const Taken& taken) const {
+        const Latent& stored = query.latent[number];
+        const int64_t row = taken.span.lowest, num = taken.span.num;
+        if (stored.nodes <= 1) {
+            const float* first = begin_of(call, stored, taken.item) + row * stored.row_step;
+            return {first, num, stored.row_step};
+        }
         const float* from = combined;
         for (int i = 0; i < number; i++)
             if (query.latent[i].nodes > 1) from += call.functions * query.latent[i].size;
-        return {from + (row - *lowest) * latent.size, latent.size};
+        return {from + (row - *lowest) * stored.size, num, stored.size};
     }
 
     // A row that is given takes the place of all others in its lane.
     INLINE Taken find(int64_t item, int64_t first, int count) const {
-        Taken taken{item, Base::weigh(first, count), 0, {}};
-        const int64_t num = taken.rows.num;
+        Taken taken{item, latent.weigh(first, count), 0, {}};
+        V* weights = latent.weights;
+        const int64_t num = taken.span.num;
         int64_t low = 0, high = query.places;
         while (low < high) {
             const int64_t middle = (low + high) / 2;
@@ -121,43 +133,57 @@ struct Recalled : Expansion<R, K> {
     }
     // Numbers of a component from one on.
     template <int E>
-    INLINE void sum(int number, const Begin& from, const Taken& taken, int64_t at, V (&sums)[E]) const {
-        Base::template sum_rows<E>(from.row + at, from.step, taken.rows.num, sums);
-        const Latent& latent = query.latent[number];
+    INLINE void sum(int number, const Rows& rows, const Taken& taken, int64_t at, V (&sums)[E]) const {
+        latent.template sum<E>(rows, at, sums);
+        const Latent& stored = query.latent[number];
         for (int i = 0; i < taken.num; i++) {
-            const V weight = weights[taken.rows.num + i];
-            const float* given = latent.given + taken.place[i] * latent.size + at;
+            const V weight = latent.weights[rows.num + i];
+            const float* given = stored.given + taken.place[i] * stored.size + at;
 #pragma GCC unroll 16
             for (int e = 0; e < E; e++) sums[e] += weight * R(given[e]);
         }
     }
+    // The conjugate of the filters: emitters conjugate what lies there.
     INLINE void evaluate_filters(const Taken& taken) const {
-        const Begin from = rows_from(0, taken.item, taken.rows.lowest);
-        Base::sum_filters([&](int64_t at, auto& sums) INLINE_LAMBDA { sum(0, from, taken, at, sums); });
+        constexpr int E = MANY_REGISTERS ? 16 : 8;
+        const Rows rows = rows_of(0, taken);
+        const int64_t size = query.latent[0].size;
+        int64_t at = 0;
+        for (; at + E <= size; at += E) {
+            V sums[E];
+            sum(0, rows, taken, at, sums);
+#pragma GCC unroll 16
+            for (int e = 0; e < E; e += 2) channel[(at + e) / 2] = {sums[e], -sums[e + 1]};
+        }
+        for (; at < size; at += 2) {
+            V sums[2];
+            sum(0, rows, taken, at, sums);
+            channel[at / 2] = {sums[0], -sums[1]};
+        }
     }
     // Some numbers of a component, `step` apart.
     INLINE void evaluate_some(int number, const Taken& taken, int count, int step, V* to) const {
-        const Begin from = rows_from(number, taken.item, taken.rows.lowest);
+        const Rows rows = rows_of(number, taken);
         for (int i = 0; i < count; i++) {
-            V sums[1] = {};
-            sum(number, from, taken, int64_t(i) * step, sums);
+            V sums[1];
+            sum(number, rows, taken, int64_t(i) * step, sums);
             to[i] = sums[0];
         }
     }
     // All of them.
     INLINE void evaluate_numbers(int number, const Taken& taken, V* to) const {
-        const Begin from = rows_from(number, taken.item, taken.rows.lowest);
+        const Rows rows = rows_of(number, taken);
         const int64_t size = query.latent[number].size;
         int64_t at = 0;
         for (; at + 8 <= size; at += 8) {
-            V sums[8] = {};
-            sum(number, from, taken, at, sums);
+            V sums[8];
+            sum(number, rows, taken, at, sums);
 #pragma GCC unroll 8
             for (int e = 0; e < 8; e++) to[at + e] = sums[e];
         }
         for (; at < size; at++) {
-            V sums[1] = {};
-            sum(number, from, taken, at, sums);
+            V sums[1];
+            sum(number, rows, taken, at, sums);
             to[at] = sums[0];
         }
     }
