@@ -20,6 +20,6 @@ what is asked, blocks compute with PyTorch, which is its reference in the tests.
 """
 
 from neumatc_mimo.kernels.lanes.emitters import Combined, Emitter, Precoded, Received, computes
-from neumatc_mimo.kernels.lanes.refined import emit
+from neumatc_mimo.kernels.lanes.refined import Done, emit
 
-__all__ = ["Combined", "Emitter", "Precoded", "Received", "computes", "emit"]
+__all__ = ["Combined", "Done", "Emitter", "Precoded", "Received", "computes", "emit"]
