@@ -119,6 +119,27 @@ def kernels_gain() -> str:
     return "\n".join(table(lines))
 
 
+@figure
+def proofs() -> str:
+    """What it takes to prove each answer, with the kernels."""
+    lines: list[Row] = []
+    for block in ("ZFPrecoder", "MMSEEqualizer", "SVDBeamformer", "SVDCombiner"):
+        exact, queried, proven = (
+            _ms(BASE, block, way) for way in ("exact", "queried", "queried, proven a call")
+        )
+        lines.append(
+            {
+                "one slot, ms": f"`{block}`",
+                "exact": exact,
+                "queried": queried,
+                "queried, proven a call": proven,
+                "proven over queried": proven / queried,
+                "proven over exact": proven / exact,
+            }
+        )
+    return "\n".join(table(lines))
+
+
 _THEIRS = ("Sionna", "an SVD for each symbol")
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_finite
+from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
 from neumatc_mimo.blocks.tiles import cut, take
 from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.kernels.lanes import Done, Emitter, Received, emit
@@ -76,6 +77,8 @@ def coloured_filters(
         counts.refined += found.refined
         yield Coloured(slice(None), found, left)
         return
+    if not is_traced() and kernels_alone():
+        raise NoKernelError
     for tile in cut(tiles(a), borders):
         found = filters_of(a[:, tile].contiguous(), noise[:, tile], len(desired), looking)
         if not is_traced():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.warnings import Warned
+from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter, emit
 from neumatc_mimo.operations.base import Components, Operation, Surely, Tolerance
@@ -196,10 +197,15 @@ class ExactAnswers(Answers):
         self._certify, self._tolerance = certify, tolerance or Tolerance()
         self._warned = warned or Warned()
         self._counts = Counts()
+        self._lap: race.Lap | None = None
 
     @property
     def counts(self) -> Counts:
         return self._counts
+
+    def finish(self) -> None:
+        if self._lap is not None:
+            self._lap.end()
 
     def tile(self, subcarriers: slice) -> Any:
         a = self._matrices(subcarriers)
@@ -214,6 +220,11 @@ class ExactAnswers(Answers):
         # A proof of each result needs the result.
         if self._certify == "call" or not emitter.covers(self.operation, channels.a, channels.no):
             return None
+        self._lap = race.lap(
+            channels.a.device, type(self.operation), channels.no is None, *emitter.sizes(channels.a)
+        )
+        if not self._lap.kernel:
+            return None
         looking = self._certify is not None
         done = emit(emitter, self.operation, channels.a, channels.no, looking=looking)
         self._counts.exact += emitter.num_used(channels.a)
@@ -221,9 +232,9 @@ class ExactAnswers(Answers):
         left = done.left
         if left is None:
             return Emitted(done.amplification, None, lambda: None)
-        return Emitted(done.amplification, left, lambda: self._at(left))
+        return Emitted(done.amplification, left, lambda: self.singly(left))
 
-    def _at(self, where: Tensor) -> Any:
+    def singly(self, where: Tensor) -> Any:
         """The answer for single matrices in double precision, [1, num_places, ...].
 
         :param where: [num_items, num_frequencies] bool

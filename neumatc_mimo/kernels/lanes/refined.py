@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.emitters import Emitter
+from neumatc_mimo.kernels.lanes.proven import Query
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.ill_conditioned import doubtful, shown, wide
 
@@ -27,16 +28,23 @@ class Done(NamedTuple):
 
 
 def emit(
-    emitter: Emitter, operation: Operation, a: Tensor, no: Tensor | None, *, looking: bool
+    emitter: Emitter,
+    operation: Operation,
+    a: Tensor,
+    no: Tensor | None,
+    query: Query | None = None,
+    *,
+    looking: bool,
 ) -> Done:
     """Have kernels do what an emitter describes.
 
     :param emitter: which covers operation and matrices
     :param a: [num_items, num_subcarriers, m, n]
     :param no: noise power, [num_items] or [num_items, num_subcarriers], or None for zero
+    :param query: results that stand in the place of exact ones where they are proven
     :param looking: whether results are looked at; else they are taken as they are
     """
-    amplification = emitter.emit(operation, a, no)
+    amplification = emitter.emit(operation, a, no, query)
     left = doubtful(amplification)
     if not looking or not bool(left.any()):
         return Done(amplification)
@@ -59,6 +67,8 @@ def _refined(
         # Matrices of one item serve any batch.
         item = slice(None) if len(left) == 1 else slice(number, number + 1)
         there = emitter.at(item, places)
+        if there is None:
+            break
         # Subcarriers last, as kernels read them.
         chosen = a[number].permute(1, 2, 0).index_select(-1, places)
         matrices = wide(chosen).permute(2, 0, 1)[None]

@@ -23,7 +23,7 @@ from neumatc_mimo.operations.wmmse import WMMSE
 
 # Beyond, LAPACK's blocked factorisations gain on the kernels, and its eigenvectors on rotations: of
 # a channel's rows, or of those of a user.
-_MOST_ROWS, _MOST_ROTATED = 64, 16
+MOST_ROWS, _MOST_ROTATED = 64, 16
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Source:
     :param num_iterations: at most
     :param antennas_per_user: rows of each user
     :param own_noise: the noise power where a caller gives none, or zero
+    :param proven: which one queries such results and proves them, if any does
     """
 
     kind: SourceKind
@@ -42,6 +43,7 @@ class Source:
     num_iterations: int = 0
     antennas_per_user: int = 1
     own_noise: float | None = None
+    proven: SourceKind | None = None
 
     def noise(self, no: Tensor | None, like: Tensor) -> Tensor | None:
         """The noise power that it computes with.
@@ -61,7 +63,7 @@ def source_of(operation: Operation, num_rows: int, num_cols: int) -> Source | No
     :param operation: Another one that derives from one of ours may mean another result
     """
     # More rows than columns are dependent, which only double precision tells apart.
-    if not 0 < num_rows <= min(num_cols, _MOST_ROWS):
+    if not 0 < num_rows <= min(num_cols, MOST_ROWS):
         return None
     find = _SOURCES.get(type(operation))
     return None if find is None else find(operation, num_rows)
@@ -74,20 +76,20 @@ def receiving_source_of(operation: Operation, num_rows: int, num_cols: int) -> S
     if type(operation) is not PseudoInverse:
         return None
     if num_rows > num_cols:
-        return Source(SourceKind.COVARIANCE) if num_rows <= _MOST_ROWS else None
+        return Source(SourceKind.COVARIANCE) if num_rows <= MOST_ROWS else None
     return source_of(operation, num_rows, num_cols)
 
 
 def _pseudo_inverse(operation: Operation, num_rows: int) -> Source:
     del operation, num_rows
-    return Source(SourceKind.DEFINITE)
+    return Source(SourceKind.DEFINITE, proven=SourceKind.PROVEN_DEFINITE)
 
 
 def _svd(operation: Operation, num_rows: int) -> Source | None:
     assert isinstance(operation, SVD)
     if operation.num_streams > num_rows or num_rows > _MOST_ROTATED:
         return None
-    return Source(SourceKind.SINGULAR, operation.num_streams)
+    return Source(SourceKind.SINGULAR, operation.num_streams, proven=SourceKind.PROVEN_SINGULAR)
 
 
 def _slnr(operation: Operation, num_rows: int) -> Source | None:
@@ -125,6 +127,6 @@ _SOURCES: dict[type[Operation], Callable[[Any, int], Source | None]] = {
 
 
 @functools.lru_cache(maxsize=16)
-def conjugate_chirp(num: int, dtype: torch.dtype) -> Tensor:
+def conjugate_chirp(num: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """What singular vectors take their phase from, [num]."""
-    return chirp(num, torch.empty(0, dtype=dtype)).conj().resolve_conj()
+    return chirp(num, torch.empty(0, dtype=dtype, device=device)).conj().resolve_conj()
