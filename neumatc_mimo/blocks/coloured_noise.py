@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_finite
+from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
 from neumatc_mimo.blocks.tiles import cut, take
-from neumatc_mimo.kernels.lanes import Received, emit
+from neumatc_mimo.foundation.counts import Counts
+from neumatc_mimo.kernels.lanes import Done, Emitter, Received, emit
 from neumatc_mimo.operations.base import Surely
 from neumatc_mimo.operations.ill_conditioned import wide
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse, multiplied, narrow
@@ -22,71 +24,79 @@ from neumatc_mimo.tensors.tracing import is_traced
 _OPERATION = PseudoInverse()
 
 
+class Coloured(NamedTuple):
+    """Filters of the desired streams in noise and interference.
+
+    :param tile: of subcarriers, one after the other
+    :param found: their filters
+    :param where: [batch_size, num_subcarriers] bool, single subcarriers in the place of a tile;
+        None for a tile
+    """
+
+    tile: slice
+    found: Surely
+    where: Tensor | None = None
+
+
 def coloured_filters(
     h: Tensor,
     variance: Tensor,
     desired: list[int],
     undesired: list[int],
     borders: Sequence[slice],
+    counts: Counts,
+    emitter: Emitter | None = None,
     *,
     looking: bool,
-) -> Iterator[tuple[slice, Surely]]:
+) -> Iterator[Coloured]:
     """Tiles of subcarriers, none across two ``borders``, with the filters of the desired streams in
     noise and in the interference of the undesired ones.
 
     :param h: [batch_size, num_rx_ant, num_streams, num_subcarriers]
     :param variance: Of the noise, [batch_size or 1, num_rx_ant or 1, num_subcarriers or 1]
     :param desired: Places of streams in h, as ``undesired``
+    :param counts: Are added to
+    :param emitter: What is made of the filters, if a kernel may do it: then the single subcarriers
+        that it leaves are all that is yielded
     :param looking: whether ill-conditioned filters are looked for, and computed in double precision
     """
+    counts.exact += len(h) * h.shape[-1]
+    filters_of = _jointly if h.shape[2] <= h.shape[1] else _whitened
+    left = None
+    if isinstance(emitter, Received):
+        done = _emitted(emitter, h, variance, looking=looking)
+        if done is not None:
+            counts.refined += done.refined
+            if done.left is None:
+                return
+            left = done.left
     a, noise = _desired_first(h, variance, desired, undesired)
-    filters_of = _way(a)
+    if left is not None:
+        single = [t.expand(len(h), *t.shape[1:])[left][None] for t in (a, noise)]
+        found = filters_of(single[0], single[1], len(desired), looking)
+        counts.refined += found.refined
+        yield Coloured(slice(None), found, left)
+        return
+    if not is_traced() and kernels_alone():
+        raise NoKernelError
     for tile in cut(tiles(a), borders):
         found = filters_of(a[:, tile].contiguous(), noise[:, tile], len(desired), looking)
         if not is_traced():
             check_finite(a, found.answer.x.sum())
-        yield tile, found
+        counts.refined += found.refined
+        yield Coloured(tile, found)
 
 
-class Emitted(NamedTuple):
-    """What kernels did of all that :func:`coloured_filters` would do.
-
-    :param left: [batch_size, num_subcarriers] bool, the matrices that they left; None where none is
-    :param refined: how many they computed in double precision
-    :param answer: the filters of those that are left, [1, num_left, ...], or None
-    """
-
-    left: Tensor | None
-    refined: int
-    answer: Surely | None
-
-
-def emitted(
-    emitter: Received,
-    h: Tensor,
-    variance: Tensor,
-    desired: list[int],
-    undesired: list[int],
-    *,
-    looking: bool,
-) -> Emitted | None:
-    """Have kernels do all of it; None where they do not, and nothing was done.
-
-    :param emitter: what is made of the filters of all streams
-    :param h: as for :func:`coloured_filters`
-    """
+def _emitted(emitter: Received, h: Tensor, variance: Tensor, *, looking: bool) -> Done | None:
+    """What kernels did; None where they do nothing of the kind."""
     emitter = replace(emitter, variance=variance)
+    # That of the antennas is divided out.
     a, no = h.permute(0, 3, 2, 1), h.real.new_ones(len(h))
     if not emitter.covers(_OPERATION, a, no):
         return None
     done = emit(emitter, _OPERATION, a, no, looking=looking)
     check_finite(a, done.amplification.sum())
-    if done.left is None:
-        return Emitted(None, done.refined, None)
-    a, noise = _desired_first(h, variance, desired, undesired)
-    a, noise = (t.expand(len(h), *t.shape[1:])[done.left][None] for t in (a, noise))
-    answer = _way(a)(a, noise, len(desired), looking)
-    return Emitted(done.left, done.refined, answer)
+    return done
 
 
 def _desired_first(
@@ -97,11 +107,6 @@ def _desired_first(
     """
     a = take(h, 2, desired + undesired).permute(0, 3, 2, 1)
     return a, variance.expand(-1, -1, a.shape[1]).mT
-
-
-def _way(a: Tensor) -> Callable[[Tensor, Tensor, int, bool], Surely]:
-    """How filters of such matrices are found."""
-    return _jointly if a.shape[2] <= a.shape[3] else _whitened
 
 
 def _jointly(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surely:

@@ -13,11 +13,10 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_shape
-from neumatc_mimo.blocks.coloured_noise import coloured_filters, emitted
+from neumatc_mimo.blocks.coloured_noise import coloured_filters
 from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.noise import error_and_noise, uniform
-from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
@@ -274,30 +273,16 @@ class MMSEEqualizer(Receiver):
     ) -> Iterator[ReceiveFilter]:
         """Filters in noise that differs between antennas, and among more streams than antennas."""
         desired, undesired = self._desired[rx], self._undesired[rx]
-        streams = range(len(desired))
-        counts, lost = Counts(exact=len(h) * h.shape[-1]), 0
+        borders = [stretch.effective for stretch in self._stretches]
+        counts, lost = Counts(), 0
         looking = self._settings.certify is not None and not is_traced()
-        done = None
-        if isinstance(emitter, Received):
-            done = emitted(emitter, h, variance, desired, undesired, looking=looking)
-        if done is not None:
-            counts.refined += done.refined
-            if done.answer is not None:
-                found = done.answer
-                made = _unbiased(slice(None), found.answer, found.answer.w, streams)
-                yield made._replace(where=done.left)
-                counts.refined += found.refined
-                lost += found.lost
-        elif not is_traced() and kernels_alone():
-            raise NoKernelError
-        else:
-            borders = [stretch.effective for stretch in self._stretches]
-            for tile, found in coloured_filters(
-                h, variance, desired, undesired, borders, looking=looking
-            ):
-                yield _unbiased(tile, found.answer, found.answer.w, streams)
-                counts.refined += found.refined
-                lost += found.lost
+        for part in coloured_filters(
+            h, variance, desired, undesired, borders, counts, emitter, looking=looking
+        ):
+            answer = part.found.answer
+            made = _unbiased(part.tile, answer, answer.w, range(len(desired)))
+            yield made._replace(where=part.where)
+            lost += part.found.lost
         warn_of_lost(self._warned, lost, counts.exact, h.dtype)
         self._count(counts)
 

@@ -230,3 +230,19 @@ def test_one_channel_for_all_items(choose: Choice, spy: Spy) -> None:
         ours, theirs, counts, right = both(choose, make, *inputs)
         assert max(off(ours, theirs)) < BOUNDS["single"] and counts == right
     assert spy.calls == 2
+
+
+@needs_library
+@pytest.mark.parametrize("threads", [2, 5])
+def test_any_number_of_threads_gives_the_same_bits(threads: int) -> None:
+    """Rotations begin with the eigenvectors of the subcarriers before, of the same chunk alone."""
+    h = normal(2, 1, 4, 1, 8, 1, 500, dtype=torch.complex64).expand(-1, -1, -1, -1, -1, 2, -1)
+    x = normal(2, 1, 2, 2, 500, dtype=torch.complex64)
+    before, found = torch.get_num_threads(), []
+    try:
+        for number in (1, threads):
+            torch.set_num_threads(number)
+            found.append(SVDBeamformer(*link(2, 2, 500), nm.Exact())(x, h))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(*found)

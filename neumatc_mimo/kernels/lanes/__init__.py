@@ -29,12 +29,13 @@ from neumatc_mimo.kernels.lanes.emitters import (
     Received,
     computes,
 )
-from neumatc_mimo.kernels.lanes.refined import emit
+from neumatc_mimo.kernels.lanes.refined import Done, emit
 
 __all__ = [
     "Combined",
     "DataRuns",
     "Detected",
+    "Done",
     "Emitter",
     "Precoded",
     "Received",

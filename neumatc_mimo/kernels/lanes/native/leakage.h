@@ -12,7 +12,7 @@ struct Leakage : Definite<R, K> {
     using Base = Definite<R, K>;
     using typename Base::C;
     using typename Base::V;
-    using Base::call, Base::columns, Base::h, Base::rows, Base::scale;
+    using Base::columns, Base::h, Base::rows;
 
     static int64_t kept_size(const Call& call) { return Base::kept_size(call) + call.rows; }
 
@@ -25,21 +25,7 @@ struct Leakage : Definite<R, K> {
     INLINE V precoder(V noise) const {
         const int m = rows();
         const V most = Base::precoder(noise);
-        const R* chirp = static_cast<const R*>(call.chirp);
-        // D A c, where Base::scale still has D.
-        for (int k = 0; k < m; k++) {
-            C sum{};
-            for (int c = 0; c < columns; c++) {
-                const C& a = h[c * m + k];
-                const R re = chirp[2 * c], im = chirp[2 * c + 1];
-                // The chirp as given is conjugated.
-                sum.re += a.re * re + a.im * im;
-                sum.im += a.im * re - a.re * im;
-            }
-            turn[k] = {sum.re * scale[k], sum.im * scale[k]};
-        }
-        // The conjugate of c^H A^H D C^-1 e_k, by solves: they lose less than the inverse.
-        Base::solve_once(turn);
+        Base::solve_chirp(turn);
         for (int k = 0; k < m; k++) {
             const V size = power(turn[k]), over = all<R>(1) / root<R>(size);
             turn[k] = {size > V{} ? turn[k].re * over : all<R>(1), size > V{} ? turn[k].im * over : V{}};

@@ -44,7 +44,7 @@ struct Users : Definite<R, K> {
     C *matrix, *vectors, *ordered, *small;
     // [N]: of that inverse the diagonal, D_k over its smallest entry, s² over its square, ranks.
     V *over, *grade, *value, *rank;
-    // [rows]: to go by, and what belongs to a stream at all rows.
+    // [rows]: what the phases of streams go by.
     C* chirped;
 
     INLINE Users(const Call& call, C* channel, C* kept, C* scratch)
@@ -221,7 +221,7 @@ struct Users : Definite<R, K> {
             if (any(is_short)) norm = is_short ? measured(first, stream) : norm;
         }
         for (int i = 0; i < n; i++)
-            add(overlap, chirped[first + i], mixing[(first + i) * n + stream]);
+            add_conjugate(overlap, chirped[first + i], mixing[(first + i) * n + stream]);
         const V size = power(overlap), apart = all<R>(1) / root<R>(size);
         // A column of zeros stays one.
         const V factor = norm > V{} ? all<R>(1) / root<R>(norm) : all<R>(1);
@@ -231,25 +231,6 @@ struct Users : Definite<R, K> {
             C& q = mixing[(first + i) * n + stream];
             q = {q.re * phase.re - q.im * phase.im, q.re * phase.im + q.im * phase.re};
         }
-    }
-
-    // (c^H A'^H D Y) for a chirp c, by solves: they lose less than the inverse.
-    INLINE void find_phases() const {
-        const int m = rows();
-        const R* chirp = static_cast<const R*>(call.chirp);
-        for (int k = 0; k < m; k++) {
-            C sum{};
-            for (int c = 0; c < columns; c++) {
-                const C& a = h[c * m + k];
-                const R re = chirp[2 * c], im = chirp[2 * c + 1];
-                // The chirp as given is conjugated.
-                sum.re += a.re * re + a.im * im;
-                sum.im += a.im * re - a.re * im;
-            }
-            chirped[k] = {sum.re * scale[k], sum.im * scale[k]};
-        }
-        Base::solve_once(chirped);
-        for (int k = 0; k < m; k++) chirped[k].im = -chirped[k].im;
     }
 
     // By how much more the rounding of rows that were turned in no wider numbers counts.
@@ -271,7 +252,7 @@ struct Users : Definite<R, K> {
         }
         V most = Base::prepare(noise);
         multiply_out<R>(m, inverse);
-        find_phases();
+        Base::solve_chirp(chirped);
         for (int k = 0; k < m; k++) before[k] = all<R>(1), after[k] = scale[k];
         V wide = all<R>(1);
         for (int first = 0; first < m; first += n) {
