@@ -16,7 +16,7 @@ from benchmarks.kernels import kernels, settings
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Scenario, ScenarioModel, load_scenario
 from neumatc_mimo.bench.blocks import Point, at_point, learned
-from neumatc_mimo.bench.tasks import Detection, Task, tasks_of
+from neumatc_mimo.bench.tasks import Task, tasks_of
 from neumatc_mimo.bench.timing import Spread
 
 BASE = "blocks"
@@ -31,8 +31,8 @@ _CAPTION = (
     "links than the one before. Kernels: the variant of the C++ kernels, or off. Again: the same "
     "links at every call. Bandwidth: what has to be read and written at the speed of a copy. "
     "Alone: the solver's answers, without what the block does with them. Limit: known matrices "
-    "applied with PyTorch. Error: of the symbols on a subcarrier against double precision, median. "
-    "Training: seconds a link."
+    "applied with PyTorch. Error: of the symbols on a subcarrier, or of the ratios of one bit, "
+    "against double precision, median. Training: seconds a link."
 )
 _EXACT_CAPTION = (
     "Milliseconds of one call of exact blocks, medians and quartiles; each call has other links "
@@ -78,8 +78,7 @@ def _exact_rows(base: Scenario, seconds: float) -> Iterator[Row]:
 def _rows(
     scenario: Scenario, point: Point, model: ScenarioModel, seconds: float, theirs: bool
 ) -> Iterator[Row]:
-    # The detector is the equalizer and a demapper.
-    for task in (task for task in tasks_of(scenario.config) if task is not Detection):
+    for task in tasks_of(scenario.config):
         for variant, on in settings().items():
             say(f"{point.label}: {task.title}, kernels {variant}")
             # Kernels change nothing of Sionna's, which take longest.

@@ -15,8 +15,10 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.coloured_noise import coloured_filters, emitted
 from neumatc_mimo.blocks.fitting import spread
+from neumatc_mimo.blocks.inputs import by_trust
 from neumatc_mimo.blocks.noise import error_and_noise, uniform
 from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
+from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
 from neumatc_mimo.blocks.tiles import take
@@ -170,6 +172,40 @@ class MMSEEqualizer(Receiver):
         time: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
+        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
+        result: tuple[Tensor, Tensor] = self._served(inputs)
+        return result
+
+    def detect(
+        self,
+        demapper: QAMDemapper,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None = None,
+        time: float | None = None,
+    ) -> Tensor:
+        """Equalize ``y`` and demap it: where there is a kernel, while estimates are in the cache.
+
+        :param demapper: makes bits of x_hat and no_eff; the other parameters are those of a call
+
+        :return: bits as of :class:`~neumatc_mimo.blocks.MMSEDetector`
+        """
+        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
+        bits: Tensor = by_trust(partial(self._bits, demapper), inputs, self._settings.trust)
+        return bits
+
+    def _checked_inputs(
+        self,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None,
+        time: float | None,
+    ) -> EqualizerInputs:
+        """Checked, and of shapes that fit each other."""
         y, h_hat = self._checked(y, h_hat)
         trust, shape = self._settings.trust, (len(y), *h_hat.shape[1:])
         variance = error_and_noise(err_var, no, shape, self.dtype, self.device)
@@ -180,17 +216,24 @@ class MMSEEqualizer(Receiver):
         y = mapped_alike(y, h_hat)
         items, links = self._items(y, h_hat, variance, links)
         h_hat = spread(h_hat, items)
-        inputs = EqualizerInputs(
+        return EqualizerInputs(
             y=y, h_hat=h_hat, noise=noise, variance=variance, links=links, time=time
         )
-        result: tuple[Tensor, Tensor] = self._served(inputs)
-        return result
 
     def _results(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
         """Equalize where the links of some receivers are trusted, whose channels have no error."""
-        noise, variance = uniform(inputs.noise), uniform(inputs.variance)
-        inputs = replace(inputs, noise=noise, variance=variance)
-        groups = sharing(
+        inputs = _merged(inputs)
+        return self._receive(inputs.y, self._groups(inputs), partial(self._filters, inputs))
+
+    def _bits(self, demapper: QAMDemapper, inputs: EqualizerInputs) -> Tensor:
+        """Likewise, and demap."""
+        inputs = _merged(inputs)
+        filters = partial(self._filters, inputs)
+        return self._detect(inputs.y, self._groups(inputs), filters, demapper)
+
+    def _groups(self, inputs: EqualizerInputs) -> list[Symbols]:
+        """OFDM symbols that share their filters."""
+        return sharing(
             inputs.h_hat,
             None if len(inputs.trusted) == self._num_rx else inputs.variance,
             self._settings.time_varying,
@@ -198,7 +241,6 @@ class MMSEEqualizer(Receiver):
             antennas=2,
             time=inputs.time,
         )
-        return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
@@ -288,6 +330,11 @@ class MMSEEqualizer(Receiver):
         streams = (self._num_tx, self._num_streams_per_tx)
         check_shape("h_hat", h_hat, (None, None, None, *streams, None, None))
         return y, h_hat
+
+
+def _merged(inputs: EqualizerInputs) -> EqualizerInputs:
+    """The same with noise that is equal everywhere told once."""
+    return replace(inputs, noise=uniform(inputs.noise), variance=uniform(inputs.variance))
 
 
 def _unbiased(

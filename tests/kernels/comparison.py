@@ -81,7 +81,12 @@ class Spy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
-        for kind in (emitters.Precoded, emitters.Received, emitters.Combined):
+        for kind in (
+            emitters.Precoded,
+            emitters.Received,
+            emitters.Combined,
+            emitters.Detected,
+        ):
             monkeypatch.setattr(kind, "emit", self._around(kind.emit))
         monkeypatch.setattr(refined, "_refined", self._beside(refined._refined))
 

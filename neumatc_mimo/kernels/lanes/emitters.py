@@ -5,15 +5,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from neumatc_mimo.kernels.lanes import operators
+from neumatc_mimo.kernels.lanes import operators, recalled
 from neumatc_mimo.kernels.lanes.coverage import covers
+from neumatc_mimo.kernels.lanes.demapping import SquareQAM
 from neumatc_mimo.kernels.lanes.devices import has_kernel, whitens
 from neumatc_mimo.kernels.lanes.proven import Query, parts_of
+from neumatc_mimo.kernels.lanes.recalled import Recalled
 from neumatc_mimo.kernels.lanes.sources import (
     Source,
     conjugate_chirp,
@@ -22,6 +24,7 @@ from neumatc_mimo.kernels.lanes.sources import (
 )
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.ill_conditioned import wide
+from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.tensors.results import new_result
 
@@ -69,11 +72,13 @@ class Emitter(ABC):
         return len(a) * a.shape[1]
 
     @abstractmethod
-    def at(self, item: slice, places: Tensor) -> Self:
+    def at(self, item: slice, places: Tensor) -> Self | None:
         """The same for single matrices in double precision, with symbols and results of its own.
 
         :param item: whose they are, or all where these share their matrices
         :param places: of the matrices among all of an item, [num_places] int64
+
+        :return: None where single results have no place of their own
         """
 
     @abstractmethod
@@ -83,6 +88,15 @@ class Emitter(ABC):
         :param other: :meth:`at` these places
         :param chosen: whose results are written, [num_places] bool
         """
+
+    def recalls(self, links: Recalled) -> bool:
+        """Whether a kernel does it with results that are recalled."""
+        del links
+        return False
+
+    def recall(self, links: Recalled) -> None:
+        """Do it with these."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -148,6 +162,14 @@ class Precoded(Emitter):
             _put(self.out[item, :, symbol], places, other.out[:, :, number], chosen)
         if self.effective is not None and other.effective is not None:
             _put(self.effective[item], places, other.effective, chosen)
+
+    def recalls(self, links: Recalled) -> bool:
+        return self.effective is None and recalled.serves(links, self.x, self.out)
+
+    def recall(self, links: Recalled) -> None:
+        whole = [0, self.x.shape[-1], 0]
+        fields = operators.grids(len(links.links), along(self.x), self.out, self.symbols)
+        recalled.run(links, recalled.PRECODE, self.x.shape[1], whole, fields)
 
 
 @dataclass(frozen=True)
@@ -269,8 +291,114 @@ class Received(_Receiving):
         own = own if own.shape[-1] == 1 else own[..., places]
         return replace(some, variance=wide(own))
 
+    def recalls(self, links: Recalled) -> bool:
+        known = type(links.operation) is PseudoInverse and self.variance is None
+        return known and recalled.serves(links, self.y, self.x_hat)
+
+    def recall(self, links: Recalled) -> None:
+        stretches = [number for stretch in self.stretches for number in stretch]
+        num, y = len(links.links), along(self.y)
+        no_eff = self.no_eff[:num]
+        fields = operators.grids(num, y, self.x_hat, self.symbols) | operators.noise_behind(no_eff)
+        recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
+        if len(no_eff) < len(self.no_eff):
+            self.no_eff[len(no_eff) :] = no_eff
+
     def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
         return places, self._moved(places, [(first, place) for first, _, place in self.stretches])
+
+
+@dataclass(frozen=True)
+class DataRuns:
+    """Where the data symbols of a grid's rows are.
+
+    :param at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and an OFDM symbol
+        begin
+    :param run: [num_runs, 3] int64, neighbours with data: first subcarrier, number of subcarriers,
+        and which data symbol the first one has
+    """
+
+    at: Tensor
+    run: Tensor
+
+
+@dataclass(frozen=True)
+class Detected(Emitter):
+    """Symbols estimated with gains of one and demapped: streams are rows of the matrices.
+
+    :param y: as for :class:`Received`, likewise ``symbols``, ``streams`` and ``stretches``
+    :param llr: is written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
+    :param rows: of the streams
+    :param data: where the data symbols of the rows are
+    :param qam: how they are demapped
+    """
+
+    y: Tensor
+    llr: Tensor
+    symbols: Sequence[int]
+    streams: Sequence[int]
+    stretches: Sequence[tuple[int, int, int]]
+    rows: Sequence[int]
+    data: DataRuns
+    qam: SquareQAM
+
+    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        source = receiving_source_of(operation, *a.shape[-2:])
+        if source is None or self.llr.dtype != a.dtype.to_real():
+            return False
+        return self.qam.covers(self.y, self.llr) and covers(a, no, self.y, kind=source.kind)
+
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return _proves(self, operation, a, no, len(self.streams))
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source = _served(receiving_source_of(operation, *a.shape[-2:]), query)
+        return operators.detect(
+            source.kind,
+            _channel(a),
+            _noise(no, a),
+            along(self.y),
+            self.llr,
+            self.symbols,
+            self.streams,
+            [number for stretch in self.stretches for number in stretch],
+            self.rows,
+            self.data.at,
+            self.data.run,
+            *self.qam.parts(),
+            *parts_of(query),
+        )
+
+    def _bits(self, num_items: int) -> dict[str, Any]:
+        """Fields of a call that writes bits."""
+        return operators.writing_bits(
+            num_items,
+            len(self.y),
+            self.llr,
+            self.symbols,
+            self.rows,
+            self.data.at,
+            self.data.run,
+            *self.qam.parts(),
+        )
+
+    def at(self, item: slice, places: Tensor) -> None:
+        del item, places  # data symbols lie among others
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        raise NotImplementedError
+
+    def recalls(self, links: Recalled) -> bool:
+        known = type(links.operation) is PseudoInverse and self.qam.covers(self.y, self.llr)
+        return known and recalled.serves(links, self.y)
+
+    def recall(self, links: Recalled) -> None:
+        stretches = [number for stretch in self.stretches for number in stretch]
+        num, y = len(links.links), along(self.y)
+        fields = operators.reading(num, y, self.symbols) | self._bits(num)
+        recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
 
 
 @dataclass(frozen=True)

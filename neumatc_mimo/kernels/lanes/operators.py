@@ -69,7 +69,7 @@ def precode(
         stretch=[0, h.shape[-1], 0],
         **_query(query, bounds),
         **_channel(h, noise, amplification),
-        **_grids(len(h), x, out, symbols),
+        **grids(len(h), x, out, symbols),
     )
     return amplification
 
@@ -124,13 +124,11 @@ def receive(
         stretch=stretches,
         streams=len(streams),
         stream=streams,
-        no_eff=no_eff,
-        no_eff_item=no_eff.stride(0),
-        no_eff_row=no_eff.stride(1),
+        **noise_behind(no_eff),
         **_whitening(whitening),
         **_query(query, bounds),
         **_channel(h, noise, amplification),
-        **_grids(len(h), y, x_hat, symbols),
+        **grids(len(h), y, x_hat, symbols),
     )
     return amplification
 
@@ -154,7 +152,7 @@ def precode_expansion(
         emitter=_PRECODE,
         streams=x.shape[1],
         **_expansion(columns, values, rows, x.shape[1], out.shape[1]),
-        **_grids(len(x), x, out, range(x.shape[2])),
+        **grids(len(x), x, out, range(x.shape[2])),
     )
 
 
@@ -177,7 +175,7 @@ def receive_expansion(
         streams=out.shape[1],
         stream=range(out.shape[1]),
         **_expansion(columns, values, rows, out.shape[1], y.shape[1]),
-        **_grids(len(y), y, out, range(y.shape[2])),
+        **grids(len(y), y, out, range(y.shape[2])),
     )
 
 
@@ -187,7 +185,79 @@ def _(source: int, h: Tensor, *others: Any) -> Tensor:
     return h.real.new_empty(len(h), h.shape[-1])
 
 
+@torch.library.custom_op("neumatc::detect_in_lanes", mutates_args=("llr",), device_types="cpu")
+def detect(
+    source: int,
+    h: Tensor,
+    noise: Tensor | None,
+    y: Tensor,
+    llr: Tensor,
+    symbols: Sequence[int],
+    streams: Sequence[int],
+    stretches: Sequence[int],
+    rows: Sequence[int],
+    run_at: Tensor,
+    run: Tensor,
+    levels: Tensor,
+    method: str,
+    hard_out: bool,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
+) -> Tensor:
+    """Bits of linear estimates of some streams, with gains of one.
+
+    :param source: as for :func:`receive`, likewise all to ``stretches``
+    :param llr: written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
+    :param rows: of the streams that are put out
+    :param run_at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and a symbol
+        begin
+    :param run: [num_runs, 3] int64, subcarriers with data that are neighbours: the first one, how
+        many, and which data symbol the first one has
+    :param levels: as for :func:`demap`, likewise ``method`` and ``hard_out``
+    :param query: as for :func:`precode`, likewise ``bounds``
+
+    :return: as of :func:`precode`
+    """
+    amplification = h.real.new_empty(len(h), h.shape[-1])
+    qam = (levels, method, hard_out)
+    _loaded().run(
+        source=source,
+        emitter=_RECEIVE,
+        stretches=len(stretches) // 3,
+        stretch=stretches,
+        streams=len(streams),
+        stream=streams,
+        **writing_bits(len(h), len(y), llr, symbols, rows, run_at, run, *qam),
+        **_query(query, bounds),
+        **_channel(h, noise, amplification),
+        **reading(len(h), y, symbols),
+    )
+    return amplification
+
+
+@torch.library.custom_op("neumatc::demap_in_lanes", mutates_args=("llr",), device_types="cpu")
+def demap(y: Tensor, no: Tensor, levels: Tensor, method: str, hard_out: bool, llr: Tensor) -> None:
+    """Log-likelihood ratios of the bits of square QAM, or decisions.
+
+    :param y: [num_symbols]
+    :param no: noise variance, [num_symbols or 1]
+    :param levels: of the real and of the imaginary axis, [2, 2**bits of an axis]
+    :param method: "app" or "maxlog"
+    :param llr: written, [num_symbols * bits of a symbol]
+    """
+    _loaded().demap(
+        wide=int(y.dtype == torch.complex128),
+        number=len(y),
+        y=y,
+        no=no,
+        no_step=int(len(no) > 1),
+        llr=llr,
+        **_qam(levels, method, hard_out),
+    )
+
+
 @receive.register_fake
+@detect.register_fake
 def _(source: int, h: Tensor, *others: Any) -> Tensor:
     del source, others
     return h.real.new_empty(len(h), h.shape[-1])
@@ -198,6 +268,47 @@ def _loaded() -> Library:
     if found is None:
         raise RuntimeError("The kernels of subcarriers in lanes are missing.")
     return found
+
+
+def noise_behind(no_eff: Tensor) -> dict[str, Any]:
+    """Fields of a call that tell where effective noise is written."""
+    item, row, _ = no_eff.stride()
+    return {"no_eff": no_eff, "no_eff_item": item, "no_eff_row": row}
+
+
+def writing_bits(
+    num_items: int,
+    batch_size: int,
+    llr: Tensor,
+    symbols: Sequence[int],
+    rows: Sequence[int],
+    run_at: Tensor,
+    run: Tensor,
+    levels: Tensor,
+    method: str,
+    hard_out: bool,
+) -> dict[str, Any]:
+    """Fields of a call that writes bits, see :func:`detect`."""
+    # One channel for all items: their symbols are its own, as in the grids.
+    items = range(batch_size) if num_items < batch_size else [0]
+    return {
+        "llr": llr,
+        "llr_item": llr.stride(0),
+        "llr_row": llr.stride(1),
+        "data_row": rows,
+        "data_begin": [llr.stride(0) * item for item in items for _ in symbols],
+        "data_symbol": list(symbols) * len(items),
+        "grid_symbols": (len(run_at) - 1) // llr.shape[1],
+        "run_at": run_at,
+        "run": run,
+        **_qam(levels, method, hard_out),
+    }
+
+
+def _qam(levels: Tensor, method: str, hard_out: bool) -> dict[str, Any]:
+    """Fields that tell how square QAM is demapped, see :func:`demap`."""
+    num_bits = levels.shape[1].bit_length() - 1
+    return {"bits": num_bits, "sums": method == "app", "hard": hard_out, "levels": levels}
 
 
 def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str, Any]:
@@ -290,16 +401,22 @@ def _effective(effective: Tensor | None) -> dict[str, Any]:
     }
 
 
-def _grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+def grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
     """Fields of a call that tell of the resource grids, [batch_size, rows, symbols, ...]."""
-    values: dict[str, Any] = {"symbols": len(symbols)}
-    for name, grid in (("read", read), ("out", out)):
-        item, row, symbol, _ = grid.stride()
-        places = [symbol * number for number in symbols]
-        if num_items < len(grid):
-            # One channel for all items: their symbols are its own.
-            places = [item * number + place for number in range(len(grid)) for place in places]
-            values["symbols"] = len(places)
-        values |= {name: grid, f"{name}_item": item, f"{name}_row": row}
-        values[f"{name}_symbol"] = places
-    return values
+    return reading(num_items, read, symbols) | _grid("out", num_items, out, symbols)
+
+
+def reading(num_items: int, read: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell of the one that is read."""
+    return _grid("read", num_items, read, symbols)
+
+
+def _grid(name: str, num_items: int, grid: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell of one of them."""
+    item, row, symbol, _ = grid.stride()
+    places = [symbol * number for number in symbols]
+    if num_items < len(grid):
+        # One channel for all items: their symbols are its own.
+        places = [item * number + place for number in range(len(grid)) for place in places]
+    values = {name: grid, f"{name}_item": item, f"{name}_row": row}
+    return values | {f"{name}_symbol": places, "symbols": len(places)}

@@ -23,7 +23,7 @@ from neumatc_mimo.operations.wmmse import WMMSE
 
 # Beyond, LAPACK's blocked factorisations gain on the kernels, and its eigenvectors on rotations: of
 # a channel's rows, or of those of a user.
-_MOST_ROWS, _MOST_ROTATED = 64, 16
+MOST_ROWS, _MOST_ROTATED = 64, 16
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def source_of(operation: Operation, num_rows: int, num_cols: int) -> Source | No
     :param operation: Another one that derives from one of ours may mean another result
     """
     # More rows than columns are dependent, which only double precision tells apart.
-    if not 0 < num_rows <= min(num_cols, _MOST_ROWS):
+    if not 0 < num_rows <= min(num_cols, MOST_ROWS):
         return None
     find = _SOURCES.get(type(operation))
     return None if find is None else find(operation, num_rows)
@@ -76,7 +76,7 @@ def receiving_source_of(operation: Operation, num_rows: int, num_cols: int) -> S
     if type(operation) is not PseudoInverse:
         return None
     if num_rows > num_cols:
-        return Source(SourceKind.COVARIANCE) if num_rows <= _MOST_ROWS else None
+        return Source(SourceKind.COVARIANCE) if num_rows <= MOST_ROWS else None
     return source_of(operation, num_rows, num_cols)
 
 

@@ -7,7 +7,7 @@
 #pragma once
 
 #include "definite.h"
-#include "latent.h"
+#include "folded.h"
 
 namespace {
 
@@ -26,7 +26,7 @@ struct ProvenDefinite {
     static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 1) + 1; }
     static int64_t scratch_size(const Call& call) {
         const int64_t m = call.rows;
-        return m * call.columns + 6 * m * m + 2 * m + Latent<R>::scratch_size(call) +
+        return m * call.columns + 6 * m * m + 2 * m + Folded<R>::scratch_size(call) +
                Definite<R, K>::kept_size(call) + Definite<R, K>::scratch_size(call);
     }
 
@@ -46,7 +46,7 @@ struct ProvenDefinite {
     C *gram_matrix, *x, *keeps, *whole, *gain, *spare;
     // [rows]: powers of the columns of the filter.
     V* power_of;
-    const Latent<R> latent;
+    const Folded<R> latent;
     C* rest;
 
     INLINE ProvenDefinite(const Call& call, C* channel, C* kept, C* scratch)
@@ -59,11 +59,12 @@ struct ProvenDefinite {
           latent{call, power_of + 2 * rows()} {
         no_eff = reinterpret_cast<V*>(mixed + rows() * rows());
         amplification = no_eff + rows();
-        rest = reinterpret_cast<C*>(latent.weights) + Latent<R>::scratch_size(call);
+        rest = reinterpret_cast<C*>(latent.weights) + Folded<R>::scratch_size(call);
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
     INLINE void begin() const {}
+    INLINE void prepare(int64_t, int64_t, int64_t) const {}
     INLINE void prefilter(C*, int) const {}
     INLINE int inner_rows() const { return rows(); }
 

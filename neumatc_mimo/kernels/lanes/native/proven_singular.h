@@ -2,7 +2,7 @@
 // formulas of operations/svd.py (`residual`, `range_error`); what is not proven is computed.
 #pragma once
 
-#include "latent.h"
+#include "folded.h"
 #include "singular.h"
 
 namespace {
@@ -24,7 +24,7 @@ struct ProvenSingular {
     static int64_t kept_size(const Call& call) { return (call.rows + 2) * call.streams + 1; }
     static int64_t scratch_size(const Call& call) {
         const int64_t m = call.rows, l = call.streams;
-        return call.columns * (l + m) + 4 * m * m + 4 * l + Latent<R>::scratch_size(call) +
+        return call.columns * (l + m) + 4 * m * m + 4 * l + Folded<R>::scratch_size(call) +
                Singular<R, K>::kept_size(call) + Singular<R, K>::scratch_size(call);
     }
 
@@ -44,7 +44,7 @@ struct ProvenSingular {
     C *beside, *product_v, *work, *spare;
     // [streams]: norms of A^H u.
     V* gain;
-    const Latent<R> latent;
+    const Folded<R> latent;
     C* rest;
 
     INLINE ProvenSingular(const Call& call, C* channel, C* kept, C* scratch)
@@ -56,11 +56,12 @@ struct ProvenSingular {
           gain(reinterpret_cast<V*>(spare + rows() * rows())), latent{call, gain + 2 * streams} {
         no_eff = reinterpret_cast<V*>(factors + streams);
         amplification = no_eff + streams;
-        rest = reinterpret_cast<C*>(latent.weights) + Latent<R>::scratch_size(call);
+        rest = reinterpret_cast<C*>(latent.weights) + Folded<R>::scratch_size(call);
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
     INLINE void begin() const {}
+    INLINE void prepare(int64_t, int64_t, int64_t) const {}
     INLINE int inner_rows() const { return streams; }
 
     // What emitters are handed over; all is made before.

@@ -13,6 +13,7 @@
 #endif
 
 #define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
 
 // Bytes of a vector register, and how many tiles of a product stay in all of them.
 #ifndef VECTOR_BYTES

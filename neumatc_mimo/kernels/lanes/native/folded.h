@@ -8,7 +8,7 @@
 namespace {
 
 template <class R>
-struct Latent {
+struct Folded {
     using L = Lanes<R>;
     using V = typename L::V;
 
