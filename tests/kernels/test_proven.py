@@ -207,6 +207,7 @@ def outputs(
     h = a[:, :, order].permute(0, 2, 3, 1)
     sizes = (symbols, num, model.models[OPERATION.name].links.subcarrier_spacing)
     grid: tuple[ResourceGrid, StreamManagement]
+    inputs: tuple[Any, ...]
     if kind is ZFPrecoder:
         streams = StreamManagement(np.ones([users, 1]), users)
         grid = ResourceGrid(*sizes, num_tx=1, num_streams_per_tx=users), streams
