@@ -224,15 +224,13 @@ class ProvenAnswers(Answers):
         return recall.answer(components, subcarriers)
 
     def emitted(self, emitter: Emitter) -> Emitted | None:
-        recall, a = self._recall, self._channels.a
-        operation, no = recall.model.operation, recall.no
-        noise = no if isinstance(no, Tensor) else None
-        terms = recall.plan.table.terms()
-        if terms is None or self._channels.trusted or not emitter.proves(operation, a, noise):
+        recall, a, no = self._recall, self._channels.a, self._channels.no
+        operation, terms = recall.model.operation, recall.plan.table.terms()
+        if terms is None or self._channels.trusted or not emitter.proves(operation, a, no):
             return None
         places = None if recall.order is None else recall.order.argsort(-1)
         query = Query(*terms, recall.latents.rows, recall.rows, places, self._tolerance)
-        done = emit(emitter, operation, a, noise, query, looking=True)
+        done = emit(emitter, operation, a, no, query, looking=True)
         proven = int((done.amplification == 0).sum())
         self._counts.queried += proven
         self._counts.exact += done.amplification.numel() - proven

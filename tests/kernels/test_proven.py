@@ -20,6 +20,7 @@ from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
 from neumatc_mimo.kernels.lanes import library
 from neumatc_mimo.kernels.lanes.emitters import Emitter, Precoded, Received
 from neumatc_mimo.kernels.lanes.proven import Query
+from neumatc_mimo.kernels.lanes.refined import emit
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from tests.kernels.comparison import VARIANTS, Choice, Spy, both, needs_library, normal
@@ -40,7 +41,6 @@ class Case:
     factors and the order of their rows; all in double precision.
 
     :param aligned: the links, [num_items, num_subcarriers, K, M]
-    :param a: the channels, likewise
     :param components: as a query gives them
     :param rows: factors of the channels' rows, [num_items, num_subcarriers, K]
     :param order: [num_items, K] row of the link that each row of the channel is
@@ -48,7 +48,6 @@ class Case:
     """
 
     aligned: Tensor
-    a: Tensor
     components: tuple[Tensor, Tensor]
     rows: Tensor
     order: Tensor
@@ -74,17 +73,28 @@ class Case:
         phase = torch.rand(items, num, users, generator=generator).double() * 6.3
         order = torch.rand(items, users, generator=generator).argsort(-1)
         rows = torch.polar(gain.expand_as(phase), phase)
-        a = aligned.gather(2, order[:, None, :, None].expand_as(aligned)) * rows[..., None]
-        return cls(aligned, a, (w, x), rows, order, power)
+        return cls(aligned, (w, x), rows, order, power)
 
     @property
     def noise(self) -> Tensor | float:
         return 0.0 if self.no is None else self.no
 
+    @property
+    def a(self) -> Tensor:
+        """The channels as blocks have them, [num_items, num_subcarriers, K, M] complex64."""
+        index = self.order[:, None, :, None].expand_as(self.aligned)
+        a = (self.aligned.gather(2, index) * self.rows[..., None]).to(torch.complex64)
+        return a.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+
+    @property
+    def channel_noise(self) -> Tensor | None:
+        """The noise power of the channels, [num_items, 1]."""
+        return None if self.no is None else (self.no * self.rows[:, 0, :1].abs().square()).float()
+
     def query(self) -> Query:
         """The query as kernels take it: each subcarrier is a function of its own."""
         parts = [torch.view_as_real(c.flatten(2)).flatten(2) for c in self.components]
-        num = self.a.shape[1]
+        num = self.aligned.shape[1]
         columns, values = torch.arange(num)[:, None], torch.ones(num, 1)
         rows = torch.cat(parts, -1).to(torch.float32)
         factors, places = self.rows.to(torch.complex64), self.order.argsort(-1)
@@ -99,8 +109,7 @@ class Case:
         return found[0], ~found[1]
 
     def emitted(self, emitter: Emitter) -> Tensor:
-        a = self.a.to(torch.complex64).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
-        no = None if self.no is None else self.no.float()
+        a, no = self.a, self.channel_noise
         assert emitter.proves(OPERATION, a, no)
         return emitter.emit(OPERATION, a, no, self.query())
 
@@ -173,6 +182,23 @@ def check_receiver(sizes: tuple[int, ...], no: float, seed: int) -> None:
     torch.testing.assert_close(no_eff.double(), behind, rtol=1e-3, atol=1e-5)
 
 
+@needs_library
+@pytest.mark.parametrize("no", [0.0, 1e-4])
+def test_what_single_precision_spoils_is_computed_again(no: float) -> None:
+    case = Case.drawn((2, 3, 9, 4, 40), no, 0)
+    # Two users in one place, where the query is none of theirs.
+    case.aligned[:, 7, 1] = case.aligned[:, 7, 0] + 1e-3 * case.aligned[:, 8, 1]
+    x = normal(2, 3, 4, 40, dtype=torch.complex64)
+    out = torch.empty(2, 12, 4, 40, dtype=torch.complex64)
+    a, noise = case.a, case.channel_noise
+    done = emit(Precoded(x, out, range(4)), OPERATION, a, noise, case.query(), looking=True)
+    assert done.refined == 2 and done.left is None
+    exact = OPERATION.solve(a.to(torch.complex128)[:, 7:8], 0.0 if noise is None else noise)
+    w = exact.scaled(exact.column_norm.reciprocal()).dense
+    wanted = torch.einsum("ifak,iksf->iasf", w, x[..., 7:8].to(w.dtype))
+    torch.testing.assert_close(out[..., 7:8].to(w.dtype), wanted, rtol=1e-4, atol=1e-4)
+
+
 def outputs(
     choose: Choice, model: nm.ScenarioModel, kind: Any, a: Tensor, no: float, order: list[int]
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], nm.Counts, nm.Counts]:
@@ -181,6 +207,7 @@ def outputs(
     h = a[:, :, order].permute(0, 2, 3, 1)
     sizes = (symbols, num, model.models[OPERATION.name].links.subcarrier_spacing)
     grid: tuple[ResourceGrid, StreamManagement]
+    inputs: tuple[Any, ...]
     if kind is ZFPrecoder:
         streams = StreamManagement(np.ones([users, 1]), users)
         grid = ResourceGrid(*sizes, num_tx=1, num_streams_per_tx=users), streams
@@ -206,8 +233,9 @@ def test_a_model_proves_its_answers(
     order: list[int],
 ) -> None:
     links = small_model.models["pseudo_inverse"].links
-    a = links.channel(links.grid_frequencies(), dtype=torch.complex64)
-    ours, theirs, counts, right = outputs(choose, small_model, kind, a, no, order)
+    # At another gain, and the noise that belongs to it.
+    a = 3 * links.channel(links.grid_frequencies(), dtype=torch.complex64)
+    ours, theirs, counts, right = outputs(choose, small_model, kind, a, 9 * no, order)
     assert spy.calls == 1
     # What is not proven is corrected by PyTorch, and computed by the kernel.
     assert counts.links_recalled == right.links_recalled == len(a)

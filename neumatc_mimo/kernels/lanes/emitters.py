@@ -56,8 +56,7 @@ class Emitter(ABC):
     ) -> Tensor:
         """Do it.
 
-        :param query: results that stand in the place of exact ones where they are proven;
-            ``no`` is then the noise power of the link that is queried
+        :param query: results that stand in the place of exact ones where they are proven
 
         :return: by how much the rounding of each matrix is amplified in its result,
             [num_items, num_subcarriers]; NaN where there is none, and zero where the emitter has

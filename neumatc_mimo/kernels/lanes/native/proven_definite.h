@@ -83,9 +83,10 @@ struct ProvenDefinite {
 
     // A block of a channel: queried, proven, and computed where it is not proven.
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        const R* powers = static_cast<const R*>(call.noise);
-        const V noise = powers ? all<R>(powers[item * call.noise_item]) : V{};
         query(item, first, count);
+        // The link's: with noise all rows have one gain.
+        const R* powers = static_cast<const R*>(call.noise);
+        const V noise = powers ? powers[item * call.noise_item] * ::power(over[0]) : V{};
         const Mask ok = proven(noise);
         if (call.emitter == RECEIVE) mix_received(noise);
         else mix_sent(noise);
