@@ -93,6 +93,24 @@ std::vector<Chunk> chunks_of(const Call& call, int64_t longest) {
     return chunks;
 }
 
+// Symbols that a thread demaps at once.
+constexpr int64_t PIECE = 1 << 13;
+
+// The same work in so many threads, this one among them. Threads that live for a call take some 20 µs
+// each, and leave nothing behind that a fork, another runtime's idle threads or the end of the process
+// could meet.
+template <class F>
+void in_threads(int64_t number, const F& work) {
+    std::vector<std::thread> threads;
+    try {
+        for (int64_t i = 1; i < number; i++) threads.emplace_back(work);
+    } catch (const std::system_error&) {
+        // As many as the system lets us have.
+    }
+    work();
+    for (auto& thread : threads) thread.join();
+}
+
 // Work of so many parts spread over threads: `work` is called with a part, the one that this thread
 // takes next, and scratch memory. Zero where all went well, 1 where there was no memory.
 template <class F>
@@ -100,7 +118,7 @@ int32_t spread(std::size_t parts, int32_t most_threads, int64_t scratch, const F
     std::atomic<std::size_t> next{0};
     std::atomic<bool> failed{false};
     // Parts are taken as threads come: one that the system holds up holds up no other.
-    const auto take = [&] {
+    in_threads(std::min<int64_t>(most_threads, parts), [&] {
         Memory memory(scratch);
         if (!memory.data()) {
             failed = true;
@@ -111,18 +129,7 @@ int32_t spread(std::size_t parts, int32_t most_threads, int64_t scratch, const F
             work(i, following, memory.data());
         }
         memory.give_back();
-    };
-    // Threads that live for a call take some 20 µs each, and leave nothing behind that a fork,
-    // another runtime's idle threads or the end of the process could meet.
-    std::vector<std::thread> threads;
-    const auto most = std::min<std::size_t>(most_threads, parts);
-    try {
-        for (std::size_t i = 1; i < most; i++) threads.emplace_back(take);
-    } catch (const std::system_error&) {
-        // As many as the system lets us have.
-    }
-    take();
-    for (auto& thread : threads) thread.join();
+    });
     return failed;
 }
 
@@ -155,6 +162,27 @@ EXPORT int32_t neumatc_lanes_constant(const char* base, const int64_t* row, int6
 // A look at one channel.
 EXPORT void neumatc_lanes_look(const Look* given, int32_t number) {
     choices().at(number).variant->look(*given);
+}
+
+// Demapping of symbols; zero where all went well.
+EXPORT int32_t neumatc_lanes_demap(const Demapping* call, int32_t number) {
+    const Variant& variant = *choices().at(number).variant;
+    std::atomic<int64_t> next{0};
+    in_threads(std::min<int64_t>(call->threads, (call->number - 1) / PIECE + 1), [&] {
+        for (int64_t at; (at = next.fetch_add(PIECE)) < call->number;)
+            variant.demap(*call, at, std::min(PIECE, call->number - at));
+    });
+    return 0;
+}
+
+// The link that a channel is at the probes; -1 where it is none, -2 where there was no memory.
+EXPORT int32_t neumatc_lanes_recognise(const Recognition* given, int32_t number) {
+    const Variant& variant = *choices().at(number).variant;
+    Memory memory(variant.recognition_scratch(*given));
+    if (!memory.data()) return -2;
+    const int64_t link = variant.recognise(*given, memory.data());
+    memory.give_back();
+    return int32_t(link);
 }
 
 // One call; zero where all went well, 1 where there was no memory.
