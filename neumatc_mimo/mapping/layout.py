@@ -52,9 +52,8 @@ class Layout:
         if self.kind != "hermitian":
             return matrix
         other, below = matrix.mT.contiguous(), _below(matrix)
-        imaginary = torch.where(below, -other, matrix)
-        imaginary.diagonal(dim1=-2, dim2=-1).zero_()
-        return torch.complex(torch.where(below, matrix, other), imaginary)
+        beyond = torch.where(below.mT, matrix.new_zeros(()), other)
+        return torch.complex(torch.where(below, matrix, other), torch.where(below, -beyond, matrix))
 
 
 def _below(matrix: Tensor) -> Tensor:
