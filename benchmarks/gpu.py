@@ -46,6 +46,7 @@ from neumatc_mimo.bench.tasks import (
 )
 from neumatc_mimo.bench.timing import Call, Spread, peak_bytes, side_by_side
 from neumatc_mimo.bench.turns import in_turn
+from neumatc_mimo.kernels import race
 from neumatc_mimo.operations.tracking import normalised
 
 ROOT = Path(__file__).parents[1]
@@ -99,7 +100,7 @@ class Plan:
             for file in (ROOT / "tests").rglob("test_*.py")
             if "pytest.mark.cuda" in file.read_text()
         )
-        kernels = ("tests/kernels/test_fused.py",)
+        kernels = ("tests/kernels/test_fused.py", "tests/kernels/test_on_gpu.py")
         runs = (("-m", "cuda", *marked), kernels)
         return cls(device, tuple(points), Slot(14), {}, 0.5, NUM_LINKS, runs, minutes)
 
@@ -334,7 +335,11 @@ def compared(
 
 EXACT, UNLOOKED, QUERIED, NAMED = "exact", "exact, unlooked", "queried", "queried, named, unlooked"
 LIBRARY, LIMIT = "torch.linalg, once a subcarrier", "limit"
-_OURS = (EXACT, UNLOOKED, QUERIED, NAMED)
+# The exact block takes one of these two at each shape, whichever is faster.
+KERNELS, PLAIN = "exact, by kernels", "exact, by PyTorch"
+# Operations that Triton has kernels for.
+_WITH_KERNELS = ("pseudo_inverse", "svd", "wmmse")
+_OURS = (EXACT, KERNELS, PLAIN, UNLOOKED, QUERIED, NAMED)
 _NO_ERROR = (math.nan, math.nan)
 
 
@@ -353,6 +358,9 @@ def ways(tasks: Sequence[Task], model: nm.ScenarioModel | None) -> dict[str, Cal
         return in_turn(calls)
 
     calls: dict[str, Call] = {EXACT: ours(nm.Exact(), "link")}
+    if task.operation in _WITH_KERNELS:
+        calls[KERNELS] = _always(True, ours(nm.Exact(), "link"))
+        calls[PLAIN] = _always(False, ours(nm.Exact(), "link"))
     calls[UNLOOKED] = ours(nm.Exact(), None)
     if model is not None and task.operation in model.models:
         calls[QUERIED] = ours(model, "link")
@@ -366,6 +374,16 @@ def ways(tasks: Sequence[Task], model: nm.ScenarioModel | None) -> dict[str, Cal
     # As each makes its matrices before: one for all turns.
     calls[LIMIT] = task.limit()
     return calls
+
+
+def _always(kernel: bool, call: Call) -> Call:
+    """A call that takes the kernels, or PyTorch's way, whatever that takes."""
+
+    def taken() -> Any:
+        with race.always(kernel):
+            return call()
+
+    return taken
 
 
 def by_library(task: Task) -> Call | None:

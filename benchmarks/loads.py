@@ -131,7 +131,7 @@ def _limit(name: str, slots: Slots, rounds: int) -> float | None:
     streams = h[0].shape[3] if uplink else streams
     symbols, num = h[0].shape[-2:]
     filters = [torch.randn(1, streams, antennas, num, dtype=torch.complex64) for _ in h]
-    chirp = conjugate_chirp(antennas, torch.complex64)
+    chirp = conjugate_chirp(antennas, torch.complex64, torch.device("cpu"))
     calls: list[Callable[[], Any]] = []
     if uplink:
         out = torch.empty(1, streams, symbols, num, dtype=torch.complex64)

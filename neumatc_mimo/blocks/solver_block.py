@@ -236,10 +236,10 @@ class SolverBlock(Displayed, Block):
             if emitted.left is not None:
                 answer = operation.restricted(emitted.answer())
                 yield TileAnswer(slice(None), answer, None, answers, a, emitted.left)
-            borders = []
         elif not is_traced() and operators.kernels_alone():
             raise operators.NoKernelError
-        for tile in cut(tiles(a, answers.entries(a)), borders):
+        rest = [] if emitted is not None else cut(tiles(a, answers.entries(a)), borders)
+        for tile in rest:
             with finite(a):
                 answer = operation.restricted(answers.tile(tile))
             if answers.reads_channel and not is_traced():
@@ -297,7 +297,8 @@ class SolverBlock(Displayed, Block):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _eagerly(block: SolverBlock, args: Any, kwargs: Any) -> Any:
+def _eagerly(block: Block, args: Any, kwargs: Any) -> Any:
+    """A block's call within a compiled function, but not of it."""
     return block.call(*args, **kwargs)
 
 

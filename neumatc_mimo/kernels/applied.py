@@ -11,8 +11,6 @@ registers.
 
 from __future__ import annotations
 
-import functools
-import importlib.util
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
@@ -21,6 +19,7 @@ from torch import Tensor
 
 from neumatc_mimo.kernels.expansion import Expansion
 from neumatc_mimo.kernels.lanes import expanded, library
+from neumatc_mimo.kernels.on_gpu.installed import has_triton
 
 # Tests run Triton's kernels on a CPU, through its interpreter.
 _on_cpu = False
@@ -64,7 +63,7 @@ class Applied:
         """W x for x [num_items, num_streams, num_symbols, num_subcarriers], of any strides, into
         ``out`` [num_items, num_antennas, num_symbols, num_subcarriers].
         """
-        if _in_lanes(x) and (out.shape[-1] == 1 or out.stride(-1) == 1):
+        if in_lanes(x.device) and (out.shape[-1] == 1 or out.stride(-1) == 1):
             expanded.precode(self._expansion, x, out)
         else:
             out[:] = self._product(x, "precoded", "ifak,iksf->iasf")
@@ -74,7 +73,7 @@ class Applied:
         """y^T W for y [num_items, num_antennas, num_symbols, num_subcarriers], of any strides:
         [num_items, num_streams, num_symbols, num_subcarriers].
         """
-        if _in_lanes(y):
+        if in_lanes(y.device):
             out = expanded.receive(self._expansion, y)
         else:
             out = self._product(y, "received", "ifak,iasf->iksf")
@@ -82,9 +81,8 @@ class Applied:
         return out
 
     def _product(self, x: Tensor, name: str, equation: str) -> Tensor:
-        from neumatc_mimo.kernels import (
-            triton_kernels as kernels,  # Triton, which takes a while, and may be missing
-        )
+        # Triton takes a while, and may be missing.
+        from neumatc_mimo.kernels.on_gpu import expansion as kernels
 
         kernel = getattr(kernels, name)
         ways: dict[bool, Callable[[], Tensor]] = {
@@ -100,9 +98,9 @@ class Applied:
             out[item, :, :, at] = torch.einsum(equation, given, x[item, :, :, at])
 
 
-def _in_lanes(x: Tensor) -> bool:
-    """Whether the kernels in C++ do it."""
-    return x.device.type == "cpu" and not _on_cpu
+def in_lanes(device: torch.device) -> bool:
+    """Whether it is the kernels in C++ that run there, if any do."""
+    return device.type == "cpu" and not _on_cpu
 
 
 _faster: dict[Hashable, bool] = {}
@@ -134,11 +132,6 @@ def available(device: torch.device) -> bool:
     """Whether the kernels run there: on a GPU those of Triton, where it is installed, on a CPU
     those in C++, where they are.
     """
-    if device.type == "cpu" and not _on_cpu:
+    if in_lanes(device):
         return library.loaded() is not None
-    return (device.type == "cuda" or _on_cpu) and _has_triton()
-
-
-@functools.cache
-def _has_triton() -> bool:
-    return importlib.util.find_spec("triton") is not None
+    return (device.type == "cuda" or _on_cpu) and has_triton()

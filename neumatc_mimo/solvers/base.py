@@ -12,10 +12,10 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.warnings import Warned
+from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.applied import Applied
-from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.kernels.lanes import Emitter, emit
 from neumatc_mimo.operations.base import Components, Operation, Surely, Tolerance
-from neumatc_mimo.operations.ill_conditioned import doubtful
 from neumatc_mimo.tensors.tracing import is_traced
 
 T = TypeVar("T")
@@ -197,10 +197,15 @@ class ExactAnswers(Answers):
         self._certify, self._tolerance = certify, tolerance or Tolerance()
         self._warned = warned or Warned()
         self._counts = Counts()
+        self._lap: race.Lap | None = None
 
     @property
     def counts(self) -> Counts:
         return self._counts
+
+    def finish(self) -> None:
+        if self._lap is not None:
+            self._lap.end()
 
     def tile(self, subcarriers: slice) -> Any:
         a = self._matrices(subcarriers)
@@ -215,14 +220,21 @@ class ExactAnswers(Answers):
         # A proof of each result needs the result.
         if self._certify == "call" or not emitter.covers(self.operation, channels.a, channels.no):
             return None
-        amplification = emitter.emit(self.operation, channels.a, channels.no)
+        self._lap = race.lap(
+            channels.a.device, type(self.operation), channels.no is None, *emitter.sizes(channels.a)
+        )
+        if not self._lap.kernel:
+            return None
+        looking = self._certify is not None
+        done = emit(emitter, self.operation, channels.a, channels.no, looking=looking)
         self._counts.exact += emitter.num_used(channels.a)
-        left = doubtful(amplification)
-        if self._certify is None or not bool(left.any()):
-            return Emitted(amplification, None, lambda: None)
-        return Emitted(amplification, left, lambda: self._at(left))
+        self._counts.refined += done.refined
+        left = done.left
+        if left is None:
+            return Emitted(done.amplification, None, lambda: None)
+        return Emitted(done.amplification, left, lambda: self.singly(left))
 
-    def _at(self, where: Tensor) -> Any:
+    def singly(self, where: Tensor) -> Any:
         """The answer for single matrices in double precision, [1, num_places, ...].
 
         :param where: [num_items, num_frequencies] bool

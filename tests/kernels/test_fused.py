@@ -21,7 +21,7 @@ from neumatc_mimo.bench.tasks import MMSE, Beamforming, Slot, Task, ZeroForcing
 from neumatc_mimo.kernels import applied as fused
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.expansion import Expansion
-from neumatc_mimo.kernels.triton_kernels import precoded, received
+from neumatc_mimo.kernels.on_gpu.expansion import precoded, received
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -96,7 +96,7 @@ COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from neumatc_mimo.kernels import triton_kernels as kernels
+from neumatc_mimo.kernels.on_gpu import expansion as kernels
 
 sizes = {"antennas": 64, "streams": 8, "terms": 8, "block_a": 16, "block_k": 8, "block_f": 32}
 for kernel in (kernels._precode, kernels._receive):

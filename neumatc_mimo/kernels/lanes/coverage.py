@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from neumatc_mimo.kernels.lanes.library import loaded
+from neumatc_mimo.kernels.lanes.devices import has_kernel
+from neumatc_mimo.kernels.lanes.library import SourceKind, loaded
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced, is_transformed
 
@@ -26,13 +27,16 @@ def differentiates(*tensors: Tensor) -> bool:
     )
 
 
-def covers(a: Tensor, *others: Tensor | None) -> bool:
+def covers(a: Tensor, *others: Tensor | None, kind: SourceKind | None = None) -> bool:
     """Whether there are kernels, for these tensors here.
 
     :param a: [num_items, num_subcarriers, m, n]
     :param others: Resource grids and noise powers, or None
+    :param kind: of the source of filters; None for what the library in C++ alone has
     """
-    if is_traced() or loaded() is None:
+    if is_traced():
+        return False
+    if not (_in_library(a) if kind is None else has_kernel(kind, a)):
         return False
     if a.dtype not in (torch.complex64, torch.complex128):
         return False
@@ -41,6 +45,8 @@ def covers(a: Tensor, *others: Tensor | None) -> bool:
         return False
     # Tensors of other kinds have their own meaning.
     plain = all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
-    return (
-        plain and all(t.device.type == "cpu" for t in tensors) and not is_differentiated(*tensors)
-    )
+    return plain and all(t.device == a.device for t in tensors) and not is_differentiated(*tensors)
+
+
+def _in_library(a: Tensor) -> bool:
+    return a.device.type == "cpu" and loaded() is not None
