@@ -29,6 +29,7 @@ from neumatc_mimo.tensors.recording import as_outside
 class Computing(Protocol):
     """A block as its operators see it."""
 
+    _handle: Tensor
     _inputs: type[Inputs]
     _settings: BlockSettings
 
@@ -41,19 +42,26 @@ class NoKernelError(Exception):
     """Kernels alone were asked for, and do not cover a call."""
 
 
-# Blocks by the numbers that their operators' graphs know them by.
+# Blocks by the numbers that operators know them by.
 _blocks: weakref.WeakValueDictionary[int, Computing] = weakref.WeakValueDictionary()
 _numbers = itertools.count()
+
+# The shape of a result that is not there; PyTorch takes an empty list for one of tensors.
+_NONE = [0]
 
 _alone: ContextVar[bool] = ContextVar("alone", default=False)
 _again: ContextVar[bool] = ContextVar("again", default=False)
 
 
-def number_of(block: Computing) -> int:
-    """A number for a block, by which operators find it as long as it lives."""
+def handle_of(block: Computing) -> Tensor:
+    """A new handle of a block, by which operators find it as long as it lives.
+
+    :return: a number, as a tensor: a graph takes it as it takes data, and serves blocks that are
+        alike
+    """
     number = next(_numbers)
     _blocks[number] = block
-    return number
+    return torch.tensor(number)
 
 
 def kernels_alone() -> bool:
@@ -69,36 +77,58 @@ def computed_again() -> bool:
     return _again.get()
 
 
-def as_operator(number: int, inputs: Inputs, *, alone: bool) -> Any:
+def as_operator(block: Computing, inputs: Inputs, *, alone: bool) -> Any:
     """What a block's ``_results`` makes of its inputs, as one operator.
 
     :param alone: whether to leave it, by :class:`NoKernelError`, where kernels do not cover it
     """
-    given = inputs.tensors()
-    results = compute(number, ",".join(given), list(given.values()), alone)
+    results = compute(*arguments(block, inputs, alone=alone))
     return results[0] if len(results) == 1 else tuple(results)
 
 
+def arguments(block: Computing, inputs: Inputs, *, alone: bool) -> tuple[Any, ...]:
+    """Arguments of :func:`compute`."""
+    given, (first, *others) = inputs.tensors(), block._kinds(inputs)
+    second = list(others[0].shape) if others else _NONE
+    real = any(not kind.dtype.is_complex for kind in others)
+    names, tensors = ",".join(given), list(given.values())
+    return block._handle, names, tensors, inputs.symbols, list(first.shape), second, real, alone
+
+
 @torch.library.custom_op("neumatc::block", mutates_args=(), device_types="cpu")
-def compute(block: int, names: str, given: Sequence[Tensor], alone: bool) -> list[Tensor]:
+def compute(
+    handle: Tensor,
+    names: str,
+    given: Sequence[Tensor],
+    symbols: str,
+    first: Sequence[int],
+    second: Sequence[int],
+    real: bool,
+    alone: bool,
+) -> list[Tensor]:
     """Results of a block.
 
-    :param block: number of it
+    :param handle: of the block
     :param names: of its inputs' tensors, with commas between
     :param given: these tensors
+    :param symbols: the name of those that the first result alone depends on
+    :param first: shape of the first result, which is complex
+    :param second: of the second one, [0] where there is none
+    :param real: whether that is real
     :param alone: whether kernels alone are to compute it
 
     :return: as many tensors as the block returns, each contiguous
     """
+    del symbols, first, second, real
     # A solver may be one that is trained in the call.
     with as_outside(), torch.enable_grad(), _set(_alone, alone):
         own = [tensor.detach() for tensor in given]
-        return [result.detach() for result in _results(block, names, own)]
+        return [result.detach() for result in _results(_found(handle), names, own)]
 
 
 @torch.library.custom_op("neumatc::block_backward", mutates_args=(), device_types="cpu")
 def backward(
-    block: int,
+    handle: Tensor,
     names: str,
     given: Sequence[Tensor],
     wanted: Sequence[bool],
@@ -106,7 +136,7 @@ def backward(
 ) -> list[Tensor]:
     """Gradients with respect to inputs of a block, from those with respect to its results.
 
-    :param block: number of it
+    :param handle: of the block
     :param names: as for :func:`compute`
     :param given: likewise
     :param wanted: for which of the given tensors
@@ -118,20 +148,30 @@ def backward(
         own = [
             tensor.detach().requires_grad_(want) for tensor, want in zip(given, wanted, strict=True)
         ]
-        found = _gradients(block, names, own, wanted, behind)
+        found = _gradients(_found(handle), names, own, wanted, behind)
     return [gradient.resolve_conj().contiguous() for gradient in found if gradient is not None]
 
 
 @compute.register_fake
-def _(block: int, names: str, given: Sequence[Tensor], alone: bool) -> list[Tensor]:
-    del alone
-    kinds = _found(block)._kinds(_inputs(block, names, given))
-    return [given[0].new_empty(kind.shape, dtype=kind.dtype) for kind in kinds]
+def _(
+    handle: Tensor,
+    names: str,
+    given: Sequence[Tensor],
+    symbols: str,
+    first: Sequence[int],
+    second: Sequence[int],
+    real: bool,
+    alone: bool,
+) -> list[Tensor]:
+    del handle, names, symbols, alone
+    like = next(tensor for tensor in given if tensor.is_complex())
+    kinds = [(first, like.dtype), (second, like.dtype.to_real() if real else like.dtype)]
+    return [like.new_empty(shape, dtype=dtype) for shape, dtype in kinds if shape != _NONE]
 
 
 @backward.register_fake
-def _(block: int, names: str, given: Sequence[Tensor], wanted: Sequence[bool], behind: Any) -> Any:
-    del block, names, behind
+def _(handle: Any, names: str, given: Sequence[Tensor], wanted: Sequence[bool], behind: Any) -> Any:
+    del handle, names, behind
     return [
         torch.empty_like(tensor, memory_format=torch.contiguous_format)
         for tensor, want in zip(given, wanted, strict=True)
@@ -140,11 +180,10 @@ def _(block: int, names: str, given: Sequence[Tensor], wanted: Sequence[bool], b
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
-    ctx.number, ctx.names, given, _ = inputs
-    ctx.save_for_backward(*given)
-    # The block lives as long as the graph.
-    ctx.block = _found(ctx.number)
-    symbols = ctx.block._inputs.symbols
+    handle, ctx.names, given, symbols, *_ = inputs
+    ctx.save_for_backward(handle, *given)
+    # The block lives as long as the graph; a trace has no number of it.
+    ctx.block = _found(handle) if type(handle) is Tensor else None
     differentiated = {
         name
         for name, tensor in zip(ctx.names.split(","), given, strict=True)
@@ -155,15 +194,15 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
 
 
 def _derive(ctx: Any, behind: list[Tensor]) -> Any:
-    _, _, wanted, _ = ctx.needs_input_grad
-    given = list(ctx.saved_tensors)
-    if all(type(tensor) is Tensor for tensor in behind):
-        found = _gradients(ctx.number, ctx.names, given, wanted, behind)
+    _, _, wanted, *others = ctx.needs_input_grad
+    handle, *given = ctx.saved_tensors
+    if ctx.block is not None:
+        found = _gradients(ctx.block, ctx.names, given, wanted, behind)
     else:
-        # A trace, of which the backward pass is one operator, too.
-        some = iter(backward(ctx.number, ctx.names, given, wanted, behind))
+        # The backward pass of a trace is one operator, too.
+        some = iter(backward(handle, ctx.names, given, wanted, behind))
         found = [next(some) if want else None for want in wanted]
-    return None, None, found, None
+    return None, None, found, *(None for _ in others)
 
 
 compute.register_autograd(_derive, setup_context=_keep)
@@ -194,7 +233,7 @@ for _operator in (compute, backward):
 
 
 def _gradients(
-    block: int,
+    block: Computing,
     names: str,
     given: Sequence[Tensor],
     wanted: Sequence[bool],
@@ -224,24 +263,20 @@ def _gradients(
     return [next(found) if want else None for want in wanted]
 
 
-def _results(block: int, names: str, given: Sequence[Tensor]) -> list[Tensor]:
+def _results(block: Computing, names: str, given: Sequence[Tensor]) -> list[Tensor]:
     """What a block computes of its inputs' tensors."""
-    found, inputs = _found(block), _inputs(block, names, given)
-    results = by_trust(found._results, inputs, found._settings.trust)
+    inputs = block._inputs.of_tensors(dict(zip(names.split(","), given, strict=True)))
+    results = by_trust(block._results, inputs, block._settings.trust)
     results = results if isinstance(results, tuple) else (results,)
     return [
         # What is equal for all symbols may have been found to be one.
         result.expand(kind.shape).contiguous()
-        for result, kind in zip(results, found._kinds(inputs), strict=True)
+        for result, kind in zip(results, block._kinds(inputs), strict=True)
     ]
 
 
-def _inputs(block: int, names: str, given: Sequence[Tensor]) -> Inputs:
-    return _found(block)._inputs.of_tensors(dict(zip(names.split(","), given, strict=True)))
-
-
-def _found(number: int) -> Computing:
-    block = _blocks.get(number)
+def _found(handle: Tensor) -> Computing:
+    block = _blocks.get(int(handle))
     if block is None:
         raise RuntimeError("A compiled function's block is gone: keep it as long as the function.")
     return block

@@ -100,7 +100,7 @@ class Receiver(SolverBlock):
     def _kinds(self, inputs: ReceiverInputs) -> list[ResultKind]:
         y, num_data = inputs.y, self._data_symbols.num_data
         shape = (len(y), self._num_tx, self._num_streams_per_tx, num_data)
-        return [ResultKind(y.dtype, shape), ResultKind(y.dtype.to_real(), shape)]
+        return [ResultKind(y.dtype, shape), ResultKind(self.dtype, shape)]
 
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols

@@ -98,7 +98,7 @@ class SolverBlock(Displayed, Block):
             )
         self._resource_grid, self._stream_management = resource_grid, stream_management
         self._solver = solver
-        self._number = operators.number_of(self)
+        self._handle = operators.handle_of(self)
         self.stats = Counts()
         self._warned = Warned()
 
@@ -136,7 +136,7 @@ class SolverBlock(Displayed, Block):
     def __setstate__(self, state: Any) -> None:
         """A copy is a block of its own."""
         super().__setstate__(state)
-        self._number = operators.number_of(self)
+        self._handle = operators.handle_of(self)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The block's call; eager within a compiled function where it decides on data and is no
@@ -169,10 +169,10 @@ class SolverBlock(Displayed, Block):
         """
         given = list(inputs.tensors().values())
         if self._is_operator(given):
-            return operators.as_operator(self._number, inputs, alone=False)
+            return operators.as_operator(self, inputs, alone=False)
         if isinstance(self._solver, Exact) and differentiates(*given):
             with suppress(operators.NoKernelError):
-                return operators.as_operator(self._number, inputs, alone=True)
+                return operators.as_operator(self, inputs, alone=True)
         return by_trust(self._results, inputs, self._settings.trust)
 
     def _results(self, inputs: Any) -> Any:

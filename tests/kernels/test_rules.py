@@ -342,6 +342,16 @@ def test_a_copy_is_a_block_of_its_own(copied: Callable[[Any], Any]) -> None:
     assert other.stats.exact and not block.stats.exact
 
 
+def test_blocks_that_are_alike_share_a_graph() -> None:
+    """And each computes for itself."""
+    torch.compiler.reset()
+    for stance in ("default", "fail_on_recompile"):
+        block = ZFPrecoder(*DOWN, nm.Exact(), precision="double")
+        with torch.compiler.set_stance(stance):
+            torch.compile(block, fullgraph=True, backend="eager")(X, TO_USERS)
+        assert block.stats.exact
+
+
 def test_an_exported_program_is_pytorchs() -> None:
     """It runs where these operators are not."""
     block = ZFPrecoder(*DOWN, nm.Exact(), precision="double")
@@ -391,10 +401,10 @@ def test_operators_of_blocks(case: str, differentiated: bool) -> None:
     inputs: list[Any] = []
     block._served = lambda made: inputs.append(made) or block._results(made)
     found = outputs(block(*given.values()))
-    tensors = inputs[0].tensors()
-    names, some = ",".join(tensors), [t.detach().clone() for t in tensors.values()]
+    handle, names, tensors, *others = of_blocks.arguments(block, inputs[0], alone=False)
+    some = [t.detach().clone() for t in tensors]
     behind = [f.clone() for f in found]
     wanted = [t.is_floating_point() or t.is_complex() for t in some]
-    torch.library.opcheck(of_blocks.backward, (block._number, names, some, wanted, behind))
+    torch.library.opcheck(of_blocks.backward, (handle, names, some, wanted, behind))
     some = [t.requires_grad_(want and differentiated) for t, want in zip(some, wanted, strict=True)]
-    torch.library.opcheck(of_blocks.compute, (block._number, names, some, False))
+    torch.library.opcheck(of_blocks.compute, (handle, names, some, *others))
