@@ -24,6 +24,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.blocks import (
     MaxMinPrecoder,
     MMSEEqualizer,
+    SLNRPrecoder,
     SVDBeamformer,
     SVDCombiner,
     ZFPrecoder,
@@ -144,6 +145,16 @@ def test_each_precision(users: int, antennas: int, precision: str, spy: Spy) -> 
                 outputs = make(precision=precision, device=DEVICE)(*inputs)
             found.append(outputs if isinstance(outputs, tuple) else (outputs,))
         check(found[0], found[1], precision)
+    assert spy.calls == 2
+
+
+def test_leakage_is_that_of_pytorch(spy: Spy) -> None:
+    h, x = channel(2, 3, 7, 9, symbols=2), normal(2, 1, 3, 2, 9, dtype=torch.complex64)
+    make = partial(SLNRPrecoder, *downlink(3, 2, 9), nm.Exact(), return_effective_channel=True)
+    for no in (0.01, 30.0):
+        ours, right, counts, theirs = both(make, x, h, no)
+        check(ours, right, "single")
+        assert counts == theirs
     assert spy.calls == 2
 
 
@@ -345,9 +356,11 @@ for rows, real in ((3, "fp32"), (2, "fp64")):
     block_k, block_f, warps = sizes.filling(rows)
     fill = {"block_k": block_k, "block_f": block_f, "least": 1e-35, "most": 1e37}
     precoder = {"no_eff": None, "place": None}
+    compiled(definite._fill, real, warps, **precoder, **fill)
+    precoder |= {"chirp": None}
     compiled(definite._fill, real, warps, noise=None, **precoder, **fill)
     compiled(definite._fill, real, warps, **precoder, **fill)
-    compiled(definite._fill, real, warps, **fill)
+    compiled(definite._fill, real, warps, chirp=None, **fill)
     small = {"tiny": 2.0**-126, "still": 1e-12, "between": 10}
     compiled(wmmse._fill, real, warps, **small, **fill)
     small = {"close": 1e-12, "sweeps": 12}

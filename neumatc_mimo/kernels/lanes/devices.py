@@ -35,7 +35,9 @@ class Kernels:
     most_rows: int | None = None
 
 
-_ON_GPU = frozenset({SourceKind.DEFINITE, SourceKind.SINGULAR, SourceKind.WMMSE})
+_ON_GPU = frozenset(
+    {SourceKind.DEFINITE, SourceKind.LEAKAGE, SourceKind.SINGULAR, SourceKind.WMMSE}
+)
 # By PyTorch's type of device.
 KERNELS = {
     "cpu": Kernels(lambda: loaded() is not None, frozenset(SourceKind)),
@@ -73,6 +75,7 @@ def precode_on_gpu(
 
     fills: dict[int, Callable[[], Solves | Mixes]] = {
         SourceKind.DEFINITE: lambda: definite.precoders(h, noise),
+        SourceKind.LEAKAGE: lambda: definite.precoders(h, noise, chirp),
         SourceKind.WMMSE: lambda: wmmse.precoders(h, noise, iterations),
         SourceKind.SINGULAR: lambda: singular.beams(h, chirp, x.shape[1]),
     }

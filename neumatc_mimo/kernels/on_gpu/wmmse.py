@@ -155,7 +155,8 @@ def _fill(  # type: ignore[no-untyped-def]
                 moves = ((change > still * count) & inside).to(tl.int32)
                 moving = tl.max(tl.max(tl.max(moves, axis=2), axis=1), axis=0)
     at = item * scale_item + j.to(tl.int64) * scale_row + f
-    tl.store(before + at, tl.sqrt(weight) * (tl.sqrt(scale) * tl.sqrt(over)), mask=known)
+    size = tl.sqrt(weight) * (tl.sqrt(scale) * tl.sqrt(over))
+    store_pair(before + 2 * at, size, tl.zeros_like(size), known)
     tl.store(after + at, root_d, mask=known)
 
 
