@@ -338,7 +338,7 @@ LIBRARY, LIMIT = "torch.linalg, once a subcarrier", "limit"
 # The exact block takes one of these two at each shape, whichever is faster.
 KERNELS, PLAIN = "exact, by kernels", "exact, by PyTorch"
 # Operations that Triton has kernels for.
-_WITH_KERNELS = ("pseudo_inverse", "svd", "wmmse")
+_WITH_KERNELS = ("pseudo_inverse", "svd", "slnr", "wmmse", "max_min")
 _OURS = (EXACT, KERNELS, PLAIN, UNLOOKED, QUERIED, NAMED)
 _NO_ERROR = (math.nan, math.nan)
 

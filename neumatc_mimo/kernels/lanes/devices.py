@@ -36,7 +36,13 @@ class Kernels:
 
 
 _ON_GPU = frozenset(
-    {SourceKind.DEFINITE, SourceKind.LEAKAGE, SourceKind.SINGULAR, SourceKind.WMMSE}
+    {
+        SourceKind.DEFINITE,
+        SourceKind.LEAKAGE,
+        SourceKind.MAX_MIN,
+        SourceKind.SINGULAR,
+        SourceKind.WMMSE,
+    }
 )
 # By PyTorch's type of device.
 KERNELS = {
@@ -70,12 +76,13 @@ def precode_on_gpu(
 ) -> Tensor:
     """:func:`~neumatc_mimo.kernels.lanes.operators.precode` by Triton."""
     # Triton may be missing.
-    from neumatc_mimo.kernels.on_gpu import definite, singular, wmmse
+    from neumatc_mimo.kernels.on_gpu import definite, max_min, singular, wmmse
     from neumatc_mimo.kernels.on_gpu.precode import precode
 
     fills: dict[int, Callable[[], Solves | Mixes]] = {
         SourceKind.DEFINITE: lambda: definite.precoders(h, noise),
         SourceKind.LEAKAGE: lambda: definite.precoders(h, noise, chirp),
+        SourceKind.MAX_MIN: lambda: max_min.precoders(h, noise, iterations),
         SourceKind.WMMSE: lambda: wmmse.precoders(h, noise, iterations),
         SourceKind.SINGULAR: lambda: singular.beams(h, chirp, x.shape[1]),
     }

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from neumatc_mimo.kernels.on_gpu.algebra import (
+    column_powers,
     diagonal_of,
     factored,
     gram,
@@ -179,7 +180,7 @@ def _fill(  # type: ignore[no-untyped-def]
             short = (norm < 0.5 * whole) & known
             if tl.max(tl.max(tl.max(short.to(tl.int32), axis=2), axis=1), axis=0) > 0:
                 by = 1.0 / tl.sqrt(power_i)
-                measured = _column_powers(
+                measured = column_powers(
                     h, h_row, h_column, by * y_real, by * y_imag, rows, columns, f, i, inside
                 )
                 norm = tl.where(short, measured, norm)
@@ -256,17 +257,3 @@ def _overlaps(  # type: ignore[no-untyped-def]
         by * real, by * imag, factor, factor_row, factor_column, rows, i, inside, False
     )
     return solved_backward(real, imag, factor, factor_row, factor_column, rows, i, inside, False)
-
-
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _column_powers(h, row_step, column_step, y_real, y_imag, rows, columns, f, i, inside):  # type: ignore[no-untyped-def]
-    """Squares of the norms of the columns of A^H Y, [1, rows, subcarriers]."""
-    at = h + i.to(tl.int64) * row_step + 2 * f
-    whole = tl.sum(tl.zeros_like(y_real), axis=0)[None, :, :]
-    for _ in range(columns):
-        h_real, h_imag = load_pair(at, (i < rows) & inside)
-        real = tl.sum(h_real * y_real + h_imag * y_imag, axis=0)[None, :, :]
-        imag = tl.sum(h_real * y_imag - h_imag * y_real, axis=0)[None, :, :]
-        whole += real * real + imag * imag
-        at += column_step
-    return whole
