@@ -149,7 +149,8 @@ def _fill(  # type: ignore[no-untyped-def]
     system += tl.where(i == j, tl.where(known, gain * gain / norm, 1.0), 0.0)
     powers = diagonal_of(_divided(system, turned(ratio * sigma, i, j), rows, i, j), i, j)
     # There is no power below zero, and none that is not finite.
-    nothing += tl.sum(tl.where(known & ~(powers > 0.0), float("nan"), 0.0), axis=1)[None, :, :]
+    lost = tl.where(powers > 0.0, 0.0, float("nan"))
+    nothing += tl.sum(tl.where(known, lost, 0.0), axis=1)[None, :, :]
     tl.store(amplification + item * num + f, grown + nothing, mask=inside)
     total = tl.sum(tl.where(known, powers, 0.0), axis=1)[None, :, :]
     share = tl.where(known & (powers > 0.0), powers / norm, 0.0) * (
