@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators
@@ -86,8 +87,10 @@ def precode_on_gpu(
         SourceKind.WMMSE: lambda: wmmse.precoders(h, noise, iterations),
         SourceKind.SINGULAR: lambda: singular.beams(h, chirp, x.shape[1]),
     }
-    filters = fills[source]()
-    precode(h, filters, x, out, symbols, effective)
+    # Triton starts kernels on the current device.
+    with torch.cuda.device_of(h):
+        filters = fills[source]()
+        precode(h, filters, x, out, symbols, effective)
     return filters.amplification
 
 
@@ -112,6 +115,7 @@ def receive_on_gpu(
         SourceKind.DEFINITE: lambda: definite.receivers(h, noise, no_eff, streams),
         SourceKind.SINGULAR: lambda: singular.combiners(h, noise, chirp, no_eff),
     }
-    filters = fills[source]()
-    receive(filters, y, x_hat, symbols, stretches)
+    with torch.cuda.device_of(h):
+        filters = fills[source]()
+        receive(filters, y, x_hat, symbols, stretches)
     return filters.amplification
