@@ -1,7 +1,8 @@
 """Every block beside Sionna's, another link at every call, with and without the C++ kernels.
 
-``python -m benchmarks.speed`` writes the tables that README.md and docs/performance.md show. The
-same link again has columns of its own, in which exact results that are kept belong.
+``python -m benchmarks.speed`` writes the tables that README.md, docs/performance.md and
+docs/kernels.md show; ``--only exact`` those of exact blocks that no query stands beside. The same
+link again has columns of its own, in which exact results that are kept belong.
 """
 
 from __future__ import annotations
@@ -10,14 +11,16 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.command import run, say
+from benchmarks.exact import cases
 from benchmarks.kernels import kernels, settings
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Scenario, ScenarioModel, load_scenario
 from neumatc_mimo.bench.blocks import Point, at_point, learned
-from neumatc_mimo.bench.tasks import Detection, Task, tasks_of
+from neumatc_mimo.bench.tasks import Task, tasks_of
 from neumatc_mimo.bench.timing import Spread
 
 BASE = "blocks"
+EXACT = "exact"
 # Sheets of more users and antennas by their names.
 LARGER = {
     f"blocks_{num_users}_{num_antennas}": Point(num_users, num_antennas)
@@ -28,9 +31,15 @@ _CAPTION = (
     "links than the one before. Kernels: the variant of the C++ kernels, or off. Again: the same "
     "links at every call. Bandwidth: what has to be read and written at the speed of a copy. "
     "Alone: the solver's answers, without what the block does with them. Limit: known matrices "
-    "applied with PyTorch. Error: of the symbols on a subcarrier against double precision, median. "
-    "Training: seconds a link."
+    "applied with PyTorch. Error: of the symbols on a subcarrier, or of the ratios of one bit, "
+    "against double precision, median. Training: seconds a link."
 )
+_EXACT_CAPTION = (
+    "Milliseconds of one call of exact blocks, medians and quartiles; each call has other links "
+    "than the one before. Kernels: the variant of the C++ kernels, or off. Error: of the symbols "
+    "on a subcarrier against double precision, median."
+)
+_EXACT_COLUMNS = ("block", "kernels", "way", "ms", "low", "high", "error, dB")
 
 
 def sheets(chosen: Settings) -> Iterator[Sheet]:
@@ -46,13 +55,30 @@ def sheets(chosen: Settings) -> Iterator[Sheet]:
             rows = list(_rows(scenario, point, model, seconds, theirs=name == BASE))
             title = f"Blocks on one slot, {base.name}, {point.label}"
             yield Sheet(name, title, _CAPTION, rows, seconds=time.perf_counter() - started)
+    if chosen.wants(EXACT):
+        started = time.perf_counter()
+        rows = list(_exact_rows(base, seconds))
+        title = f"Exact blocks on one slot, {base.name}"
+        yield Sheet(EXACT, title, _EXACT_CAPTION, rows, seconds=time.perf_counter() - started)
+
+
+def _exact_rows(base: Scenario, seconds: float) -> Iterator[Row]:
+    """Exact blocks, with and without the kernels."""
+    for scenario, tasks in cases(base):
+        point = Point.of(scenario)
+        for task in tasks:
+            for variant, on in settings().items():
+                say(f"{task.title}, kernels {variant}")
+                with kernels(on):
+                    for row in _task(scenario, point, None, task, seconds, False, variant):
+                        if row["way"] == "exact":
+                            yield {name: row[name] for name in _EXACT_COLUMNS}
 
 
 def _rows(
     scenario: Scenario, point: Point, model: ScenarioModel, seconds: float, theirs: bool
 ) -> Iterator[Row]:
-    # The detector is the equalizer and a demapper.
-    for task in (task for task in tasks_of(scenario.config) if task is not Detection):
+    for task in tasks_of(scenario.config):
         for variant, on in settings().items():
             say(f"{point.label}: {task.title}, kernels {variant}")
             # Kernels change nothing of Sionna's, which take longest.
@@ -64,7 +90,7 @@ def _rows(
 def _task(
     scenario: Scenario,
     point: Point,
-    model: ScenarioModel,
+    model: ScenarioModel | None,
     task: type[Task],
     seconds: float,
     theirs: bool,

@@ -6,7 +6,14 @@ import os
 import re
 from pathlib import Path
 
-from benchmarks.pages import demo, sheets, simulations, speed, users  # noqa: F401  their figures
+from benchmarks.pages import (  # noqa: F401  their figures
+    demo,
+    sheets,
+    simulations,
+    speed,
+    training,
+    users,
+)
 from benchmarks.pages.registry import FIGURES
 from benchmarks.pages.results import RESULTS
 from benchmarks.paper.sheet import ROOT

@@ -11,6 +11,7 @@ from benchmarks.paper.sheet import Row, number
 from neumatc_mimo.bench.sheet import origin_line, table
 
 BASE = "speed/blocks"
+_EXACT = "speed/exact"
 _OFF = "off"
 _LARGER = ("speed/blocks_16_128", "speed/blocks_32_256")
 
@@ -104,11 +105,12 @@ def repaid(block: str) -> str:
 def kernels_gain() -> str:
     """Exact blocks with and without the kernels."""
     lines = []
-    for block in _blocks(BASE):
-        without, with_them = (_ms(BASE, block, "exact", kernels) for kernels in (_OFF, _variant()))
+    sheets = [name for name in (BASE, _EXACT) if (RESULTS / f"{name}.json").is_file()]
+    for name, block in [(sheet, block) for sheet in sheets for block in _blocks(sheet)]:
+        without, with_them = (_ms(name, block, "exact", kernels) for kernels in (_OFF, _variant()))
         lines.append(
             {
-                "exact": f"`{block}`",
+                "exact": _quoted(block),
                 "without, ms": without,
                 "with, ms": with_them,
                 "ratio": with_them / without,
@@ -117,7 +119,34 @@ def kernels_gain() -> str:
     return "\n".join(table(lines))
 
 
+@figure
+def proofs() -> str:
+    """What it takes to prove each answer, with the kernels."""
+    lines: list[Row] = []
+    for block in ("ZFPrecoder", "MMSEEqualizer", "SVDBeamformer", "SVDCombiner"):
+        exact, queried, proven = (
+            _ms(BASE, block, way) for way in ("exact", "queried", "queried, proven a call")
+        )
+        lines.append(
+            {
+                "one slot, ms": f"`{block}`",
+                "exact": exact,
+                "queried": queried,
+                "queried, proven a call": proven,
+                "proven over queried": proven / queried,
+                "proven over exact": proven / exact,
+            }
+        )
+    return "\n".join(table(lines))
+
+
 _THEIRS = ("Sionna", "an SVD for each symbol")
+
+
+def _quoted(block: str) -> str:
+    """A block's name as code, with what it is given."""
+    name, *given = block.split(", ")
+    return ", ".join([f"`{name}`", *given])
 
 
 def _line(block: str) -> Row:

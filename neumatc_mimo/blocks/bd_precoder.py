@@ -6,6 +6,8 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.registry import register
+from neumatc_mimo.blocks.symbols import Symbols, members
+from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
 
@@ -81,6 +83,11 @@ class BDPrecoder(MatrixPrecoder):
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         x, h = self._checked(x, h)
         return self._precoded(x, h, links=links, time=time)
+
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Precoded:
+        return Precoded(x, out, members(symbols), effective)
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         return BlockDiagonalization(num_rx_ant)

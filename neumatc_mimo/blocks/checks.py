@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -74,7 +75,7 @@ def check_finite(a: Tensor, total: Tensor) -> None:
 
     A singular but finite channel gives NaN at its subcarriers only, as in Sionna.
     """
-    if not bool(torch.isfinite(total)) and not bool(torch.isfinite(a).all()):
+    if not cmath.isfinite(total.item()) and not bool(torch.isfinite(a).all()):
         raise ValueError("The channel has NaN or infinite entries, finite ones are needed.")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_finite
 from neumatc_mimo.blocks.tiles import cut, take
+from neumatc_mimo.kernels.lanes import Received, emit
 from neumatc_mimo.operations.base import Surely
 from neumatc_mimo.operations.ill_conditioned import wide
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse, multiplied, narrow
@@ -36,16 +39,69 @@ def coloured_filters(
     :param desired: Places of streams in h, as ``undesired``
     :param looking: whether ill-conditioned filters are looked for, and computed in double precision
     """
-    # [batch_size, num_subcarriers, num_streams, num_rx_ant], the desired first
-    a = take(h, 2, desired + undesired).permute(0, 3, 2, 1)
-    # [batch_size or 1, num_subcarriers, num_rx_ant or 1]
-    noise = variance.expand(-1, -1, a.shape[1]).mT
-    filters_of = _jointly if a.shape[2] <= a.shape[3] else _whitened
+    a, noise = _desired_first(h, variance, desired, undesired)
+    filters_of = _way(a)
     for tile in cut(tiles(a), borders):
         found = filters_of(a[:, tile].contiguous(), noise[:, tile], len(desired), looking)
         if not is_traced():
             check_finite(a, found.answer.x.sum())
         yield tile, found
+
+
+class Emitted(NamedTuple):
+    """What kernels did of all that :func:`coloured_filters` would do.
+
+    :param left: [batch_size, num_subcarriers] bool, the matrices that they left; None where none is
+    :param refined: how many they computed in double precision
+    :param answer: the filters of those that are left, [1, num_left, ...], or None
+    """
+
+    left: Tensor | None
+    refined: int
+    answer: Surely | None
+
+
+def emitted(
+    emitter: Received,
+    h: Tensor,
+    variance: Tensor,
+    desired: list[int],
+    undesired: list[int],
+    *,
+    looking: bool,
+) -> Emitted | None:
+    """Have kernels do all of it; None where they do not, and nothing was done.
+
+    :param emitter: what is made of the filters of all streams
+    :param h: as for :func:`coloured_filters`
+    """
+    emitter = replace(emitter, variance=variance)
+    a, no = h.permute(0, 3, 2, 1), h.real.new_ones(len(h))
+    if not emitter.covers(_OPERATION, a, no):
+        return None
+    done = emit(emitter, _OPERATION, a, no, looking=looking)
+    check_finite(a, done.amplification.sum())
+    if done.left is None:
+        return Emitted(None, done.refined, None)
+    a, noise = _desired_first(h, variance, desired, undesired)
+    a, noise = (t.expand(len(h), *t.shape[1:])[done.left][None] for t in (a, noise))
+    answer = _way(a)(a, noise, len(desired), looking)
+    return Emitted(done.left, done.refined, answer)
+
+
+def _desired_first(
+    h: Tensor, variance: Tensor, desired: list[int], undesired: list[int]
+) -> tuple[Tensor, Tensor]:
+    """Matrices [batch_size, num_subcarriers, num_streams, num_rx_ant] of the desired streams and of
+    the others, and noise [batch_size or 1, num_subcarriers, num_rx_ant or 1].
+    """
+    a = take(h, 2, desired + undesired).permute(0, 3, 2, 1)
+    return a, variance.expand(-1, -1, a.shape[1]).mT
+
+
+def _way(a: Tensor) -> Callable[[Tensor, Tensor, int, bool], Surely]:
+    """How filters of such matrices are found."""
+    return _jointly if a.shape[2] <= a.shape[3] else _whitened
 
 
 def _jointly(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surely:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ class Inputs:
         items
     """
 
+    # What the matrices are applied to: of a block's results, the first alone depends on it.
+    symbols: ClassVar[str]
+
     links: Tensor | None
     time: float | None
     trusted: frozenset[int] = frozenset()
@@ -30,6 +33,20 @@ class Inputs:
     def links_of(self, number: int) -> Tensor | None:
         """Links of one transmitter or receiver, [batch_size]."""
         return None if self.links is None else self.links[:, number]
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is given, by name; :meth:`of_tensors` makes the same inputs of it."""
+        given = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        if self.time is not None and "time" not in given:
+            given["time"] = torch.as_tensor(self.time, dtype=torch.float64)
+        return given
+
+    @classmethod
+    def of_tensors(cls, given: dict[str, Tensor]) -> Self:
+        """The inputs that have these tensors, of which nobody is trusted."""
+        names = [field.name for field in fields(cls) if field.name != "trusted"]
+        values: dict[str, Any] = {name: given.get(name) for name in names}
+        return cls(**values)
 
     def select(self, items: Tensor) -> Self:
         """The inputs of some items; what is of one item holds for all."""
@@ -40,6 +57,16 @@ class Inputs:
             if isinstance(value, Tensor) and value.shape[0] != 1
         }
         return replace(self, **some)
+
+
+class ResultKind(NamedTuple):
+    """What is known of a block's result before it is computed.
+
+    :param shape: as long as any input's symbols differ, where the result has some
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
 
 
 Given = TypeVar("Given", bound=Inputs)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Unpack
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Unpack
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -14,7 +14,7 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import as_complex, check_antennas, check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
-from neumatc_mimo.blocks.inputs import Inputs, by_trust
+from neumatc_mimo.blocks.inputs import Inputs, ResultKind
 from neumatc_mimo.blocks.noise import constant, noise_at
 from neumatc_mimo.blocks.places import Places
 from neumatc_mimo.blocks.products import permuted_copy, write_precoded
@@ -51,6 +51,8 @@ class PrecoderInputs(ChannelKnowledge):
         num_rx or 1, num_rx_ant or 1]; None for streams of unit power
     """
 
+    symbols = "x"
+
     x: Tensor
     noise: Tensor | None = None
 
@@ -74,6 +76,7 @@ class MatrixPrecoder(SolverBlock):
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
     """
 
+    _inputs: ClassVar[type[ChannelKnowledge]] = PrecoderInputs
     _operation: Operation
 
     def __init__(
@@ -159,26 +162,37 @@ class MatrixPrecoder(SolverBlock):
         links = self._checked_links(links, (items, whole.items), self._num_tx)
         if links is not None:
             items = joint_items(items, len(links))
-        if no is not None:
-            no = constant(no.expand(items, *no.shape[1:]))
         inputs = PrecoderInputs(
             x=spread(x, max(items, whole.items), whole.symbols, whole.subcarriers),
             h=spread(h, items, whole.symbols, whole.subcarriers),
-            no=no,
+            no=None if no is None else no.expand(items, *no.shape[1:]),
             noise=noise,
             links=links,
             time=time,
         )
-        result = by_trust(self._precode, inputs, self._settings.trust)
+        result = self._served(inputs)
         if not self._return_effective_channel:
             return result
         x_precoded, h_eff = result
         return x_precoded, h_eff[..., : own.symbols, :]
 
-    def _precode(self, inputs: PrecoderInputs) -> Tensor | tuple[Tensor, Tensor]:
+    def _kinds(self, inputs: ChannelKnowledge) -> list[ResultKind]:
+        assert isinstance(inputs, PrecoderInputs)
+        h, x = inputs.h, inputs.x
+        kinds = [ResultKind(x.dtype, (len(x), self._num_tx, *h.shape[4:]))]
+        return [*kinds, self._effective_kind(h)] if self._return_effective_channel else kinds
+
+    def _effective_kind(self, h: Tensor) -> ResultKind:
+        """Of the effective channel that precoders make of h."""
+        streams, num_symbols = self._num_streams_per_tx, h.shape[5]
+        return ResultKind(h.dtype, (*h.shape[:4], streams, num_symbols, self._num_effective))
+
+    def _results(self, inputs: ChannelKnowledge) -> Tensor | tuple[Tensor, Tensor]:
         """Precode x, and apply h to the precoder if the effective channel is wanted; for items of
         which the links of the same transmitters are trusted.
         """
+        assert isinstance(inputs, PrecoderInputs)
+        inputs = replace(inputs, no=constant(inputs.no))
         h, x = inputs.h, inputs.x
         # The effective channel is that of the channel given, whoever's precoder it meets.
         trusted = frozenset() if self._return_effective_channel else inputs.trusted

@@ -15,7 +15,9 @@ from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.foundation.display import Displayed, Facts
+from neumatc_mimo.kernels.lanes.coverage import differentiates
 from neumatc_mimo.solvers.base import Counts, Solver
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class MMSEDetector(Displayed, Block):
@@ -156,7 +158,13 @@ class MMSEDetector(Displayed, Block):
         time: float | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
-        z: Tensor = self._demapper(*self._equalizer(y, h_hat, err_var, no, links, time))
+        given = (y, h_hat, err_var, no, links, time)
+        demapper, tensors = self._demapper, [value for value in given if isinstance(value, Tensor)]
+        # An equalizer that is one operator gives estimates.
+        alone = is_traced() or differentiates(*tensors)
+        if isinstance(demapper, QAMDemapper) and not alone:
+            return self._equalizer.detect(demapper, *given)
+        z: Tensor = demapper(*self._equalizer(*given))
         return z
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Unpack
 
@@ -13,11 +13,13 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_shape
-from neumatc_mimo.blocks.coloured_noise import coloured_filters
+from neumatc_mimo.blocks.coloured_noise import coloured_filters, emitted
 from neumatc_mimo.blocks.fitting import spread
-from neumatc_mimo.blocks.inputs import Inputs, by_trust
-from neumatc_mimo.blocks.noise import error_and_noise
-from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
+from neumatc_mimo.blocks.inputs import by_trust
+from neumatc_mimo.blocks.noise import error_and_noise, uniform
+from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
+from neumatc_mimo.blocks.qam_demapper import QAMDemapper
+from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
 from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -32,10 +34,9 @@ from neumatc_mimo.tensors.tracing import is_traced
 
 
 @dataclass(frozen=True, kw_only=True)
-class EqualizerInputs(Inputs):
+class EqualizerInputs(ReceiverInputs):
     """What the equalizer is called with.
 
-    :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
     :param h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
         num_effective_subcarriers]
     :param noise: Variance of the noise alone, [batch_size, num_rx, num_rx_ant, num_ofdm_symbols,
@@ -43,7 +44,6 @@ class EqualizerInputs(Inputs):
     :param variance: Of noise and estimation errors, likewise
     """
 
-    y: Tensor
     h_hat: Tensor
     noise: Tensor
     variance: Tensor
@@ -142,6 +142,8 @@ class MMSEEqualizer(Receiver):
         # torch.Size([2, 4, 1, 896]) torch.Size([2, 4, 1, 896])
     """
 
+    _inputs = EqualizerInputs
+
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -170,6 +172,40 @@ class MMSEEqualizer(Receiver):
         time: float | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
+        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
+        result: tuple[Tensor, Tensor] = self._served(inputs)
+        return result
+
+    def detect(
+        self,
+        demapper: QAMDemapper,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None = None,
+        time: float | None = None,
+    ) -> Tensor:
+        """Equalize ``y`` and demap it: where there is a kernel, while estimates are in the cache.
+
+        :param demapper: makes bits of x_hat and no_eff; the other parameters are those of a call
+
+        :return: bits as of :class:`~neumatc_mimo.blocks.MMSEDetector`
+        """
+        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
+        bits: Tensor = by_trust(partial(self._bits, demapper), inputs, self._settings.trust)
+        return bits
+
+    def _checked_inputs(
+        self,
+        y: Tensor,
+        h_hat: Tensor,
+        err_var: float | Tensor,
+        no: float | Tensor,
+        links: Tensor | None,
+        time: float | None,
+    ) -> EqualizerInputs:
+        """Checked, and of shapes that fit each other."""
         y, h_hat = self._checked(y, h_hat)
         trust, shape = self._settings.trust, (len(y), *h_hat.shape[1:])
         variance = error_and_noise(err_var, no, shape, self.dtype, self.device)
@@ -180,15 +216,24 @@ class MMSEEqualizer(Receiver):
         y = mapped_alike(y, h_hat)
         items, links = self._items(y, h_hat, variance, links)
         h_hat = spread(h_hat, items)
-        inputs = EqualizerInputs(
+        return EqualizerInputs(
             y=y, h_hat=h_hat, noise=noise, variance=variance, links=links, time=time
         )
-        result: tuple[Tensor, Tensor] = by_trust(self._equalize, inputs, trust)
-        return result
 
-    def _equalize(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
+    def _results(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
         """Equalize where the links of some receivers are trusted, whose channels have no error."""
-        groups = sharing(
+        inputs = _merged(inputs)
+        return self._receive(inputs.y, self._groups(inputs), partial(self._filters, inputs))
+
+    def _bits(self, demapper: QAMDemapper, inputs: EqualizerInputs) -> Tensor:
+        """Likewise, and demap."""
+        inputs = _merged(inputs)
+        filters = partial(self._filters, inputs)
+        return self._detect(inputs.y, self._groups(inputs), filters, demapper)
+
+    def _groups(self, inputs: EqualizerInputs) -> list[Symbols]:
+        """OFDM symbols that share their filters."""
+        return sharing(
             inputs.h_hat,
             None if len(inputs.trusted) == self._num_rx else inputs.variance,
             self._settings.time_varying,
@@ -196,7 +241,6 @@ class MMSEEqualizer(Receiver):
             antennas=2,
             time=inputs.time,
         )
-        return self._receive(inputs.y, groups, partial(self._filters, inputs))
 
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
@@ -214,26 +258,48 @@ class MMSEEqualizer(Receiver):
                 'trust="model" needs noise that is equal at all antennas and links of all '
                 "streams, interfering ones included, or links of -1."
             )
-        desired, undesired = self._desired[rx], self._undesired[rx]
-        borders = [stretch.effective for stretch in self._stretches]
         if not jointly:
-            counts, lost = Counts(exact=len(h) * h.shape[-1]), 0
-            looking = self._settings.certify is not None and not is_traced()
-            for tile, found in coloured_filters(
-                h, variance, desired, undesired, borders, looking=looking
-            ):
-                yield _unbiased(tile, found.answer, found.answer.w, range(len(desired)))
-                counts.refined += found.refined
-                lost += found.lost
-            warn_of_lost(self._warned, lost, counts.exact, h.dtype)
-            self._count(counts)
+            yield from self._coloured(rx, h, variance, emitter)
             return
+        borders = [stretch.effective for stretch in self._stretches]
         channels = self._channels(inputs, rx, symbol)
         solver = self._solver if self._is_known(rx, h) else Exact()
         for part in self._answers(self._operation, channels, borders, solver, emitter):
             matrix = part.answer.w if part.applied is None else part.applied
-            made = _unbiased(part.tile, part.answer, matrix, desired)
+            made = _unbiased(part.tile, part.answer, matrix, self._desired[rx])
             yield made._replace(where=part.where)
+
+    def _coloured(
+        self, rx: int, h: Tensor, variance: Tensor, emitter: Emitter | None
+    ) -> Iterator[ReceiveFilter]:
+        """Filters in noise that differs between antennas, and among more streams than antennas."""
+        desired, undesired = self._desired[rx], self._undesired[rx]
+        streams = range(len(desired))
+        counts, lost = Counts(exact=len(h) * h.shape[-1]), 0
+        looking = self._settings.certify is not None and not is_traced()
+        done = None
+        if isinstance(emitter, Received):
+            done = emitted(emitter, h, variance, desired, undesired, looking=looking)
+        if done is not None:
+            counts.refined += done.refined
+            if done.answer is not None:
+                found = done.answer
+                made = _unbiased(slice(None), found.answer, found.answer.w, streams)
+                yield made._replace(where=done.left)
+                counts.refined += found.refined
+                lost += found.lost
+        elif not is_traced() and kernels_alone():
+            raise NoKernelError
+        else:
+            borders = [stretch.effective for stretch in self._stretches]
+            for tile, found in coloured_filters(
+                h, variance, desired, undesired, borders, looking=looking
+            ):
+                yield _unbiased(tile, found.answer, found.answer.w, streams)
+                counts.refined += found.refined
+                lost += found.lost
+        warn_of_lost(self._warned, lost, counts.exact, h.dtype)
+        self._count(counts)
 
     def _channels(self, inputs: EqualizerInputs, rx: int, symbol: int) -> Channels:
         """What the solver is asked: the channels of all streams that a receiver gets."""
@@ -264,6 +330,11 @@ class MMSEEqualizer(Receiver):
         streams = (self._num_tx, self._num_streams_per_tx)
         check_shape("h_hat", h_hat, (None, None, None, *streams, None, None))
         return y, h_hat
+
+
+def _merged(inputs: EqualizerInputs) -> EqualizerInputs:
+    """The same with noise that is equal everywhere told once."""
+    return replace(inputs, noise=uniform(inputs.noise), variance=uniform(inputs.variance))
 
 
 def _unbiased(

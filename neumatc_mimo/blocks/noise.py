@@ -63,11 +63,18 @@ def transmitter_noise(
         ) from None
 
 
-def constant(no: Tensor) -> Tensor:
+def constant(no: Tensor | None) -> Tensor | None:
     """Noise power as :func:`transmitter_noise` gives it, of size one along symbols and subcarriers
     where it is the same.
     """
-    return _collapsed(_collapsed(no, 3), 2)
+    return None if no is None else _collapsed(_collapsed(no, 3), 2)
+
+
+def uniform(variance: Tensor) -> Tensor:
+    """A variance as :func:`error_and_noise` gives it, of size one along antennas, symbols and
+    subcarriers where it is the same, which a trace could not tell.
+    """
+    return _collapsed(_collapsed(_collapsed(variance, 4), 3), 2)
 
 
 def noise_at(no: Tensor | None, tx: int, symbol: int) -> Tensor | None:

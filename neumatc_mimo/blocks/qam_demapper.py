@@ -9,6 +9,7 @@ from sionna.phy import Block
 from sionna.phy.mapping import Constellation
 from torch import Tensor
 
+from neumatc_mimo.kernels.lanes import SquareQAM
 from neumatc_mimo.tensors.results import new_result
 
 
@@ -74,8 +75,15 @@ class QAMDemapper(Block):
         real, imag = grid.real[:, :1].expand_as(grid), grid.imag[:1].expand_as(grid)
         return torch.equal(grid.real, real) and torch.equal(grid.imag, imag)
 
+    @property
+    def qam(self) -> SquareQAM:
+        """What kernels are told."""
+        return SquareQAM(self._levels, self._method, self._hard_out)
+
     def call(self, y: Tensor, no: Tensor) -> Tensor:
         """Demap; input and output as in the class's description."""
+        if self.qam.covers(y, no):
+            return self.qam.demap(y, no)
         no = no.clamp_min(self._tiny).expand(y.shape)
         llr = new_result(no, *y.shape, self._num_bits, 2)
         for axis, (part, levels) in enumerate(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple, Unpack
 
 from sionna.phy.mimo import StreamManagement
@@ -11,17 +12,32 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import as_complex, check_shape
 from neumatc_mimo.blocks.data_symbols import DataSymbols
+from neumatc_mimo.blocks.detected_bits import DetectedBits
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
+from neumatc_mimo.blocks.inputs import Inputs, ResultKind
 from neumatc_mimo.blocks.places import Places
 from neumatc_mimo.blocks.products import received
+from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.blocks.solver_block import SolverBlock
-from neumatc_mimo.blocks.symbols import Symbols, at_symbols
+from neumatc_mimo.blocks.symbols import Symbols, at_symbols, members
 from neumatc_mimo.blocks.tiles import on_grid, take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.tensors.results import new_result, repeated
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiverInputs(Inputs):
+    """What every receiver is called with.
+
+    :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
+    """
+
+    symbols = "y"
+
+    y: Tensor
 
 
 class ReceiveFilter(NamedTuple):
@@ -42,6 +58,23 @@ class ReceiveFilter(NamedTuple):
     where: Tensor | None = None
 
 
+class Estimates(NamedTuple):
+    """What receivers estimate on the whole grid.
+
+    :param x_hat: [batch_size, num_rx, num_streams, num_ofdm_symbols, num_effective_subcarriers]
+    :param no_eff: [batch_size, num_rx, num_streams, len(groups), num_effective_subcarriers]
+    :param groups: OFDM symbols that share their filters
+    """
+
+    x_hat: Tensor
+    no_eff: Tensor
+    groups: list[Symbols]
+
+
+# Gives the filters of a receiver and an OFDM symbol, but for what it has an emitter do.
+Filters = Callable[[int, int, Emitter | None], Iterator[ReceiveFilter]]
+
+
 class Receiver(SolverBlock):
     """Linear filtering at every receiver with matrices of the solver."""
 
@@ -59,6 +92,15 @@ class Receiver(SolverBlock):
         # The state is that of Sionna's equalizers.
         self._removed_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
         self._stream_ind = self._stream_management.stream_ind.tolist()
+        # Where the streams of each receiver are among those of all transmitters.
+        num = self._num_streams_per_rx
+        at = [self._stream_ind.index(stream) for stream in range(self._num_rx * num)]
+        self._rows = [at[rx * num : (rx + 1) * num] for rx in range(self._num_rx)]
+
+    def _kinds(self, inputs: ReceiverInputs) -> list[ResultKind]:
+        y, num_data = inputs.y, self._data_symbols.num_data
+        shape = (len(y), self._num_tx, self._num_streams_per_tx, num_data)
+        return [ResultKind(y.dtype, shape), ResultKind(y.dtype.to_real(), shape)]
 
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
@@ -86,7 +128,7 @@ class Receiver(SolverBlock):
         self,
         y: Tensor,
         groups: list[Symbols],
-        filters: Callable[[int, int, Emitter | None], Iterator[ReceiveFilter]],
+        filters: Filters,
     ) -> tuple[Tensor, Tensor]:
         """Apply filters to y and extract the data symbols.
 
@@ -98,35 +140,80 @@ class Receiver(SolverBlock):
 
         :return: x_hat and no_eff, [batch_size, num_tx, num_streams, num_data_symbols]
         """
+        return self._extracted(self._estimate(y, groups, filters))
+
+    def _detect(
+        self, y: Tensor, groups: list[Symbols], filters: Filters, demapper: QAMDemapper
+    ) -> Tensor:
+        """Likewise, and demap them: [batch_size, num_tx, num_streams, num_data_symbols *
+        num_bits_per_symbol].
+        """
+        bits = DetectedBits(demapper, self._data_symbols, y)
+        estimates = self._estimate(y, groups, filters, bits)
+        llr = bits.completed(lambda: self._extracted(estimates))
+        return llr.unflatten(1, (self._num_tx, self._num_streams_per_tx))
+
+    def _estimate(
+        self,
+        y: Tensor,
+        groups: list[Symbols],
+        filters: Filters,
+        bits: DetectedBits | None = None,
+    ) -> Estimates:
+        """Apply filters to y, as :meth:`_receive` has them.
+
+        :param bits: takes what a kernel estimates, if bits are wanted
+        """
         shape = (y.shape[0], self._num_rx, self._num_streams_per_rx)
         x_hat = new_result(y, *shape, y.shape[3], self._num_effective)
         no_eff = y.real.new_empty(*shape, len(groups), self._num_effective)
         for rx in range(self._num_rx):
+            rows = self._rows[rx]
             for group, symbols in enumerate(groups):
                 behind = no_eff[:, rx, :, group]
                 emitter = self._emitter(rx, y[:, rx], x_hat[:, rx], behind, symbols)
+                if bits is not None:
+                    emitter = bits.emitter(emitter, rows)
+                emitted = True
                 for part in filters(rx, symbols[0].start, emitter):
                     if part.where is not None:
-                        self._mend(y[:, rx], x_hat[:, rx], behind, symbols, part)
+                        noise = part.no_eff.mT[:, :, None]
+                        for places, run, streams in self._singles(y[:, rx], symbols, part):
+                            if bits is None:
+                                places.write(behind[:, :, None], noise)
+                                places.write(x_hat[:, rx, :, run], streams)
+                            else:
+                                bits.put(places, streams, noise, rows, run)
                         continue
+                    emitted = False
                     behind[..., part.tile] = part.no_eff.mT
                     for run in symbols:
                         here = y[:, rx, :, run, on_grid(part.tile, self._stretches)]
                         x_hat[:, rx, :, run, part.tile] = _filtered(here, part)
-        num = y.shape[3]
-        no_eff = repeated(no_eff, num) if len(groups) == 1 else at_symbols(no_eff, groups, num)
-        return self._extract(x_hat), self._extract(no_eff)
+                if emitted and bits is not None:
+                    bits.written(rows, members(symbols))
+        return Estimates(x_hat, no_eff, groups)
 
-    def _mend(
-        self, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols, part: ReceiveFilter
-    ) -> None:
-        """Write the streams of single subcarriers, all as :meth:`_emitter` has them."""
+    def _singles(
+        self, y: Tensor, symbols: Symbols, part: ReceiveFilter
+    ) -> Iterator[tuple[Places, slice, Tensor]]:
+        """The streams of single subcarriers, [1 or batch_size, num_streams, symbols, num_places],
+        in each run of the symbols.
+        """
         assert part.where is not None
         places = Places.marked(part.where, len(y))
-        places.write(no_eff[:, :, None], part.no_eff.mT[:, :, None])
         at = self._effective_ind[places.at]
         for run in symbols:
-            places.write(x_hat[:, :, run], _filtered(places.read(y[:, :, run], at), part))
+            yield places, run, _filtered(places.read(y[:, :, run], at), part)
+
+    def _extracted(self, estimates: Estimates) -> tuple[Tensor, Tensor]:
+        """x_hat and no_eff of the data symbols, [batch_size, num_tx, num_streams,
+        num_data_symbols].
+        """
+        x_hat, no_eff, groups = estimates
+        num = x_hat.shape[-2]
+        no_eff = repeated(no_eff, num) if len(groups) == 1 else at_symbols(no_eff, groups, num)
+        return self._extract(x_hat), self._extract(no_eff)
 
     def _fitting(
         self, y: Tensor, h: Tensor, num_subcarriers: int, names: tuple[str, str]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, TypeVar, Unpack
+from contextlib import suppress
+from typing import Any, ClassVar, NamedTuple, TypeVar, Unpack
 
 import torch
 from sionna.phy import Block
@@ -11,7 +12,9 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.blocks import operators
 from neumatc_mimo.blocks.checks import check_finite, check_links, finite
+from neumatc_mimo.blocks.inputs import Inputs, ResultKind, by_trust
 from neumatc_mimo.blocks.tiles import cut, stretches
 from neumatc_mimo.foundation.block_checks import check_type
 from neumatc_mimo.foundation.block_settings import BlockKeywords, BlockSettings
@@ -19,6 +22,7 @@ from neumatc_mimo.foundation.display import Displayed, Facts, brief
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.kernels.lanes.coverage import differentiates
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver, tiles
 from neumatc_mimo.solvers.exact import Exact
@@ -71,6 +75,8 @@ class SolverBlock(Displayed, Block):
         checked by :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
     """
 
+    _inputs: ClassVar[type[Inputs]]
+
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -92,6 +98,7 @@ class SolverBlock(Displayed, Block):
             )
         self._resource_grid, self._stream_management = resource_grid, stream_management
         self._solver = solver
+        self._number = operators.number_of(self)
         self.stats = Counts()
         self._warned = Warned()
 
@@ -126,15 +133,55 @@ class SolverBlock(Displayed, Block):
         """Of the effective subcarriers, likewise."""
         return self._effective_index.double() * self._spacing
 
+    def __setstate__(self, state: Any) -> None:
+        """A copy is a block of its own."""
+        super().__setstate__(state)
+        self._number = operators.number_of(self)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """The block's call; eager within a compiled function where it decides on data."""
+        """The block's call; eager within a compiled function where it decides on data and is no
+        operator.
+        """
         if torch.compiler.is_compiling() and not self._is_traceable():
-            return _eagerly(self, args, kwargs)
+            given = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if not self._is_operator(given):
+                return _eagerly(self, args, kwargs)
         return super().forward(*args, **kwargs)
 
     def _is_traceable(self) -> bool:
         """Whether nothing is recognised and proven, which depends on data."""
         return self._settings.certify is None or isinstance(self._solver, Exact)
+
+    def _is_operator(self, given: Sequence[Tensor]) -> bool:
+        """Whether the block is one operator of a compiled function.
+
+        An exported program is for where there is no such operator. Other solvers than the exact one
+        have results without their derivatives, which operators compute before these are asked for.
+        """
+        if not torch.compiler.is_compiling() or torch.compiler.is_exporting():
+            return False
+        alike = isinstance(self._solver, Exact) or not is_differentiated(*given)
+        return alike and torch.device(self.device).type == "cpu"
+
+    def _served(self, inputs: Inputs) -> Any:
+        """:meth:`_results` of the block's inputs, for items of which the links of the same
+        transmitters or receivers are trusted; as one operator where that is of use.
+        """
+        given = list(inputs.tensors().values())
+        if self._is_operator(given):
+            return operators.as_operator(self._number, inputs, alone=False)
+        if isinstance(self._solver, Exact) and differentiates(*given):
+            with suppress(operators.NoKernelError):
+                return operators.as_operator(self._number, inputs, alone=True)
+        return by_trust(self._results, inputs, self._settings.trust)
+
+    def _results(self, inputs: Any) -> Any:
+        """What the block returns, a tensor or a tuple of them, for inputs of its own kind."""
+        raise NotImplementedError
+
+    def _kinds(self, inputs: Any) -> list[ResultKind]:
+        """Of what :meth:`_results` gives, before it is computed."""
+        raise NotImplementedError
 
     def facts(self) -> Facts:
         grid, settings = self._resource_grid, self._settings
@@ -189,8 +236,10 @@ class SolverBlock(Displayed, Block):
             if emitted.left is not None:
                 answer = operation.restricted(emitted.answer())
                 yield TileAnswer(slice(None), answer, None, answers, a, emitted.left)
-            borders = []
-        for tile in cut(tiles(a, answers.entries(a)), borders):
+        elif not is_traced() and operators.kernels_alone():
+            raise operators.NoKernelError
+        rest = [] if emitted is not None else cut(tiles(a, answers.entries(a)), borders)
+        for tile in rest:
             with finite(a):
                 answer = operation.restricted(answers.tile(tile))
             if answers.reads_channel and not is_traced():
@@ -239,7 +288,7 @@ class SolverBlock(Displayed, Block):
 
     def _count(self, counts: Counts, *, warns: bool = True) -> None:
         # A traced counter would be a constant that asks for a new trace at every call.
-        if is_traced():
+        if is_traced() or operators.computed_again():
             return
         self.stats.add(counts)
         # Who trusts a model has named the links that it does not know.
@@ -248,7 +297,8 @@ class SolverBlock(Displayed, Block):
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
-def _eagerly(block: SolverBlock, args: Any, kwargs: Any) -> Any:
+def _eagerly(block: Block, args: Any, kwargs: Any) -> Any:
+    """A block's call within a compiled function, but not of it."""
     return block.call(*args, **kwargs)
 
 

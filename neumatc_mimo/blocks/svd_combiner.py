@@ -14,10 +14,9 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_shape, partners
 from neumatc_mimo.blocks.fitting import spread
-from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
-from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver
+from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
 from neumatc_mimo.blocks.solver_block import TileAnswer
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
 from neumatc_mimo.blocks.tiles import among_effective
@@ -30,15 +29,13 @@ from neumatc_mimo.tensors.mapped import mapped_alike
 
 
 @dataclass(frozen=True, kw_only=True)
-class CombinerInputs(Inputs):
+class CombinerInputs(ReceiverInputs):
     """What the combiner is called with.
 
-    :param y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size]
     :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size]
     :param noise: [batch_size or 1, num_rx or 1, num_rx_ant or 1]
     """
 
-    y: Tensor
     h: Tensor
     noise: Tensor
 
@@ -133,6 +130,8 @@ class SVDCombiner(Receiver):
         # torch.Size([8, 1, 2, 896]) torch.Size([8, 1, 2, 896])
     """
 
+    _inputs = CombinerInputs
+
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -167,10 +166,10 @@ class SVDCombiner(Receiver):
         y = mapped_alike(y, h, noise)
         items, links = self._items(y, h, noise, links)
         inputs = CombinerInputs(y=y, h=spread(h, items), noise=noise, links=links, time=time)
-        result: tuple[Tensor, Tensor] = by_trust(self._combine, inputs, self._settings.trust)
+        result: tuple[Tensor, Tensor] = self._served(inputs)
         return result
 
-    def _combine(self, inputs: CombinerInputs) -> tuple[Tensor, Tensor]:
+    def _results(self, inputs: CombinerInputs) -> tuple[Tensor, Tensor]:
         """Combine where the links of some receivers are trusted."""
         groups = sharing(
             inputs.h,

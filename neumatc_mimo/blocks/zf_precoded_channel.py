@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Unpack
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
 from neumatc_mimo.blocks.fitting import Sizes, joint_items, joint_sizes, spread
-from neumatc_mimo.blocks.inputs import by_trust
+from neumatc_mimo.blocks.inputs import ResultKind
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge
 from neumatc_mimo.blocks.noise import constant, transmitter_noise
 from neumatc_mimo.blocks.symbols import each, members, sharing
@@ -30,6 +30,8 @@ class ChannelInputs(ChannelKnowledge):
 
     :param actual: Channel that the precoded symbols meet, shape as the knowledge ``h`` of it
     """
+
+    symbols = "actual"
 
     actual: Tensor
 
@@ -95,6 +97,8 @@ class ZFPrecodedChannel(ZeroForcing):
         # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
     """
 
+    _inputs = ChannelInputs
+
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -136,27 +140,33 @@ class ZFPrecodedChannel(ZeroForcing):
         power = self._stream_power(tx_power, whole)
         links = self._checked_links(links, (own.items, whole.items), self._num_tx)
         items = own.items if links is None else joint_items(own.items, len(links))
-        no = None if no is None else constant(no.expand(items, *no.shape[1:]))
+        no = None if no is None else no.expand(items, *no.shape[1:])
         knowledge = spread(h_hat, items, whole.symbols, self._fft_size)
         actual = spread(h, joint_items(items, whole.items), whole.symbols, self._fft_size)
         inputs = ChannelInputs(h=knowledge, actual=actual, no=no, links=links, time=time)
-        h_eff: Tensor = by_trust(self._effective_channel, inputs, self._settings.trust)
+        h_eff: Tensor = self._served(inputs)
         return h_eff * power.sqrt()
 
-    def _effective_channel(self, inputs: ChannelInputs) -> Tensor:
+    def _kinds(self, inputs: ChannelKnowledge) -> list[ResultKind]:
+        assert isinstance(inputs, ChannelInputs)
+        return [self._effective_kind(inputs.actual)]
+
+    def _results(self, inputs: ChannelKnowledge) -> Tensor:
         """Channels times precoders of unit power, for links of the same transmitters trusted."""
+        assert isinstance(inputs, ChannelInputs)
+        inputs = replace(inputs, no=constant(inputs.no))
         actual, varying = inputs.actual, self._settings.time_varying
         trusted, time = inputs.trusted, inputs.time
         groups = sharing(inputs.h, inputs.no, varying, dim=3, trusted=trusted, time=time)
-        constant = len(groups) == 1
-        if constant and (trusted or not _same_memory(inputs.h, actual)):
-            constant = len(sharing(actual, None, varying)) == 1
+        alike = len(groups) == 1
+        if alike and (trusted or not _same_memory(inputs.h, actual)):
+            alike = len(sharing(actual, None, varying)) == 1
         h_eff = EffectiveChannel(
-            actual, self._num_streams_per_tx, groups if constant else each(actual.shape[5])
+            actual, self._num_streams_per_tx, groups if alike else each(actual.shape[5])
         )
         for tx in range(self._num_tx):
             for symbols in groups:
-                seen = [0] if constant else members(symbols)
+                seen = [0] if alike else members(symbols)
                 for part in self._matrices(inputs, tx, symbols[0].start):
                     matrix = self._matrix(part.answer)
                     for symbol in seen:

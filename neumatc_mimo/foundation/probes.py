@@ -15,7 +15,7 @@ PEAK = 3e-4
 ALIKE = 1 - 5e-5
 _NUM_PROBES = 16
 # Antennas that are looked at on each subcarrier, and subcarriers of a line of the cache.
-_NUM_SPOTS, _LENGTH = 4, 8
+_NUM_SPOTS, STRETCH = 4, 8
 # Likenesses that rounding may tell apart.
 TIE = 1e-5
 
@@ -35,5 +35,5 @@ def looks(num_frequencies: int, num_columns: int) -> NDArray[np.int64]:
     """
     turns = max(num_columns // _NUM_SPOTS, 1)
     each = -(-num_columns // turns)
-    stretch = np.arange(num_frequencies) // _LENGTH
+    stretch = np.arange(num_frequencies) // STRETCH
     return (stretch[:, None] % turns + turns * np.arange(each)) % num_columns

@@ -63,7 +63,7 @@ class Applied:
         """W x for x [num_items, num_streams, num_symbols, num_subcarriers], of any strides, into
         ``out`` [num_items, num_antennas, num_symbols, num_subcarriers].
         """
-        if _in_lanes(x) and (out.shape[-1] == 1 or out.stride(-1) == 1):
+        if in_lanes(x.device) and (out.shape[-1] == 1 or out.stride(-1) == 1):
             expanded.precode(self._expansion, x, out)
         else:
             out[:] = self._product(x, "precoded", "ifak,iksf->iasf")
@@ -73,7 +73,7 @@ class Applied:
         """y^T W for y [num_items, num_antennas, num_symbols, num_subcarriers], of any strides:
         [num_items, num_streams, num_symbols, num_subcarriers].
         """
-        if _in_lanes(y):
+        if in_lanes(y.device):
             out = expanded.receive(self._expansion, y)
         else:
             out = self._product(y, "received", "ifak,iasf->iksf")
@@ -100,9 +100,9 @@ class Applied:
             out[item, :, :, at] = torch.einsum(equation, given, x[item, :, :, at])
 
 
-def _in_lanes(x: Tensor) -> bool:
-    """Whether the kernels in C++ do it."""
-    return x.device.type == "cpu" and not _on_cpu
+def in_lanes(device: torch.device) -> bool:
+    """Whether it is the kernels in C++ that run there, if any do."""
+    return device.type == "cpu" and not _on_cpu
 
 
 _faster: dict[Hashable, bool] = {}
@@ -134,6 +134,6 @@ def available(device: torch.device) -> bool:
     """Whether the kernels run there: on a GPU those of Triton, where it is installed, on a CPU
     those in C++, where they are.
     """
-    if device.type == "cpu" and not _on_cpu:
+    if in_lanes(device):
         return library.loaded() is not None
     return (device.type == "cuda" or _on_cpu) and has_triton()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 
@@ -23,3 +24,10 @@ class Expansion(NamedTuple):
     rows: Tensor
     num_antennas: int
     num_streams: int
+
+
+def plain(columns: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Columns, values and rows in the types and strides that the kernels in C++ read."""
+    if rows.stride(-1) != 1 or rows.dtype != torch.float32:
+        rows = rows.to(torch.float32).contiguous()
+    return columns.contiguous(), values.contiguous().to(torch.float32), rows

@@ -10,8 +10,8 @@ from torch import Tensor
 from neumatc_mimo.operations.base import Components, Operation
 
 
-def align_along_nodes(operation: Operation, components: Components, points: Tensor) -> Components:
-    """Components [l, P, q, *shape] made continuous along the marked points, and along the nodes.
+def align_along_nodes(operation: Operation, components: Components) -> Components:
+    """Components [l, P, q, *shape] made continuous along the points, and along the nodes.
 
     Written in place.
     """
@@ -19,10 +19,11 @@ def align_along_nodes(operation: Operation, components: Components, points: Tens
     num_nodes = max(c.shape[2] for c in components)
     before: Components | None = None
     for node in range(num_nodes):
-        part = tuple(c[:, points, min(node, c.shape[2] - 1)] for c in components)
+        places = [min(node, c.shape[2] - 1) for c in components]
+        part = tuple(c[:, :, place] for c, place in zip(components, places, strict=True))
         part = operation.align(part) if before is None else operation.align_to(part, before)
-        for full, aligned in zip(components, part, strict=True):
-            full[:, points, min(node, full.shape[2] - 1)] = aligned
+        for full, place, aligned in zip(components, places, part, strict=True):
+            full[:, :, place] = aligned
         before = part
     return components
 

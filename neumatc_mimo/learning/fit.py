@@ -12,16 +12,17 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.coordinate import coordinate
+from neumatc_mimo.kernels.lanes.proofs import refined
 from neumatc_mimo.learning.adaptive import Evaluation, OnRound, sample_adaptively
 from neumatc_mimo.learning.alignment import align_along_nodes
-from neumatc_mimo.learning.projection import Design, project
-from neumatc_mimo.learning.rows import Rows
+from neumatc_mimo.learning.projector import projector
+from neumatc_mimo.learning.rows import Rows, single
 from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Basis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import Trunk
-from neumatc_mimo.operations.base import Components, Operation, where_components
+from neumatc_mimo.operations.base import Components, Operation
 
 Matrices = Callable[[Tensor, Tensor], Tensor]
 
@@ -44,22 +45,13 @@ class Problem:
     frequencies: Tensor
     axis: Axis
 
-    def exact(self, links: Tensor, points: Tensor, where: Tensor) -> Components:
-        """Exact components [l, P, q, *shape] at the marked points [l, P], zero elsewhere.
+    def exact(self, links: Tensor, points: Tensor) -> Components:
+        """Exact components [l, P, q, *shape] at points of the grid.
 
-        :param points: indices of the grid, [P]
+        :param points: their indices, [P]
         """
-        used = where.any(0)
-        a = self.matrices(links, self.frequencies[points[used]])
-        parts: list[Components] = []
-        for matrices, marked in zip(a, where, strict=True):
-            chosen = self.operation.exact(matrices[marked[used]], self.axis.powers[None])
-            full = []
-            for c in chosen:
-                rows = torch.zeros(len(marked), *c.shape[1:], dtype=c.dtype, device=c.device)
-                rows[marked] = c
-                full.append(rows)
-            parts.append(tuple(full))
+        matrices = self.matrices(links, self.frequencies[points])
+        parts = [self.operation.exact(a, self.axis.powers[None]) for a in matrices]
         return tuple(torch.stack(c) for c in zip(*parts, strict=True))
 
 
@@ -116,7 +108,7 @@ class FitReport:
         spent)
     :param exact_samples_per_link: promoted points included
     :param history: of each round its number, the relative error at the samples that all links
-        share (``loss``), the median residual of the fit (``residual``) and the share of points that
+        share (``loss``), the median of the points' largest residual (``residual``), the share that
         failed after the residual-lowering steps (``failed``); last the loss of the result
     :param seconds: wall-clock time
     """
@@ -171,7 +163,7 @@ class _Projection:
 
     :param readout: of the trunk, [l, width, r], or None
     :param latent: [l, r, size]
-    :param fitted: components at the points, [l, P, q, *shape] each
+    :param fitted: components at the points, [l, P, q, *shape] each, in single precision
     :param loss: their relative error at the samples that all links share
     """
 
@@ -185,8 +177,8 @@ class _Projection:
 class _Look(Evaluation):
     """A look at the residuals.
 
-    :param fitted: components at the points, [l, P, q, *shape] each
-    :param refined: the same after residual-lowering steps, in single precision
+    :param fitted: components at the points, [l, P, q, *shape] each, in single precision
+    :param refined: the same after residual-lowering steps
     :param residual: of these, the largest of all nodes, [l, P]
     :param failed: where it is too large, [l, P]; nowhere for links that are done
     """
@@ -202,6 +194,8 @@ class _Mappings:
 
     Where it is fitted, P points of the grid, exact results, single-precision ones that
     residual-lowering steps reached, or nothing stand as targets.
+
+    All of them are rows of :class:`~neumatc_mimo.learning.rows.Rows`.
     """
 
     def __init__(self, problem: Problem, config: FitConfig, links: Tensor) -> None:
@@ -211,17 +205,19 @@ class _Mappings:
         self._points, self._sampled = points.to(frequencies.device), sampled.to(frequencies.device)
         self._band = config.basis.band(frequencies)
         x = coordinate(frequencies[self._points], self._band)
-        self._design = Design.of(config.basis.values(x))
+        self._project_rows = projector(config.basis, x, config.rank)
         # [l, P, q, m, n]: every node sees the same frequencies. At all points single precision is
         # enough; with many nodes, tensors of this size are what training needs its memory for.
-        coarse = problem.matrices(links, frequencies[self._points])
-        self._coarse = coarse = coarse.to(_single(coarse.dtype))
+        self._coarse = single(problem.matrices(links, frequencies[self._points]))
         self._supervised = self._sampled.expand(len(links), -1).clone()
-        exact = problem.exact(links, self._points, self._supervised)
-        self._exact = align_along_nodes(problem.operation, exact, self._sampled)
-        self._layouts = _layouts(problem.operation, self._exact, coarse.shape[-2:])
-        self._rows = Rows.of(self._exact, self._layouts, self._supervised)
-        self._targets, self._usable = self._exact, self._supervised
+        exact = problem.exact(links, self._points[self._sampled])
+        self._exact = align_along_nodes(problem.operation, exact)
+        self._layouts = _layouts(problem.operation, self._exact, self._coarse.shape[-2:])
+        self._rows = Rows.of(self._exact, self._layouts)
+        known = self._rows.pack(self._exact)
+        self._known = known.new_zeros(len(links), len(self._points), known.shape[-1])
+        self._known[:, self._sampled] = known
+        self._targets, self._usable = self._known, self._supervised
         self._going = torch.ones_like(self._supervised[:, :1])
         self._rounds = 0
 
@@ -234,14 +230,12 @@ class _Mappings:
         """Fit the mappings, and look at their residuals at the points."""
         config, operation = self._config, self._problem.operation
         projection = self._project()
+        powers = self._problem.axis.powers.to(self._coarse.real.dtype)
+        fitted, few = projection.fitted, slice(None, None, 8)
+        some = tuple(c[:, few] for c in fitted)
+        before = refined(operation, self._coarse[:, few], some, powers, 0).residual
         # Single precision is enough here: what these points add is far below their residual.
-        refined = tuple(c.to(_single(c.dtype)) for c in projection.fitted)
-        no = self._problem.axis.powers.expand(1, 1, -1)
-        few = slice(None, None, 8)
-        before = operation.residual(self._coarse[:, few], tuple(c[:, few] for c in refined), no)
-        for _ in range(config.refinements):
-            refined = operation.correct(self._coarse, refined, no)
-        residual = operation.residual(self._coarse, refined, no).amax(-1)
+        after, residual = refined(operation, self._coarse, fitted, powers, config.refinements)
         residual = torch.nan_to_num(residual, nan=math.inf)
         failed = (residual > config.threshold) & ~self._supervised & self._going
         figures = {
@@ -249,7 +243,7 @@ class _Mappings:
             "residual": before.median().item(),
             "failed": failed.double().mean().item(),
         }
-        return _Look(figures, projection.fitted, refined, residual, failed)
+        return _Look(figures, fitted, after, residual, failed)
 
     def extend(self, found: _Look) -> str:
         """Promote the worst points to exact samples, and take in what the steps reached."""
@@ -257,11 +251,12 @@ class _Mappings:
         self._promote(found)
         usable = self._supervised | ~found.failed
         self._usable = torch.where(self._going, usable, self._usable)
-        renewed = where_components(self._supervised, self._exact, found.refined)
-        for c in renewed:
-            c[~self._usable] = 0
+        renewed = self._rows.pack(found.refined)
+        renewed[self._supervised] = self._known[self._supervised]
+        # What diverged may be no number.
+        renewed[~self._usable] = 0
         if not bool(self._going.all()):
-            renewed = where_components(self._going, renewed, self._targets)
+            renewed = torch.where(self._going[..., None], renewed, self._targets)
         self._targets = renewed
         if self._rounds >= min(2, self._config.rounds):
             self._going = self._going & found.failed.any(1, keepdim=True)
@@ -280,31 +275,23 @@ class _Mappings:
         return CompactMapping(trunk, axis, latents, self._layouts, self._band), projection.loss
 
     def _project(self) -> _Projection:
-        readout, latent = project(
-            self._design,
-            self._rows.pack(self._targets),
-            self._usable.double(),
-            self._config.rank,
-            self._config.basis.penalty(),
-        )
-        coefficients = latent if readout is None else readout @ latent
-        fitted = self._rows.unpack(self._design.fitted(coefficients))
-        loss = _relative_loss(fitted, self._exact, self._sampled)
+        readout, latent, rows = self._project_rows(self._targets, self._usable.double())
+        fitted = self._rows.unpack(rows)
+        loss = _relative_loss(tuple(c[:, self._sampled] for c in fitted), self._exact)
         return _Projection(readout, latent, fitted, loss)
 
     def _promote(self, found: _Look) -> None:
         """Make the failed points of largest residual exact samples, as long as the budget lasts."""
         promoted = _worst(found.residual, found.failed, self._config.promoted)
-        if self._rounds > self._config.promotions or not bool(promoted.any()):
+        if self._rounds > self._config.promotions:
             return
-        new = self._problem.exact(self._links, self._points, promoted)
-        new = self._problem.operation.align_to(new, found.fitted)
-        self._exact = where_components(promoted, new, self._exact)
-        self._supervised = self._supervised | promoted
-
-
-def _single(dtype: torch.dtype) -> torch.dtype:
-    return torch.complex64 if dtype.is_complex else torch.float32
+        for i in promoted.any(1).nonzero()[:, 0].tolist():
+            link, here = slice(i, i + 1), promoted[i]
+            new = self._problem.exact(self._links[link], self._points[here])
+            like = tuple(c[link, here].to(n) for c, n in zip(found.fitted, new, strict=True))
+            new = self._problem.operation.align_to(new, like)
+            self._known[link, here] = self._rows.of_link(link).pack(new)
+            self._supervised[link] |= here
 
 
 def _spread(total: int, count: int) -> Tensor:
@@ -324,13 +311,17 @@ def _layouts(
     )
 
 
-def _relative_loss(fitted: Components, exact: Components, points: Tensor) -> float:
-    """Relative error at the marked points that are exact for every link."""
-    shares = [
-        (torch.linalg.norm(f[:, points] - e[:, points]) / torch.linalg.norm(e[:, points])).item()
-        for f, e in zip(fitted, exact, strict=True)
-    ]
+def _relative_loss(fitted: Components, exact: Components) -> float:
+    """Relative error of all components together."""
+    shares = [(_norm(f - e) / _norm(e)).item() for f, e in zip(fitted, exact, strict=True)]
     return math.sqrt(sum(share**2 for share in shares) / len(shares))
+
+
+def _norm(component: Tensor) -> Tensor:
+    """Of all entries; complex moduli, guarded against overflow, take forty times as long."""
+    return torch.linalg.vector_norm(
+        torch.view_as_real(component.resolve_conj()) if component.is_complex() else component
+    )
 
 
 def _worst(residual: Tensor, failed: Tensor, count: int) -> Tensor:

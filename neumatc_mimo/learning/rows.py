@@ -1,8 +1,11 @@
-"""Components side by side in the scaled real rows that a mapping is fitted to."""
+"""Components side by side in the scaled real rows that a mapping is fitted to.
+
+Single precision, in which mappings are kept: in their scales no number leaves its range.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -18,23 +21,27 @@ class Rows:
     columns: tuple[_Columns, ...]
 
     @classmethod
-    def of(cls, components: Components, layouts: tuple[Layout, ...], where: Tensor) -> Rows:
-        """Of components that are known at the marked points [l, P]."""
+    def of(cls, components: Components, layouts: tuple[Layout, ...]) -> Rows:
+        """In the scales of some components."""
         return cls(
             tuple(
                 # A component counts the same, at however many nodes it is learned.
-                _Columns(layout, c.shape[2], _scale(c, where, layout) * c.shape[2] ** 0.5)
+                _Columns(layout, c.shape[2], _scale(c, layout) * c.shape[2] ** 0.5)
                 for c, layout in zip(components, layouts, strict=True)
             )
         )
 
+    def of_link(self, link: slice) -> Rows:
+        """Those of one of the links."""
+        return Rows(tuple(replace(part, scale=part.scale[link]) for part in self.columns))
+
     def pack(self, components: Components) -> Tensor:
-        """Rows [l, P, size]."""
+        """Rows [l, P, size], float32."""
         packed = [part.pack(c) for part, c in zip(self.columns, components, strict=True)]
         return torch.cat(packed, dim=-1)
 
     def unpack(self, rows: Tensor) -> Components:
-        """The inverse of :meth:`pack`."""
+        """The inverse of :meth:`pack`, single precision."""
         parts = rows.split([part.size for part in self.columns], dim=-1)
         return tuple(c.unpack(part) for c, part in zip(self.columns, parts, strict=True))
 
@@ -53,15 +60,20 @@ class _Columns:
 
     def pack(self, component: Tensor) -> Tensor:
         """Scaled real rows [l, P, size]."""
-        return self.layout.pack(component / self.scale).flatten(2)
+        return self.layout.pack(single(component / self.scale.to(component.real.dtype))).flatten(2)
 
     def unpack(self, rows: Tensor) -> Tensor:
         """The inverse of :meth:`pack`."""
         rows = rows.unflatten(-1, (self.num_nodes, -1)).contiguous()
-        return self.layout.unpack(rows) * self.scale
+        return self.layout.unpack(rows) * self.scale.to(rows.dtype)
 
 
-def _scale(component: Tensor, where: Tensor, layout: Layout) -> Tensor:
+def single(component: Tensor) -> Tensor:
+    """A component in single precision."""
+    return component.to(torch.complex64 if component.is_complex() else torch.float32)
+
+
+def _scale(component: Tensor, layout: Layout) -> Tensor:
     """Root of each column's mean energy per node, [l, 1, q, (1,) columns].
 
     A Hermitian component has one scale for all columns, so that it stays Hermitian.
@@ -70,5 +82,4 @@ def _scale(component: Tensor, where: Tensor, layout: Layout) -> Tensor:
     if len(layout.shape) > 1:
         dims = (-2, -1) if layout.kind == "hermitian" else (-2,)
         energy = energy.sum(dims, keepdim=True)
-    weight = where.reshape(where.shape + (1,) * (energy.ndim - where.ndim)).to(energy.dtype)
-    return ((energy * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True)).sqrt()
+    return energy.mean(1, keepdim=True).sqrt()

@@ -40,7 +40,7 @@ class Layout:
     def pack(self, component: Tensor) -> Tensor:
         """A component [..., *shape] as real rows [..., size]."""
         if self.kind == "hermitian":
-            component = component.real.tril() + component.imag.triu(1)
+            component = torch.where(_below(component), component.real, component.imag)
         flat = component.flatten(-len(self.shape)).resolve_conj()
         return torch.view_as_real(flat).flatten(-2) if self.kind == "complex" else flat
 
@@ -51,8 +51,16 @@ class Layout:
         matrix = rows.unflatten(-1, self.shape)
         if self.kind != "hermitian":
             return matrix
-        lower, upper = matrix.tril(), matrix.triu(1)
-        return torch.complex(lower + lower.tril(-1).mT, upper - upper.mT)
+        other, below = matrix.mT.contiguous(), _below(matrix)
+        imaginary = torch.where(below, -other, matrix)
+        imaginary.diagonal(dim1=-2, dim2=-1).zero_()
+        return torch.complex(torch.where(below, matrix, other), imaginary)
+
+
+def _below(matrix: Tensor) -> Tensor:
+    """Which entries of a square matrix lie on the diagonal or below."""
+    every = torch.ones(matrix.shape[-2:], dtype=torch.bool, device=matrix.device)
+    return every.tril()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
@@ -14,13 +15,16 @@ from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.kernels import applied as kernels
 from neumatc_mimo.kernels.applied import Applied, Replaced
 from neumatc_mimo.kernels.expansion import Expansion
+from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.kernels.lanes.proven import Query
+from neumatc_mimo.kernels.lanes.refined import emit
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.kept import DerivedAt, kept
-from neumatc_mimo.model.recall import Needed, Recall, folded
+from neumatc_mimo.model.recall import Needed, Recall
 from neumatc_mimo.model.repaired import aligned, repaired
 from neumatc_mimo.model.repairs import Repairs
 from neumatc_mimo.operations import certified
-from neumatc_mimo.solvers.base import Answers, Channels
+from neumatc_mimo.solvers.base import Answers, Channels, Emitted, ExactAnswers
 from neumatc_mimo.solvers.delegating import Delegating
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -47,7 +51,7 @@ class Unevaluated:
             or recall.order is not None
             or operation.applied not in names
             or channels.a.dtype != torch.complex64
-            or recall.mapping.trunk.readout is not None
+            or recall.model.mapping.trunk.readout is not None
             or recall.plan.table.terms() is None
             or is_traced()
             or not kernels.available(channels.a.device)
@@ -57,42 +61,28 @@ class Unevaluated:
         if not recall.needed.used[index]:
             return None
         alone = tuple(i == index for i in range(len(names)))
-        value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
         needed = Needed(operation, alone, derived=False)
-        return cls(index, folded(recall.model, recall.links, value, needed, recall.rows_at.links))
+        return cls(index, replace(recall, needed=needed).latents)
 
 
 class RecalledAnswers(Answers):
     """Answers for trained links: from their mappings, repaired where their training says so.
 
-    :param recall: the links as the call has them; without the component that kernels apply
+    :param recall: the links as the call has them
     :param channels: of the call
-    :param unevaluated: the component that kernels apply, if any
     :param repairs: components at other subcarriers than the mapping serves; None takes the mapping
         everywhere
     :param counts: how the answers come about
     """
 
     def __init__(
-        self,
-        recall: Recall,
-        channels: Channels,
-        unevaluated: Unevaluated | None,
-        repairs: Repairs | None,
-        counts: Counts,
+        self, recall: Recall, channels: Channels, repairs: Repairs | None, counts: Counts
     ) -> None:
         self._recall, self._channels = recall, channels
-        self._unevaluated = unevaluated
         self._counts = _links(recall, channels)
         self._counts.add(counts)
         self._certified = repairs is not None
-        self._repairs: Repairs | None = None
-        self._given: Repairs | None = None
-        if repairs is not None and len(repairs.at):
-            self._repairs = replace(repairs, components=recall.needed.chosen(repairs.components))
-            if unevaluated is not None:
-                given = (repairs.components[unevaluated.index],)
-                self._given = replace(repairs, components=given)
+        self._repairs = Repairs.none(recall.links) if repairs is None else repairs
 
     @classmethod
     def of(
@@ -102,16 +92,10 @@ class RecalledAnswers(Answers):
 
         :param tolerance: what the call asks for; None is what the training did
         """
-        unevaluated = Unevaluated.of(recall, channels)
-        if unevaluated is not None:
-            needed = recall.needed.without(unevaluated.index)
-            value = recall.model.mapping.axis.value(recall.power, recall.moment.time)
-            latents = folded(recall.model, recall.links, value, needed, recall.rows_at.links)
-            recall = replace(recall, needed=needed, latents=latents)
         if certify is None:
             mapped = Counts(queried=len(recall.links) * len(recall.plan.frequencies))
-            return cls(recall, channels, unevaluated, None, mapped)
-        return cls(recall, channels, unevaluated, *repaired(recall, channels, tolerance))
+            return cls(recall, channels, None, mapped)
+        return cls(recall, channels, *repaired(recall, channels, tolerance))
 
     @property
     def counts(self) -> Counts:
@@ -121,14 +105,45 @@ class RecalledAnswers(Answers):
     def reads_channel(self) -> bool:
         return self._counts.exact > 0 and not self._channels.trusted
 
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        if not kernels.in_lanes(self._channels.a.device):
+            return None
+        links = self._recall.stored(self._repairs)
+        if links is None or not emitter.recalls(links):
+            return None
+        emitter.recall(links)
+        # What was computed from the channel of the call stands among the repairs.
+        witness = self._repairs.components[-1] if self.reads_channel else links.values[:0]
+        return Emitted(witness, None, lambda: None)
+
+    @cached_property
+    def _unevaluated(self) -> Unevaluated | None:
+        """The component that kernels apply, if any."""
+        return Unevaluated.of(self._recall, self._channels)
+
+    @cached_property
+    def _evaluated(self) -> Recall:
+        """The links without the component that kernels apply."""
+        if self._unevaluated is None:
+            return self._recall
+        needed = self._recall.needed.without(self._unevaluated.index)
+        return replace(self._recall, needed=needed)
+
+    @cached_property
+    def _put(self) -> Repairs:
+        """The repairs of what is evaluated."""
+        if not len(self._repairs.at):
+            return self._repairs
+        chosen = self._evaluated.needed.chosen(self._repairs.components)
+        return replace(self._repairs, components=chosen)
+
     def entries(self, a: Tensor) -> int:
-        return max(self._recall.latents.size // 2 * a.shape[0], 1)
+        return max(self._evaluated.latents.size // 2 * a.shape[0], 1)
 
     def tile(self, subcarriers: slice) -> Any:
-        components = self._recall.evaluated(subcarriers)
-        if self._repairs is not None:
-            self._here(self._repairs, subcarriers).put_into(components)
-        return self._recall.answer(components, subcarriers)
+        components = self._evaluated.evaluated(subcarriers)
+        self._here(self._put, subcarriers).put_into(components)
+        return self._evaluated.answer(components, subcarriers)
 
     def applied(self, subcarriers: slice) -> Applied | None:
         if self._unevaluated is None:
@@ -143,10 +158,11 @@ class RecalledAnswers(Answers):
         def filters() -> Tensor:
             return recall.mapping.evaluate(recall.plan.table, subcarriers, latents)[0]
 
-        if self._given is None:
+        if not len(self._repairs.at):
             return Applied(expansion, filters)
-        here = self._here(self._given, subcarriers)
-        return Applied(expansion, filters, Replaced(here.item, here.at, here.components[0]))
+        here = self._here(self._repairs, subcarriers)
+        given = here.components[self._unevaluated.index]
+        return Applied(expansion, filters, Replaced(here.item, here.at, given))
 
     def _here(self, repairs: Repairs, subcarriers: slice) -> Repairs:
         """Those of a tile; where it is the whole grid nothing has to be looked up."""
@@ -171,6 +187,9 @@ class RecalledAnswers(Answers):
 
 class ProvenAnswers(Answers):
     """Answers for trained links, each proven against the channel of the call.
+
+    What is not proven takes correction steps, and is computed exactly if they do not help; a kernel
+    computes it at once, which costs less than a step.
 
     :param recall: the links as the call has them, with all components
     :param channels: of the call
@@ -203,6 +222,33 @@ class ProvenAnswers(Answers):
             self._counts,
         )
         return recall.answer(components, subcarriers)
+
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        recall, a = self._recall, self._channels.a
+        operation, no = recall.model.operation, recall.no
+        noise = no if isinstance(no, Tensor) else None
+        terms = recall.plan.table.terms()
+        if terms is None or self._channels.trusted or not emitter.proves(operation, a, noise):
+            return None
+        places = None if recall.order is None else recall.order.argsort(-1)
+        query = Query(*terms, recall.latents.rows, recall.rows, places, self._tolerance)
+        done = emit(emitter, operation, a, noise, query, looking=True)
+        proven = int((done.amplification == 0).sum())
+        self._counts.queried += proven
+        self._counts.exact += done.amplification.numel() - proven
+        self._counts.refined += done.refined
+        left = done.left
+        if left is None:
+            return Emitted(done.amplification, None, lambda: None)
+        return Emitted(done.amplification, left, lambda: self._singly(left))
+
+    def _singly(self, where: Tensor) -> Any:
+        """The exact answer for single matrices, [1, num_places, ...]."""
+        model = self._recall.model
+        exact = ExactAnswers(model.operation, self._channels, warned=model.warned)
+        answer = exact.singly(where)
+        self._counts.add(exact.counts)
+        return answer
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
         if self._channels.trusted:

@@ -14,10 +14,11 @@ from typing import Any, NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
+from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.likeness import Reference
 from neumatc_mimo.model.plan import GridPlan
-from neumatc_mimo.model.repairs import Repairs
+from neumatc_mimo.model.repairs import LinkRepairs
 from neumatc_mimo.tensors.cache import BoundedCache
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -51,6 +52,15 @@ class LinkAt(NamedTuple):
     power: float
 
 
+class RepairsAt(NamedTuple):
+    """A link at a moment and a noise power, and what a call asks for; None is what the training
+    proved.
+    """
+
+    link: LinkAt
+    tolerance: Tolerance | None
+
+
 class LinksAt(NamedTuple):
     """Links of a call with the values of the axis, and which components are asked for."""
 
@@ -76,20 +86,43 @@ class DerivedAt(NamedTuple):
     stop: int
 
 
+class Latest:
+    """The plan that was asked for last; empty in a copy or a pickle."""
+
+    def __init__(self) -> None:
+        self._plan: GridPlan | None = None
+
+    def get(self, frequencies: Tensor, make: Callable[[], GridPlan]) -> GridPlan:
+        """It, where it is of these frequencies; else what ``make`` makes."""
+        plan = self._plan
+        if plan is None or not _same(plan.frequencies, frequencies):
+            plan = self._plan = make()
+        return plan
+
+    def __len__(self) -> int:
+        return int(self._plan is not None)
+
+    def __reduce__(self) -> tuple[type[Latest], tuple[()]]:
+        return Latest, ()
+
+
 @dataclass(frozen=True)
 class Kept:
     """The tables of a model.
 
+    :param latest: the last plan: comparing a grid with it costs less than the grid's key
     :param plans: by the key of their grid
     :param references: rows of all links at the probes
     :param spots: rows of a link as recognition looks at them
     :param waves: e^{-j2πfτ} of links' own rows
     :param latents: latent tensors of a call's links
-    :param repairs: repaired components of a link, from its own paths
+    :param weights: of an axis' nodes at values of it
+    :param repairs: where a link's mapping is not served alone, and components from its own paths
     :param held: whether components hold a link's answers, from its own paths
     :param derived: what blocks derive from links, from their own paths
     """
 
+    latest: Latest = field(default_factory=Latest)
     plans: BoundedCache[bytes, GridPlan] = field(
         default_factory=partial(BoundedCache, _OTHER_BYTES)
     )
@@ -101,7 +134,8 @@ class Kept:
     latents: BoundedCache[LinksAt, Latents] = field(
         default_factory=partial(BoundedCache, _LATENT_BYTES)
     )
-    repairs: BoundedCache[LinkAt, Repairs] = field(
+    weights: BoundedCache[tuple[float, ...], Tensor] = field(default_factory=_small)
+    repairs: BoundedCache[RepairsAt, LinkRepairs] = field(
         default_factory=partial(BoundedCache, _OTHER_BYTES)
     )
     held: BoundedCache[LinkAt, bool] = field(default_factory=_small)
@@ -113,6 +147,15 @@ class Kept:
 def kept(table: BoundedCache[K, V], key: Callable[[], K], make: Callable[[], V]) -> V:
     """The value of a key, made where it is not known; a trace makes it anew."""
     return make() if is_traced() else table.get(key(), make, num_bytes)
+
+
+def _same(ours: Tensor, given: Tensor) -> bool:
+    """Whether two vectors on the host are the same; a GPU would be waited for."""
+    return (
+        ours.device.type == "cpu" == given.device.type
+        and ours.dtype == given.dtype
+        and torch.equal(ours, given)
+    )
 
 
 def num_bytes(value: Any) -> int:

@@ -8,6 +8,7 @@ together read a twentieth of the channel.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -15,8 +16,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.probes import ALIKE, DEVIATION, PEAK, TIE, looks, probe_indices
-from neumatc_mimo.kernels.lanes import looking
+from neumatc_mimo.foundation.probes import (
+    ALIKE,
+    DEVIATION,
+    PEAK,
+    STRETCH,
+    TIE,
+    looks,
+    probe_indices,
+)
+from neumatc_mimo.kernels.lanes import looking, recognising
+from neumatc_mimo.kernels.lanes.recognising import Probed
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.tensors.cache import outside_call
 from neumatc_mimo.tensors.waves import wave
@@ -42,7 +52,9 @@ class Recognised:
     delay: Tensor
 
     def select(self, items: Tensor) -> Recognised:
-        """Those of some items."""
+        """Those of some items, in ascending order."""
+        if len(items) == len(self.links):
+            return self
         return Recognised(self.links[items], self.order[items], self.gain[items], self.delay[items])
 
     def waves(self, frequencies: Tensor) -> Tensor:
@@ -62,18 +74,12 @@ class Recognised:
 class Reference(NamedTuple):
     """What channels are compared with.
 
-    :param probes: [num_probes] subcarriers
-    :param channels: [num_links, num_probes, K, M] aligned channels of the links at the probes
-    :param adjoint: the same, [num_probes, M, num_links * K] conjugated
-    :param norm: of each row over all probes, [num_links, K]
-    :param delays: of each row in seconds, tried first, [num_links, K]
+    :param links: the links at the probes
+    :param adjoint: their aligned channels, [num_probes, M, num_links * K] conjugated
     """
 
-    probes: Tensor
-    channels: Tensor
+    links: Probed
     adjoint: Tensor
-    norm: Tensor
-    delays: Tensor
 
     @classmethod
     def of(
@@ -81,12 +87,25 @@ class Reference(NamedTuple):
     ) -> Reference:
         """Of trained links on a grid [num_frequencies] in Hz at a time in seconds."""
         probes = probe_subcarriers(len(frequencies)).to(links.device)
-        channels = links.channel(frequencies[probes], aligned=True, time=time).to(dtype)
+        at = frequencies[probes].to(torch.float64)
+        channels = links.channel(at, aligned=True, time=time).to(dtype).contiguous()
         everyone = torch.arange(links.num_links, device=links.device)
         _, delays = links.row_terms(everyone, time)
+        power = torch.view_as_real(channels).square().sum((3, 4))
+        norm = power.sum(1).sqrt()
         flat = channels.permute(1, 0, 2, 3).flatten(1, 2)
-        norm = torch.view_as_real(channels).square().sum((1, 3, 4)).sqrt()
-        return cls(probes, channels, flat.conj().resolve_conj().mT, norm, delays)
+        probed = Probed(probes, at, _reach(at), channels, power, norm, delays.contiguous())
+        return cls(probed, flat.conj().resolve_conj().mT)
+
+
+def _reach(frequencies: Tensor) -> Tensor:
+    """Probes from one of the closest two to the farthest from it."""
+    order = frequencies.argsort()
+    f = frequencies[order]
+    if len(f) < 2:
+        return order
+    closest = (f[1:] - f[:-1]).argmin()
+    return order[(f - f[closest]).abs().argsort()]
 
 
 def probe_subcarriers(num_frequencies: int) -> Tensor:
@@ -94,22 +113,26 @@ def probe_subcarriers(num_frequencies: int) -> Tensor:
     return torch.from_numpy(probe_indices(num_frequencies))
 
 
-def recognise(
-    a: Tensor,
-    frequencies: Tensor,
-    reference: Reference,
-    candidates: Tensor | None,
-    *,
-    any_gain: bool,
+def compare(
+    a: Tensor, reference: Reference, candidates: Tensor | None, *, any_gain: bool
 ) -> Recognised:
     """Compare channels with the trained links at the probes.
 
-    :param a: [num_items, num_probes, K, M] channels at the probes
-    :param frequencies: [num_probes] Hz, float64
-    :param reference: the aligned channels of the links at the probes
+    :param a: [num_items, num_frequencies, K, M] channels, views
+    :param reference: of the links
     :param candidates: [num_items] links that the caller names (-1: unknown), or None
     :param any_gain: whether rows may have different gains (plain inverse) or must share one
     """
+    if recognising.recognises(a, reference.links):
+        limits = recognising.Limits(ALIKE, DEVIATION, TIE)
+        return Recognised(*recognising.recognise(a, reference.links, candidates, any_gain, limits))
+    return recognise(a[:, reference.links.probes], reference, candidates, any_gain=any_gain)
+
+
+def recognise(
+    a: Tensor, reference: Reference, candidates: Tensor | None, *, any_gain: bool
+) -> Recognised:
+    """The same by PyTorch, for channels at the probes alone, [num_items, num_probes, K, M]."""
     num_items, _, num_rows, _ = a.shape
     device = a.device
     given = a.abs().square().sum((1, 3)).sqrt()  # [items, K]
@@ -124,7 +147,7 @@ def recognise(
     order = (likeness[pick, :, chosen] + own_row).argmax(-1)  # [items, K]
     proper = (order.sort(-1).values == torch.arange(num_rows, device=device)).all(-1)
 
-    gain, delay, deviation = _fitted(a, frequencies, reference, chosen, order)
+    gain, delay, deviation = _fitted(a, reference.links, chosen, order)
     deviation = deviation / given.clamp_min(1e-30)
     accepted = proper & ((deviation < DEVIATION) & (given > 0)).all(-1)
     if not any_gain:
@@ -157,6 +180,13 @@ def _antennas(num_frequencies: int, num_antennas: int, device: torch.device) -> 
         return torch.from_numpy(looks(num_frequencies, num_antennas)).to(device)
 
 
+@lru_cache(maxsize=64)
+def _antennas_of_stretches(num_frequencies: int, num_antennas: int, device: torch.device) -> Tensor:
+    """The same for each stretch of subcarriers that has them in common."""
+    with outside_call():
+        return _antennas(num_frequencies, num_antennas, device)[::STRETCH].contiguous()
+
+
 def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 0.0) -> Tensor:
     """The same of a trained link at a time in seconds, aligned: [K, antennas, num_frequencies]."""
     parts = []
@@ -166,20 +196,26 @@ def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 
     return torch.cat(parts, dim=-1)
 
 
-def is_link(a: Tensor, expected: Tensor, rows: Tensor) -> Tensor:
+def is_link(
+    a: Tensor, expected: Sequence[Tensor], found: Recognised, frequencies: Tensor
+) -> Tensor:
     """Whether channels are the links they were taken for at every subcarrier, [num_items].
 
     :param a: the channels, [num_items, num_frequencies, K, M], a view
-    :param expected: :func:`spots` of the aligned links, rows in the order of the given ones,
-        [num_items, K, antennas, num_frequencies]
-    :param rows: [num_items, num_frequencies, K] the rows' factors, see :meth:`Recognised.rows`
+    :param expected: :func:`spots` of each item's aligned link, [K, antennas, num_frequencies]
+    :param found: what they were taken for
+    :param frequencies: [num_frequencies] Hz, float64
     """
-    if looking.looks(a, expected, rows):
-        antennas = _antennas(a.shape[1], a.shape[3], a.device)
-        distance, power = looking.look(a, antennas, expected, rows)
+    if looking.looks(a, expected):
+        antennas = _antennas_of_stretches(a.shape[1], a.shape[3], a.device)
+        distance, power = looking.look(
+            a, antennas, expected, found.order, frequencies, found.gain, found.delay
+        )
     else:
-        given = spots(a)
-        difference = torch.addcmul(given, rows.mT[:, :, None], expected, value=-1)
+        given, rows = spots(a), found.rows(frequencies)
+        own = zip(expected, found.order, strict=True)
+        same = torch.stack([spots_of_item[order] for spots_of_item, order in own])
+        difference = torch.addcmul(given, rows.mT[:, :, None], same, value=-1)
         distance, power = _power(difference).amax(-1), _power(given).mean(-1)
     # NaN is no link either.
     return (distance < PEAK**2 * power).all(-1)
@@ -210,11 +246,11 @@ def _likeness(a: Tensor, given: Tensor, reference: Reference) -> Tensor:
     inner = a.permute(1, 0, 2, 3).flatten(1, 2) @ reference.adjoint  # [P, items * K, L * K']
     inner = inner.unflatten(2, (-1, num_rows)).unflatten(1, (num_items, num_rows))
     # Magnitudes leave out phase and delay.
-    return inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / reference.norm
+    return inner.abs().sum(0) / given[:, :, None, None].clamp_min(1e-30) / reference.links.norm
 
 
 def _fitted(
-    a: Tensor, frequencies: Tensor, reference: Reference, chosen: Tensor, order: Tensor
+    a: Tensor, links: Probed, chosen: Tensor, order: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gains and delays of rows that fit the given ones best, and the norms of what is left,
     [items, K] each.
@@ -222,25 +258,25 @@ def _fitted(
     :param chosen: [items] links
     :param order: [items, K] row of the link that each given row is compared with
     """
-    rows = reference.channels[chosen].gather(
+    rows = links.channels[chosen].gather(
         2, order[:, None, :, None].expand(-1, a.shape[1], -1, a.shape[3])
     )
     products = (rows.conj() * a).sum(-1).transpose(1, 2).to(torch.complex128)  # [items, K, P]
-    weight = reference.norm[chosen].gather(1, order).to(torch.float64).square()
-    delay = _delays(products, frequencies, reference.delays[chosen].gather(1, order))
-    waves = wave(frequencies, delay[..., None])
+    weight = links.norm[chosen].gather(1, order).to(torch.float64).square()
+    delay = _delays(products, links, links.delays[chosen].gather(1, order))
+    waves = wave(links.frequencies, delay[..., None])
     gain = (products * waves.conj()).sum(-1) / weight
     # |a|^2 - |<a, fit>|^2 / |fit|^2 loses digits near zero, so the difference itself is taken.
     fit = rows.to(torch.complex128) * (gain[..., None] * waves).transpose(1, 2)[..., None]
     return gain, delay, (a - fit).abs().square().sum((1, 3)).sqrt()
 
 
-def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:
+def _delays(products: Tensor, links: Probed, own: Tensor) -> Tensor:
     """Delay of each row: the link's own, none (normalised delays), or the one that fits best."""
     power = products.abs().sum(-1)
 
     def score(delay: Tensor) -> Tensor:
-        waves = wave(-frequencies, delay[..., None])
+        waves = wave(-links.frequencies, delay[..., None])
         return (products * waves).sum(-1).abs() / power.clamp_min(1e-300)
 
     def certain(delay: Tensor) -> bool:
@@ -254,21 +290,18 @@ def _delays(products: Tensor, frequencies: Tensor, own: Tensor) -> Tensor:
     if not certain(delay):
         delay = better(delay, torch.zeros_like(own))
     if not certain(delay):
-        delay = better(delay, _searched(products, frequencies))
+        delay = better(delay, _searched(products, links))
     return delay
 
 
-def _searched(products: Tensor, frequencies: Tensor) -> Tensor:
+def _searched(products: Tensor, links: Probed) -> Tensor:
     """Delay by refinement from the closest probes to the farthest apart."""
-    order = frequencies.argsort()
-    f, p = frequencies[order], products[..., order]
-    closest = (f[1:] - f[:-1]).argmin()
-    reach = [(f - f[closest]).abs().argsort()][0]
+    f, p = links.frequencies[links.reach], products[..., links.reach]
     unit = p / p.abs().clamp_min(1e-300)
     delay = torch.zeros(products.shape[:-1], dtype=torch.float64, device=products.device)
-    for index in reach[1:].tolist():
-        step = f[index] - f[closest]
-        turn = unit[..., index] * unit[..., closest].conj()
+    for index in range(1, len(f)):
+        step = f[index] - f[0]
+        turn = unit[..., index] * unit[..., 0].conj()
         predicted = wave(-step, delay)
         delay = delay - torch.angle(turn * predicted) / (2 * torch.pi * step)
     return delay

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -113,25 +114,24 @@ class OperationModel(Displayed):
         none = torch.zeros_like(marks.patched)
         return replace(marks, corrected=marks.corrected.masked_fill(marks.patched, 1), patched=none)
 
-    def held(self, links: Tensor, dtype: torch.dtype, time: float) -> Tensor:
-        """Whether components of the precision ``dtype`` hold the answers of links [l] at a time,
-        bool [l]; those of -1 are.
+    def held(self, links: Sequence[int], dtype: torch.dtype, time: float) -> list[bool]:
+        """Whether components of the precision ``dtype`` hold the answers of links at a time; those
+        of -1 are.
 
         Only subcarriers where nothing was proven are in doubt.
         """
         if is_traced():
-            return torch.ones_like(links, dtype=torch.bool)
+            return [True] * len(links)
         moment = Moment(b"", dtype, time)
-        found = [
+        return [
             link < 0
             or kept(
                 self.kept.held,
                 partial(LinkAt, moment, link, math.nan),
                 partial(self._holds, link, moment),
             )
-            for link in links.tolist()
+            for link in links
         ]
-        return torch.tensor(found, dtype=torch.bool, device=links.device)
 
     def _holds(self, link: int, moment: Moment) -> bool:
         dtype, time = moment.dtype, moment.time
@@ -148,6 +148,9 @@ class OperationModel(Displayed):
         """What depends on the model and frequencies [F] in Hz alone, kept for later calls."""
         if is_traced():
             return GridPlan.of(self.mapping, self.links, frequencies)
+        return self.kept.latest.get(frequencies, partial(self._plan, frequencies))
+
+    def _plan(self, frequencies: Tensor) -> GridPlan:
         key = digest(frequencies)
         make = partial(GridPlan.of, self.mapping, self.links, frequencies, key)
         return kept(self.kept.plans, lambda: key, make)

@@ -24,7 +24,8 @@ def query(
     noise = power[:, None].float() if bool(power.any()) else 0.0
     rows = model.links.row_factors(frequencies, links, time).to(torch.complex64)
     results = model.operation.results(model.operation.answer(components, noise, rows))
-    lost = (~model.held(links, torch.complex64, time)).nonzero()[:, 0]
+    held = torch.tensor(model.held(links.tolist(), torch.complex64, time), device=links.device)
+    lost = (~held).nonzero()[:, 0]
     if not len(lost):
         return results
     # Users in one place, of whom components hold no answers.

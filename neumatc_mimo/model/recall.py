@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from neumatc_mimo.kernels.lanes.recalled import Recalled, Stored
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.kept import LinksAt, Moment, RowsAt, kept
@@ -16,6 +18,7 @@ from neumatc_mimo.model.likeness import Recognised
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.model.plan import GridPlan
 from neumatc_mimo.model.recognition import noise_powers
+from neumatc_mimo.model.repairs import Repairs
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.base import Channels
 from neumatc_mimo.tensors.tracing import is_traced
@@ -61,32 +64,26 @@ class Recall:
     """Trained links as the items of a call have them.
 
     :param model: of the links
-    :param mapping: of these links alone
     :param plan: of the call's grid
     :param moment: grid, precision and time of the call
-    :param links: [l] of each item
+    :param found: the links, and what the items' rows are of theirs
     :param power: [l] noise power of the aligned links, float64
     :param no: the same as answers take it, [l, 1] real, or zero
     :param order: [l, K] rows of the links in the order of the items'; None where it is the same
     :param rows_at: the links and the order as numbers, by which what derives from them is kept;
         empty in a trace, which keeps nothing
-    :param rows: [l, F, K] factors of the items' rows
     :param needed: which components are evaluated
-    :param latents: latent tensors of these, at the noise powers or the time
     """
 
     model: OperationModel
-    mapping: CompactMapping
     plan: GridPlan
     moment: Moment
-    links: Tensor
+    found: Recognised
     power: Tensor
     no: Tensor | float
     order: Tensor | None
     rows_at: RowsAt
-    rows: Tensor
     needed: Needed
-    latents: Latents
 
     @classmethod
     def of(
@@ -98,28 +95,83 @@ class Recall:
         needed: Needed,
     ) -> Recall:
         """The links of items that are all recognised."""
-        real, time = channels.a.real.dtype, channels.time
+        real, time = channels.a.dtype.to_real(), channels.time
         # In the precision of the call: the same link has the same power at every call.
         power = noise_powers(found, channels).to(real).double()
         no = 0.0 if channels.no is None else power[:, None].to(real)
         moment = Moment(plan.key, channels.a.dtype, time)
         rows_at = _rows_at(moment, found)
-        mapping = model.mapping.select(found.links, rows_at.links)
-        value = model.mapping.axis.value(power, time)
-        latents = folded(model, found.links, value, needed, rows_at.links)
-        return cls(
-            model,
-            mapping,
-            plan,
-            moment,
-            found.links,
-            power,
-            no,
-            found.order if rows_at.order else None,
-            rows_at,
-            _rows(model, plan, rows_at, found),
-            needed,
-            latents,
+        order = found.order if rows_at.order else None
+        return cls(model, plan, moment, found, power, no, order, rows_at, needed)
+
+    @property
+    def links(self) -> Tensor:
+        """The link of each item, [l]."""
+        return self.found.links
+
+    @property
+    def value(self) -> Tensor:
+        """Values of the mapping's axis, [l]."""
+        return self.model.mapping.axis.value(self.power, self.moment.time)
+
+    @cached_property
+    def mapping(self) -> CompactMapping:
+        """The mapping of these links alone."""
+        return self.model.mapping.select(self.links, self.rows_at.links)
+
+    @cached_property
+    def rows(self) -> Tensor:
+        """Factors of the items' rows, [l, F, K]."""
+        return _rows(self.model, self.plan, self.rows_at, self.found)
+
+    @cached_property
+    def latents(self) -> Latents:
+        """Latent tensors of the needed components, at the noise powers or the time."""
+        return folded(self.model, self.links, self.value, self.needed, self.rows_at.links)
+
+    def stored(self, repairs: Repairs) -> Recalled | None:
+        """The links as kernels take them, which read their latent tensors as they are stored; None
+        where there is no kernel for them.
+
+        :param repairs: all components where the mapping alone is not served
+        """
+        mapping, terms = self.model.mapping, self.plan.table.terms()
+        if mapping.trunk.readout is not None or terms is None or is_traced():
+            return None
+        values, operation = self.value.tolist(), self.model.operation
+        weights = None
+        # At zero the first node is the answer.
+        if any(values):
+            weights = kept(
+                self.model.kept.weights,
+                lambda: tuple(values),
+                lambda: mapping.axis.weights(self.value).to(torch.float32).contiguous(),
+            )
+        given = repairs.rows or (None,) * len(mapping.latents)
+        components = {}
+        for name, layout, rows, some in zip(
+            operation.component_names, mapping.layouts, mapping.latents, given, strict=True
+        ):
+            alone = rows.shape[2] == 1 or weights is None
+            components[name] = Stored(
+                layout.kind,
+                layout.shape,
+                rows[:, :, :1] if alone else rows,
+                None if alone else weights,
+                some,
+            )
+        return Recalled(
+            operation,
+            components,
+            *terms,
+            links=self.links,
+            order=self.order,
+            frequencies=self.plan.frequencies,
+            gain=self.found.gain,
+            delay=self.found.delay,
+            no=None if isinstance(self.no, float) else self.no[:, 0],
+            item=repairs.item,
+            at=repairs.at,
         )
 
     def evaluated(self, points: slice) -> Components:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,8 +12,8 @@ from neumatc_mimo.model.kept import LinkAt, Moment, kept
 from neumatc_mimo.model.likeness import (
     Recognised,
     Reference,
+    compare,
     is_link,
-    recognise,
     spots_of_link,
 )
 from neumatc_mimo.model.operation_model import OperationModel
@@ -40,16 +41,25 @@ class Recognition:
             return self._named(channels)
         check_known(self.model, channels.links)
         found = self._compared(channels)
-        if self.certify == "link":
-            found = self._seen_everywhere(found, channels)
-        # Rows in an order that the operation cannot follow make another channel, and so do factors.
-        followed = self.model.operation.follows(found.order)
-        if not self.model.operation.follows_rows:
-            followed = followed & found.unchanged(self.plan.frequencies)
-        # Nor are users in one place served: their components hold no answers.
-        held = self.model.held(found.links, channels.a.dtype, channels.time)
-        found = replace(found, links=torch.where(followed & held, found.links, -1))
-        return self._within_noise(found, channels)
+        # Read once: each small tensor costs as much as a look at a row.
+        links = found.links.tolist()
+        if not any(link >= 0 for link in links):
+            return found
+        good = [
+            all(conditions)
+            for conditions in zip(
+                self._same_everywhere(found, links, channels),
+                self._followed(found),
+                # Nor are users in one place served: their components hold no answers.
+                self.model.held(links, channels.a.dtype, channels.time),
+                strict=True,
+            )
+        ]
+        good = self._within_noise(found, good, channels)
+        if all(good):
+            return found
+        same = torch.tensor(good, device=found.links.device)
+        return replace(found, links=torch.where(same, found.links, -1))
 
     def _named(self, channels: Channels) -> Recognised:
         """The links that the caller names, with their own rows."""
@@ -69,26 +79,34 @@ class Recognition:
             lambda: Reference.of(self.model.links, frequencies, dtype, time),
         )
         any_gain = self.model.operation.free_gains(channels.no)
-        at_probes, at = channels.a[:, reference.probes], frequencies[reference.probes]
-        return recognise(at_probes, at, reference, channels.links, any_gain=any_gain)
+        return compare(channels.a, reference, channels.links, any_gain=any_gain)
 
-    def _seen_everywhere(self, found: Recognised, channels: Channels) -> Recognised:
-        """Without the items that are the link at the probes only."""
-        links = found.links.tolist()
+    def _same_everywhere(
+        self, found: Recognised, links: Sequence[int], channels: Channels
+    ) -> list[bool]:
+        """Which items are the link at every subcarrier; all where a proof will tell."""
+        if self.certify != "link":
+            return [True] * len(links)
         items = [item for item, link in enumerate(links) if link >= 0]
-        if not items:
-            return found
-        some, given, at = found, channels.a, None
+        some, given = found, channels.a
         if len(items) < len(links):
             at = torch.tensor(items, device=given.device)
             some, given = found.select(at), given[at]
-        expected = [
-            self._spots(links[item], channels)[order]
-            for item, order in zip(items, some.order, strict=True)
-        ]
-        same = is_link(given, torch.stack(expected), some.rows(self.plan.frequencies))
-        seen = torch.where(same, some.links, -1)
-        return replace(found, links=seen if at is None else found.links.index_copy(0, at, seen))
+        expected = [self._spots(links[item], channels) for item in items]
+        same = dict(
+            zip(items, is_link(given, expected, some, self.plan.frequencies).tolist(), strict=True)
+        )
+        return [same.get(item, False) for item in range(len(links))]
+
+    def _followed(self, found: Recognised) -> list[bool]:
+        """Which items are the link as the operation can follow it: rows in an order that it cannot
+        make another channel, and so do factors.
+        """
+        operation = self.model.operation
+        followed = operation.follows(found.order)
+        if not operation.follows_rows:
+            followed = followed & found.unchanged(self.plan.frequencies)
+        return list(followed.tolist())
 
     def _spots(self, link: int, channels: Channels) -> Tensor:
         """What a link looks like at every subcarrier, see :func:`spots_of_link`."""
@@ -99,13 +117,16 @@ class Recognition:
             lambda: spots_of_link(model.links, link, plan.frequencies, time),
         )
 
-    def _within_noise(self, found: Recognised, channels: Channels) -> Recognised:
-        """Without the items whose noise power was not trained."""
+    def _within_noise(
+        self, found: Recognised, good: Sequence[bool], channels: Channels
+    ) -> list[bool]:
+        """Which of the good items have a noise power that was trained."""
         power = noise_powers(found, channels)
-        inside = self.model.mapping.axis.covers(power, channels.time)
-        if not bool((inside | (found.links < 0)).all()):
+        inside = self.model.mapping.axis.covers(power, channels.time).tolist()
+        within = [fine and at_power for fine, at_power in zip(good, inside, strict=True)]
+        if within != list(good):
             warn_of_noise(self.model, power, channels.time)
-        return replace(found, links=torch.where(inside, found.links, -1))
+        return within
 
 
 def noise_powers(found: Recognised, channels: Channels) -> Tensor:

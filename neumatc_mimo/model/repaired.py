@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -10,12 +11,12 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.tolerance import Tolerance
-from neumatc_mimo.model.kept import LinkAt, kept
+from neumatc_mimo.model.kept import LinkAt, RepairsAt, kept
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.model.plan import GridPlan
 from neumatc_mimo.model.recall import Recall, in_precision
-from neumatc_mimo.model.repairs import Repairs
+from neumatc_mimo.model.repairs import LinkRepairs, Repairs
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.solvers.base import Channels
 
@@ -30,28 +31,23 @@ def repaired(
     exactly from the channel of the call, and not kept: fragile ones, subcarriers between or beside
     those of the trained grid, and those that are not proven to the tolerance of the call.
     """
-    model, plan, time = recall.model, recall.plan, recall.moment.time
-    marks = model.marked(recall.links, plan.index, time)
-    exactly = marks.fragile | ~plan.on_grid
-    if tolerance is not None and tolerance != model.tolerance:
-        exactly = exactly | marks.short_of(tolerance)
-    parts = []
+    model, counts, parts, exactly = recall.model, Counts(), [], []
+    if tolerance == model.tolerance:
+        tolerance = None
     powers = zip(recall.rows_at.links, recall.power.tolist(), strict=True)
     for item, (link, power) in enumerate(powers):
-        key = partial(LinkAt, recall.moment, link, power)
-        found = kept(model.kept.repairs, key, partial(_at_marks, recall, item))
-        parts.append(replace(found, item=torch.full_like(found.item, item)))
-    counts, beside = _counts(marks, exactly, plan)
+        key = partial(RepairsAt, LinkAt(recall.moment, link, power), tolerance)
+        found = kept(model.kept.repairs, key, partial(_of_link, recall, item, tolerance))
+        repairs = found.repairs
+        if item:
+            repairs = replace(repairs, item=torch.full_like(repairs.item, item))
+        parts.append(repairs)
+        exactly.append(found.exactly)
+        counts.add(found.counts)
+        if found.beside:
+            _warn_of_band(model, recall.plan)
     if counts.exact:
-        parts = [part.without(exactly) for part in parts]
         parts.append(_from_call(recall, channels, exactly))
-    if beside:
-        _warn_of_band(model, plan)
-    proven = [part.proven for part in parts if part.proven is not None]
-    if proven:
-        counts.corrected = 0
-    for part in proven:
-        counts.add(part)
     return Repairs.of_batch(parts), counts
 
 
@@ -75,14 +71,35 @@ def aligned(recall: Recall, channels: Channels, subcarriers: slice | Tensor) -> 
     return a.gather(2, index.expand(-1, a.shape[1], -1, a.shape[3]))
 
 
-def _at_marks(recall: Recall, item: int) -> Repairs:
-    """Repaired components of one link at the subcarriers that its training marked."""
+def _of_link(recall: Recall, item: int, tolerance: Tolerance | None) -> LinkRepairs:
+    """Where the mapping of one link is not served alone, and its components at the subcarriers that
+    its training marked.
+    """
     model, plan, moment = recall.model, recall.plan, recall.moment
     link = recall.links[item : item + 1]
     marks = model.marked(link, plan.index, moment.time)
-    where = (((marks.corrected > 0) | marks.patched) & plan.on_grid)[0].nonzero()[:, 0]
+    exactly = marks.fragile | ~plan.on_grid
+    if tolerance is not None:
+        exactly = exactly | marks.short_of(tolerance)
+    corrected, patched = (marks.corrected > 0) & ~exactly, marks.patched & ~exactly
+    marked = (~(exactly | corrected | patched), corrected, patched, exactly, ~plan.on_grid)
+    # Read at once, as a GPU is waited for at each number.
+    *numbers, beside = torch.stack([those.sum() for those in marked]).tolist()
+    names = ("queried", "corrected", "patched", "exact")
+    counts = Counts(**dict(zip(names, numbers, strict=True)))
+    repairs = _at_marks(recall, item, marks, (corrected | patched)[0].nonzero()[:, 0])
+    if repairs.proven is not None:
+        counts.corrected = 0
+        counts.add(repairs.proven)
+    return LinkRepairs(repairs, exactly[0].nonzero()[:, 0], counts, beside)
+
+
+def _at_marks(recall: Recall, item: int, marks: Marks, where: Tensor) -> Repairs:
+    """Repaired components of one link at subcarriers ``where`` that are marked."""
+    model, plan, moment = recall.model, recall.plan, recall.moment
     if not len(where):
-        return Repairs(where, where, ())
+        return Repairs.none(where)
+    link = recall.links[item : item + 1]
     a = model.links.channel(
         plan.frequencies[where], link, aligned=True, dtype=torch.complex128, time=moment.time
     )
@@ -91,17 +108,21 @@ def _at_marks(recall: Recall, item: int) -> Repairs:
         a, _mapped(recall, item, where), no, marks.corrected[:, where], marks.patched[:, where]
     )
     components = in_precision(tuple(c[0] for c in found), moment.dtype)
-    return Repairs(where, torch.zeros_like(where), components, proven)
+    first, layouts = torch.zeros_like(where), model.mapping.layouts
+    return Repairs.of(where, first, components, layouts, proven)
 
 
-def _from_call(recall: Recall, channels: Channels, exactly: Tensor) -> Repairs:
+def _from_call(recall: Recall, channels: Channels, exactly: Sequence[Tensor]) -> Repairs:
     """Exact components from the channel of the call, in double precision.
 
-    :param exactly: [l, F]
+    :param exactly: subcarriers of each item
     """
     operation = recall.model.operation
+    at = torch.cat([*exactly])
+    item = torch.cat([torch.full_like(those, i) for i, those in enumerate(exactly)])
     # Subcarriers in ascending order, as those of the links are.
-    at, item = exactly.mT.nonzero(as_tuple=True)
+    at, ascending = at.sort(stable=True)
+    item = item[ascending]
     used, place = at.unique(return_inverse=True)
     a = aligned(recall, channels, used)[item, place].to(torch.complex128)
     no = recall.power[item] if isinstance(recall.no, Tensor) else 0.0
@@ -109,25 +130,14 @@ def _from_call(recall: Recall, channels: Channels, exactly: Tensor) -> Repairs:
     like = tuple(torch.cat(column)[item, place] for column in zip(*likes, strict=True))
     wide = (c.to(a.dtype if c.is_complex() else a.real.dtype) for c in like)
     exact = operation.align_to(operation.exact(a, no), tuple(wide))
-    return Repairs(at, item, in_precision(exact, recall.moment.dtype))
-
-
-def _counts(marks: Marks, exactly: Tensor, plan: GridPlan) -> tuple[Counts, int]:
-    """How the answers come about by marks [l, F], and the number of subcarriers beside the trained
-    grid; read at once, as a GPU is waited for at each number.
-    """
-    corrected, patched = (marks.corrected > 0) & ~exactly, marks.patched & ~exactly
-    mapped = ~(exactly | corrected | patched)
-    marked = (mapped, corrected, patched, exactly, ~plan.on_grid)
-    *numbers, beside = torch.stack([those.sum() for those in marked]).tolist()
-    names = ("queried", "corrected", "patched", "exact")
-    return Counts(**dict(zip(names, numbers, strict=True))), beside
+    components = in_precision(exact, recall.moment.dtype)
+    return Repairs.of(at, item, components, recall.model.mapping.layouts)
 
 
 def _mapped(recall: Recall, item: int, where: Tensor) -> Components:
     """All components of an item's link at subcarriers ``where``, [1, n, ...] each."""
     mapping = recall.mapping.select(torch.tensor([item], device=where.device))
-    value = recall.model.mapping.axis.value(recall.power[item : item + 1], recall.moment.time)
+    value = recall.value[item : item + 1]
     table = mapping.trunk.table(mapping.coordinate(recall.plan.frequencies[where]))
     components = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
     return in_precision(components, recall.moment.dtype)

@@ -77,7 +77,7 @@ def _with_own_channels(model: OperationModel, channels: Channels, certify: str |
     inside = channels.no is None or bool(
         model.mapping.axis.covers(channels.no.double(), channels.time).all()
     )
-    if inside and bool(model.held(links, channels.a.dtype, channels.time).all()):
+    if inside and all(model.held(links.tolist(), channels.a.dtype, channels.time)):
         return channels
     if channels.no is not None and not inside:
         warn_of_noise(model, channels.no, channels.time)

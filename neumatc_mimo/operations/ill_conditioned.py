@@ -13,11 +13,20 @@ from neumatc_mimo.operations.base import Components, Operation, Surely, scalar
 # Share of a result that rounding may take before it is computed again: at least some 50 dB are
 # left. The second one is what no number of the caller's precision can do better than: 40 dB.
 _DOUBTFUL, _HOPELESS = 5e-4, 1e-2
+# Share of a result that some roundings of single precision take.
+_SHOWN = 1e-6
 
 
 def doubtful(amplification: Tensor) -> Tensor:
     """Where rounding, so many times amplified, is too much of a result; NaN counts, [...] bool."""
     return ~(amplification * torch.finfo(amplification.dtype).eps < _DOUBTFUL)
+
+
+def shown(amplification: Tensor) -> Tensor:
+    """Where rounding of double precision, so many times amplified, is seen in results of single
+    precision, too; NaN counts, [...] bool. No matrix is below it that is :func:`hopeless` there.
+    """
+    return ~(amplification * torch.finfo(torch.float64).eps < _SHOWN)
 
 
 def hopeless(condition: Tensor, dtype: torch.dtype) -> Tensor:

@@ -176,7 +176,7 @@ class SVD(Operation):
         _, vectors = torch.linalg.eigh(a @ a.mH)
         u = vectors[..., -self.num_streams :].flip(-1)
         # The norm of A^H u is more accurate than the root of the eigenvalue of A A^H.
-        v, s = normalised(a.mH @ u)
+        v, s = normalised((u.mH @ a).mH)
         return u, s, v
 
     def solve_surely(
@@ -237,11 +237,12 @@ class SVD(Operation):
         """One Rayleigh-Ritz step in the range of A A^H U, in the gauge of the input."""
         del no
         # In the m-dimensional row space: W spans A A^H U, its Ritz values are those of A A^H.
-        basis = orthonormal(a @ (a.mH @ components[0]))
+        # Transposed where that is smaller than to conjugate A.
+        basis = orthonormal(a @ (components[0].mH @ a).mH)
         projected = basis.mH @ a
         _, rotation = torch.linalg.eigh(projected @ projected.mH)
         u = basis @ rotation.flip(-1)
-        v, s = normalised(a.mH @ u)
+        v, s = normalised((u.mH @ a).mH)
         return self.align_to((u, s, v), components)
 
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:

@@ -14,9 +14,8 @@ from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.applied import Applied
-from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.kernels.lanes import Emitter, emit
 from neumatc_mimo.operations.base import Components, Operation, Surely, Tolerance
-from neumatc_mimo.operations.ill_conditioned import doubtful
 from neumatc_mimo.tensors.tracing import is_traced
 
 T = TypeVar("T")
@@ -226,14 +225,16 @@ class ExactAnswers(Answers):
         )
         if not self._lap.kernel:
             return None
-        amplification = emitter.emit(self.operation, channels.a, channels.no)
+        looking = self._certify is not None
+        done = emit(emitter, self.operation, channels.a, channels.no, looking=looking)
         self._counts.exact += emitter.num_used(channels.a)
-        left = doubtful(amplification)
-        if self._certify is None or not bool(left.any()):
-            return Emitted(amplification, None, lambda: None)
-        return Emitted(amplification, left, lambda: self._at(left))
+        self._counts.refined += done.refined
+        left = done.left
+        if left is None:
+            return Emitted(done.amplification, None, lambda: None)
+        return Emitted(done.amplification, left, lambda: self.singly(left))
 
-    def _at(self, where: Tensor) -> Any:
+    def singly(self, where: Tensor) -> Any:
         """The answer for single matrices in double precision, [1, num_places, ...].
 
         :param where: [num_items, num_frequencies] bool

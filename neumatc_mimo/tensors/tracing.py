@@ -14,6 +14,12 @@ def is_traced() -> bool:
     return is_mapped()
 
 
+def is_transformed() -> bool:
+    """Whether code runs under a transform of ``torch.func``, where a tensor stands for others."""
+    # PyTorch has no public function that tells.
+    return torch._C._functorch.peek_interpreter_stack() is not None
+
+
 def is_mapped() -> bool:
     """Whether code runs under ``torch.vmap``, where a tensor stands for many; not in a compiler,
     which has its own way with that.

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.kernels.lanes.proofs import certificate
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model import OperationModel
@@ -120,14 +121,14 @@ class _Proof:
         seen = own + self._rounding(own, frequencies)
         table = self.mapping.trunk.table(self.mapping.coordinate(frequencies))
         mapped = self.mapping.evaluate(table, slice(0, len(frequencies)), self.folded)
-        proof = self.operation.certificate(seen, mapped, self.powers, self.tolerance)
+        proof = certificate(self.operation, seen, mapped, self.powers, self.tolerance)
         failed = self._worst(~proof.ok.expand(*proof.ok.shape[:2], len(self.values)))
         quality, closeness = (self._lowest(level) for level in _levels(proof, len(self.values)))
         none = torch.zeros_like(quality)
         marks = Marks(none, none.bool(), none.bool(), quality, closeness)
         if bool(failed.any()):
             self._mend(marks, failed, seen, mapped, frequencies)
-        error = self._error(frequencies[few], own[:, few, 0].to(torch.complex128))
+        error = self._error(own[:, few, 0], tuple(c[:, few, 0] for c in mapped))
         return marks, proof.quality, error
 
     def _mend(
@@ -201,9 +202,9 @@ class _Proof:
         rows = power.sqrt().to(torch.float32)[:, None, None, :, None]
         return _ROUNDING * rows * noise
 
-    def _error(self, frequencies: Tensor, a: Tensor) -> Tensor:
-        exact = self.operation.exact(a, self.powers[0])
-        answer = self.mapping(frequencies, self.values[:1].expand(self.links.num_links))
+    def _error(self, a: Tensor, answer: Components) -> Tensor:
+        """Relative errors of answers at the first value, [num_links, F]."""
+        exact = self.operation.exact(a.to(torch.complex128), self.powers[0])
         exact = self.operation.align_to(
             exact, tuple(c.to(e) for c, e in zip(answer, exact, strict=True))
         )

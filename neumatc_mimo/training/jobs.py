@@ -26,9 +26,9 @@ from neumatc_mimo.training.channels import channels_along
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
-# leave its cache and ask for new pages at every step: 0.9 s a link of 8 x 64 become 2.5 s. A step
-# holds some thirty times as much.
-_BATCH_BYTES = {"cpu": 2**25, "cuda": 2**30}
+# leave the cache of the core that trains them, and make fewer batches to spread over the cores. A
+# step holds some thirty times as much.
+_BATCH_BYTES = {"cpu": 3 * 2**22, "cuda": 2**30}
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
+from neumatc_mimo.learning.adaptive import OnRound
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario import Scenario
@@ -18,6 +20,7 @@ from neumatc_mimo.tensors.device import check_device
 from neumatc_mimo.training.batch import train_batch
 from neumatc_mimo.training.jobs import Job, jobs
 from neumatc_mimo.training.reports import CERTIFIED, add_search, concatenated, warn_of_patches
+from neumatc_mimo.training.side_by_side import at_once, side_by_side
 from neumatc_mimo.training.store import Store, discard_finished
 from neumatc_mimo.training.untrained import untrained_error
 
@@ -90,25 +93,40 @@ def origin(scenario: Scenario, seed: int) -> dict[str, Any]:
 
 def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:
     links = job.links
-    parts: list[OperationModel] = []
+    batches = torch.arange(links.num_links, device=links.device).split(job.together)
+    workers = at_once(links.device, len(batches))
     done = Event(job.operation.name, 0, links.num_links, "links")
     tell(done)
-    for batch in torch.arange(links.num_links, device=links.device).split(job.together):
-        span = range(done.done, done.done + len(batch))
-        part = None if store is None else store.read(span, str(links.device))
-        if part is None:
-            part = train_batch(job, batch, partial(_tell_round, tell, done))
-            if store is not None:
-                store.write(span, part)
-        parts.append(part)
-        figures = {name: part.training[name] for name in CERTIFIED}
-        done = replace(done, done=span.stop, metrics=figures)
-        tell(done)
+
+    def trained(batch: Tensor, on_round: OnRound) -> tuple[OperationModel, bool]:
+        """The model of a batch, and whether it was finished before."""
+        part = None if store is None else store.read(_span(batch), str(links.device))
+        if part is not None:
+            return part, True
+        part = train_batch(job, batch, on_round)
+        # Of the time that passes it has its share.
+        part.training["seconds_per_link"] /= workers
+        return part, False
+
+    def tell_round(figures: dict[str, float]) -> None:
+        tell(replace(done, metrics=figures))
+
+    parts: list[OperationModel] = []
+    # What listeners raise ends the others' work, too.
+    with closing(side_by_side(trained, batches, tell_round, workers)) as results:
+        for batch, (part, finished) in zip(batches, results, strict=True):
+            if store is not None and not finished:
+                store.write(_span(batch), part)
+            parts.append(part)
+            figures = {name: part.training[name] for name in CERTIFIED}
+            done = replace(done, done=done.done + len(batch), metrics=figures)
+            tell(done)
     whole = concatenated(parts, links)
     whole.training["untrained_error"] = untrained_error(job, seed)
     add_search(job.search, links.num_links, whole.training)
     return whole
 
 
-def _tell_round(tell: Callback, done: Event, figures: dict[str, float]) -> None:
-    tell(replace(done, metrics=figures))
+def _span(batch: Tensor) -> range:
+    """The links of a batch, which are consecutive."""
+    return range(int(batch[0]), int(batch[-1]) + 1)

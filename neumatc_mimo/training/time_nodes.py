@@ -108,8 +108,7 @@ def _beyond_correction(
     """Share of results at the axis' checks that no correction steps prove, one link."""
     nodes, checks = axis.nodes.to(link.device), axis.checks.to(link.device)
     exact = operation.exact(channels(link, frequencies, nodes), axis.powers.to(link.device))
-    everywhere = torch.ones(len(frequencies), dtype=torch.bool, device=link.device)
-    exact = align_along_nodes(operation, exact, everywhere)
+    exact = align_along_nodes(operation, exact)
     a = channels(link, frequencies, checks).to(torch.complex64)
     weights = axis.weights(checks)
     between = tuple(

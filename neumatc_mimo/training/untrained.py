@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor
 
-from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.basis import SineBasis
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.training.certification import relative_error
@@ -45,13 +44,17 @@ def untrained_error(job: Job, seed: int = 0) -> float:
     samples = operation.align(samples)
     layouts = [Layout(tuple(c.shape[2:]), "complex" if c.is_complex() else "real") for c in samples]
     stacked = torch.cat([lay.pack(c) for lay, c in zip(layouts, samples, strict=True)], dim=-1)
-    weights = stacked.new_ones(stacked.shape[:2])
-    design = Design.of(hidden(frequencies[index]))
+    # With H of the samples, H^T (H H^T + λ I)^-1 is (H^T H + λ I)^-1 H^T: there are fewer samples
+    # than functions, and one decomposition serves every ridge.
+    design = hidden(frequencies[index])
+    powers, vectors = torch.linalg.eigh(design @ design.mT)
+    across = hidden(frequencies[tests]) @ design.mT @ vectors
+    moments = vectors.mT @ stacked
 
     def error(ridge: float) -> float:
-        penalty = ridge * torch.eye(config.rank, dtype=torch.float64)
-        _, latent = project(design, stacked, weights, config.rank, penalty)
-        values = hidden(frequencies[tests]) @ latent
+        # In units of the mean diagonal of H^T H.
+        penalty = ridge * powers.sum() / config.rank
+        values = (across / (powers.clamp_min(0) + penalty)) @ moments
         parts = values.split([layout.size for layout in layouts], -1)
         fitted = tuple(
             layout.unpack(part.contiguous()) for part, layout in zip(parts, layouts, strict=True)

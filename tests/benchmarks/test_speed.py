@@ -21,13 +21,13 @@ def test_every_block_is_timed_with_and_without_kernels(trained: Trainer) -> None
     rows = list(speed._rows(scenario, POINT, trained(scenario), 0.0, theirs=True))
     variants = list(settings())
     blocks = dict.fromkeys(row["block"] for row in rows)
-    assert {"ZFPrecoder", "MMSEEqualizer", "WMMSEPrecoder", "SVDCombiner"} < set(blocks)
+    assert {"ZFPrecoder", "MMSEDetector", "WMMSEPrecoder", "SVDCombiner"} < set(blocks)
     for block in blocks:
         for way in ("exact", "exact, cached", "queried", "limit"):
             own = [row for row in rows if (row["block"], row["way"]) == (block, way)]
             assert [row["kernels"] for row in own] == variants
             assert all(row["bandwidth"] > 0 for row in own)
-    assert [r["kernels"] for r in rows if r["way"] == "Sionna"] == variants[:1] * 2
+    assert [r["kernels"] for r in rows if r["way"] == "Sionna"] == variants[:1] * 3
 
 
 def test_bytes_that_repeat_count_once() -> None:

@@ -296,16 +296,6 @@ def test_any_number_of_threads_gives_the_same_bits(threads: int) -> None:
 
 
 @needs_library
-@pytest.mark.parametrize("differentiated", [0, 1])
-def test_what_is_differentiated_is_left_to_pytorch(differentiated: int, spy: Spy) -> None:
-    x = normal(1, 1, 3, 4, 40, dtype=torch.complex64)
-    inputs = (x, normal(1, 3, 1, 1, 6, 4, 40, dtype=torch.complex64))
-    inputs[differentiated].requires_grad_()
-    ZFPrecoder(*downlink(3, 4, 40), nm.Exact())(*inputs).abs().sum().backward()
-    assert spy.calls == 0
-
-
-@needs_library
 def test_what_is_mapped_is_left_to_pytorch(spy: Spy) -> None:
     block = ZFPrecoder(*downlink(3, 4, 40), nm.Exact())
     x = normal(2, 1, 1, 3, 4, 40, dtype=torch.complex64)
@@ -330,23 +320,6 @@ def test_an_operation_of_ones_own_is_left_to_pytorch(
         normal(1, 3, 1, 1, 6, 4, 40, dtype=torch.complex64),
     )
     assert spy.calls == 0
-
-
-@needs_library
-def test_traces_know_shapes() -> None:
-    from torch._subclasses.fake_tensor import FakeTensorMode
-
-    from neumatc_mimo.kernels.lanes import operators
-
-    with FakeTensorMode():
-        h = torch.empty(2, 3, 6, 40, dtype=torch.complex64)
-        x, y = (torch.empty(2, n, 4, 40, dtype=torch.complex64) for n in (3, 6))
-        no_eff, chirp = torch.empty(2, 3, 40), torch.empty(6, dtype=torch.complex64)
-        found = operators.precode(0, h, None, x, y, [0, 1], chirp, 0, None)
-        assert found.shape == (2, 40)
-        streams, stretches = [0, 1, 2], [0, 40, 0]
-        found = operators.receive(0, h, None, y, x, no_eff, [0], streams, stretches, chirp)
-        assert found.shape == (2, 40)
 
 
 def test_without_the_library_nothing_changes(

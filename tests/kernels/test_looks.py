@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from neumatc_mimo.kernels.lanes import comparing, looking
+from neumatc_mimo.tensors.waves import wave
 from tests.kernels.comparison import DTYPES, needs_library, normal
 
 
@@ -31,25 +32,34 @@ def test_what_has_no_kernel_is_left() -> None:
     h = normal(2, 3, 4, 21, dtype=torch.complex64)
     assert not comparing.compares(h.mT)
     assert not comparing.compares(h.abs().requires_grad_())
-    assert not looking.looks(h.to(torch.complex128), h, h)
+    assert not looking.looks(h.to(torch.complex128), [h])
 
 
 @needs_library
 @pytest.mark.parametrize("layout", ["subcarriers last", "subcarriers first"])
-def test_looks(layout: str) -> None:
-    items, num, rows, antennas, n = 2, 37, 3, 8, 4
+@pytest.mark.parametrize("num", [1, 7, 37, 64])
+def test_looks(layout: str, num: int) -> None:
+    items, rows, antennas, n = 2, 3, 8, 4
     a = normal(items, rows, antennas, num, dtype=torch.complex64).permute(0, 3, 1, 2)
     a = a.contiguous() if layout == "subcarriers first" else a
-    at = torch.randint(antennas, (num, n), generator=torch.Generator().manual_seed(0))
-    expected = normal(items, rows, n, num, dtype=torch.complex64, seed=1)
-    factors = normal(items, num, rows, dtype=torch.complex64, seed=2)
-    assert looking.looks(a, expected, factors)
-    seen = a.permute(0, 2, 3, 1)[:, :, at.T, torch.arange(num)]
-    apart = (seen - factors.mT[:, :, None] * expected).abs().square().sum(2)
-    distance, power = looking.look(a, at, expected, factors)
+    generator = torch.Generator().manual_seed(0)
+    at = torch.randint(antennas, (-(-num // 8), n), generator=generator)
+    expected = list(normal(items, rows, n, num, dtype=torch.complex64, seed=1))
+    order = torch.tensor([[0, 1, 2], [2, 0, 1]])
+    frequencies = 30e3 * torch.arange(num, dtype=torch.float64) - 1e6
+    gain = normal(items, rows, dtype=torch.complex128, seed=2)
+    delay = 1e-6 * normal(items, rows, dtype=torch.float64, seed=3)
+    assert looking.looks(a, expected)
+    each = at.repeat_interleave(8, 0)[:num]
+    seen = a.permute(0, 2, 3, 1)[:, :, each.T, torch.arange(num)]
+    own = torch.stack([e[o] for e, o in zip(expected, order, strict=True)])
+    factors = gain[..., None] * wave(frequencies, delay[..., None])
+    apart = (seen - factors[:, :, None] * own).abs().square().sum(2).float()
+    told = (at, expected, order, frequencies, gain, delay)
+    distance, power = looking.look(a, *told)
     torch.testing.assert_close(distance, apart.amax(-1), rtol=1e-4, atol=0)
     torch.testing.assert_close(power, seen.abs().square().sum(2).mean(-1), rtol=1e-4, atol=0)
     for bad in (torch.nan, torch.inf):
-        expected[1, 2, 3, 5] = bad
-        distance, _ = looking.look(a, at, expected, factors)
-        assert torch.isinf(distance).nonzero().tolist() == [[1, 2]]
+        expected[1][2, 3, num // 2] = bad
+        distance, _ = looking.look(a, *told)
+        assert torch.isinf(distance).nonzero().tolist() == [[1, 0]]

@@ -176,7 +176,8 @@ def test_what_rounding_spoils_is_computed_again(choose: Choice, spy: Spy) -> Non
         make = lambda block=block: block(*downlink(3, 4, 40), nm.Exact())  # noqa: E731
         ours, theirs, counts, right = both(choose, make, x, h, 1e-7)
         assert counts.refined == right.refined == 4
-        assert off(ours, theirs)[0] < 0.02
+        # Of users in the very same place any may be served.
+        assert off((ours[0][:1],), (theirs[0][:1],))[0] < 1e-4
     y = normal(2, 1, 3, 4, 40, dtype=torch.complex64)
     one_user = h.permute(0, 2, 1, 3, 4, 5, 6)
     for make, inputs in (
@@ -208,16 +209,12 @@ def test_entries_that_are_not_finite_are_refused(block: Any, bad: float, spy: Sp
 
 @needs_library
 def test_what_kernels_leave(choose: Choice, spy: Spy) -> None:
-    """Streams with powers of their own, users of several antennas, many rotations: PyTorch's."""
+    """Streams with powers of their own, many rotations: PyTorch's."""
     h = normal(1, 1, 4, 1, 8, 1, 20, dtype=torch.complex64).expand(-1, -1, -1, -1, -1, 2, -1)
     x = normal(1, 1, 2, 2, 20, dtype=torch.complex64)
     SVDBeamformer(*link(2, 2, 20), nm.Exact(), power="waterfilling")(x, h, no=0.1)
     wide = normal(1, 1, 17, 1, 20, 1, 20, dtype=torch.complex64).expand(-1, -1, -1, -1, -1, 2, -1)
     SVDBeamformer(*link(2, 2, 20), nm.Exact())(x, wide)
-    users = StreamManagement(np.ones([2, 1]), 4)
-    grid = ResourceGrid(2, 20, 30e3, num_tx=1, num_streams_per_tx=4)
-    two = normal(1, 2, 2, 1, 8, 1, 20, dtype=torch.complex64).expand(-1, -1, -1, -1, -1, 2, -1)
-    SLNRPrecoder(grid, users, nm.Exact())(normal(1, 1, 4, 2, 20, dtype=torch.complex64), two, 0.1)
     assert spy.calls == 0
 
 

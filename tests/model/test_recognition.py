@@ -13,7 +13,13 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
-from neumatc_mimo.model.likeness import is_link, probe_subcarriers, spots, spots_of_link
+from neumatc_mimo.model.likeness import (
+    Recognised,
+    is_link,
+    probe_subcarriers,
+    spots,
+    spots_of_link,
+)
 from neumatc_mimo.operations import SVD, Operation, PseudoInverse
 from neumatc_mimo.scenario import LinkSet
 from neumatc_mimo.solvers import Channels, Counts
@@ -340,16 +346,18 @@ def test_spots_see_every_subcarrier_and_every_antenna(
     f = links.grid_frequencies()
     h = links.channel(f, aligned=True)
     given = spots(h)
-    expected = torch.stack([spots_of_link(links, i, f) for i in range(links.num_links)])
-    rows = torch.ones(len(h), len(f), links.num_rows, dtype=h.dtype)
+    expected = [spots_of_link(links, i, f) for i in range(links.num_links)]
+    order = torch.arange(links.num_rows).expand(len(h), -1)
+    delay = torch.zeros(order.shape, dtype=torch.float64)
+    own = Recognised(torch.arange(len(h)), order, torch.ones_like(delay) + 0j, delay)
     assert given.shape == (len(h), links.num_rows, 4, len(f))
-    assert is_link(h, expected, rows).all()
+    assert is_link(h, expected, own, f).all()
     marked = torch.arange(h[0, :, 0].numel()).reshape(len(f), -1).to(h.dtype)
     seen = spots(marked[None, :, None])[0, 0].real.long()
     assert torch.equal(seen.sort(0).values // h.shape[3], torch.arange(len(f)).expand(4, -1))
     assert len((seen % h.shape[3]).unique()) == h.shape[3]
     for subcarrier in range(len(f)):
-        assert not is_link(at(h, subcarrier, 1.01), expected, rows).any()
+        assert not is_link(at(h, subcarrier, 1.01), expected, own, f).any()
 
 
 @pytest.mark.parametrize("num_frequencies", [1, 2, 5, 12, 193, 3276])

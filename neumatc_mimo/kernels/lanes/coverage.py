@@ -4,11 +4,27 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from neumatc_mimo.kernels.lanes.devices import has_kernel
 from neumatc_mimo.kernels.lanes.library import SourceKind, loaded
 from neumatc_mimo.tensors.differentiated import is_differentiated
-from neumatc_mimo.tensors.tracing import is_traced
+from neumatc_mimo.tensors.tracing import is_traced, is_transformed
+
+
+def differentiates(*tensors: Tensor) -> bool:
+    """Whether kernels may compute what a backward pass is to be recorded of, by one that computes
+    it again with PyTorch: not in a trace, forward mode or a transform of functions.
+    """
+    if is_traced() or is_transformed() or loaded() is None:
+        return False
+    recorded = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    return (
+        recorded
+        and all(type(t) in (Tensor, torch.nn.Parameter) for t in tensors)
+        and all(t.device.type == "cpu" for t in tensors)
+        and all(forward_ad.unpack_dual(t).tangent is None for t in tensors)
+    )
 
 
 def covers(a: Tensor, *others: Tensor | None, kind: SourceKind | None = None) -> bool:

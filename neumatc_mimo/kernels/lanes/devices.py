@@ -29,11 +29,13 @@ class Kernels:
     :param are_there: whether they are installed
     :param kinds: their sources
     :param most_rows: of the matrices; None for as many as have a source
+    :param whiten: whether they take noise that differs between antennas
     """
 
     are_there: Callable[[], bool]
     kinds: frozenset[SourceKind]
     most_rows: int | None = None
+    whiten: bool = True
 
 
 _ON_GPU = frozenset(
@@ -48,7 +50,7 @@ _ON_GPU = frozenset(
 # By PyTorch's type of device.
 KERNELS = {
     "cpu": Kernels(lambda: loaded() is not None, frozenset(SourceKind)),
-    "cuda": Kernels(has_triton, _ON_GPU, MOST_ROWS),
+    "cuda": Kernels(has_triton, _ON_GPU, MOST_ROWS, whiten=False),
 }
 
 
@@ -63,6 +65,12 @@ def has_kernel(kind: SourceKind, a: Tensor) -> bool:
     )
 
 
+def whitens(device: torch.device) -> bool:
+    """Whether kernels there take noise that differs between antennas."""
+    found = KERNELS.get(device.type)
+    return found is not None and found.whiten
+
+
 @operators.precode.register_kernel("cuda")
 def precode_on_gpu(
     source: int,
@@ -73,9 +81,13 @@ def precode_on_gpu(
     symbols: Sequence[int],
     chirp: Tensor,
     iterations: int,
+    antennas: int,
     effective: Tensor | None,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """:func:`~neumatc_mimo.kernels.lanes.operators.precode` by Triton."""
+    del antennas, query, bounds  # no source here takes them
     # Triton may be missing.
     from neumatc_mimo.kernels.on_gpu import definite, max_min, singular, wmmse
     from neumatc_mimo.kernels.on_gpu.precode import precode
@@ -99,6 +111,7 @@ def receive_on_gpu(
     source: int,
     h: Tensor,
     noise: Tensor | None,
+    whitening: Tensor | None,
     y: Tensor,
     x_hat: Tensor,
     no_eff: Tensor,
@@ -106,8 +119,11 @@ def receive_on_gpu(
     streams: Sequence[int],
     stretches: Sequence[int],
     chirp: Tensor,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """:func:`~neumatc_mimo.kernels.lanes.operators.receive` by Triton."""
+    del whitening, query, bounds  # no source here takes them
     from neumatc_mimo.kernels.on_gpu import definite, singular
     from neumatc_mimo.kernels.on_gpu.receive import receive
 

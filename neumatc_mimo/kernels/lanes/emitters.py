@@ -5,15 +5,28 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Self
 
+import torch
 from torch import Tensor
 
-from neumatc_mimo.kernels.lanes import operators
+from neumatc_mimo.kernels.lanes import operators, recalled
 from neumatc_mimo.kernels.lanes.coverage import covers
-from neumatc_mimo.kernels.lanes.sources import Source, conjugate_chirp, source_of
+from neumatc_mimo.kernels.lanes.demapping import SquareQAM
+from neumatc_mimo.kernels.lanes.devices import has_kernel, whitens
+from neumatc_mimo.kernels.lanes.proven import Query, parts_of
+from neumatc_mimo.kernels.lanes.recalled import Recalled
+from neumatc_mimo.kernels.lanes.sources import (
+    Source,
+    conjugate_chirp,
+    receiving_source_of,
+    source_of,
+)
 from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.operations.ill_conditioned import wide
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.tensors.results import new_result
 
 
 class Emitter(ABC):
@@ -32,13 +45,23 @@ class Emitter(ABC):
         :param no: noise power, [num_items] or [num_items, num_subcarriers], or None for zero
         """
 
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        """Whether a kernel does it with queried results that it proves."""
+        del operation, a, no
+        return False
+
     @abstractmethod
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
         """Do it.
+
+        :param query: results that stand in the place of exact ones where they are proven;
+            ``no`` is then the noise power of the link that is queried
 
         :return: by how much the rounding of each matrix is amplified in its result,
             [num_items, num_subcarriers]; NaN where there is none, and zero where the emitter has
-            no use of it
+            no use of it or the query is proven
         """
 
     def sizes(self, a: Tensor) -> tuple[Hashable, ...]:
@@ -48,6 +71,33 @@ class Emitter(ABC):
     def num_used(self, a: Tensor) -> int:
         """Matrices whose results it has a use of."""
         return len(a) * a.shape[1]
+
+    @abstractmethod
+    def at(self, item: slice, places: Tensor) -> Self | None:
+        """The same for single matrices in double precision, with symbols and results of its own.
+
+        :param item: whose they are, or all where these share their matrices
+        :param places: of the matrices among all of an item, [num_places] int64
+
+        :return: None where single results have no place of their own
+        """
+
+    @abstractmethod
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        """Write the results that another one has for single matrices.
+
+        :param other: :meth:`at` these places
+        :param chosen: whose results are written, [num_places] bool
+        """
+
+    def recalls(self, links: Recalled) -> bool:
+        """Whether a kernel does it with results that are recalled."""
+        del links
+        return False
+
+    def recall(self, links: Recalled) -> None:
+        """Do it with these."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
@@ -73,9 +123,14 @@ class Precoded(Emitter):
             return False
         return covers(a, no, self.x, self.out, self.effective, kind=source.kind)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        sent = self.x.shape[1]
+        return self.effective is None and _proves(self, operation, a, no, sent)
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source = _served(source_of(operation, *a.shape[-2:]), query)
         return operators.precode(
             source.kind,
             _channel(a),
@@ -85,8 +140,37 @@ class Precoded(Emitter):
             self.symbols,
             conjugate_chirp(a.shape[-1], a.dtype, a.device),
             source.num_iterations,
+            source.antennas_per_user,
             self.effective,
+            *parts_of(query),
         )
+
+    def at(self, item: slice, places: Tensor) -> Self:
+        x = wide(self.x[item].index_select(-1, places)[:, :, list(self.symbols)])
+        some = None
+        if self.effective is not None:
+            some = x.new_empty(*self.effective[item].shape[:3], len(places))
+        return replace(
+            self,
+            x=x,
+            out=new_result(x, len(x), self.out.shape[1], *x.shape[2:]),
+            symbols=range(x.shape[2]),
+            effective=some,
+        )
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        for number, symbol in enumerate(self.symbols):
+            _put(self.out[item, :, symbol], places, other.out[:, :, number], chosen)
+        if self.effective is not None and other.effective is not None:
+            _put(self.effective[item], places, other.effective, chosen)
+
+    def recalls(self, links: Recalled) -> bool:
+        return self.effective is None and recalled.serves(links, self.x, self.out)
+
+    def recall(self, links: Recalled) -> None:
+        whole = [0, self.x.shape[-1], 0]
+        fields = operators.grids(len(links.links), along(self.x), self.out, self.symbols)
+        recalled.run(links, recalled.PRECODE, self.x.shape[1], whole, fields)
 
 
 @dataclass(frozen=True)
@@ -109,12 +193,55 @@ class _Receiving(Emitter):
     streams: Sequence[int]
     stretches: Sequence[tuple[int, int, int]]
 
-    def _emit(self, source: Source, a: Tensor, noise: Tensor | None) -> Tensor:
+    def at(self, item: slice, places: Tensor) -> Self:
+        effective, on_grid = self._places(places)
+        y = wide(self.y[item].index_select(-1, on_grid)[:, :, list(self.symbols)])
+        num = len(effective)
+        return replace(
+            self,
+            y=y,
+            x_hat=new_result(y, len(y), len(self.streams), y.shape[2], num),
+            no_eff=y.real.new_empty(len(y), len(self.streams), num),
+            symbols=range(y.shape[2]),
+            stretches=[(0, num, 0)],
+        )
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        to, _ = self._places(places)
+        for number, symbol in enumerate(self.symbols):
+            _put(self.x_hat[item, :, symbol], to, other.x_hat[:, :, number], chosen)
+        _put(self.no_eff[item], to, other.no_eff, chosen)
+
+    @abstractmethod
+    def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the matrices at these places are among the results, and where in y."""
+
+    def _moved(self, places: Tensor, stretches: Sequence[tuple[int, int]]) -> Tensor:
+        """Places of the stretches' subcarriers among others.
+
+        :param stretches: the first one of each, and where that is to go
+        """
+        first, to = torch.tensor(stretches, device=places.device).T.contiguous()
+        number = torch.searchsorted(first, places, right=True) - 1
+        return places + (to - first)[number]
+
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return _proves(self, operation, a, no, len(self.streams))
+
+    def _emit(
+        self,
+        source: Source,
+        a: Tensor,
+        noise: Tensor | None,
+        query: Query | None = None,
+        whitening: Tensor | None = None,
+    ) -> Tensor:
         no_eff = self.no_eff[: len(a)]
         amplification = operators.receive(
             source.kind,
             _channel(a),
             noise,
+            whitening,
             along(self.y),
             self.x_hat,
             no_eff,
@@ -122,6 +249,7 @@ class _Receiving(Emitter):
             self.streams,
             [number for stretch in self.stretches for number in stretch],
             conjugate_chirp(a.shape[-1], a.dtype, a.device),
+            *parts_of(query),
         )
         if len(a) < len(self.no_eff):
             self.no_eff[len(a) :] = no_eff
@@ -130,18 +258,148 @@ class _Receiving(Emitter):
 
 @dataclass(frozen=True)
 class Received(_Receiving):
-    """Symbols estimated with gains of one: streams are rows of the matrices."""
+    """Symbols estimated with gains of one: streams are rows of the matrices.
+
+    :param variance: of the noise where it differs between antennas, [num_items or 1, num_antennas,
+        num_subcarriers or 1]: matrices and y are those over its root, and their noise power is one
+    """
+
+    variance: Tensor | None = None
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        source = source_of(operation, *a.shape[-2:])
-        if type(operation) is not PseudoInverse or source is None:
+        source = receiving_source_of(operation, *a.shape[-2:])
+        if source is None or (self.variance is not None and not whitens(a.device)):
             return False
-        return covers(a, no, self.y, self.x_hat, kind=source.kind)
+        return covers(a, no, self.variance, self.y, self.x_hat, kind=source.kind)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None
-        return self._emit(source, a, _noise(no, a))
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        # Links' results are those of channels as they are.
+        return self.variance is None and super().proves(operation, a, no)
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source, whitening = receiving_source_of(operation, *a.shape[-2:]), None
+        if self.variance is not None:
+            whitening = self.variance.rsqrt().expand(len(a), a.shape[-1], -1)
+        return self._emit(_served(source, query), a, _noise(no, a), query, whitening)
+
+    def at(self, item: slice, places: Tensor) -> Self:
+        some = super().at(item, places)
+        if self.variance is None:
+            return some
+        own = self.variance if len(self.variance) == 1 else self.variance[item]
+        own = own if own.shape[-1] == 1 else own[..., places]
+        return replace(some, variance=wide(own))
+
+    def recalls(self, links: Recalled) -> bool:
+        known = type(links.operation) is PseudoInverse and self.variance is None
+        return known and recalled.serves(links, self.y, self.x_hat)
+
+    def recall(self, links: Recalled) -> None:
+        stretches = [number for stretch in self.stretches for number in stretch]
+        num, y = len(links.links), along(self.y)
+        no_eff = self.no_eff[:num]
+        fields = operators.grids(num, y, self.x_hat, self.symbols) | operators.noise_behind(no_eff)
+        recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
+        if len(no_eff) < len(self.no_eff):
+            self.no_eff[len(no_eff) :] = no_eff
+
+    def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        return places, self._moved(places, [(first, place) for first, _, place in self.stretches])
+
+
+@dataclass(frozen=True)
+class DataRuns:
+    """Where the data symbols of a grid's rows are.
+
+    :param at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and an OFDM symbol
+        begin
+    :param run: [num_runs, 3] int64, neighbours with data: first subcarrier, number of subcarriers,
+        and which data symbol the first one has
+    """
+
+    at: Tensor
+    run: Tensor
+
+
+@dataclass(frozen=True)
+class Detected(Emitter):
+    """Symbols estimated with gains of one and demapped: streams are rows of the matrices.
+
+    :param y: as for :class:`Received`, likewise ``symbols``, ``streams`` and ``stretches``
+    :param llr: is written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
+    :param rows: of the streams
+    :param data: where the data symbols of the rows are
+    :param qam: how they are demapped
+    """
+
+    y: Tensor
+    llr: Tensor
+    symbols: Sequence[int]
+    streams: Sequence[int]
+    stretches: Sequence[tuple[int, int, int]]
+    rows: Sequence[int]
+    data: DataRuns
+    qam: SquareQAM
+
+    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        source = receiving_source_of(operation, *a.shape[-2:])
+        if source is None or self.llr.dtype != a.dtype.to_real():
+            return False
+        return self.qam.covers(self.y, self.llr) and covers(a, no, self.y, kind=source.kind)
+
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return _proves(self, operation, a, no, len(self.streams))
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        source = _served(receiving_source_of(operation, *a.shape[-2:]), query)
+        return operators.detect(
+            source.kind,
+            _channel(a),
+            _noise(no, a),
+            along(self.y),
+            self.llr,
+            self.symbols,
+            self.streams,
+            [number for stretch in self.stretches for number in stretch],
+            self.rows,
+            self.data.at,
+            self.data.run,
+            *self.qam.parts(),
+            *parts_of(query),
+        )
+
+    def _bits(self, num_items: int) -> dict[str, Any]:
+        """Fields of a call that writes bits."""
+        return operators.writing_bits(
+            num_items,
+            len(self.y),
+            self.llr,
+            self.symbols,
+            self.rows,
+            self.data.at,
+            self.data.run,
+            *self.qam.parts(),
+        )
+
+    def at(self, item: slice, places: Tensor) -> None:
+        del item, places  # data symbols lie among others
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        raise NotImplementedError
+
+    def recalls(self, links: Recalled) -> bool:
+        known = type(links.operation) is PseudoInverse and self.qam.covers(self.y, self.llr)
+        return known and recalled.serves(links, self.y)
+
+    def recall(self, links: Recalled) -> None:
+        stretches = [number for stretch in self.stretches for number in stretch]
+        num, y = len(links.links), along(self.y)
+        fields = operators.reading(num, y, self.symbols) | self._bits(num)
+        recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
 
 
 @dataclass(frozen=True)
@@ -167,10 +425,12 @@ class Combined(_Receiving):
             return False
         return covers(a, no, self.noise, self.y, self.x_hat, kind=source.kind)
 
-    def emit(self, operation: Operation, a: Tensor, no: Tensor | None) -> Tensor:
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
         del no
-        source = source_of(operation, *a.shape[-2:])
-        assert source is not None and self.noise is not None
+        source = _served(source_of(operation, *a.shape[-2:]), query)
+        assert self.noise is not None
         noise = self.noise.to(a.dtype.to_real()).expand(len(a), a.shape[-2])
         amplification = a.real.new_zeros(a.shape[:2])
         for first, num, place in self.stretches:
@@ -182,8 +442,17 @@ class Combined(_Receiving):
                 stretches=[(0, num, place)],
             )
             part = slice(place, place + num)
-            amplification[:, part] = here._emit(source, a[:, part], noise)
+            of_part = None if query is None else query.at(part)
+            amplification[:, part] = here._emit(source, a[:, part], noise, of_part)
         return amplification
+
+    def at(self, item: slice, places: Tensor) -> Self:
+        assert self.noise is not None
+        some = self.noise if len(self.noise) == 1 else self.noise[item]
+        return replace(super().at(item, places), noise=some)
+
+    def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
+        return self._moved(places, [(place, first) for first, _, place in self.stretches]), places
 
 
 def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
@@ -196,6 +465,27 @@ def computes(operation: Operation, a: Tensor, no: Tensor | None) -> bool:
     return source is not None and covers(a, no, kind=source.kind)
 
 
+def _proves(
+    emitter: Emitter, operation: Operation, a: Tensor, no: Tensor | None, num_streams: int
+) -> bool:
+    """Whether a kernel proves all that a query gives of so many streams."""
+    if a.dtype != torch.complex64 or not emitter.covers(operation, a, no):
+        return False
+    source = source_of(operation, *a.shape[-2:])
+    if source is None or source.proven is None:
+        return False
+    return source.num_streams in (None, num_streams) and has_kernel(source.proven, a)
+
+
+def _served(source: Source | None, query: Query | None) -> Source:
+    """Where the filters come from: the source itself, or a query's proven results."""
+    assert source is not None
+    if query is None:
+        return source
+    assert source.proven is not None
+    return replace(source, kind=source.proven)
+
+
 def _channel(a: Tensor) -> Tensor:
     """a [num_items, num_subcarriers, m, n] with subcarriers last, a view where it lies so."""
     return along(a.permute(0, 2, 3, 1))
@@ -205,6 +495,13 @@ def along(x: Tensor) -> Tensor:
     """x with its last dimension contiguous, and its entries as they are told."""
     x = x.resolve_conj().resolve_neg()
     return x if x.shape[-1] == 1 or x.stride(-1) == 1 else x.contiguous()
+
+
+def _put(out: Tensor, places: Tensor, values: Tensor, chosen: Tensor) -> None:
+    """Chosen values [..., num_places] to their places in the last dimension of out."""
+    if not bool(chosen.all()):
+        places, values = places[chosen], values[..., chosen]
+    out.index_copy_(-1, places, values.to(out.dtype))
 
 
 def _noise(no: Tensor | None, a: Tensor) -> Tensor | None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
-from neumatc_mimo.kernels.expansion import Expansion
+from neumatc_mimo.kernels.expansion import Expansion, plain
 from neumatc_mimo.kernels.lanes import operators
 from neumatc_mimo.kernels.lanes.emitters import along
 
@@ -15,7 +14,7 @@ def precode(expansion: Expansion, x: Tensor, out: Tensor) -> None:
     ``out`` [num_items, num_antennas, num_symbols, num_subcarriers], whose last dimension is
     contiguous.
     """
-    operators.precode_expansion(*_parts(expansion), along(x), out)
+    operators.precode_expansion(*plain(*expansion[:3]), along(x), out)
 
 
 def receive(expansion: Expansion, y: Tensor) -> Tensor:
@@ -23,13 +22,5 @@ def receive(expansion: Expansion, y: Tensor) -> Tensor:
     [num_items, num_streams, num_symbols, num_subcarriers].
     """
     out = y.new_empty(len(y), expansion.num_streams, *y.shape[2:])
-    operators.receive_expansion(*_parts(expansion), along(y), out)
+    operators.receive_expansion(*plain(*expansion[:3]), along(y), out)
     return out
-
-
-def _parts(expansion: Expansion) -> tuple[Tensor, Tensor, Tensor]:
-    columns, values = expansion.columns.contiguous(), expansion.values.contiguous()
-    rows = expansion.rows
-    if rows.stride(-1) != 1 or rows.dtype != torch.float32:
-        rows = rows.to(torch.float32).contiguous()
-    return columns, values.to(torch.float32), rows

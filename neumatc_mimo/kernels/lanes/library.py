@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 6
+_ABI = 11
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -37,9 +37,26 @@ class SourceKind(IntEnum):
     MAX_MIN = 4
     KNOWN = 5
     EXPANSION = 6
+    USERS = 7
+    COVARIANCE = 8
+    PROVEN_DEFINITE = 9
+    PROVEN_SINGULAR = 10
+    RECALLED_FILTER = 11
+    RECALLED_COLUMNS = 12
+    RECALLED_VECTORS = 13
 
 
+# Components of a link that a kernel reads at most.
+MOST_LATENTS = 2
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
+
+
+# Of ``Latent``, by which a call has several.
+_LATENT: tuple[tuple[str, Any], ...] = (
+    ("rows", ctypes.c_void_p),
+    *((n, ctypes.c_int64) for n in ("link_step", "row_step", "node_step", "nodes", "size")),
+    *((name, ctypes.c_void_p) for name in ("weight", "given")),
+)
 
 
 class Call(ctypes.Structure):
@@ -51,10 +68,17 @@ class Call(ctypes.Structure):
         ("h", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("h_item", "h_row", "h_column")),
         ("noise", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("noise_item", "noise_step", "iterations")),
+        *((name, ctypes.c_int64) for name in ("noise_item", "noise_step")),
+        ("whitening", ctypes.c_void_p),
+        *((n, ctypes.c_int64) for n in ("whitening_item", "whitening_column", "whitening_step")),
+        *((name, ctypes.c_int64) for name in ("iterations", "antennas")),
         ("chirp", ctypes.c_void_p),
-        *((name, ctypes.c_int64) for name in ("functions", "terms")),
-        *((name, ctypes.c_void_p) for name in ("term", "weight")),
+        ("latent", ctypes.c_void_p),
+        *((n, ctypes.c_int64) for n in ("latent_item", "latent_row", "functions", "terms")),
+        *((name, ctypes.c_void_p) for name in ("term", "weight", "factor")),
+        ("factor_item", ctypes.c_int64),
+        ("place", ctypes.c_void_p),
+        *((name, ctypes.c_double) for name in ("quality", "range_error")),
         ("read", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("read_item", "read_row")),
         ("out", ctypes.c_void_p),
@@ -69,6 +93,20 @@ class Call(ctypes.Structure):
         ("no_eff", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("no_eff_item", "no_eff_row", "streams")),
         ("stream", ctypes.c_void_p),
+        ("llr", ctypes.c_void_p),
+        *((name, ctypes.c_int64) for name in ("llr_item", "llr_row", "bits", "sums", "hard")),
+        *((n, ctypes.c_void_p) for n in ("levels", "data_row", "data_begin", "data_symbol")),
+        ("grid_symbols", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("run_at", "run")),
+        *((name, ctypes.c_void_p) for name in ("link", "order")),
+        *(
+            (f"latent_{number}_{name}", kind)
+            for number in range(MOST_LATENTS)
+            for name, kind in _LATENT
+        ),
+        *((name, ctypes.c_void_p) for name in ("frequency", "gain", "delay")),
+        ("places", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("place_item", "place_at")),
     )
 
 
@@ -79,7 +117,72 @@ class Look(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("rows", "subcarriers", "looks")),
         ("channel", ctypes.c_void_p),
         *((name, ctypes.c_int64) for name in ("channel_row", "channel_antenna")),
-        *((n, ctypes.c_void_p) for n in ("antenna", "expected", "factor", "distance", "power")),
+        *((name, ctypes.c_void_p) for name in ("antenna", "expected", "order")),
+        *((name, ctypes.c_void_p) for name in ("frequency", "gain", "delay")),
+        *((name, ctypes.c_void_p) for name in ("distance", "power")),
+    )
+
+
+class Recognition(ctypes.Structure):
+    """``Recognition`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("rows", "antennas", "probes", "links")),
+        ("channel", ctypes.c_void_p),
+        ("channel_row", ctypes.c_int64),
+        ("channel_antenna", ctypes.c_int64),
+        ("channel_subcarrier", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("probe", "frequency", "reach")),
+        *((name, ctypes.c_void_p) for name in ("reference", "power", "norm", "delays")),
+        *((name, ctypes.c_int64) for name in ("named", "candidate", "any_gain")),
+        *((name, ctypes.c_double) for name in ("alike", "deviation", "tie")),
+        *((name, ctypes.c_void_p) for name in ("order", "gain", "delay")),
+    )
+
+
+class Local(ctypes.Structure):
+    """``Local`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        ("threads", ctypes.c_int32),
+        *((name, ctypes.c_int64) for name in ("items", "points", "functions", "columns", "taps")),
+        *((name, ctypes.c_void_p) for name in ("first", "value", "weight")),
+        *((name, ctypes.c_int64) for name in ("weight_item", "band")),
+        ("factor", ctypes.c_void_p),
+        ("factor_item", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("target", "coefficient", "fitted")),
+    )
+
+
+class Proofs(ctypes.Structure):
+    """``Proofs`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("threads", "rows", "columns")),
+        *((name, ctypes.c_int64) for name in ("matrices", "powers")),
+        ("channel", ctypes.c_void_p),
+        ("channel_step", ctypes.c_int64),
+        ("filter", ctypes.c_void_p),
+        ("filter_step", ctypes.c_int64),
+        ("inverse", ctypes.c_void_p),
+        ("inverse_step", ctypes.c_int64),
+        ("power", ctypes.c_void_p),
+        ("steps", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("residual", "ratio", "range")),
+    )
+
+
+class Demapping(ctypes.Structure):
+    """``Demapping`` of ``native/call.h``, which explains the fields."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("wide", "threads")),
+        *((name, ctypes.c_int64) for name in ("bits", "sums", "hard")),
+        ("levels", ctypes.c_void_p),
+        ("number", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("y", "no")),
+        ("no_step", ctypes.c_int64),
+        ("llr", ctypes.c_void_p),
     )
 
 
@@ -102,9 +205,7 @@ class Library:
         :param values: Fields of :class:`Call`; tensors and sequences of integers are passed by
             their addresses
         """
-        values["threads"] = torch.get_num_threads()
-        if self._invoke("run", Call, values):
-            raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+        self._spread("run", Call, values)
 
     def look(self, **values: Any) -> None:
         """A look at a channel.
@@ -112,6 +213,43 @@ class Library:
         :param values: Fields of :class:`Look`, as for :meth:`run`
         """
         self._invoke("look", Look, values)
+
+    def local(self, **values: Any) -> None:
+        """Least squares of local functions with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Local`, as for :meth:`run`
+        """
+        self._spread("local", Local, values)
+
+    def proofs(self, **values: Any) -> None:
+        """Pseudo-inverses at many noise powers: steps, or proofs, with the threads that PyTorch
+        may use.
+
+        :param values: Fields of :class:`Proofs`, as for :meth:`run`
+        """
+        self._spread("proofs", Proofs, values)
+
+    def demap(self, **values: Any) -> None:
+        """Demapping of symbols with the threads that PyTorch may use.
+
+        :param values: Fields of :class:`Demapping`, as for :meth:`run`
+        """
+        self._spread("demap", Demapping, values)
+
+    def _spread(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> None:
+        """Call a function that spreads its work over the threads that PyTorch may use."""
+        if self._invoke(name, structure, values | {"threads": torch.get_num_threads()}):
+            raise MemoryError("There is no memory for a kernel of subcarriers in lanes.")
+
+    def recognise(self, **values: Any) -> int:
+        """The link that a channel is, -1 where it is none.
+
+        :param values: Fields of :class:`Recognition`, as for :meth:`run`
+        """
+        link = int(self._invoke("recognise", Recognition, values))
+        if link < -1:
+            raise MemoryError("There is no memory for recognising a link.")
+        return link
 
     def _invoke(self, name: str, structure: type[ctypes.Structure], values: dict[str, Any]) -> Any:
         """What a function of the library says, called with a structure and the variant."""

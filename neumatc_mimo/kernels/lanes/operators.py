@@ -1,7 +1,7 @@
 """The kernels as PyTorch operators: what they read, what they write, and shapes for a trace.
 
-They have no derivatives: what is differentiated is computed by PyTorch,
-:func:`~neumatc_mimo.kernels.lanes.coverage.covers` tells.
+They have no derivatives and write into what they are given; blocks are operators that have some,
+``neumatc_mimo/blocks/operators.py``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,10 @@ def precode(
     symbols: Sequence[int],
     chirp: Tensor,
     iterations: int,
+    antennas: int,
     effective: Tensor | None,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """Precode symbols.
 
@@ -43,10 +46,15 @@ def precode(
     :param symbols: those that are precoded
     :param chirp: [num_antennas], from whose conjugate singular vectors take their phase
     :param iterations: at most
+    :param antennas: of each user
     :param effective: written, the channel times the filters, [num_items, rows of h, num_streams,
         num_subcarriers]; or None
+    :param query: what is proven, if anything is, as
+        :func:`~neumatc_mimo.kernels.lanes.proven.parts_of` gives it
+    :param bounds: of the proofs, likewise
 
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    :return: by how much rounding is amplified, [num_items, num_subcarriers]; zero where a query is
+        proven
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
@@ -55,11 +63,13 @@ def precode(
         streams=x.shape[1],
         chirp=chirp,
         iterations=iterations,
+        antennas=antennas,
         **_effective(effective),
         stretches=1,
         stretch=[0, h.shape[-1], 0],
+        **_query(query, bounds),
         **_channel(h, noise, amplification),
-        **_grids(len(h), x, out, symbols),
+        **grids(len(h), x, out, symbols),
     )
     return amplification
 
@@ -71,6 +81,7 @@ def receive(
     source: int,
     h: Tensor,
     noise: Tensor | None,
+    whitening: Tensor | None,
     y: Tensor,
     x_hat: Tensor,
     no_eff: Tensor,
@@ -78,6 +89,8 @@ def receive(
     streams: Sequence[int],
     stretches: Sequence[int],
     chirp: Tensor,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
 ) -> Tensor:
     """Linear estimates of some streams, with gains of one.
 
@@ -86,6 +99,8 @@ def receive(
         [num_items, num_antennas, num_tx_antennas, num_subcarriers]
     :param noise: [num_items, num_subcarriers or 1], or None for zero; for singular vectors
         [num_items, num_antennas]
+    :param whitening: factors of the channel and of y, [num_items, num_antennas, num_subcarriers or
+        1], or None for ones
     :param y: [batch_size, num_antennas, num_ofdm_symbols, fft_size]; channels of one item serve
         any batch
     :param x_hat: written, [batch_size, len(streams), num_ofdm_symbols, num_subcarriers]
@@ -95,8 +110,10 @@ def receive(
     :param stretches: first subcarrier, number of subcarriers, and place of the first one in y, of
         each stretch of subcarriers that are neighbours there
     :param chirp: as for :func:`precode`
+    :param query: likewise
+    :param bounds: likewise
 
-    :return: by how much rounding is amplified, [num_items, num_subcarriers]
+    :return: as of :func:`precode`
     """
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
@@ -107,11 +124,11 @@ def receive(
         stretch=stretches,
         streams=len(streams),
         stream=streams,
-        no_eff=no_eff,
-        no_eff_item=no_eff.stride(0),
-        no_eff_row=no_eff.stride(1),
+        **noise_behind(no_eff),
+        **_whitening(whitening),
+        **_query(query, bounds),
         **_channel(h, noise, amplification),
-        **_grids(len(h), y, x_hat, symbols),
+        **grids(len(h), y, x_hat, symbols),
     )
     return amplification
 
@@ -135,7 +152,7 @@ def precode_expansion(
         emitter=_PRECODE,
         streams=x.shape[1],
         **_expansion(columns, values, rows, x.shape[1], out.shape[1]),
-        **_grids(len(x), x, out, range(x.shape[2])),
+        **grids(len(x), x, out, range(x.shape[2])),
     )
 
 
@@ -158,7 +175,7 @@ def receive_expansion(
         streams=out.shape[1],
         stream=range(out.shape[1]),
         **_expansion(columns, values, rows, out.shape[1], y.shape[1]),
-        **_grids(len(y), y, out, range(y.shape[2])),
+        **grids(len(y), y, out, range(y.shape[2])),
     )
 
 
@@ -168,7 +185,79 @@ def _(source: int, h: Tensor, *others: Any) -> Tensor:
     return h.real.new_empty(len(h), h.shape[-1])
 
 
+@torch.library.custom_op("neumatc::detect_in_lanes", mutates_args=("llr",), device_types="cpu")
+def detect(
+    source: int,
+    h: Tensor,
+    noise: Tensor | None,
+    y: Tensor,
+    llr: Tensor,
+    symbols: Sequence[int],
+    streams: Sequence[int],
+    stretches: Sequence[int],
+    rows: Sequence[int],
+    run_at: Tensor,
+    run: Tensor,
+    levels: Tensor,
+    method: str,
+    hard_out: bool,
+    query: Sequence[Tensor],
+    bounds: Sequence[float],
+) -> Tensor:
+    """Bits of linear estimates of some streams, with gains of one.
+
+    :param source: as for :func:`receive`, likewise all to ``stretches``
+    :param llr: written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
+    :param rows: of the streams that are put out
+    :param run_at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and a symbol
+        begin
+    :param run: [num_runs, 3] int64, subcarriers with data that are neighbours: the first one, how
+        many, and which data symbol the first one has
+    :param levels: as for :func:`demap`, likewise ``method`` and ``hard_out``
+    :param query: as for :func:`precode`, likewise ``bounds``
+
+    :return: as of :func:`precode`
+    """
+    amplification = h.real.new_empty(len(h), h.shape[-1])
+    qam = (levels, method, hard_out)
+    _loaded().run(
+        source=source,
+        emitter=_RECEIVE,
+        stretches=len(stretches) // 3,
+        stretch=stretches,
+        streams=len(streams),
+        stream=streams,
+        **writing_bits(len(h), len(y), llr, symbols, rows, run_at, run, *qam),
+        **_query(query, bounds),
+        **_channel(h, noise, amplification),
+        **reading(len(h), y, symbols),
+    )
+    return amplification
+
+
+@torch.library.custom_op("neumatc::demap_in_lanes", mutates_args=("llr",), device_types="cpu")
+def demap(y: Tensor, no: Tensor, levels: Tensor, method: str, hard_out: bool, llr: Tensor) -> None:
+    """Log-likelihood ratios of the bits of square QAM, or decisions.
+
+    :param y: [num_symbols]
+    :param no: noise variance, [num_symbols or 1]
+    :param levels: of the real and of the imaginary axis, [2, 2**bits of an axis]
+    :param method: "app" or "maxlog"
+    :param llr: written, [num_symbols * bits of a symbol]
+    """
+    _loaded().demap(
+        wide=int(y.dtype == torch.complex128),
+        number=len(y),
+        y=y,
+        no=no,
+        no_step=int(len(no) > 1),
+        llr=llr,
+        **_qam(levels, method, hard_out),
+    )
+
+
 @receive.register_fake
+@detect.register_fake
 def _(source: int, h: Tensor, *others: Any) -> Tensor:
     del source, others
     return h.real.new_empty(len(h), h.shape[-1])
@@ -179,6 +268,47 @@ def _loaded() -> Library:
     if found is None:
         raise RuntimeError("The kernels of subcarriers in lanes are missing.")
     return found
+
+
+def noise_behind(no_eff: Tensor) -> dict[str, Any]:
+    """Fields of a call that tell where effective noise is written."""
+    item, row, _ = no_eff.stride()
+    return {"no_eff": no_eff, "no_eff_item": item, "no_eff_row": row}
+
+
+def writing_bits(
+    num_items: int,
+    batch_size: int,
+    llr: Tensor,
+    symbols: Sequence[int],
+    rows: Sequence[int],
+    run_at: Tensor,
+    run: Tensor,
+    levels: Tensor,
+    method: str,
+    hard_out: bool,
+) -> dict[str, Any]:
+    """Fields of a call that writes bits, see :func:`detect`."""
+    # One channel for all items: their symbols are its own, as in the grids.
+    items = range(batch_size) if num_items < batch_size else [0]
+    return {
+        "llr": llr,
+        "llr_item": llr.stride(0),
+        "llr_row": llr.stride(1),
+        "data_row": rows,
+        "data_begin": [llr.stride(0) * item for item in items for _ in symbols],
+        "data_symbol": list(symbols) * len(items),
+        "grid_symbols": (len(run_at) - 1) // llr.shape[1],
+        "run_at": run_at,
+        "run": run,
+        **_qam(levels, method, hard_out),
+    }
+
+
+def _qam(levels: Tensor, method: str, hard_out: bool) -> dict[str, Any]:
+    """Fields that tell how square QAM is demapped, see :func:`demap`."""
+    num_bits = levels.shape[1].bit_length() - 1
+    return {"bits": num_bits, "sums": method == "app", "hard": hard_out, "levels": levels}
 
 
 def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str, Any]:
@@ -204,21 +334,57 @@ def _channel(h: Tensor, noise: Tensor | None, amplification: Tensor) -> dict[str
 def _expansion(
     columns: Tensor, values: Tensor, rows: Tensor, num_streams: int, num_antennas: int
 ) -> dict[str, Any]:
-    """Fields of a call that tell of an expansion."""
+    """Fields of a call whose filters an expansion is."""
     return {
         "source": SourceKind.EXPANSION,
         "rows": num_streams,
         "columns": num_antennas,
         "items": len(rows),
-        "h": rows,
-        "h_item": rows.stride(0),
-        "h_row": rows.stride(1),
+        "stretches": 1,
+        "stretch": [0, len(columns), 0],
+        **_latent(columns, values, rows),
+    }
+
+
+def _latent(columns: Tensor, values: Tensor, rows: Tensor) -> dict[str, Any]:
+    """Fields of a call that tell of an expansion."""
+    return {
+        "latent": rows,
+        "latent_item": rows.stride(0),
+        "latent_row": rows.stride(1),
         "functions": rows.shape[1],
         "terms": columns.shape[1],
         "term": columns,
         "weight": values,
-        "stretches": 1,
-        "stretch": [0, len(columns), 0],
+    }
+
+
+def _query(query: Sequence[Tensor], bounds: Sequence[float]) -> dict[str, Any]:
+    """Fields of a call that tell of what is proven."""
+    if not query:
+        return {}
+    columns, values, rows, factors, *places = query
+    quality, range_error = bounds
+    return {
+        "factor": factors,
+        "factor_item": factors.stride(0),
+        "place": places[0] if places else None,
+        "quality": quality,
+        "range_error": range_error,
+        **_latent(columns, values, rows),
+    }
+
+
+def _whitening(whitening: Tensor | None) -> dict[str, Any]:
+    """Fields of a call that tell what the channel is multiplied with."""
+    if whitening is None:
+        return {}
+    item, column, step = whitening.stride()
+    return {
+        "whitening": whitening,
+        "whitening_item": item,
+        "whitening_column": column,
+        "whitening_step": step if whitening.shape[2] > 1 else 0,
     }
 
 
@@ -235,16 +401,22 @@ def _effective(effective: Tensor | None) -> dict[str, Any]:
     }
 
 
-def _grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+def grids(num_items: int, read: Tensor, out: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
     """Fields of a call that tell of the resource grids, [batch_size, rows, symbols, ...]."""
-    values: dict[str, Any] = {"symbols": len(symbols)}
-    for name, grid in (("read", read), ("out", out)):
-        item, row, symbol, _ = grid.stride()
-        places = [symbol * number for number in symbols]
-        if num_items < len(grid):
-            # One channel for all items: their symbols are its own.
-            places = [item * number + place for number in range(len(grid)) for place in places]
-            values["symbols"] = len(places)
-        values |= {name: grid, f"{name}_item": item, f"{name}_row": row}
-        values[f"{name}_symbol"] = places
-    return values
+    return reading(num_items, read, symbols) | _grid("out", num_items, out, symbols)
+
+
+def reading(num_items: int, read: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell of the one that is read."""
+    return _grid("read", num_items, read, symbols)
+
+
+def _grid(name: str, num_items: int, grid: Tensor, symbols: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell of one of them."""
+    item, row, symbol, _ = grid.stride()
+    places = [symbol * number for number in symbols]
+    if num_items < len(grid):
+        # One channel for all items: their symbols are its own.
+        places = [item * number + place for number in range(len(grid)) for place in places]
+    values = {name: grid, f"{name}_item": item, f"{name}_row": row}
+    return values | {f"{name}_symbol": places, "symbols": len(places)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -80,8 +81,7 @@ class SplineBasis(Basis):
 
     def penalty(self) -> Tensor:
         """Squared fourth differences: roughness, which decides where there are no samples."""
-        differences = np.diff(np.eye(self.num_functions), n=4, axis=0)
-        return 1e-8 * torch.from_numpy(differences.T @ differences)
+        return _roughness(self.num_functions)
 
     def settings(self) -> dict[str, Any]:
         return {"kind": self.kind} | vars(self)
@@ -152,6 +152,16 @@ def _stride(columns: Tensor, size: int) -> int | None:
     steps = columns[::size, 0].diff().unique()
     ascending = bool((columns[:, 0].diff() >= 0).all())
     return int(steps[0]) if ascending and len(steps) == 1 and int(steps[0]) > 0 else None
+
+
+@functools.cache
+def _roughness(num_functions: int) -> Tensor:
+    """The penalty, D^T D for the fourth differences D."""
+    differences = np.diff(np.eye(num_functions), n=4, axis=0)
+    # The transposed differences are differences of what zeros surround.
+    products = np.diff(np.pad(differences, ((4, 4), (0, 0))), n=4, axis=0)
+    with outside_call():
+        return torch.from_numpy(1e-8 * products)
 
 
 # By degree and device. A graph can neither make them nor copy them from the host: a basis makes

@@ -11,25 +11,24 @@
 #include "call.h"
 #include "cholesky.h"
 #include "gram.h"
+#include "range.h"
 
 namespace {
-
-// Powers within which products of single precision keep their digits.
-template <class R> struct Range;
-template <> struct Range<float> { static constexpr float least = 1e-35f, most = 1e37f; };
-template <> struct Range<double> { static constexpr double least = 1e-300, most = 1e300; };
 
 // Of the power that a column would have without the noise, the share below which it is measured.
 constexpr double SHORT = 0.5;
 
+// ‖A^H column‖², for A [columns][rows].
 template <class R>
-constexpr R NO_NUMBER = R(__builtin_nan(""));
-
-// Zero where a power is in that range, NaN elsewhere.
-template <class R>
-INLINE typename Lanes<R>::V unless_in_range(typename Lanes<R>::V value) {
-    const auto inside = (value > all<R>(Range<R>::least)) & (value < all<R>(Range<R>::most));
-    return inside ? typename Lanes<R>::V{} : all<R>(NO_NUMBER<R>);
+INLINE typename Lanes<R>::V power_through(const typename Lanes<R>::C* h, int rows, int columns,
+                                          const typename Lanes<R>::C* column) {
+    typename Lanes<R>::V whole{};
+    for (int c = 0; c < columns; c++) {
+        typename Lanes<R>::C sum{};
+        for (int i = 0; i < rows; i++) add_conjugate(sum, h[c * rows + i], column[i]);
+        whole += power(sum);
+    }
+    return whole;
 }
 
 // ‖size A^H diag(scale) C^-1 e_k‖² by the factor of C: what is left of users in one place, whom the noise
@@ -40,19 +39,12 @@ INLINE typename Lanes<R>::V column_power(const typename Lanes<R>::C* h, int rows
                                          const typename Lanes<R>::V* scale, int k,
                                          typename Lanes<R>::V size) {
     using V = typename Lanes<R>::V;
-    using C = typename Lanes<R>::C;
-    C column[MOST];
+    typename Lanes<R>::C column[MOST];
     // In its size before it meets the channel: squares of small numbers would vanish.
     for (int i = 0; i < rows; i++) column[i] = {i == k ? size : V{}, V{}};
     solve_factors<R, false, 1>(rows, factor, column, 1);
     scale_symbols<R, 1>(rows, scale, column, 1);
-    V whole{};
-    for (int c = 0; c < columns; c++) {
-        C sum{};
-        for (int i = 0; i < rows; i++) add_conjugate(sum, h[c * rows + i], column[i]);
-        whole += power(sum);
-    }
-    return whole;
+    return power_through<R>(h, rows, columns, column);
 }
 
 // A source works on the channel of one block of lanes, [columns][rows]. `K` is the number of rows
@@ -64,7 +56,7 @@ struct Definite {
     using V = typename L::V;
     using C = typename L::C;
 
-    static constexpr bool READS_CHANNEL = true;
+    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
     static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 1); }
     static int64_t scratch_size(const Call& call) { return int64_t(call.rows) * (call.rows + 2); }
 
@@ -95,6 +87,7 @@ struct Definite {
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
+    INLINE void begin() const {}
     // Rows of what is sent that the last product runs over.
     INLINE int inner_rows() const { return rows(); }
 
@@ -229,6 +222,7 @@ struct Definite {
         }
         return most;
     }
+    INLINE void prefilter(C*, int) const {}
     INLINE void receive(C* z, int symbols, int step) const { solve<true>(z, symbols, step); }
 
     INLINE void solve_once(C* z) const { solve_factors<R, false, 1>(rows(), factor, z, 1); }

@@ -93,6 +93,46 @@ std::vector<Chunk> chunks_of(const Call& call, int64_t longest) {
     return chunks;
 }
 
+// Symbols that a thread demaps at once.
+constexpr int64_t PIECE = 1 << 13;
+
+// The same work in so many threads, this one among them. Threads that live for a call take some 20 µs
+// each, and leave nothing behind that a fork, another runtime's idle threads or the end of the process
+// could meet.
+template <class F>
+void in_threads(int64_t number, const F& work) {
+    std::vector<std::thread> threads;
+    try {
+        for (int64_t i = 1; i < number; i++) threads.emplace_back(work);
+    } catch (const std::system_error&) {
+        // As many as the system lets us have.
+    }
+    work();
+    for (auto& thread : threads) thread.join();
+}
+
+// Work of so many parts spread over threads: `work` is called with a part, the one that this thread
+// takes next, and scratch memory. Zero where all went well, 1 where there was no memory.
+template <class F>
+int32_t spread(std::size_t parts, int32_t most_threads, int64_t scratch, const F& work) {
+    std::atomic<std::size_t> next{0};
+    std::atomic<bool> failed{false};
+    // Parts are taken as threads come: one that the system holds up holds up no other.
+    in_threads(std::min<int64_t>(most_threads, parts), [&] {
+        Memory memory(scratch);
+        if (!memory.data()) {
+            failed = true;
+            return;
+        }
+        for (std::size_t i = next++, following; i < parts; i = following) {
+            following = next++;
+            work(i, following, memory.data());
+        }
+        memory.give_back();
+    });
+    return failed;
+}
+
 }  // namespace
 
 #define EXPORT __attribute__((visibility("default")))
@@ -124,39 +164,65 @@ EXPORT void neumatc_lanes_look(const Look* given, int32_t number) {
     choices().at(number).variant->look(*given);
 }
 
+// Demapping of symbols; zero where all went well.
+EXPORT int32_t neumatc_lanes_demap(const Demapping* call, int32_t number) {
+    const Variant& variant = *choices().at(number).variant;
+    std::atomic<int64_t> next{0};
+    in_threads(std::min<int64_t>(call->threads, (call->number - 1) / PIECE + 1), [&] {
+        for (int64_t at; (at = next.fetch_add(PIECE)) < call->number;)
+            variant.demap(*call, at, std::min(PIECE, call->number - at));
+    });
+    return 0;
+}
+
+// The link that a channel is at the probes; -1 where it is none, -2 where there was no memory.
+EXPORT int32_t neumatc_lanes_recognise(const Recognition* given, int32_t number) {
+    const Variant& variant = *choices().at(number).variant;
+    Memory memory(variant.recognition_scratch(*given));
+    if (!memory.data()) return -2;
+    const int64_t link = variant.recognise(*given, memory.data());
+    memory.give_back();
+    return int32_t(link);
+}
+
 // One call; zero where all went well, 1 where there was no memory.
 EXPORT int32_t neumatc_lanes_run(const Call* call, int32_t number) {
     try {
         const Variant& variant = *choices().at(number).variant;
         const auto chunks = chunks_of(*call, variant.length(*call));
-        std::atomic<std::size_t> next{0};
-        std::atomic<bool> failed{false};
-        // Chunks are taken as threads come: one that the system holds up holds up no other.
-        const auto work = [&] {
-            Memory memory(variant.scratch(*call));
-            if (!memory.data()) {
-                failed = true;
-                return;
-            }
-            for (std::size_t i = next++, following; i < chunks.size(); i = following) {
-                following = next++;
-                const Chunk* ahead = following < chunks.size() ? &chunks[following] : nullptr;
-                variant.work(*call, chunks[i], ahead, memory.data());
-            }
-            memory.give_back();
+        const auto work = [&](std::size_t i, std::size_t following, void* memory) {
+            const Chunk* ahead = following < chunks.size() ? &chunks[following] : nullptr;
+            variant.work(*call, chunks[i], ahead, memory);
         };
-        // Threads that live for a call take some 20 µs each, and leave nothing behind that a fork,
-        // another runtime's idle threads or the end of the process could meet.
-        std::vector<std::thread> threads;
-        const auto most = std::min<std::size_t>(call->threads, chunks.size());
-        try {
-            for (std::size_t i = 1; i < most; i++) threads.emplace_back(work);
-        } catch (const std::system_error&) {
-            // As many as the system lets us have.
-        }
-        work();
-        for (auto& thread : threads) thread.join();
-        return failed;
+        return spread(chunks.size(), call->threads, variant.scratch(*call), work);
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+// Least squares of local functions; likewise.
+EXPORT int32_t neumatc_lanes_local(const Local* given, int32_t number) {
+    try {
+        const Variant& variant = *choices().at(number).variant;
+        const int64_t swept = variant.local_columns, sweeps = (given->columns + swept - 1) / swept;
+        const auto work = [&](std::size_t i, std::size_t, void* memory) {
+            variant.local(*given, int64_t(i) / sweeps, int64_t(i) % sweeps * swept, memory);
+        };
+        return spread(given->items * sweeps, given->threads, variant.local_scratch(*given), work);
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+}
+
+// Pseudo-inverses at many noise powers; likewise.
+EXPORT int32_t neumatc_lanes_proofs(const Proofs* given, int32_t number) {
+    try {
+        const Variant& variant = *choices().at(number).variant;
+        const int64_t blocks = (given->matrices - 1) / variant.proofs_at_once + 1;
+        const auto work = [&](std::size_t i, std::size_t, void* memory) {
+            variant.proofs(*given, i, memory);
+        };
+        return spread(blocks, given->threads, variant.proofs_scratch(*given), work);
     } catch (const std::bad_alloc&) {
         return 1;
     }

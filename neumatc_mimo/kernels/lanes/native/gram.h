@@ -1,39 +1,17 @@
 // Gram matrices of channels, and matrices times symbols: products in tiles that stay in registers.
 #pragma once
 
-#include "vectors.h"
+#include "tile.h"
 
 namespace {
 
-// Tiles of a product that all registers hold.
-constexpr int TILE = MANY_REGISTERS ? 4 : 2;
-
-// `I` rows against `J` others of A A^H, for A [columns][rows].
+// `I` rows against `J` others of A B^H, for A [columns][rows] and B [columns][others].
 template <class R, int I, int J>
-INLINE void gram_tile(const typename Lanes<R>::C* h, int rows, int columns, int row, int other,
-                      typename Lanes<R>::C* out) {
-    using C = typename Lanes<R>::C;
-    C sum[I][J];
-#pragma GCC unroll 8
-    for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < J; j++) sum[i][j] = C{};
-    for (int column = 0; column < columns; column++) {
-        const C* a = h + column * rows;
-        C right[J];
-#pragma GCC unroll 8
-        for (int j = 0; j < J; j++) right[j] = a[other + j];
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++) {
-            const C left = a[row + i];
-#pragma GCC unroll 8
-            for (int j = 0; j < J; j++) add_conjugate(sum[i][j], right[j], left);
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-        for (int j = 0; j < J; j++) out[(row + i) * rows + other + j] = sum[i][j];
+INLINE void gram_tile(const typename Lanes<R>::C* left, int rows, const typename Lanes<R>::C* right,
+                      int others, int columns, int row, int other, typename Lanes<R>::C* out) {
+    using M = Matrix<typename Lanes<R>::C>;
+    store_tile<Conjugate::RIGHT, I, J>(M{left + row, 1, rows}, M{right + other, others, 1}, columns,
+                                       out + row * others + other, others, 1);
 }
 
 template <class R, int I>
@@ -41,8 +19,9 @@ INLINE void gram_rows(const typename Lanes<R>::C* h, int rows, int columns, int 
                       typename Lanes<R>::C* out) {
     int other = 0;
     for (; other + 2 <= row + I; other += 2)
-        gram_tile<R, I, 2>(h, rows, columns, row, other, out);
-    for (; other < row + I; other++) gram_tile<R, I, 1>(h, rows, columns, row, other, out);
+        gram_tile<R, I, 2>(h, rows, h, rows, columns, row, other, out);
+    for (; other < row + I; other++)
+        gram_tile<R, I, 1>(h, rows, h, rows, columns, row, other, out);
 }
 
 // The lower triangle of A A^H, [rows][rows].
@@ -53,32 +32,41 @@ INLINE void gram(const typename Lanes<R>::C* h, int rows, int columns, typename 
     for (; row < rows; row++) gram_rows<R, 1>(h, rows, columns, row, out);
 }
 
+template <class R, int I>
+INLINE void cross_rows(const typename Lanes<R>::C* left, int rows,
+                       const typename Lanes<R>::C* right, int others, int columns, int row,
+                       typename Lanes<R>::C* out) {
+    int other = 0;
+    for (; other + 2 <= others; other += 2)
+        gram_tile<R, I, 2>(left, rows, right, others, columns, row, other, out);
+    if (other < others) gram_tile<R, I, 1>(left, rows, right, others, columns, row, other, out);
+}
+
+// A B^H, [rows][others].
+template <class R>
+INLINE void cross(const typename Lanes<R>::C* left, int rows, const typename Lanes<R>::C* right,
+                  int others, int columns, typename Lanes<R>::C* out) {
+    int row = 0;
+    for (; row + TILE <= rows; row += TILE)
+        cross_rows<R, TILE>(left, rows, right, others, columns, row, out);
+    for (; row < rows; row++) cross_rows<R, 1>(left, rows, right, others, columns, row, out);
+}
+
+// The lower triangle of a Hermitian matrix [rows][rows] to the upper one.
+template <class C>
+INLINE void mirror(int rows, C* a) {
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < i; j++) a[j * rows + i] = {a[i * rows + j].re, -a[i * rows + j].im};
+}
+
 // `I` rows and `S` columns of A V, for A [columns][rows] and V [columns][streams].
 template <class R, int I, int S>
-INLINE void product_tile(const typename Lanes<R>::C* h, int rows, int columns,
-                         const typename Lanes<R>::C* v, int streams, int row, int stream,
-                         typename Lanes<R>::C* out) {
-    using C = typename Lanes<R>::C;
-    C sum[I][S];
-#pragma GCC unroll 8
-    for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-        for (int s = 0; s < S; s++) sum[i][s] = C{};
-    for (int c = 0; c < columns; c++) {
-        C right[S];
-#pragma GCC unroll 8
-        for (int s = 0; s < S; s++) right[s] = v[c * streams + stream + s];
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++) {
-            const C a = h[c * rows + row + i];
-#pragma GCC unroll 8
-            for (int s = 0; s < S; s++) add(sum[i][s], a, right[s]);
-        }
-    }
-#pragma GCC unroll 8
-    for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-        for (int s = 0; s < S; s++) out[(row + i) * streams + stream + s] = sum[i][s];
+INLINE void multiply_tile(const typename Lanes<R>::C* h, int rows, int columns,
+                          const typename Lanes<R>::C* v, int streams, int row, int stream,
+                          typename Lanes<R>::C* out) {
+    using M = Matrix<typename Lanes<R>::C>;
+    store_tile<Conjugate::NONE, I, S>(M{h + row, 1, rows}, M{v + stream, streams, 1}, columns,
+                                  out + row * streams + stream, streams, 1);
 }
 
 // A V, [rows][streams].
@@ -89,12 +77,12 @@ INLINE void multiply(const typename Lanes<R>::C* h, int rows, int columns,
     for (; row + TILE <= rows; row += TILE) {
         int s = 0;
         for (; s + 2 <= streams; s += 2)
-            product_tile<R, TILE, 2>(h, rows, columns, v, streams, row, s, out);
-        if (s < streams) product_tile<R, TILE, 1>(h, rows, columns, v, streams, row, s, out);
+            multiply_tile<R, TILE, 2>(h, rows, columns, v, streams, row, s, out);
+        if (s < streams) multiply_tile<R, TILE, 1>(h, rows, columns, v, streams, row, s, out);
     }
     for (; row < rows; row++)
         for (int s = 0; s < streams; s++)
-            product_tile<R, 1, 1>(h, rows, columns, v, streams, row, s, out);
+            multiply_tile<R, 1, 1>(h, rows, columns, v, streams, row, s, out);
 }
 
 // A^H Z for Z [rows][streams], [columns][streams].
@@ -102,24 +90,15 @@ template <class R>
 INLINE void multiply_adjoint(const typename Lanes<R>::C* h, int rows, int columns,
                              const typename Lanes<R>::C* z, int streams,
                              typename Lanes<R>::C* out) {
-    using C = typename Lanes<R>::C;
+    using M = Matrix<typename Lanes<R>::C>;
     for (int c = 0; c < columns; c++) {
+        const M row{h + c * rows, rows, 1};
+        typename Lanes<R>::C* to = out + c * streams;
         int s = 0;
-        for (; s + 4 <= streams; s += 4) {
-            C sum[4] = {};
-            for (int k = 0; k < rows; k++)
-#pragma GCC unroll 8
-                for (int i = 0; i < 4; i++)
-                    add_conjugate(sum[i], h[c * rows + k], z[k * streams + s + i]);
-#pragma GCC unroll 8
-            for (int i = 0; i < 4; i++) out[c * streams + s + i] = sum[i];
-        }
-        for (; s < streams; s++) {
-            C sum{};
-            for (int k = 0; k < rows; k++)
-                add_conjugate(sum, h[c * rows + k], z[k * streams + s]);
-            out[c * streams + s] = sum;
-        }
+        for (; s + 4 <= streams; s += 4)
+            store_tile<Conjugate::LEFT, 1, 4>(row, M{z + s, streams, 1}, rows, to + s, streams, 1);
+        for (; s < streams; s++)
+            store_tile<Conjugate::LEFT, 1, 1>(row, M{z + s, streams, 1}, rows, to + s, streams, 1);
     }
 }
 
@@ -139,19 +118,13 @@ INLINE void effective_of(const Source& source, const typename Lanes<R>::C* h, in
 // at most.
 template <int MOST, int T, class C>
 INLINE void mix_symbols(const C* y, int rows, int columns, C* z, int step, int t) {
-    C sum[MOST][T];
-    for (int i = 0; i < rows; i++) {
-#pragma GCC unroll 8
-        for (int s = 0; s < T; s++) sum[i][s] = C{};
-        for (int j = 0; j < columns; j++) {
-            const C a = y[i * columns + j];
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) add(sum[i][s], a, z[j * step + t + s]);
-        }
-    }
+    C made[MOST][T];
+    for (int i = 0; i < rows; i++)
+        store_tile<Conjugate::NONE, 1, T>(Matrix<C>{y + i * columns, columns, 1},
+                                          Matrix<C>{z + t, step, 1}, columns, made[i], T, 1);
     for (int i = 0; i < rows; i++)
 #pragma GCC unroll 8
-        for (int s = 0; s < T; s++) z[i * step + t + s] = sum[i][s];
+        for (int s = 0; s < T; s++) z[i * step + t + s] = made[i][s];
 }
 
 template <int MOST, class C>

@@ -1,6 +1,7 @@
 // The emitter that precodes: symbols are mixed as the source says, and multiplied with A^H.
 #pragma once
 
+#include "tile.h"
 #include "work.h"
 
 namespace {
@@ -36,26 +37,9 @@ struct Precoder : Work<R, K, Source> {
         const int m = rows();
         const C* h = channel + block * channel_size + int64_t(column) * m;
         const C* z = symbols + block * symbols_size + t;
-        C sum[I][T];
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) sum[i][s] = C{};
-        for (int k = 0; k < inner; k++) {
-            C sent[T];
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) sent[s] = z[k * SYMBOLS + s];
-#pragma GCC unroll 8
-            for (int i = 0; i < I; i++) {
-                const C a = h[i * m + k];
-#pragma GCC unroll 8
-                for (int s = 0; s < T; s++) add_conjugate(sum[i][s], a, sent[s]);
-            }
-        }
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) store<R>(into[i][s] + 2 * block * N, sum[i][s]);
+        product_tile<Conjugate::LEFT, I, T>(
+            Matrix<C>{h, m, 1}, Matrix<C>{z, SYMBOLS, 1}, inner,
+            [&](int i, int s, const C& value) { store<R>(into[i][s] + 2 * block * N, value); });
     }
 
     // The same in all blocks, collected in the first-level cache: rows are written as a whole.
@@ -86,7 +70,8 @@ struct Precoder : Work<R, K, Source> {
 
     INLINE void precode(int64_t symbol, int num) const {
         constexpr int I = MANY_REGISTERS ? 4 : 2, T = MANY_REGISTERS ? 3 : 2;
-        for (int k = 0; k < inner; k++) Base::load_symbols(k, symbol, num);
+        const int sent = inner < call.streams ? inner : int(call.streams);
+        for (int k = 0; k < sent; k++) Base::load_symbols(k, symbol, num);
         for (int b = 0; b < blocks; b++)
             source(b).precode(symbols + b * symbols_size, num, SYMBOLS);
         const int steps = (num + T - 1) / T * blocks;
@@ -112,6 +97,7 @@ struct Precoder : Work<R, K, Source> {
 
     void run() const {
         Base::load_channel();
+        source(0).begin();
         for (int b = 0; b < blocks; b++) {
             Base::store_amplification(b, source(b).precoder(Base::noise(b)));
             if (call.effective) store_effective(b);

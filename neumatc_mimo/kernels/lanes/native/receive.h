@@ -1,7 +1,9 @@
-// The emitters that receive: products with conj(A), mixed as the source says, or with the singular
-// vectors that it has.
+// The emitters that receive: products with conj(A), mixed before or after as the source says, or with
+// the singular vectors that it has.
 #pragma once
 
+#include "detect.h"
+#include "tile.h"
 #include "work.h"
 
 namespace {
@@ -20,10 +22,11 @@ struct Receiver : Work<R, K, Source> {
 
     static int64_t received_size(const Call& call) { return int64_t(call.columns) * RECEIVED | 1; }
     static int64_t scratch_bytes(const Call& call) {
-        return Base::memory(call, received_size(call)) + call.rows * sizeof(V);
+        return Base::memory(call, received_size(call)) +
+               Base::most_blocks(call) * call.rows * sizeof(V);
     }
 
-    // What the antennas received, [columns][symbols] of each block, and effective noise, [rows].
+    // What the antennas received, [columns][symbols], and effective noise, [rows], of each block.
     C* received;
     V* no_eff;
 
@@ -41,7 +44,8 @@ struct Receiver : Work<R, K, Source> {
             for (int c = 0; c < columns; c++, y += 2 * call.read_row) {
                 if (c + EARLY < columns) fetch(y + 2 * EARLY * call.read_row);
                 for (int b = 0; b < blocks; b++)
-                    received[b * received_size(call) + c * T + s] = load_from(y, b);
+                    received[b * received_size(call) + c * T + s] =
+                        Base::whitened(load_from(y, b), c, b);
                 fetch_ahead(fetched);
             }
         }
@@ -53,27 +57,9 @@ struct Receiver : Work<R, K, Source> {
         const int m = rows();
         const C* h = channel + block * channel_size + row;
         const C* y = received + block * received_size(call);
-        C sum[I][T];
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) sum[i][s] = C{};
-        for (int column = 0; column < columns; column++) {
-            C got[T];
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) got[s] = y[column * T + s];
-#pragma GCC unroll 8
-            for (int i = 0; i < I; i++) {
-                const C a = h[column * m + i];
-#pragma GCC unroll 8
-                for (int s = 0; s < T; s++) add_conjugate(sum[i][s], a, got[s]);
-            }
-        }
         C* z = symbols + block * symbols_size + row * SYMBOLS + t;
-#pragma GCC unroll 8
-        for (int i = 0; i < I; i++)
-#pragma GCC unroll 8
-            for (int s = 0; s < T; s++) z[i * SYMBOLS + s] = sum[i][s];
+        store_tile<Conjugate::LEFT, I, T>(Matrix<C>{h, 1, m}, Matrix<C>{y, T, 1}, columns, z, SYMBOLS,
+                                          1);
     }
 
     // All streams of T symbols.
@@ -83,6 +69,7 @@ struct Receiver : Work<R, K, Source> {
         load_received<T>(symbol + t, fetched);
         const int m = rows();
         for (int b = 0; b < blocks; b++) {
+            source(b).prefilter(received + b * received_size(call), T);
             int row = 0;
             for (; row + I <= m; row += I) receive_tile<I, T>(row, t, b);
             for (; row < m; row++) receive_tile<1, T>(row, t, b);
@@ -101,14 +88,18 @@ struct Receiver : Work<R, K, Source> {
         if (t < num) receive_symbols<1>(symbol, t, fetched);
         for (int b = 0; b < blocks; b++)
             source(b).receive(symbols + b * symbols_size, num, SYMBOLS);
-        Base::store_streams(symbol, num);
+        if (call.llr)
+            store_bits_of<R>(call, Base::chunk, {symbols, SYMBOLS, symbols_size, no_eff, rows()},
+                             symbol, num);
+        else Base::store_streams(symbol, num);
     }
 
     void run() const {
         Base::load_channel();
         for (int b = 0; b < blocks; b++) {
-            Base::store_amplification(b, source(b).receiver(Base::noise(b), no_eff));
-            Base::store_no_eff(b, no_eff);
+            V* behind = no_eff + b * rows();
+            Base::store_amplification(b, source(b).receiver(Base::noise(b), behind));
+            Base::store_no_eff(b, behind);
         }
         Base::for_symbols([&](int64_t symbol, int num) { receive(symbol, num); });
     }
@@ -146,6 +137,7 @@ struct Combiner : Work<R, K, Source> {
 
     void run() const {
         Base::load_channel();
+        source(0).begin();
         for (int b = 0; b < blocks; b++) {
             Base::store_amplification(b, source(b).combiner(noise, no_eff));
             Base::store_no_eff(b, no_eff);

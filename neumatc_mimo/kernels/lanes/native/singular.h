@@ -1,11 +1,12 @@
-// The source of the strongest singular vectors: eigenvectors of the Gram matrix by Jacobi rotations,
-// all lanes at once (Golub and Van Loan, Matrix Computations, 4th ed., Section 8.5).
+// The source of the strongest singular vectors: eigenvectors of the Gram matrix by Jacobi rotations.
 //
 // With A A^H U = U S² the right vectors are V = A^H U S^-1; the norms of A^H U are more accurate
 // than roots of eigenvalues. Pairs are turned so that c^H V is real and positive for a chirp c.
 #pragma once
 
-#include "definite.h"
+#include "call.h"
+#include "gram.h"
+#include "jacobi.h"
 
 namespace {
 
@@ -15,9 +16,12 @@ struct Singular {
     using V = typename L::V;
     using C = typename L::C;
 
-    static constexpr bool READS_CHANNEL = true;
+    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
+    // Of the trace, what the power of weaker eigenvectors counts as: beside a stronger one their
+    // digits are fewer by the root of that ratio, and single precision keeps none of them.
+    static constexpr R FLOOR = sizeof(R) == 4 ? R(1e-5) : R(1e-12);
     static int64_t kept_size(const Call& call) { return (call.rows + 1) * call.streams; }
-    static int64_t scratch_size(const Call& call) { return 2 * int64_t(call.rows) * call.rows + call.rows; }
+    static int64_t scratch_size(const Call& call) { return 3 * int64_t(call.rows) * call.rows + call.rows; }
 
     const Call& call;
     const int num_rows, columns, streams;
@@ -25,75 +29,28 @@ struct Singular {
     C* h;
     // [streams][rows] conj(U), which a combiner applies; [streams] factors of what is sent.
     C *vectors, *factors;
-    // Scratch: A A^H, which becomes diagonal, and its eigenvectors, [rows][rows]; [rows].
-    C *gram_matrix, *eigenvectors;
+    // Scratch: eigenvectors of A A^H, those of the block before to begin with; A A^H, which becomes
+    // diagonal; and what is between, [rows][rows] each; [rows].
+    C *eigenvectors, *gram_matrix, *between;
     V *rank, *size;
 
     INLINE Singular(const Call& call, C* channel, C* kept, C* scratch)
         : call(call), num_rows(call.rows), columns(call.columns), streams(int(call.streams)),
-          h(channel), vectors(kept), factors(kept + call.rows * call.streams), gram_matrix(scratch) {
-        eigenvectors = gram_matrix + rows() * rows();
-        rank = reinterpret_cast<V*>(eigenvectors + rows() * rows());
+          h(channel), vectors(kept), factors(kept + call.rows * call.streams), eigenvectors(scratch) {
+        gram_matrix = eigenvectors + rows() * rows();
+        between = gram_matrix + rows() * rows();
+        rank = reinterpret_cast<V*>(between + rows() * rows());
         size = rank + rows();
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
     INLINE int inner_rows() const { return streams; }
 
-    // A pair of columns, turned by c and s e.
-    static INLINE void rotate(C& p, C& q, const V& c, const C& s) {
-        const C a = p, b = q;
-        // p' = c p - conj(s e) q, q' = s e p + c q
-        p = {c * a.re - s.re * b.re - s.im * b.im, c * a.im - s.re * b.im + s.im * b.re};
-        q = {s.re * a.re - s.im * a.im + c * b.re, s.re * a.im + s.im * a.re + c * b.im};
-    }
+    // A chunk begins: its bits depend on no other.
+    INLINE void begin() const { identity<R>(rows(), eigenvectors); }
 
-    // One rotation that takes out the entry (p, q) of the Gram matrix; whether any lane needed it.
-    INLINE bool annihilate(int p, int q) const {
-        const int m = rows();
-        C* a = gram_matrix;
-        // The lower triangle is stored: a_pq is the conjugate of a_qp.
-        const C off = {a[q * m + p].re, -a[q * m + p].im};
-        const V first = a[p * m + p].re, second = a[q * m + q].re, off_power = power(off);
-        constexpr R close = R(8) * (sizeof(R) == 4 ? R(1.2e-7) : R(2.3e-16));
-        // Relative to both users' own powers: a weak one's vectors are as accurate as a strong one's.
-        const V least = all<R>(Range<R>::least);
-        const auto turns = off_power > largest(first * second * (close * close), least);
-        if (!any(turns)) return false;
-        const V apart = second - first;
-        const V distance = apart < V{} ? -apart : apart;
-        const V over = all<R>(1) / (distance + root<R>(apart * apart + all<R>(4) * off_power));
-        // The tangent of the angle is t = 2 |a_pq| over, of the sign of `apart`.
-        const V twice = apart < V{} ? over * R(-2) : over * R(2);
-        const V tangent_power = twice * twice * off_power;
-        V c = all<R>(1) / root<R>(all<R>(1) + tangent_power);
-        C s = {off.re * twice * c, off.im * twice * c};
-        V moved = twice * off_power;
-        // Lanes that are done stay as they are.
-        c = turns ? c : all<R>(1);
-        s = {turns ? s.re : V{}, turns ? s.im : V{}};
-        moved = turns ? moved : V{};
-        a[p * m + p].re = first - moved;
-        a[q * m + q].re = second + moved;
-        a[q * m + p] = {turns ? V{} : off.re, turns ? V{} : -off.im};
-        for (int k = q + 1; k < m; k++) rotate(a[k * m + p], a[k * m + q], c, s);
-        for (int k = 0; k < p; k++) {
-            // Rows p and q are the conjugates of columns.
-            C left = {a[p * m + k].re, -a[p * m + k].im}, right = {a[q * m + k].re, -a[q * m + k].im};
-            rotate(left, right, c, s);
-            a[p * m + k] = {left.re, -left.im};
-            a[q * m + k] = {right.re, -right.im};
-        }
-        for (int k = p + 1; k < q; k++) {
-            C right = {a[q * m + k].re, -a[q * m + k].im};
-            rotate(a[k * m + p], right, c, s);
-            a[q * m + k] = {right.re, -right.im};
-        }
-        for (int k = 0; k < m; k++) rotate(eigenvectors[k * m + p], eigenvectors[k * m + q], c, s);
-        return true;
-    }
-
-    // Eigenvectors of the Gram matrix; NaN where it has none in this range of numbers.
+    // Eigenvectors of the Gram matrix; NaN where it has none in this range of numbers. Those of the
+    // block before, of subcarriers not far away, are half of the way.
     INLINE V decompose() const {
         const int m = rows();
         gram<R>(h, m, columns, gram_matrix);
@@ -102,48 +59,18 @@ struct Singular {
         const V nothing = unless_in_range<R>(trace);
         const V over = all<R>(1) / trace;
         for (int i = 0; i < m; i++)
-            for (int j = 0; j < m; j++) {
-                if (j <= i) {
-                    C& a = gram_matrix[i * m + j];
-                    a = {a.re * over, a.im * over};
-                }
-                eigenvectors[i * m + j] = {all<R>(i == j ? 1 : 0), V{}};
+            for (int j = 0; j <= i; j++) {
+                C& a = gram_matrix[i * m + j];
+                a = {a.re * over, a.im * over};
             }
-        // It is quadratic: what has not converged by then never will.
-        constexpr int MOST_SWEEPS = 12;
-        for (int sweep = 0; sweep < MOST_SWEEPS; sweep++) {
-            bool turned = false;
-            for (int p = 0; p < m - 1; p++)
-                for (int q = p + 1; q < m; q++) turned |= annihilate(p, q);
-            if (!turned) return nothing;
-        }
-        return all<R>(NO_NUMBER<R>);
+        turn_basis<R>(m, gram_matrix, eigenvectors, between);
+        return diagonalise<R>(m, gram_matrix, eigenvectors, FLOOR) ? nothing : all<R>(NO_NUMBER<R>);
     }
 
-    // conj(U) of the strongest ones, in descending order: lanes differ in which these are.
+    // conj(U) of the strongest ones, in descending order.
     INLINE void choose() const {
-        const int m = rows();
-        for (int i = 0; i < m; i++) {
-            const V value = gram_matrix[i * m + i].re;
-            V stronger{};
-            for (int j = 0; j < m; j++) {
-                const V other = gram_matrix[j * m + j].re;
-                if (j < i) stronger += other >= value ? all<R>(1) : V{};
-                if (j > i) stronger += other > value ? all<R>(1) : V{};
-            }
-            rank[i] = stronger;
-        }
-        for (int s = 0; s < streams; s++)
-            for (int k = 0; k < m; k++) {
-                C chosen{};
-                for (int i = 0; i < m; i++) {
-                    const auto here = rank[i] == all<R>(R(s));
-                    const C& value = eigenvectors[k * m + i];
-                    chosen.re = here ? value.re : chosen.re;
-                    chosen.im = here ? -value.im : chosen.im;
-                }
-                vectors[s * m + k] = chosen;
-            }
+        strongest<R>(rows(), gram_matrix, eigenvectors, streams, vectors, nullptr, rank);
+        for (int i = 0; i < streams * rows(); i++) vectors[i].im = -vectors[i].im;
     }
 
     // `S` columns of A^T conj(U), in the place of the channel's where no other needs it any more.

@@ -13,6 +13,7 @@
 #endif
 
 #define INLINE inline __attribute__((always_inline))
+#define INLINE_LAMBDA __attribute__((always_inline))
 
 // Bytes of a vector register, and how many tiles of a product stay in all of them.
 #ifndef VECTOR_BYTES
@@ -181,6 +182,16 @@ INLINE auto power(const C& a) {
 template <class C>
 INLINE auto inner(const C& a, const C& b) {
     return a.re * b.re + a.im * b.im;
+}
+
+// a b, and a where a comparison holds, else b.
+template <class C>
+INLINE C product(const C& a, const C& b) {
+    return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
+}
+template <class M, class C>
+INLINE C select(const M& where, const C& a, const C& b) {
+    return {where ? a.re : b.re, where ? a.im : b.im};
 }
 
 // sum += a b, and with a conjugated; sum -= a b, likewise.

@@ -2,6 +2,7 @@
 // of Sionna's tensors come into it and leave it.
 #pragma once
 
+#include "ahead.h"
 #include "call.h"
 #include "vectors.h"
 
@@ -48,10 +49,8 @@ struct Work {
         return (most_blocks(call) * block + Source::scratch_size(call)) * sizeof(C);
     }
 
-    // Where rows of the next chunk's channel begin that are still to be fetched into the cache.
-    const R* ahead;
-    mutable int ahead_row = 0, ahead_column = 0;
-    int64_t ahead_lines;
+    // What the next chunk reads, as far as it is still to be fetched into the cache.
+    mutable Ahead ahead;
 
     Work(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
         : call(call),
@@ -61,17 +60,25 @@ struct Work {
           blocks((chunk.count + N - 1) / N),
           channel_size(int64_t(call.rows) * call.columns | 1),
           kept_size(Source::kept_size(call) | 1),
-          symbols_size(int64_t(call.rows) * SYMBOLS | 1) {
+          symbols_size(int64_t(call.rows) * SYMBOLS | 1),
+          ahead(next ? read_ahead(call, chunk, *next) : Ahead()) {
         const int64_t most = most_blocks(call);
         channel = static_cast<C*>(memory);
         kept = channel + most * channel_size;
         symbols = kept + most * kept_size;
         scratch = symbols + most * symbols_size;
         rest = scratch + Source::scratch_size(call);
-        if (!Source::READS_CHANNEL) next = nullptr;
-        const int64_t at = next ? next->item * call.h_item + next->first : 0;
-        ahead = next ? static_cast<const R*>(call.h) + 2 * at : nullptr;
-        ahead_lines = next ? (next->count * 2 * sizeof(R) - 1) / LINE + 1 : 0;
+    }
+
+    static INLINE Ahead read_ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
+        if constexpr (!Source::READS_CHANNEL) {
+            return Source::ahead(call, chunk, next);
+        } else {
+            const int64_t at = next.item * call.h_item + next.first, size = 2 * sizeof(R);
+            return Ahead({reinterpret_cast<const char*>(static_cast<const R*>(call.h) + 2 * at),
+                          call.rows, call.columns, call.h_row * size, call.h_column * size,
+                          (next.count * size - 1) / LINE + 1});
+        }
     }
 
     INLINE int rows() const { return K ? K : num_rows; }
@@ -106,21 +113,41 @@ struct Work {
         return {call, channel + block * channel_size, kept + block * kept_size, scratch};
     }
 
-    // The blocks' channels, or what the source makes in their place.
+    // The blocks' channels, and what the source makes in their place.
     INLINE void load_channel() const {
-        if constexpr (!Source::READS_CHANNEL) {
+        if constexpr (Source::READS_CHANNEL) read_channel();
+        if constexpr (Source::EVALUATES) {
+            source(0).prepare(chunk.item, chunk.first, chunk.count);
             for (int b = 0; b < blocks; b++)
                 source(b).evaluate(chunk.item, chunk.first + int64_t(b) * N, count(b));
-            return;
         }
+    }
+    INLINE void read_channel() const {
         const int m = rows();
         const R* h = static_cast<const R*>(call.h) + 2 * (chunk.item * call.h_item + chunk.first);
         for (int k = 0; k < m; k++)
             for (int c = 0; c < columns; c++) {
                 const R* row = h + 2 * (k * call.h_row + c * call.h_column);
                 for (int b = 0; b < blocks; b++)
-                    channel[b * channel_size + c * m + k] = load_from(row, b);
+                    channel[b * channel_size + c * m + k] = whitened(load_from(row, b), c, b);
             }
+    }
+
+    // What is read along a column of the channel, in noise that is the same along all of them.
+    INLINE C whitened(const C& value, int column, int block) const {
+        if (!call.whitening) return value;
+        const int64_t at = chunk.item * call.whitening_item + column * call.whitening_column;
+        const R* from = static_cast<const R*>(call.whitening) + at;
+        const int n = count(block);
+        V factor = all<R>(*from);
+        if (call.whitening_step) {
+            from += (chunk.first + int64_t(block) * N) * call.whitening_step;
+            if (n == N && call.whitening_step == 1) factor = load_vector<V>(from);
+            else
+                for (int lane = 0; lane < N; lane++)
+                    factor[lane] = from[(lane < n ? lane : n - 1) * call.whitening_step];
+        }
+        return {value.re * factor, value.im * factor};
     }
 
     INLINE V noise(int block) const {
@@ -148,50 +175,50 @@ struct Work {
             __builtin_prefetch(reinterpret_cast<const char*>(row) + LINE * line, 0, 2);
     }
 
-    // Fetch so many more rows of the next chunk's channel into the second-level cache: their lines
-    // lie far apart, and no processor foresees them.
+    // Fetch so many more pieces of what the next chunk reads.
     INLINE void fetch_ahead(int num) const {
-        if (!ahead) return;
-        for (int i = 0; i < num; i++) {
-            if (ahead_row == rows()) return;
-            const int64_t at = ahead_row * call.h_row + ahead_column * call.h_column;
-            const char* row = reinterpret_cast<const char*>(ahead + 2 * at);
-            for (int64_t line = 0; line < ahead_lines; line++)
-                __builtin_prefetch(row + LINE * line, 0, 2);
-            if (++ahead_column == columns) ahead_column = 0, ahead_row++;
-        }
+        for (int i = 0; i < num; i++) ahead.fetch_next();
     }
 
-    // Rows to fetch at each of so many steps.
+    // Pieces to fetch at each of so many steps.
     INLINE int ahead_each(int64_t steps) const {
-        return int(int64_t(rows()) * columns / (steps < 1 ? 1 : steps)) + 1;
+        return int(ahead.size() / (steps < 1 ? 1 : steps)) + 1;
+    }
+
+    // The row of the source that a row of the item is.
+    INLINE int64_t placed(int64_t row) const {
+        const int64_t* order = call.query.order;
+        return order ? order[chunk.item * call.rows + row] : row;
     }
 
     // Symbols of a row to where the sources want them.
     INLINE void load_symbols(int row, int64_t symbol, int num) const {
+        const int64_t to = placed(row) * SYMBOLS;
         for (int t = 0; t < num; t++) {
             if (t + EARLY < num) fetch(read_from(row, symbol + t + EARLY));
             const R* from = read_from(row, symbol + t);
             for (int b = 0; b < blocks; b++)
-                symbols[b * symbols_size + row * SYMBOLS + t] = load_from(from, b);
+                symbols[b * symbols_size + to + t] = load_from(from, b);
         }
     }
 
     // Streams, each from a row of the symbols, to where the caller wants them; effective noise
     // likewise.
     INLINE void store_streams(int64_t symbol, int num) const {
-        for (int64_t s = 0; s < call.streams; s++)
+        for (int64_t s = 0; s < call.streams; s++) {
+            const int64_t from = placed(call.stream[s]) * SYMBOLS;
             for (int t = 0; t < num; t++) {
                 R* row = write_to(s, symbol + t);
                 for (int b = 0; b < blocks; b++)
-                    store_to(row, b, symbols[b * symbols_size + call.stream[s] * SYMBOLS + t]);
+                    store_to(row, b, symbols[b * symbols_size + from + t]);
             }
+        }
     }
     INLINE void store_no_eff(int block, const V* no_eff) const {
         if (!call.no_eff) return;
         R* to = static_cast<R*>(call.no_eff) + chunk.item * call.no_eff_item + chunk.first;
         for (int64_t s = 0; s < call.streams; s++)
-            store_real<R>(to + s * call.no_eff_row + int64_t(block) * N, no_eff[call.stream[s]],
+            store_real<R>(to + s * call.no_eff_row + int64_t(block) * N, no_eff[placed(call.stream[s])],
                           count(block));
     }
 

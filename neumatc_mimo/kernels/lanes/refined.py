@@ -1,0 +1,87 @@
+"""Results of kernels, and those that single precision spoils, in double precision."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.kernels.lanes.emitters import Emitter
+from neumatc_mimo.kernels.lanes.proven import Query
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.operations.ill_conditioned import doubtful, shown, wide
+
+
+class Done(NamedTuple):
+    """What kernels did.
+
+    :param amplification: entries of the matrices show in it that are not finite,
+        [num_items, num_subcarriers]
+    :param left: matrices that they did not do, likewise bool; None where there are none
+    :param refined: how many they computed again
+    """
+
+    amplification: Tensor
+    left: Tensor | None = None
+    refined: int = 0
+
+
+def emit(
+    emitter: Emitter,
+    operation: Operation,
+    a: Tensor,
+    no: Tensor | None,
+    query: Query | None = None,
+    *,
+    looking: bool,
+) -> Done:
+    """Have kernels do what an emitter describes.
+
+    :param emitter: which covers operation and matrices
+    :param a: [num_items, num_subcarriers, m, n]
+    :param no: noise power, [num_items] or [num_items, num_subcarriers], or None for zero
+    :param query: results that stand in the place of exact ones where they are proven
+    :param looking: whether results are looked at; else they are taken as they are
+    """
+    amplification = emitter.emit(operation, a, no, query)
+    left = doubtful(amplification)
+    if not looking or not bool(left.any()):
+        return Done(amplification)
+    still = _refined(emitter, operation, a, no, left)
+    refined = int(left.sum()) - int(still.sum())
+    return Done(amplification, still if bool(still.any()) else None, refined)
+
+
+def _refined(
+    emitter: Emitter, operation: Operation, a: Tensor, no: Tensor | None, left: Tensor
+) -> Tensor:
+    """Those of the matrices ``left`` of which double precision shows in single precision, too,
+    [num_items, num_subcarriers] bool: their results are not written.
+    """
+    if a.dtype == torch.complex128:
+        return left
+    still = left.clone()
+    for number in left.any(-1).nonzero()[:, 0].tolist():
+        places = left[number].nonzero()[:, 0]
+        # Matrices of one item serve any batch.
+        item = slice(None) if len(left) == 1 else slice(number, number + 1)
+        there = emitter.at(item, places)
+        if there is None:
+            break
+        # Subcarriers last, as kernels read them.
+        chosen = a[number].permute(1, 2, 0).index_select(-1, places)
+        matrices = wide(chosen).permute(2, 0, 1)[None]
+        amplification = there.emit(operation, matrices, _noise_at(no, number, places))[0]
+        fine = ~shown(amplification)
+        emitter.take(there, item, places, fine)
+        still[number, places] = ~fine
+    return still
+
+
+def _noise_at(no: Tensor | None, number: int, places: Tensor) -> Tensor | None:
+    """The noise power of an item's matrices, [1] or [1, num_places]."""
+    if no is None:
+        return None
+    own = wide(no if len(no) == 1 else no[number : number + 1])
+    return own if own.dim() == 1 or own.shape[1] == 1 else own[:, places]
