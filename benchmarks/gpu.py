@@ -94,13 +94,14 @@ class Plan:
             tests = (("-m", "cuda", "tests/blocks/test_compile.py"),)
             return cls(device, tuple(points), Slot(2), small, 0.0, 2, tests, minutes)
         points = [Point(k, m) for k, m in ((8, 64), (16, 128), (32, 256))]
-        # Other files may import what is not installed. The kernels' tests take a GPU if they can.
+        # Other files may import what is not installed. The kernels' tests take a GPU if they can;
+        # the slow ones compile for many shapes.
         marked = sorted(
             str(file.relative_to(ROOT))
             for file in (ROOT / "tests").rglob("test_*.py")
             if "pytest.mark.cuda" in file.read_text()
         )
-        kernels = ("tests/kernels/test_fused.py", "tests/kernels/test_on_gpu.py")
+        kernels = ("-m", "not slow", "tests/kernels/test_on_gpu.py", "tests/kernels/test_fused.py")
         runs = (("-m", "cuda", *marked), kernels)
         return cls(device, tuple(points), Slot(14), {}, 0.5, NUM_LINKS, runs, minutes)
 
@@ -338,7 +339,7 @@ LIBRARY, LIMIT = "torch.linalg, once a subcarrier", "limit"
 # The exact block takes one of these two at each shape, whichever is faster.
 KERNELS, PLAIN = "exact, by kernels", "exact, by PyTorch"
 # Operations that Triton has kernels for.
-_WITH_KERNELS = ("pseudo_inverse", "svd", "wmmse")
+_WITH_KERNELS = ("pseudo_inverse", "svd", "slnr", "wmmse", "max_min")
 _OURS = (EXACT, KERNELS, PLAIN, UNLOOKED, QUERIED, NAMED)
 _NO_ERROR = (math.nan, math.nan)
 

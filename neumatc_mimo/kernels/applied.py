@@ -89,7 +89,9 @@ class Applied:
             True: lambda: kernel(self._expansion, x),
             False: lambda: torch.einsum(equation, self._filters(), x),
         }
-        return ways[_is_faster(kernel, self._expansion, x, ways)]()
+        # Triton starts kernels on the current device.
+        with torch.cuda.device_of(x):
+            return ways[_is_faster(kernel, self._expansion, x, ways)]()
 
     def _replace(self, x: Tensor, out: Tensor, equation: str) -> None:
         """Write what stands in the place of some products."""

@@ -22,8 +22,8 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import (
-    MaxMinPrecoder,
     MMSEEqualizer,
+    SLNRPrecoder,
     SVDBeamformer,
     SVDCombiner,
     ZFPrecoder,
@@ -32,6 +32,7 @@ from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.lanes import Precoded, devices, operators
 from neumatc_mimo.kernels.on_gpu.sizes import MOST_ROWS
 from neumatc_mimo.operations.ill_conditioned import doubtful
+from neumatc_mimo.operations.max_min import MaxMin
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.operations.wmmse import WMMSE
@@ -147,6 +148,16 @@ def test_each_precision(users: int, antennas: int, precision: str, spy: Spy) -> 
     assert spy.calls == 2
 
 
+def test_leakage_is_that_of_pytorch(spy: Spy) -> None:
+    h, x = channel(2, 3, 7, 9, symbols=2), normal(2, 1, 3, 2, 9, dtype=torch.complex64)
+    make = partial(SLNRPrecoder, *downlink(3, 2, 9), nm.Exact(), return_effective_channel=True)
+    for no in (0.01, 30.0):
+        ours, right, counts, theirs = both(make, x, h, no)
+        check(ours, right, "single")
+        assert counts == theirs
+    assert spy.calls == 2
+
+
 @pytest.mark.parametrize("gain", [1e-12, 1.0, 1e12])
 def test_channels_of_any_gain(gain: float, spy: Spy) -> None:
     h = channel(1, 3, 8, 20, symbols=2)
@@ -250,20 +261,22 @@ def test_matrices_that_are_no_numbers_are_told_from_others(bad: float) -> None:
     assert torch.equal(sent[~none], sent_after[~none])
 
 
+@pytest.mark.parametrize("kind", [WMMSE, MaxMin])
 @pytest.mark.parametrize("iterations", [3, 12])
 @pytest.mark.parametrize("precision", DTYPES)
-def test_sum_rates_are_those_of_pytorch(precision: str, iterations: int) -> None:
+def test_iterations_are_those_of_pytorch(precision: str, iterations: int, kind: Any) -> None:
     """Also where the iteration ends in between, at a user without a channel and one that others
     are far louder than.
     """
     to = DTYPES[precision]
     a = normal(1, 5, 3, 6, dtype=DTYPES["double"])
     a[:, 0] *= 1e-9
-    a[:, 1, 2] = 0
+    # With max-min no one would get anything then.
+    a[:, 1, 2] *= 0 if kind is WMMSE else 1
     a[:, 2, 1] *= 1e-2
     no = torch.tensor([[1e-19, 0.1, 0.1, 10.0, 1e-3]], dtype=a.real.dtype)
     x = normal(1, 3, 2, 5, dtype=a.dtype)
-    operation = WMMSE(num_iterations=iterations)
+    operation = kind(num_iterations=iterations)
     right = (operation.exact(a, no)[0] @ x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
     out = torch.empty(1, 6, 2, 5, dtype=to, device=DEVICE)
     amplification = Precoded(x.to(DEVICE, to), out, range(2)).emit(
@@ -312,22 +325,26 @@ def test_singular_matrices_are_left(spy: Spy) -> None:
     assert torch.equal(doubtful(found), left) and spy.calls == 1
 
 
-def test_what_triton_has_no_kernel_for_is_left_to_pytorch(spy: Spy) -> None:
+def test_more_rows_than_a_program_holds_are_left_to_pytorch(spy: Spy) -> None:
     users = MOST_ROWS + 1
     h = channel(1, users, users + 1, 4, symbols=1)
     x = normal(1, 1, users, 1, 4, dtype=torch.complex64)
     with race.always(True):
         precoder(users, 1, 4)(device=DEVICE)(x.to(DEVICE), h.to(DEVICE))
-        few = h[:, :3].to(DEVICE), x[:, :, :3].to(DEVICE)
-        MaxMinPrecoder(*downlink(3, 1, 4), nm.Exact(), device=DEVICE)(few[1], few[0], 0.1)
     assert spy.calls == 0
+
+
+@pytest.mark.parametrize("name", ["precode", "receive"])
+def test_operators_find_the_kernels_of_a_gpu(name: str) -> None:
+    has = torch._C._dispatch_has_kernel_for_dispatch_key
+    assert all(has(f"neumatc::{name}_in_lanes", device) for device in ("CPU", "CUDA"))
 
 
 COMPILED = """
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from neumatc_mimo.kernels.on_gpu import definite, precode, receive, singular, sizes, wmmse
+from neumatc_mimo.kernels.on_gpu import definite, max_min, precode, receive, singular, sizes, wmmse
 
 def compiled(kernel, real, warps, **constants):
     names = kernel.arg_names
@@ -345,11 +362,14 @@ for rows, real in ((3, "fp32"), (2, "fp64")):
     block_k, block_f, warps = sizes.filling(rows)
     fill = {"block_k": block_k, "block_f": block_f, "least": 1e-35, "most": 1e37}
     precoder = {"no_eff": None, "place": None}
+    compiled(definite._fill, real, warps, **precoder, **fill)
+    precoder |= {"chirp": None}
     compiled(definite._fill, real, warps, noise=None, **precoder, **fill)
     compiled(definite._fill, real, warps, **precoder, **fill)
-    compiled(definite._fill, real, warps, **fill)
+    compiled(definite._fill, real, warps, chirp=None, **fill)
     small = {"tiny": 2.0**-126, "still": 1e-12, "between": 10}
     compiled(wmmse._fill, real, warps, **small, **fill)
+    compiled(max_min._fill, real, warps, tiny=2.0**-126, still=1e-6, **fill)
     small = {"close": 1e-12, "sweeps": 12}
     compiled(singular._fill, real, warps, noise=None, no_eff=None, **small, **fill)
     compiled(singular._fill, real, warps, **small, **fill)

@@ -38,7 +38,15 @@ class Kernels:
     whiten: bool = True
 
 
-_ON_GPU = frozenset({SourceKind.DEFINITE, SourceKind.SINGULAR, SourceKind.WMMSE})
+_ON_GPU = frozenset(
+    {
+        SourceKind.DEFINITE,
+        SourceKind.LEAKAGE,
+        SourceKind.MAX_MIN,
+        SourceKind.SINGULAR,
+        SourceKind.WMMSE,
+    }
+)
 # By PyTorch's type of device.
 KERNELS = {
     "cpu": Kernels(lambda: loaded() is not None, frozenset(SourceKind)),
@@ -81,16 +89,20 @@ def precode_on_gpu(
     """:func:`~neumatc_mimo.kernels.lanes.operators.precode` by Triton."""
     del antennas, query, bounds  # no source here takes them
     # Triton may be missing.
-    from neumatc_mimo.kernels.on_gpu import definite, singular, wmmse
+    from neumatc_mimo.kernels.on_gpu import definite, max_min, singular, wmmse
     from neumatc_mimo.kernels.on_gpu.precode import precode
 
     fills: dict[int, Callable[[], Solves | Mixes]] = {
         SourceKind.DEFINITE: lambda: definite.precoders(h, noise),
+        SourceKind.LEAKAGE: lambda: definite.precoders(h, noise, chirp),
+        SourceKind.MAX_MIN: lambda: max_min.precoders(h, noise, iterations),
         SourceKind.WMMSE: lambda: wmmse.precoders(h, noise, iterations),
         SourceKind.SINGULAR: lambda: singular.beams(h, chirp, x.shape[1]),
     }
-    filters = fills[source]()
-    precode(h, filters, x, out, symbols, effective)
+    # Triton starts kernels on the current device.
+    with torch.cuda.device_of(h):
+        filters = fills[source]()
+        precode(h, filters, x, out, symbols, effective)
     return filters.amplification
 
 
@@ -119,6 +131,7 @@ def receive_on_gpu(
         SourceKind.DEFINITE: lambda: definite.receivers(h, noise, no_eff, streams),
         SourceKind.SINGULAR: lambda: singular.combiners(h, noise, chirp, no_eff),
     }
-    filters = fills[source]()
-    receive(filters, y, x_hat, symbols, stretches)
+    with torch.cuda.device_of(h):
+        filters = fills[source]()
+        receive(filters, y, x_hat, symbols, stretches)
     return filters.amplification

@@ -142,3 +142,17 @@ def _eliminated(real, imag, c_real, c_imag, over, step, i):  # type: ignore[no-u
     real = tl.where(i == step, one_real, real) - (c_real * one_real - c_imag * one_imag)
     imag = tl.where(i == step, one_imag, imag) - (c_real * one_imag + c_imag * one_real)
     return real, imag
+
+
+@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
+def column_powers(h, row_step, column_step, y_real, y_imag, rows, columns, f, i, inside):  # type: ignore[no-untyped-def]
+    """Squares of the norms of the columns of A^H Y, [1, rows, subcarriers]."""
+    at = h + i.to(tl.int64) * row_step + 2 * f
+    whole = tl.sum(tl.zeros_like(y_real), axis=0)[None, :, :]
+    for _ in range(columns):
+        h_real, h_imag = load_pair(at, (i < rows) & inside)
+        real = tl.sum(h_real * y_real + h_imag * y_imag, axis=0)[None, :, :]
+        imag = tl.sum(h_real * y_imag - h_imag * y_real, axis=0)[None, :, :]
+        whole += real * real + imag * imag
+        at += column_step
+    return whole

@@ -1,4 +1,6 @@
-"""The source of zero forcing and MMSE: ``native/definite.h``, which explains it, in Triton."""
+"""The source of zero forcing, MMSE and SLNR: ``native/definite.h`` and ``native/leakage.h``, which
+explain it, in Triton.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,13 @@ import triton.language as tl
 from torch import Tensor
 
 from neumatc_mimo.kernels.on_gpu.algebra import (
+    column_powers,
     diagonal_of,
     factored,
     gram,
     load_pair,
     solved_backward,
+    solved_forward,
     store_pair,
 )
 from neumatc_mimo.kernels.on_gpu.filters import RANGE, Receiving, Solves, noise_arguments
@@ -22,13 +26,15 @@ from neumatc_mimo.kernels.on_gpu.places import numbers
 from neumatc_mimo.kernels.on_gpu.sizes import filling
 
 
-def precoders(h: Tensor, noise: Tensor | None) -> Solves:
+def precoders(h: Tensor, noise: Tensor | None, chirp: Tensor | None = None) -> Solves:
     """Filters with columns of unit norm.
 
     :param h: [num_items, K, M, num_subcarriers] complex, contiguous along subcarriers
     :param noise: [num_items, num_subcarriers or 1], or None for zero
+    :param chirp: [M] complex, with whose conjugate columns get inner products that are real and
+        positive; None leaves their phases
     """
-    return _filled(h, noise, None, None)
+    return _filled(h, noise, chirp, None, None)
 
 
 def receivers(h: Tensor, noise: Tensor | None, no_eff: Tensor, streams: Sequence[int]) -> Receiving:
@@ -41,11 +47,17 @@ def receivers(h: Tensor, noise: Tensor | None, no_eff: Tensor, streams: Sequence
     """
     among = {stream: number for number, stream in enumerate(streams)}
     place = numbers(tuple(among.get(row, -1) for row in range(h.shape[1])), h.device)
-    solves = _filled(h, noise, no_eff, place)
+    solves = _filled(h, noise, None, no_eff, place)
     return Receiving(h, solves, place, solves.amplification)
 
 
-def _filled(h: Tensor, noise: Tensor | None, no_eff: Tensor | None, place: Tensor | None) -> Solves:
+def _filled(
+    h: Tensor,
+    noise: Tensor | None,
+    chirp: Tensor | None,
+    no_eff: Tensor | None,
+    place: Tensor | None,
+) -> Solves:
     items, rows, columns, num = h.shape
     solves, seen = Solves.empty(h), torch.view_as_real(h)
     block_k, block_f, warps = filling(rows)
@@ -54,6 +66,7 @@ def _filled(h: Tensor, noise: Tensor | None, no_eff: Tensor | None, place: Tenso
         seen,
         *seen.stride()[:3],
         *noise_arguments(noise),
+        None if chirp is None else torch.view_as_real(chirp),
         *solves.written(),
         no_eff,
         *((0, 0) if no_eff is None else no_eff.stride()[:2]),
@@ -79,6 +92,7 @@ def _fill(  # type: ignore[no-untyped-def]
     noise,
     noise_item,
     noise_step,
+    chirp,
     factor,
     factor_item,
     factor_row,
@@ -137,9 +151,9 @@ def _fill(  # type: ignore[no-untyped-def]
     store_pair(factor + at, l_real, l_imag, (i < rows) & known)
 
     norm, behind, before_j, after_j = diagonal, tl.zeros_like(diagonal), scale_j, scale_j
+    # The factor is read by other threads than those that wrote it.
+    tl.debug_barrier()
     if noise is not None:
-        # The factor is read by other threads than those that wrote it.
-        tl.debug_barrier()
         y_real, y_imag = solved_backward(
             x_real, x_imag, factor, factor_row, factor_column, rows, i, inside, False
         )
@@ -166,7 +180,7 @@ def _fill(  # type: ignore[no-untyped-def]
             short = (norm < 0.5 * whole) & known
             if tl.max(tl.max(tl.max(short.to(tl.int32), axis=2), axis=1), axis=0) > 0:
                 by = 1.0 / tl.sqrt(power_i)
-                measured = _column_powers(
+                measured = column_powers(
                     h, h_row, h_column, by * y_real, by * y_imag, rows, columns, f, i, inside
                 )
                 norm = tl.where(short, measured, norm)
@@ -178,21 +192,68 @@ def _fill(  # type: ignore[no-untyped-def]
         # A column of zeros stays one, as in Sionna.
         before_j = 1.0 / tl.sqrt(tl.where(norm > 0.0, norm, 1.0))
     at = item * scale_item + j.to(tl.int64) * scale_row + f
-    tl.store(before + at, before_j, mask=known)
+    if chirp is not None:
+        t_real, t_imag = _overlaps(
+            h,
+            h_row,
+            h_column,
+            chirp,
+            power_i,
+            factor,
+            factor_row,
+            factor_column,
+            rows,
+            columns,
+            f,
+            i,
+            inside,
+        )
+        t_real, t_imag = diagonal_of(t_real, i, j), diagonal_of(t_imag, i, j)
+        size = t_real * t_real + t_imag * t_imag
+        over = before_j / tl.sqrt(tl.where(size > 0.0, size, 1.0))
+        b_real = tl.where(size > 0.0, t_real * over, before_j)
+        b_imag = tl.where(size > 0.0, t_imag * over, 0.0)
+        store_pair(before + 2 * at, b_real, b_imag, known)
+    else:
+        store_pair(before + 2 * at, before_j, tl.zeros_like(before_j), known)
     tl.store(after + at, after_j, mask=known)
     lost = tl.sum(tl.where(j < rows, nothing, 0.0), axis=1)[None, :, :]
     tl.store(amplification + item * num + f, tl.max(grown, axis=1)[None, :, :] + lost, mask=inside)
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _column_powers(h, row_step, column_step, y_real, y_imag, rows, columns, f, i, inside):  # type: ignore[no-untyped-def]
-    """Squares of the norms of the columns of A^H Y, [1, rows, subcarriers]."""
+def _overlaps(  # type: ignore[no-untyped-def]
+    h,
+    row_step,
+    column_step,
+    chirp,
+    power_i,
+    factor,
+    factor_row,
+    factor_column,
+    rows,
+    columns,
+    f,
+    i,
+    inside,
+):
+    """The conjugates of the inner products of a chirp with the columns of A^H D C^-1, by solves:
+    they lose less than the inverse. [rows, 1, subcarriers]
+    """
     at = h + i.to(tl.int64) * row_step + 2 * f
-    whole = tl.sum(tl.zeros_like(y_real), axis=0)[None, :, :]
+    real = tl.zeros_like(power_i)
+    imag = tl.zeros_like(power_i)
     for _ in range(columns):
         h_real, h_imag = load_pair(at, (i < rows) & inside)
-        real = tl.sum(h_real * y_real + h_imag * y_imag, axis=0)[None, :, :]
-        imag = tl.sum(h_real * y_imag - h_imag * y_real, axis=0)[None, :, :]
-        whole += real * real + imag * imag
+        c_real = tl.load(chirp)
+        c_imag = tl.load(chirp + 1)
+        # The chirp as given is conjugated.
+        real += h_real * c_real + h_imag * c_imag
+        imag += h_imag * c_real - h_real * c_imag
         at += column_step
-    return whole
+        chirp += 2
+    by = 1.0 / tl.sqrt(power_i)
+    real, imag = solved_forward(
+        by * real, by * imag, factor, factor_row, factor_column, rows, i, inside, False
+    )
+    return solved_backward(real, imag, factor, factor_row, factor_column, rows, i, inside, False)

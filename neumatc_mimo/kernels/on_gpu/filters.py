@@ -20,8 +20,8 @@ class Solves(NamedTuple):
 
     :param factor: [num_items, K, K, num_subcarriers], C's Cholesky factor L below the diagonal, its
         adjoint above it, and the reciprocals of L's diagonal on it
-    :param before: [num_items, K, num_subcarriers], real
-    :param after: likewise
+    :param before: [num_items, K, num_subcarriers], complex
+    :param after: likewise, real
     :param amplification: by how much rounding is amplified, [num_items, num_subcarriers]
     """
 
@@ -36,7 +36,7 @@ class Solves(NamedTuple):
         items, rows, _, num = h.shape
         return cls(
             h.new_empty(items, rows, rows, num),
-            h.real.new_empty(items, rows, num),
+            h.new_empty(items, rows, num),
             h.real.new_empty(items, rows, num),
             h.real.new_empty(items, num),
         )
@@ -44,7 +44,7 @@ class Solves(NamedTuple):
     def written(self) -> tuple[object, ...]:
         """What a source is told of them."""
         factor = torch.view_as_real(self.factor)
-        scales = self.before, self.after, *self.before.stride()[:2]
+        scales = torch.view_as_real(self.before), self.after, *self.after.stride()[:2]
         return factor, *factor.stride()[:3], *scales, self.amplification
 
 
@@ -88,8 +88,9 @@ def arguments(h: Tensor, filters: Solves | Mixes | None, items: int) -> tuple[ob
     matrix = inner, own * inner.stride(0), *inner.stride()[1:3]
     if isinstance(filters, Mixes):
         return *channel, *matrix, None, None, 0, 0
-    item, row, _ = filters.before.stride()
-    return *channel, *matrix, filters.before, filters.after, own * item, row
+    item, row, _ = filters.after.stride()
+    before = torch.view_as_real(filters.before)
+    return *channel, *matrix, before, filters.after, own * item, row
 
 
 def noise_arguments(noise: Tensor | None) -> tuple[object, ...]:
@@ -119,9 +120,10 @@ def solved(  # type: ignore[no-untyped-def]
     :param factor: and what follows, at the subcarriers of the item
     """
     known = (i < rows) & inside
-    by = tl.load(before + i.to(tl.int64) * scale_row, mask=known, other=0.0)
+    b_real, b_imag = load_pair(before + 2 * i.to(tl.int64) * scale_row, known)
+    real, imag = b_real * real - b_imag * imag, b_real * imag + b_imag * real
     real, imag = solved_forward(
-        by * real, by * imag, factor, factor_row, factor_column, rows, i, inside, conjugate
+        real, imag, factor, factor_row, factor_column, rows, i, inside, conjugate
     )
     real, imag = solved_backward(
         real, imag, factor, factor_row, factor_column, rows, i, inside, conjugate

@@ -133,7 +133,7 @@ def _receive(  # type: ignore[no-untyped-def]
             factor + item * factor_item + 2 * f,
             factor_row,
             factor_column,
-            before + item * scale_item + f,
+            before + 2 * (item * scale_item + f),
             after + item * scale_item + f,
             scale_row,
             rows,

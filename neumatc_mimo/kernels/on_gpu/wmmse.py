@@ -7,15 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from neumatc_mimo.kernels.on_gpu.algebra import (
-    diagonal_of,
-    factored,
-    gram,
-    solved_backward,
-    store_pair,
-    turned,
-)
+from neumatc_mimo.kernels.on_gpu.algebra import diagonal_of, gram, store_pair, turned
 from neumatc_mimo.kernels.on_gpu.filters import RANGE, Solves, noise_arguments
+from neumatc_mimo.kernels.on_gpu.iterated import amplified, in_unit, inverted
 from neumatc_mimo.kernels.on_gpu.sizes import filling
 
 # Iterations between two looks at whether it is done.
@@ -95,38 +89,21 @@ def _fill(  # type: ignore[no-untyped-def]
     known = (j < rows) & inside
     factor += item * factor_item + 2 * f
     g_real, g_imag = gram(h + item * h_item, h_row, h_column, rows, columns, f, inside, block_k)
-    # In the unit that gives the channel's rows a mean power of one.
-    count = rows.to(g_real.dtype)
-    mean = tl.where(inside, tl.sum(diagonal_of(g_real, i, j), axis=1)[None, :, :] / count, 1.0)
-    nothing = tl.where((mean > least) & (mean < most), 0.0, float("nan"))
-    over = 1.0 / mean
-    # Subcarriers beyond those of the channel have one that makes no trouble.
-    g_real = tl.where(inside, g_real * over, tl.where((i == j) & (i < rows), 1.0, 0.0))
-    g_imag = tl.where(i == j, 0.0, g_imag * over)
-    sigma = tl.load(noise + item * noise_item + f * noise_step, mask=inside, other=1.0) * over
-
+    g_real, g_imag, sigma, over, nothing = in_unit(
+        g_real, g_imag, noise + item * noise_item + f * noise_step, rows, i, j, inside, least, most
+    )
     ones = tl.where(j < rows, 1.0, tl.zeros_like(diagonal_of(g_real, i, j)))
     root_d, shift, scale = ones, sigma, tl.zeros_like(sigma) + 1.0
-    y_real, y_imag, diagonal = _inverted(
+    y_real, y_imag, diagonal = inverted(
         g_real, g_imag, root_d, shift, factor, factor_row, factor_column, rows, i, j, inside
     )
-    # By how much the inverse amplifies rounding, and how much the terms of (G X)_kk cancel.
-    terms = g_real * y_real + g_imag * y_imag
-    total = tl.sum(terms, axis=0)[None, :, :]
-    size = tl.sum(tl.abs(terms), axis=0)[None, :, :]
-    cancelled = tl.where(total > 0.0, size / tl.where(total > 0.0, total, 1.0), float("inf"))
-    # A user without a channel has no gain to lose.
-    grown = tl.where(size > 0.0, cancelled, 0.0)
-    grown = tl.maximum(grown, (diagonal_of(g_real, i, j) + sigma) * diagonal)
-    nothing += tl.sum(tl.where(known, grown - grown, 0.0), axis=1)[None, :, :]
-    grown = tl.where(known & (grown == grown), grown, 0.0)
-    tl.store(
-        amplification + item * num + f, tl.max(grown, axis=1)[None, :, :] + nothing, mask=inside
-    )
+    grown = amplified(g_real, g_imag, y_real, y_imag, diagonal, sigma, known, i, j)
+    tl.store(amplification + item * num + f, grown + nothing, mask=inside)
 
     # At the start all columns get the same power.
     own, powers = _gains(g_real, g_imag, y_real, y_imag, diagonal, root_d, shift, i, j)
     weight = tl.where(j < rows, 1.0 / tl.maximum(powers, tiny), 0.0)
+    count = rows.to(g_real.dtype)
     moving = tl.full([], 1, tl.int32)
     for number in range(iterations):
         if moving > 0:
@@ -141,7 +118,7 @@ def _fill(  # type: ignore[no-untyped-def]
             next_d = weight * desired / (whole * whole)
             root_d = tl.sqrt(next_d)
             shift = sigma * tl.sum(next_d, axis=1)[None, :, :] / count
-            y_real, y_imag, diagonal = _inverted(
+            y_real, y_imag, diagonal = inverted(
                 g_real, g_imag, root_d, shift, factor, factor_row, factor_column, rows, i, j, inside
             )
             own, powers = _gains(g_real, g_imag, y_real, y_imag, diagonal, root_d, shift, i, j)
@@ -155,29 +132,9 @@ def _fill(  # type: ignore[no-untyped-def]
                 moves = ((change > still * count) & inside).to(tl.int32)
                 moving = tl.max(tl.max(tl.max(moves, axis=2), axis=1), axis=0)
     at = item * scale_item + j.to(tl.int64) * scale_row + f
-    tl.store(before + at, tl.sqrt(weight) * (tl.sqrt(scale) * tl.sqrt(over)), mask=known)
+    size = tl.sqrt(weight) * (tl.sqrt(scale) * tl.sqrt(over))
+    store_pair(before + 2 * at, size, tl.zeros_like(size), known)
     tl.store(after + at, root_d, mask=known)
-
-
-@triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _inverted(  # type: ignore[no-untyped-def]
-    g_real, g_imag, root_d, shift, factor, factor_row, factor_column, rows, i, j, inside
-):
-    """Y = (D^½ G D^½ + μ I)^-1 and its diagonal, with the system's factor left in memory."""
-    both = root_d * turned(root_d, i, j)
-    # One for rows beyond those of the channel.
-    real = g_real * both + tl.where(i == j, tl.where(j < rows, shift, 1.0), 0.0)
-    l_real, l_imag, x_real, x_imag = factored(real, g_imag * both, rows, i, j)
-    diagonal = tl.sum(x_real * x_real + x_imag * x_imag, axis=0)[None, :, :]
-    at = factor + i.to(tl.int64) * factor_row + j.to(tl.int64) * factor_column
-    # Other threads than those that write it read it, and may still read the one before.
-    tl.debug_barrier()
-    store_pair(at, l_real, l_imag, (i < rows) & (j < rows) & inside)
-    tl.debug_barrier()
-    y_real, y_imag = solved_backward(
-        x_real, x_imag, factor, factor_row, factor_column, rows, i, inside, False
-    )
-    return tl.where(i == j, diagonal, y_real), tl.where(i == j, 0.0, y_imag), diagonal
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
