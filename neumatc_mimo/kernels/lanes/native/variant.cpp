@@ -26,44 +26,53 @@
 
 namespace {
 
-// What a call asks for, as a type: `use` is called with it.
+template <class R, int K, template <class, int> class Source>
+using Precodes = Precoder<R, K, Source<R, K>>;
+template <class R, int K, template <class, int> class Source>
+using Receives = Receiver<R, K, Source<R, K>>;
+template <class R, int K, template <class, int> class Source>
+using Combines = Combiner<R, K, Source<R, K>>;
+
+// What a call asks for, as a type: `use` is called with it. Sources that spend their time on other
+// things than on rows have one code for any number of them: each one more is compiled for seconds.
 template <class R, int K, class F>
 auto chosen(const Call& call, const F& use) {
+    const bool receives = call.emitter == RECEIVE;
     // Models are stored in single precision.
     if constexpr (sizeof(R) == sizeof(float)) {
-        const bool receives = call.emitter == RECEIVE;
         switch (call.source) {
             case RECALLED_FILTER:
-                return receives ? use.template operator()<Receiver<R, K, RecalledFilter<R, K>>>()
-                                : use.template operator()<Precoder<R, K, RecalledFilter<R, K>>>();
-            case RECALLED_COLUMNS:
-                return use.template operator()<Precoder<R, K, RecalledColumns<R, K>>>();
-            case RECALLED_VECTORS:
-                return use.template operator()<Precoder<R, K, RecalledVectors<R, K>>>();
+                return receives ? use.template operator()<Receives<R, K, RecalledFilter>>()
+                                : use.template operator()<Precodes<R, K, RecalledFilter>>();
+            case RECALLED_COLUMNS: return use.template operator()<Precodes<R, K, RecalledColumns>>();
+            case RECALLED_VECTORS: return use.template operator()<Precodes<R, K, RecalledVectors>>();
+            case EXPANSION:
+                return receives ? use.template operator()<Receives<R, 0, Expansion>>()
+                                : use.template operator()<Precodes<R, 0, Expansion>>();
+            case PROVEN_DEFINITE:
+                return receives ? use.template operator()<Receives<R, 0, ProvenDefinite>>()
+                                : use.template operator()<Precodes<R, 0, ProvenDefinite>>();
+            case PROVEN_SINGULAR:
+                return receives ? use.template operator()<Combines<R, 0, ProvenSingular>>()
+                                : use.template operator()<Precodes<R, 0, ProvenSingular>>();
         }
     }
-    if (call.emitter == RECEIVE) {
+    if (receives) {
         switch (call.source) {
-            case SINGULAR: return use.template operator()<Combiner<R, K, Singular<R, K>>>();
-            case COVARIANCE: return use.template operator()<Receiver<R, K, Covariance<R, K>>>();
-            case KNOWN: return use.template operator()<Receiver<R, K, Known<R, K>>>();
-            case EXPANSION: return use.template operator()<Receiver<R, K, Expansion<R, K>>>();
-            case PROVEN_DEFINITE: return use.template operator()<Receiver<R, K, ProvenDefinite<R, K>>>();
-            case PROVEN_SINGULAR: return use.template operator()<Combiner<R, K, ProvenSingular<R, K>>>();
-            default: return use.template operator()<Receiver<R, K, Definite<R, K>>>();
+            case SINGULAR: return use.template operator()<Combines<R, K, Singular>>();
+            case COVARIANCE: return use.template operator()<Receives<R, 0, Covariance>>();
+            case KNOWN: return use.template operator()<Receives<R, K, Known>>();
+            default: return use.template operator()<Receives<R, K, Definite>>();
         }
     }
     switch (call.source) {
-        case SINGULAR: return use.template operator()<Precoder<R, K, Singular<R, K>>>();
-        case USERS: return use.template operator()<Precoder<R, K, Users<R, K>>>();
-        case LEAKAGE: return use.template operator()<Precoder<R, K, Leakage<R, K>>>();
-        case WMMSE: return use.template operator()<Precoder<R, K, Wmmse<R, K>>>();
-        case MAX_MIN: return use.template operator()<Precoder<R, K, MaxMin<R, K>>>();
-        case KNOWN: return use.template operator()<Precoder<R, K, Known<R, K>>>();
-        case EXPANSION: return use.template operator()<Precoder<R, K, Expansion<R, K>>>();
-        case PROVEN_DEFINITE: return use.template operator()<Precoder<R, K, ProvenDefinite<R, K>>>();
-        case PROVEN_SINGULAR: return use.template operator()<Precoder<R, K, ProvenSingular<R, K>>>();
-        default: return use.template operator()<Precoder<R, K, Definite<R, K>>>();
+        case SINGULAR: return use.template operator()<Precodes<R, K, Singular>>();
+        case USERS: return use.template operator()<Precodes<R, 0, Users>>();
+        case LEAKAGE: return use.template operator()<Precodes<R, K, Leakage>>();
+        case WMMSE: return use.template operator()<Precodes<R, K, Wmmse>>();
+        case MAX_MIN: return use.template operator()<Precodes<R, K, MaxMin>>();
+        case KNOWN: return use.template operator()<Precodes<R, K, Known>>();
+        default: return use.template operator()<Precodes<R, K, Definite>>();
     }
 }
 
@@ -91,7 +100,6 @@ void work(const Call& call, const Chunk& chunk, const Chunk* next, void* scratch
     const Working use{call, chunk, next, scratch};
     if (call.wide) return chosen<double, 0>(call, use);
     switch (call.rows) {
-        case 2: return chosen<float, 2>(call, use);
         case 4: return chosen<float, 4>(call, use);
         case 8: return chosen<float, 8>(call, use);
         case 16: return chosen<float, 16>(call, use);
