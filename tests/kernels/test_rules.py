@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sionna.phy.mapping import Constellation
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
@@ -19,6 +20,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.blocks import (
     BDPrecoder,
     MaxMinPrecoder,
+    MMSEDetector,
     MMSEEqualizer,
     SLNRPrecoder,
     SVDBeamformer,
@@ -28,8 +30,8 @@ from neumatc_mimo.blocks import (
     ZFPrecoder,
 )
 from neumatc_mimo.blocks import operators as of_blocks
+from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.kernels.lanes import operators
-from neumatc_mimo.kernels.lanes.library import SourceKind
 from tests.kernels.comparison import Choice, Spy, check, downlink, needs_library, normal, uplink
 
 pytestmark = needs_library
@@ -238,13 +240,6 @@ def test_what_no_kernel_computes_is_computed_once(
     assert not calls and not spy.calls
 
 
-def test_noise_that_differs_between_antennas_is_left_to_pytorch(spy: Spy) -> None:
-    make, given = CASES["mmse"]
-    no = (0.1 + torch.arange(ANTENNAS, dtype=torch.float64)).expand(2, 1, -1)
-    _, derived = gradient(make(precision="double"), given | {"no": no}, "h_hat")
-    assert derived.isfinite().all() and not spy.calls
-
-
 def test_forward_mode_and_transforms_are_left_to_pytorch(spy: Spy) -> None:
     block = ZFPrecoder(*DOWN, nm.Exact(), precision="double")
     step = numbers(*TO_USERS.shape, seed=5)
@@ -360,29 +355,48 @@ def test_an_exported_program_is_pytorchs() -> None:
     check((program.module()(X, TO_USERS),), (block(X, TO_USERS),), "double")
 
 
-def of_lanes(dtype: torch.dtype) -> dict[str, tuple[Any, tuple[Any, ...]]]:
-    """Operators of the kernels, and what they may be called with."""
-    h, x, y = (normal(*s, dtype=dtype) for s in ((2, 3, 6, 20), (2, 3, 4, 20), (2, 6, 4, 20)))
-    chirp, no = normal(6, dtype=dtype), torch.full((2, 1), 0.3, dtype=dtype.to_real())
-    no_eff, effective = no.new_zeros(2, 3, 20), h.new_zeros(2, 3, 3, 20)
-    streams, symbols = [0, 1, 2], [0, 1, 2, 3]
-    stretch, definite = [0, 20, 0], int(SourceKind.DEFINITE)
-    return {
-        "precode": (
-            operators.precode,
-            (definite, h, no, x, torch.zeros_like(y), symbols, chirp, 0, effective),
-        ),
-        "receive": (
-            operators.receive,
-            (definite, h, no, y, torch.zeros_like(x), no_eff, symbols, streams, stretch, chirp),
-        ),
-    }
+def detecting(precision: Any) -> tuple[Any, tuple[Any, ...]]:
+    detector = MMSEDetector("bit", "app", *UP, nm.Exact(), "qam", 2, precision=precision)
+    return detector, tuple(CASES["mmse"][1].values())
 
 
-@pytest.mark.parametrize("dtype", [torch.complex64, torch.complex128])
-@pytest.mark.parametrize("name", ["precode", "receive"])
-def test_operators_of_lanes(name: str, dtype: torch.dtype) -> None:
-    torch.library.opcheck(*of_lanes(dtype)[name])
+def demapping(precision: Any) -> tuple[Any, tuple[Any, ...]]:
+    constellation = Constellation("qam", 2, precision=precision)
+    demapper = QAMDemapper("app", constellation=constellation, precision=precision)
+    return demapper, (numbers(2**14), power(0.3))
+
+
+def of_case(case: str) -> Maker:
+    make, given = CASES[case]
+    return lambda precision: (make(precision=precision), tuple(given.values()))
+
+
+# Operators of the kernels, and which block calls them.
+OPERATORS: dict[str, Maker] = {
+    "precode": of_case("h_eff"),
+    "receive": of_case("mmse"),
+    "detect": detecting,
+    "demap": demapping,
+}
+
+
+@pytest.mark.parametrize("precision", ["single", "double"])
+@pytest.mark.parametrize("name", OPERATORS)
+def test_operators_of_lanes(name: str, precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what a block calls them with."""
+    operator, calls = getattr(operators, name), []
+
+    def noted(*arguments: Any) -> Any:
+        # What is to be written is any number, NaN included, which equals nothing.
+        floats = [isinstance(a, Tensor) and a.dtype != torch.int64 for a in arguments]
+        pairs = zip(arguments, floats, strict=True)
+        calls.append(tuple(a.nan_to_num() if known else a for a, known in pairs))
+        return operator(*arguments)
+
+    monkeypatch.setattr(operators, name, noted)
+    block, inputs = OPERATORS[name](precision)
+    block(*inputs)
+    torch.library.opcheck(operator, calls[0])
 
 
 @pytest.mark.parametrize("operator", [operators.precode_expansion, operators.receive_expansion])
