@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.blocks.data_symbols import DataSymbols
-from neumatc_mimo.blocks.places import Places
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
-from neumatc_mimo.kernels.lanes import Detected, Emitter, Received
+from neumatc_mimo.kernels.lanes import Bits, Emitter, Received
 from neumatc_mimo.tensors.results import new_result
 
 
@@ -46,43 +46,42 @@ class DetectedBits:
             return None
         if not self._demapper.qam.covers(received.y, received.no_eff):
             return None
+        bits = Bits(self._llr, rows, self._data.runs, self._demapper.qam, partial(self.put, rows))
         symbols = self._data.carrying(rows, received.symbols)
-        return Detected(
-            received.y,
-            self._llr,
-            symbols,
-            received.streams,
-            received.stretches,
-            rows,
-            self._data.runs,
-            self._demapper.qam,
-        )
+        return replace(received, symbols=symbols, bits=bits)
 
     def written(self, rows: Sequence[int], symbols: Sequence[int]) -> None:
         """Told where a kernel has written bits: in these rows and OFDM symbols."""
         self._written[torch.tensor(list(rows))[:, None], list(symbols)] = True
 
     def put(
-        self, places: Places, x_hat: Tensor, no_eff: Tensor, rows: Sequence[int], symbols: slice
+        self,
+        rows: Sequence[int],
+        items: Tensor | None,
+        at: Tensor,
+        symbols: Sequence[int],
+        x_hat: Tensor,
+        no_eff: Tensor,
     ) -> None:
         """Write bits of single subcarriers.
 
-        :param places: of the subcarriers
-        :param x_hat: [1 or batch_size, num_streams, symbols, num_places]
-        :param no_eff: [1, num_streams, 1, num_places]
         :param rows: of the streams
+        :param items: whose subcarriers they are, [num_places]; None for all items
+        :param at: the subcarriers, [num_places]
         :param symbols: OFDM symbols
+        :param x_hat: [1 or batch_size, num_streams, num_symbols, num_places]
+        :param no_eff: [1 or batch_size, num_streams, 1, num_places]
         """
         bits = self._demapper(x_hat, no_eff).unflatten(-1, (x_hat.shape[-1], -1))
-        data = self._data.places[list(rows), symbols][..., places.at]
+        data = self._data.places[list(rows)][:, list(symbols)][..., at]
         stream, symbol, number = (data >= 0).nonzero(as_tuple=True)
         row = torch.tensor(list(rows), device=data.device)[stream]
         llr = self._llr.unflatten(-1, (-1, bits.shape[-1]))
-        at = data[stream, symbol, number]
-        if places.item is None:
-            llr[:, row, at] = bits[:, stream, symbol, number]
+        place = data[stream, symbol, number]
+        if items is None:
+            llr[:, row, place] = bits[:, stream, symbol, number]
         else:
-            llr[places.item[number], row, at] = bits[0, stream, symbol, number]
+            llr[items[number], row, place] = bits[0, stream, symbol, number]
 
     def completed(self, estimates: Callable[[], tuple[Tensor, Tensor]]) -> Tensor:
         """All bits, [batch_size, num_rows, num_data_symbols * num_bits].

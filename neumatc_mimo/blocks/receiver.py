@@ -183,7 +183,8 @@ class Receiver(SolverBlock):
                                 places.write(behind[:, :, None], noise)
                                 places.write(x_hat[:, rx, :, run], streams)
                             else:
-                                bits.put(places, streams, noise, rows, run)
+                                symbols_here = range(run.start, run.stop)
+                                bits.put(rows, *places, symbols_here, streams, noise)
                         continue
                     emitted = False
                     behind[..., part.tile] = part.no_eff.mT

@@ -81,12 +81,7 @@ class Spy:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
-        for kind in (
-            emitters.Precoded,
-            emitters.Received,
-            emitters.Combined,
-            emitters.Detected,
-        ):
+        for kind in (emitters.Precoded, emitters.Received, emitters.Combined):
             monkeypatch.setattr(kind, "emit", self._around(kind.emit))
         monkeypatch.setattr(refined, "_refined", self._beside(refined._refined))
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEDetector
-from neumatc_mimo.kernels.lanes import emitters, library
+from neumatc_mimo.kernels.lanes import emitters, library, operators
 from tests.kernels.comparison import (
     DTYPES,
     VARIANTS,
@@ -147,9 +147,9 @@ def test_receivers_that_kernels_leave(
     choose: Choice, spy: Spy, monkeypatch: pytest.MonkeyPatch, left: Iterable[int]
 ) -> None:
     turns = itertools.cycle(range(3))
-    covers = emitters.Detected.covers
+    covers = emitters.Received.covers
     monkeypatch.setattr(
-        emitters.Detected, "covers", lambda *given: next(turns) not in left and covers(*given)
+        emitters.Received, "covers", lambda *given: next(turns) not in left and covers(*given)
     )
     grids = cells()
     ours, theirs, counts, right = both(
@@ -185,14 +185,37 @@ def test_what_rounding_spoils_is_computed_again(choose: Choice, spy: Spy, items:
     assert float(error.max()) < 1e-2
 
 
-def test_what_kernels_do_not_demap(choose: Choice, spy: Spy) -> None:
+@pytest.mark.parametrize("kind", ["noise of antennas", "more streams than antennas"])
+def test_any_noise_and_interference(choose: Choice, spy: Spy, kind: str) -> None:
+    grids = uplink(3, SYMBOLS, FFT_SIZE, pilot_pattern=scattered(3, 1, FFT_SIZE))
+    y, h, err_var, no = inputs((1, 5 if kind == "noise of antennas" else 2, 3, 1), FFT_SIZE)
+    generator = torch.Generator().manual_seed(4)
+    power = 0.1 + torch.rand(2, 1, 5, generator=generator) if y.shape[2] == 5 else no
+    ours, theirs, counts, right = both(
+        choose,
+        lambda: MMSEDetector("bit", "app", *grids, nm.Exact(), "qam", 4),
+        y,
+        h,
+        err_var,
+        power,
+    )
+    agree(ours, theirs)
+    assert counts == right and spy.calls == 1
+
+
+def test_what_kernels_do_not_demap(choose: Choice, monkeypatch: pytest.MonkeyPatch) -> None:
     choose("")
+    calls: list[str] = []
+    for name in ("receive", "detect"):
+        kernel = getattr(operators, name)
+        noted = lambda *given, name=name, kernel=kernel: calls.append(name) or kernel(*given)  # noqa: E731
+        monkeypatch.setattr(operators, name, noted)
     grids = uplink(3, SYMBOLS, FFT_SIZE)
     y, h, err_var, no = inputs((1, 5, 3, 1), FFT_SIZE)
     block = MMSEDetector("bit", "app", *grids, nm.Exact(), "qam", 4)
     block(y.clone().requires_grad_(), h, err_var, no).sum().backward()
-    block(y, h, err_var, torch.rand(2, 1, 5))
-    assert spy.calls == 0
     MMSEDetector("bit", "app", *grids, nm.Exact(), "pam", 2)(y, h, err_var, no)
-    # Which equalizes in lanes, and demaps with Sionna's block.
-    assert spy.calls == 1
+    # Both are equalized in lanes, and demapped with PyTorch.
+    assert calls == ["receive", "receive"]
+    block(y, h, err_var, no)
+    assert calls == ["receive", "receive", "detect"]

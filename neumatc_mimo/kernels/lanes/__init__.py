@@ -19,22 +19,14 @@ operators (:mod:`~neumatc_mimo.kernels.lanes.operators`). Where it is missing, o
 what is asked, blocks compute with PyTorch, which is its reference in the tests.
 """
 
-from neumatc_mimo.kernels.lanes.demapping import SquareQAM
-from neumatc_mimo.kernels.lanes.emitters import (
-    Combined,
-    DataRuns,
-    Detected,
-    Emitter,
-    Precoded,
-    Received,
-    computes,
-)
+from neumatc_mimo.kernels.lanes.demapping import Bits, DataRuns, SquareQAM
+from neumatc_mimo.kernels.lanes.emitters import Combined, Emitter, Precoded, Received, computes
 from neumatc_mimo.kernels.lanes.refined import Done, emit
 
 __all__ = [
+    "Bits",
     "Combined",
     "DataRuns",
-    "Detected",
     "Done",
     "Emitter",
     "Precoded",

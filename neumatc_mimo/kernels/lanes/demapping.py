@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -57,3 +58,41 @@ class SquareQAM:
         """
         levels = torch.view_as_real(self.levels).T.contiguous()
         return levels, self.method, self.hard_out
+
+
+@dataclass(frozen=True)
+class DataRuns:
+    """Where the data symbols of a grid's rows are.
+
+    :param at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and an OFDM symbol
+        begin
+    :param run: [num_runs, 3] int64, neighbours with data: first subcarrier, number of subcarriers,
+        and which data symbol the first one has
+    """
+
+    at: Tensor
+    run: Tensor
+
+
+@dataclass(frozen=True)
+class Bits:
+    """Where a receiver's bits go, in the place of its estimates.
+
+    :param llr: is written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
+    :param rows: of the streams
+    :param data: where the data symbols of the rows are
+    :param qam: how they are demapped
+    :param put: writes those of single subcarriers: of items [num_places], or of all where that is
+        None, at subcarriers [num_places], in OFDM symbols, from x_hat [1 or batch_size,
+        num_streams, symbols, num_places] and no_eff [1 or batch_size, num_streams, 1, num_places]
+    """
+
+    llr: Tensor
+    rows: Sequence[int]
+    data: DataRuns
+    qam: SquareQAM
+    put: Callable[[Tensor | None, Tensor, Sequence[int], Tensor, Tensor], None]
+
+    def parts(self) -> tuple[Sequence[int], Tensor, Tensor, Tensor, str, bool]:
+        """As operators take it: rows, runs, and what ``qam`` has."""
+        return self.rows, self.data.at, self.data.run, *self.qam.parts()

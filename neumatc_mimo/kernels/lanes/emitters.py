@@ -5,14 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes import operators, recalled
 from neumatc_mimo.kernels.lanes.coverage import covers
-from neumatc_mimo.kernels.lanes.demapping import SquareQAM
+from neumatc_mimo.kernels.lanes.demapping import Bits
 from neumatc_mimo.kernels.lanes.devices import has_kernel, whitens
 from neumatc_mimo.kernels.lanes.proven import Query, parts_of
 from neumatc_mimo.kernels.lanes.recalled import Recalled
@@ -72,13 +72,11 @@ class Emitter(ABC):
         return len(a) * a.shape[1]
 
     @abstractmethod
-    def at(self, item: slice, places: Tensor) -> Self | None:
+    def at(self, item: slice, places: Tensor) -> Self:
         """The same for single matrices in double precision, with symbols and results of its own.
 
         :param item: whose they are, or all where these share their matrices
         :param places: of the matrices among all of an item, [num_places] int64
-
-        :return: None where single results have no place of their own
         """
 
     @abstractmethod
@@ -261,9 +259,11 @@ class Received(_Receiving):
 
     :param variance: of the noise where it differs between antennas, [num_items or 1, num_antennas,
         num_subcarriers or 1]: matrices and y are those over its root, and their noise power is one
+    :param bits: of data symbols, which are then written in the place of x_hat; None for estimates
     """
 
     variance: Tensor | None = None
+    bits: Bits | None = None
 
     def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
         source = receiving_source_of(operation, *a.shape[-2:])
@@ -281,15 +281,40 @@ class Received(_Receiving):
         source, whitening = receiving_source_of(operation, *a.shape[-2:]), None
         if self.variance is not None:
             whitening = self.variance.rsqrt().expand(len(a), a.shape[-1], -1)
-        return self._emit(_served(source, query), a, _noise(no, a), query, whitening)
+        source, noise = _served(source, query), _noise(no, a)
+        if self.bits is None:
+            return self._emit(source, a, noise, query, whitening)
+        return operators.detect(
+            source.kind,
+            _channel(a),
+            noise,
+            whitening,
+            along(self.y),
+            self.bits.llr,
+            self.symbols,
+            self.streams,
+            [number for stretch in self.stretches for number in stretch],
+            *self.bits.parts(),
+            *parts_of(query),
+        )
 
     def at(self, item: slice, places: Tensor) -> Self:
-        some = super().at(item, places)
+        some = replace(super().at(item, places), bits=None)
         if self.variance is None:
             return some
         own = self.variance if len(self.variance) == 1 else self.variance[item]
         own = own if own.shape[-1] == 1 else own[..., places]
         return replace(some, variance=wide(own))
+
+    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
+        if self.bits is None:
+            super().take(other, item, places, chosen)
+            return
+        at = places[chosen]
+        items = None if item.start is None else torch.full_like(at, item.start)
+        no_eff = other.no_eff[:, :, None, chosen].to(self.no_eff.dtype)
+        x_hat = other.x_hat[..., chosen].to(self.x_hat.dtype)
+        self.bits.put(items, at, self.symbols, x_hat, no_eff)
 
     def recalls(self, links: Recalled) -> bool:
         known = type(links.operation) is PseudoInverse and self.variance is None
@@ -298,6 +323,13 @@ class Received(_Receiving):
     def recall(self, links: Recalled) -> None:
         stretches = [number for stretch in self.stretches for number in stretch]
         num, y = len(links.links), along(self.y)
+        if self.bits is not None:
+            writing = operators.writing_bits(
+                num, len(y), self.bits.llr, self.symbols, *self.bits.parts()
+            )
+            fields = operators.reading(num, y, self.symbols) | writing
+            recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
+            return
         no_eff = self.no_eff[:num]
         fields = operators.grids(num, y, self.x_hat, self.symbols) | operators.noise_behind(no_eff)
         recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
@@ -306,99 +338,6 @@ class Received(_Receiving):
 
     def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
         return places, self._moved(places, [(first, place) for first, _, place in self.stretches])
-
-
-@dataclass(frozen=True)
-class DataRuns:
-    """Where the data symbols of a grid's rows are.
-
-    :param at: [num_rows * num_ofdm_symbols + 1] int64, where the runs of a row and an OFDM symbol
-        begin
-    :param run: [num_runs, 3] int64, neighbours with data: first subcarrier, number of subcarriers,
-        and which data symbol the first one has
-    """
-
-    at: Tensor
-    run: Tensor
-
-
-@dataclass(frozen=True)
-class Detected(Emitter):
-    """Symbols estimated with gains of one and demapped: streams are rows of the matrices.
-
-    :param y: as for :class:`Received`, likewise ``symbols``, ``streams`` and ``stretches``
-    :param llr: is written, [batch_size, num_rows, num_data_symbols * bits of a symbol]
-    :param rows: of the streams
-    :param data: where the data symbols of the rows are
-    :param qam: how they are demapped
-    """
-
-    y: Tensor
-    llr: Tensor
-    symbols: Sequence[int]
-    streams: Sequence[int]
-    stretches: Sequence[tuple[int, int, int]]
-    rows: Sequence[int]
-    data: DataRuns
-    qam: SquareQAM
-
-    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        source = receiving_source_of(operation, *a.shape[-2:])
-        if source is None or self.llr.dtype != a.dtype.to_real():
-            return False
-        return self.qam.covers(self.y, self.llr) and covers(a, no, self.y, kind=source.kind)
-
-    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
-        return _proves(self, operation, a, no, len(self.streams))
-
-    def emit(
-        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
-    ) -> Tensor:
-        source = _served(receiving_source_of(operation, *a.shape[-2:]), query)
-        return operators.detect(
-            source.kind,
-            _channel(a),
-            _noise(no, a),
-            along(self.y),
-            self.llr,
-            self.symbols,
-            self.streams,
-            [number for stretch in self.stretches for number in stretch],
-            self.rows,
-            self.data.at,
-            self.data.run,
-            *self.qam.parts(),
-            *parts_of(query),
-        )
-
-    def _bits(self, num_items: int) -> dict[str, Any]:
-        """Fields of a call that writes bits."""
-        return operators.writing_bits(
-            num_items,
-            len(self.y),
-            self.llr,
-            self.symbols,
-            self.rows,
-            self.data.at,
-            self.data.run,
-            *self.qam.parts(),
-        )
-
-    def at(self, item: slice, places: Tensor) -> None:
-        del item, places  # data symbols lie among others
-
-    def take(self, other: Self, item: slice, places: Tensor, chosen: Tensor) -> None:
-        raise NotImplementedError
-
-    def recalls(self, links: Recalled) -> bool:
-        known = type(links.operation) is PseudoInverse and self.qam.covers(self.y, self.llr)
-        return known and recalled.serves(links, self.y)
-
-    def recall(self, links: Recalled) -> None:
-        stretches = [number for stretch in self.stretches for number in stretch]
-        num, y = len(links.links), along(self.y)
-        fields = operators.reading(num, y, self.symbols) | self._bits(num)
-        recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
 
 
 @dataclass(frozen=True)

@@ -67,8 +67,6 @@ def _refined(
         # Matrices of one item serve any batch.
         item = slice(None) if len(left) == 1 else slice(number, number + 1)
         there = emitter.at(item, places)
-        if there is None:
-            break
         # Subcarriers last, as kernels read them.
         chosen = a[number].permute(1, 2, 0).index_select(-1, places)
         matrices = wide(chosen).permute(2, 0, 1)[None]

@@ -147,8 +147,9 @@ struct Definite {
         }
         sum = largest(sum, V{});
         const auto below = loss > all<R>(R(0.5));
+        // What is NaN stays that.
         const V grown = largest(most, size / sum);
-        most = (below & (size > V{})) ? grown : most;
+        most = (below & (size > V{}) & (most == most)) ? grown : most;
         return below ? sum : all<R>(1) - loss;
     }
 
