@@ -287,7 +287,8 @@ def test_blocks_stay_on_their_device(
     first, second = (block(*(value.to(device) for value in given)) for _ in range(2))
     for value in (*outputs(first), *outputs(second)):
         assert value.device == torch.device(device)
-    same(first, case.block(make(model), certify)(*given))
+    # What a call does not prove a kernel computes, and PyTorch corrects until it is proven.
+    same(first, case.block(make(model), certify)(*given), 1e-2 if certify == "call" else 1e-3)
 
 
 @BLOCKS

@@ -485,7 +485,8 @@ def test_kept_answers_serve_a_gradient_of_what_they_are_applied_to() -> None:
         precoder(sent, h).abs().square().sum().backward()
         gradients.append(sent.grad)
     for found in gradients[1:]:
-        torch.testing.assert_close(found, gradients[0])
+        # Exact ones are of symbols that a kernel has sent, kept ones of PyTorch's.
+        torch.testing.assert_close(found, gradients[0], rtol=1e-5, atol=5e-5)
 
 
 @pytest.mark.parametrize("inner", SOLVERS)
