@@ -139,13 +139,14 @@ def _limit(name: str, slots: Slots, rounds: int) -> float | None:
         places = [0, num, 0]
         for w, given in zip(filters, y, strict=True):
             everyone = range(streams)
-            call = partial(operators.receive, SourceKind.KNOWN, w, None, given[:, 0], out, no_eff)
-            calls.append(partial(call, range(symbols), everyone, places, chirp))
+            known = partial(operators.receive, SourceKind.KNOWN, w, None, None)
+            call = partial(known, given[:, 0], out, no_eff, range(symbols), everyone, places)
+            calls.append(partial(call, chirp, [], []))
     else:
         out = torch.empty(1, antennas, symbols, num, dtype=torch.complex64)
         for w, sent in zip(filters, x, strict=True):
             call = partial(operators.precode, SourceKind.KNOWN, w, None, sent[:, 0], out)
-            calls.append(partial(call, range(symbols), chirp, 0, None))
+            calls.append(partial(call, range(symbols), chirp, 0, 1, None, [], []))
     return _spread(calls, rounds).median
 
 
