@@ -20,6 +20,7 @@ from neumatc_mimo.progress import Callback, Callbacks, reported, within
 from neumatc_mimo.scenario import Scenario, ScenarioConfig
 from neumatc_mimo.scenario.links import LinkKind
 from neumatc_mimo.solvers import Auto, Cached, Exact, Spline
+from neumatc_mimo.solvers.auto import FIRST_CALLS
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.training.scenario import train
 
@@ -361,7 +362,7 @@ def _compared(
     }
     if auto is not None:
         # It times both ways on its first calls.
-        for _ in range(2 * (auto.num_trials + 1)):
+        for _ in range(2 * (auto.num_trials + 1) + FIRST_CALLS):
             calls["auto"]()
     # What Sionna's way gave on the first slot: it takes too long to be run again for its error.
     outputs: dict[str, Any] = {}

@@ -143,6 +143,12 @@ class Kept:
         default_factory=partial(BoundedCache, _OTHER_BYTES)
     )
 
+    @property
+    def num_made(self) -> int:
+        """How many values were made so far, of all tables."""
+        tables = (getattr(self, one.name) for one in fields(self))
+        return sum(table.num_made for table in tables if isinstance(table, BoundedCache))
+
 
 def kept(table: BoundedCache[K, V], key: Callable[[], K], make: Callable[[], V]) -> V:
     """The value of a key, made where it is not known; a trace makes it anew."""

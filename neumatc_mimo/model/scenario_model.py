@@ -91,6 +91,10 @@ class ScenarioModel(TrainedModels, Solver):
     def knows_links(self) -> bool:
         return True
 
+    @property
+    def num_made(self) -> int:
+        return sum(part.kept.num_made for part in self.models.values())
+
     def timing_advanced(self) -> ScenarioModel:
         """The model of the same links with timing advance, see ``LinkSet.timing_advanced``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import torch
 
@@ -15,6 +15,9 @@ from neumatc_mimo.solvers.delegating import Delegating, DelegatingSolver
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.tensors.tracing import is_traced
 
+# Calls of a kind that may go uncounted, as a model makes what it keeps of their links.
+FIRST_CALLS = 16
+
 
 class Auto(DelegatingSolver):
     """Exact results or a model's queries, whichever takes a block less time.
@@ -22,7 +25,8 @@ class Auto(DelegatingSolver):
     Which one that is depends on the operation, the sizes and the machine: a queried inverse wins
     for many users, a queried SVD or WMMSE precoder always. So the first calls of each kind are the
     measurement: both ways answer in turn, the block's own work on the answers included, and from
-    then on the faster one does. All answers are certified alike. So it is with links that the model
+    then on the faster one does. Calls that make what a model keeps of a link are not counted: later
+    ones find it. All answers are certified alike. So it is with links that the model
     does not know: latent tensors of their own, or exact results, whichever takes less time.
 
     :param model: A ScenarioModel or any other solver
@@ -40,6 +44,8 @@ class Auto(DelegatingSolver):
         queried = model.choosing(lambda way: Auto(way, num_trials))
         self._ways: dict[str, Solver] = {"exact": Exact(), "queried": queried}
         self._seconds: dict[Hashable, dict[str, list[float]]] = {}
+        # Calls of each kind that were not counted.
+        self._first: dict[Hashable, list[int]] = {}
 
     @property
     def model(self) -> Solver:
@@ -64,7 +70,7 @@ class Auto(DelegatingSolver):
         kind = _kind(operation, channels, certify)
         runs = self._seconds.setdefault(kind, {way: [] for way in self._ways})
         way = self._next(runs)
-        begin = _now(channels.a.device)
+        begin, made = _now(channels.a.device), self.model.num_made
         try:
             answers = self._ways[way].start(operation, channels, certify, tolerance)
         except ValueError:
@@ -75,7 +81,15 @@ class Auto(DelegatingSolver):
             return self._ways["exact"].start(operation, channels, certify, tolerance)
         if len(runs[way]) > self.num_trials:
             return answers
-        return _Timed(answers, runs[way], begin, channels.a.device)
+        first = self._first.setdefault(kind, [0])
+
+        def counts() -> bool:
+            if self.model.num_made == made or first[0] == FIRST_CALLS:
+                return True
+            first[0] += 1
+            return False
+
+        return _Timed(answers, runs[way], begin, channels.a.device, counts)
 
     def choices(self) -> dict[Hashable, str]:
         """The way taken for each kind of call that was seen, "exact" or "queried"."""
@@ -94,17 +108,28 @@ class Auto(DelegatingSolver):
 
 
 class _Timed(Delegating):
-    """Another solver's answers, with the time from their start to their end."""
+    """Another solver's answers, with the time from their start to their end.
+
+    :param seconds: takes it
+    :param begin: when they started
+    :param counts: asked at their end, whether it does
+    """
 
     def __init__(
-        self, answers: Answers, seconds: list[float], begin: float, device: torch.device
+        self,
+        answers: Answers,
+        seconds: list[float],
+        begin: float,
+        device: torch.device,
+        counts: Callable[[], bool],
     ) -> None:
         super().__init__(answers)
-        self._seconds, self._begin, self._device = seconds, begin, device
+        self._seconds, self._begin, self._device, self._counts = seconds, begin, device, counts
 
     def finish(self) -> None:
         super().finish()
-        self._seconds.append(_now(self._device) - self._begin)
+        if self._counts():
+            self._seconds.append(_now(self._device) - self._begin)
 
 
 def _kind(operation: Operation, channels: Channels, certify: str) -> Hashable:

@@ -144,6 +144,13 @@ class Solver(ABC):
         """Whether it answers for links that are only named, see ``Channels.trusted``."""
         return False
 
+    @property
+    def num_made(self) -> int:
+        """How much it has made so far of what it keeps for later calls: one that makes some takes
+        longer than they do.
+        """
+        return 0
+
     def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
         """Whether it has results of an operation on matrices of this shape.
 

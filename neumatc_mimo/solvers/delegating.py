@@ -72,6 +72,10 @@ class DelegatingSolver(Solver):
     def knows_links(self) -> bool:
         return self._inner.knows_links
 
+    @property
+    def num_made(self) -> int:
+        return self._inner.num_made
+
     def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
         return self._inner.knows(operation, num_rows, num_cols)
 

@@ -36,6 +36,7 @@ class BoundedCache(Generic[K, V]):
         self._lock = threading.Lock()
         self._kept: OrderedDict[K, tuple[V, int]] = OrderedDict()
         self._num_bytes = 0
+        self._num_made = 0
 
     def get(self, key: K, make: Callable[[], V], num_bytes: Callable[[V], int]) -> V:
         """The value of a key, made by ``make`` under :func:`outside_call` where it is not kept.
@@ -53,6 +54,7 @@ class BoundedCache(Generic[K, V]):
             value = make()
             size = num_bytes(value)
         with self._lock:
+            self._num_made += 1
             if key not in self._kept and size <= self.max_bytes:
                 self._kept[key] = value, size
                 self._num_bytes += size
@@ -65,6 +67,11 @@ class BoundedCache(Generic[K, V]):
     def num_bytes(self) -> int:
         """Bytes of the values that are kept."""
         return self._num_bytes
+
+    @property
+    def num_made(self) -> int:
+        """How many values were made, those included that are not kept any more."""
+        return self._num_made
 
     def clear(self) -> None:
         """Forget all values."""

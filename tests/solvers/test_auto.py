@@ -60,6 +60,28 @@ def test_auto_takes_the_faster_way(slow: str, monkeypatch: pytest.MonkeyPatch) -
     assert model.calls == (3 if slow == "queried" else 9)
 
 
+class Preparing(Counting):
+    """One whose first calls take long, as they make what later ones find."""
+
+    num_first = 5
+
+    @property
+    def num_made(self) -> int:
+        return min(self.calls, self.num_first)
+
+    def start(self, *given: Any) -> Answers:
+        self._work = 40 if self.calls < self.num_first else 0
+        return super().start(*given)
+
+
+def test_what_a_model_makes_once_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    solver, a = Auto(Preparing(), num_trials=1), matrices()
+    monkeypatch.setitem(solver._ways, "exact", Counting(work=20))
+    for _ in range(12):
+        answered(solver, a, PseudoInverse())
+    assert set(solver.choices().values()) == {"queried"}
+
+
 def test_auto_gives_certified_answers_both_ways() -> None:
     solver, a = Auto(Spline(30)), matrices()
     exact = answered(Exact(), a, PseudoInverse())

@@ -34,6 +34,7 @@ VALUES: dict[str, Any] = {
     "finish": None,
     "prepares": True,
     "knows_links": True,
+    "num_made": 7,
     "knows": False,
     "choosing": OTHER,
 }
