@@ -235,10 +235,7 @@ class ProvenAnswers(Answers):
         self._counts.queried += proven
         self._counts.exact += done.amplification.numel() - proven
         self._counts.refined += done.refined
-        left = done.left
-        if left is None:
-            return Emitted(done.amplification, None, lambda: None)
-        return Emitted(done.amplification, left, lambda: self._singly(left))
+        return Emitted.of(done, self._singly)
 
     def _singly(self, where: Tensor) -> Any:
         """The exact answer for single matrices, [1, num_places, ...]."""

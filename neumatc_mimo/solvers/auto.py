@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass
 
 import torch
 
@@ -17,6 +18,18 @@ from neumatc_mimo.tensors.tracing import is_traced
 
 # Calls of a kind that may go uncounted, as a model makes what it keeps of their links.
 FIRST_CALLS = 16
+
+
+@dataclass
+class _Trials:
+    """What the calls of a kind have told so far.
+
+    :param seconds: of each way, those that count
+    :param uncounted: calls that do not
+    """
+
+    seconds: dict[str, list[float]]
+    uncounted: int = 0
 
 
 class Auto(DelegatingSolver):
@@ -43,9 +56,7 @@ class Auto(DelegatingSolver):
         # Whether to adapt to unknown links, which a model decides by a rule, is measured, too.
         queried = model.choosing(lambda way: Auto(way, num_trials))
         self._ways: dict[str, Solver] = {"exact": Exact(), "queried": queried}
-        self._seconds: dict[Hashable, dict[str, list[float]]] = {}
-        # Calls of each kind that were not counted.
-        self._first: dict[Hashable, list[int]] = {}
+        self._trials: dict[Hashable, _Trials] = {}
 
     @property
     def model(self) -> Solver:
@@ -68,7 +79,8 @@ class Auto(DelegatingSolver):
         if not self.model.knows(operation, *channels.a.shape[-2:]):
             return self._ways["exact"].start(operation, channels, certify, tolerance)
         kind = _kind(operation, channels, certify)
-        runs = self._seconds.setdefault(kind, {way: [] for way in self._ways})
+        trials = self._trials.setdefault(kind, _Trials({way: [] for way in self._ways}))
+        runs = trials.seconds
         way = self._next(runs)
         begin, made = _now(channels.a.device), self.model.num_made
         try:
@@ -81,19 +93,18 @@ class Auto(DelegatingSolver):
             return self._ways["exact"].start(operation, channels, certify, tolerance)
         if len(runs[way]) > self.num_trials:
             return answers
-        first = self._first.setdefault(kind, [0])
 
-        def counts() -> bool:
-            if self.model.num_made == made or first[0] == FIRST_CALLS:
-                return True
-            first[0] += 1
-            return False
+        def finished() -> None:
+            if self.model.num_made > made and trials.uncounted < FIRST_CALLS:
+                trials.uncounted += 1
+            else:
+                runs[way].append(_now(channels.a.device) - begin)
 
-        return _Timed(answers, runs[way], begin, channels.a.device, counts)
+        return _Timed(answers, finished)
 
     def choices(self) -> dict[Hashable, str]:
         """The way taken for each kind of call that was seen, "exact" or "queried"."""
-        return {kind: self._next(runs) for kind, runs in self._seconds.items()}
+        return {kind: self._next(trials.seconds) for kind, trials in self._trials.items()}
 
     def _next(self, runs: dict[str, list[float]]) -> str:
         """The way that has fewer runs, and the fastest once all have enough."""
@@ -108,28 +119,18 @@ class Auto(DelegatingSolver):
 
 
 class _Timed(Delegating):
-    """Another solver's answers, with the time from their start to their end.
+    """Another solver's answers, and what is told of their end.
 
-    :param seconds: takes it
-    :param begin: when they started
-    :param counts: asked at their end, whether it does
+    :param finished: called then
     """
 
-    def __init__(
-        self,
-        answers: Answers,
-        seconds: list[float],
-        begin: float,
-        device: torch.device,
-        counts: Callable[[], bool],
-    ) -> None:
+    def __init__(self, answers: Answers, finished: Callable[[], None]) -> None:
         super().__init__(answers)
-        self._seconds, self._begin, self._device, self._counts = seconds, begin, device, counts
+        self._finished = finished
 
     def finish(self) -> None:
         super().finish()
-        if self._counts():
-            self._seconds.append(_now(self._device) - self._begin)
+        self._finished()
 
 
 def _kind(operation: Operation, channels: Channels, certify: str) -> Hashable:

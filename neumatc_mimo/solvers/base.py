@@ -14,7 +14,7 @@ from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels import race
 from neumatc_mimo.kernels.applied import Applied
-from neumatc_mimo.kernels.lanes import Emitter, emit
+from neumatc_mimo.kernels.lanes import Done, Emitter, emit
 from neumatc_mimo.operations.base import Components, Operation, Surely, Tolerance
 from neumatc_mimo.tensors.tracing import is_traced
 
@@ -74,6 +74,12 @@ class Emitted(NamedTuple):
     witness: Tensor
     left: Tensor | None
     answer: Callable[[], Any]
+
+    @classmethod
+    def of(cls, done: Done, singly: Callable[[Tensor], Any]) -> Emitted:
+        """What kernels did, and what gives the answer for the matrices that they left."""
+        left = done.left
+        return cls(done.amplification, left, lambda: None if left is None else singly(left))
 
 
 class Answers(ABC):
@@ -236,10 +242,7 @@ class ExactAnswers(Answers):
         done = emit(emitter, self.operation, channels.a, channels.no, looking=looking)
         self._counts.exact += emitter.num_used(channels.a)
         self._counts.refined += done.refined
-        left = done.left
-        if left is None:
-            return Emitted(done.amplification, None, lambda: None)
-        return Emitted(done.amplification, left, lambda: self.singly(left))
+        return Emitted.of(done, self.singly)
 
     def singly(self, where: Tensor) -> Any:
         """The answer for single matrices in double precision, [1, num_places, ...].

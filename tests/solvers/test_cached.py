@@ -370,9 +370,9 @@ def test_auto_learns_inside() -> None:
     for seed in range(8):
         for _ in range(2):
             answered(solver, given(matrices(seed)))
-    (runs,) = inner._seconds.values()
+    (trials,) = inner._trials.values()
     # Timed once for each channel: what is served again tells nothing of a way's speed.
-    assert [len(times) for times in runs.values()] == [3, 3]
+    assert [len(times) for times in trials.seconds.values()] == [3, 3]
 
 
 # What is derived from them

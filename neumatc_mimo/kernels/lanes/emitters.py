@@ -167,7 +167,8 @@ class Precoded(Emitter):
     def recall(self, links: Recalled) -> None:
         whole = [0, self.x.shape[-1], 0]
         fields = operators.grids(len(links.links), along(self.x), self.out, self.symbols)
-        recalled.run(links, recalled.PRECODE, self.x.shape[1], whole, fields)
+        fields |= operators.along_stretches(whole) | {"streams": self.x.shape[1]}
+        recalled.run(links, operators.PRECODE, fields)
 
 
 @dataclass(frozen=True)
@@ -189,6 +190,11 @@ class _Receiving(Emitter):
     symbols: Sequence[int]
     streams: Sequence[int]
     stretches: Sequence[tuple[int, int, int]]
+
+    @property
+    def _numbers(self) -> list[int]:
+        """The stretches' numbers, one after the other."""
+        return [number for stretch in self.stretches for number in stretch]
 
     def at(self, item: slice, places: Tensor) -> Self:
         effective, on_grid = self._places(places)
@@ -244,7 +250,7 @@ class _Receiving(Emitter):
             no_eff,
             self.symbols,
             self.streams,
-            [number for stretch in self.stretches for number in stretch],
+            self._numbers,
             conjugate_chirp(a.shape[-1], a.dtype, a.device),
             *parts_of(query),
         )
@@ -293,7 +299,7 @@ class Received(_Receiving):
             self.bits.llr,
             self.symbols,
             self.streams,
-            [number for stretch in self.stretches for number in stretch],
+            self._numbers,
             *self.bits.parts(),
             *parts_of(query),
         )
@@ -321,19 +327,18 @@ class Received(_Receiving):
         return known and recalled.serves(links, self.y, self.x_hat)
 
     def recall(self, links: Recalled) -> None:
-        stretches = [number for stretch in self.stretches for number in stretch]
         num, y = len(links.links), along(self.y)
-        if self.bits is not None:
-            writing = operators.writing_bits(
-                num, len(y), self.bits.llr, self.symbols, *self.bits.parts()
-            )
-            fields = operators.reading(num, y, self.symbols) | writing
-            recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
-            return
+        fields = operators.receiving(self.streams, self._numbers)
         no_eff = self.no_eff[:num]
-        fields = operators.grids(num, y, self.x_hat, self.symbols) | operators.noise_behind(no_eff)
-        recalled.run(links, recalled.RECEIVE, self.streams, stretches, fields)
-        if len(no_eff) < len(self.no_eff):
+        if self.bits is not None:
+            bits = self.bits.llr, self.symbols, *self.bits.parts()
+            fields |= operators.reading(num, y, self.symbols)
+            fields |= operators.writing_bits(num, len(y), *bits)
+        else:
+            fields |= operators.grids(num, y, self.x_hat, self.symbols)
+            fields |= operators.noise_behind(no_eff)
+        recalled.run(links, operators.RECEIVE, fields)
+        if self.bits is None and len(no_eff) < len(self.no_eff):
             self.no_eff[len(no_eff) :] = no_eff
 
     def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:

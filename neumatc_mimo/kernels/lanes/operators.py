@@ -15,7 +15,7 @@ from torch import Tensor
 from neumatc_mimo.kernels.lanes.library import Library, SourceKind, loaded
 
 # As in ``native/call.h``.
-_PRECODE, _RECEIVE = 0, 1
+PRECODE, RECEIVE = 0, 1
 
 
 @torch.library.custom_op(
@@ -59,14 +59,13 @@ def precode(
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
         source=source,
-        emitter=_PRECODE,
+        emitter=PRECODE,
         streams=x.shape[1],
         chirp=chirp,
         iterations=iterations,
         antennas=antennas,
         **_effective(effective),
-        stretches=1,
-        stretch=[0, h.shape[-1], 0],
+        **along_stretches([0, h.shape[-1], 0]),
         **_query(query, bounds),
         **_channel(h, noise, amplification),
         **grids(len(h), x, out, symbols),
@@ -118,12 +117,9 @@ def receive(
     amplification = h.real.new_empty(len(h), h.shape[-1])
     _loaded().run(
         source=source,
-        emitter=_RECEIVE,
+        emitter=RECEIVE,
         chirp=chirp,
-        stretches=len(stretches) // 3,
-        stretch=stretches,
-        streams=len(streams),
-        stream=streams,
+        **receiving(streams, stretches),
         **noise_behind(no_eff),
         **_whitening(whitening),
         **_query(query, bounds),
@@ -149,7 +145,7 @@ def precode_expansion(
     :param out: written, [num_items, num_antennas, num_ofdm_symbols, num_subcarriers]
     """
     _loaded().run(
-        emitter=_PRECODE,
+        emitter=PRECODE,
         streams=x.shape[1],
         **_expansion(columns, values, rows, x.shape[1], out.shape[1]),
         **grids(len(x), x, out, range(x.shape[2])),
@@ -171,7 +167,7 @@ def receive_expansion(
     :param out: written, [num_items, num_streams, num_ofdm_symbols, num_subcarriers]
     """
     _loaded().run(
-        emitter=_RECEIVE,
+        emitter=RECEIVE,
         streams=out.shape[1],
         stream=range(out.shape[1]),
         **_expansion(columns, values, rows, out.shape[1], y.shape[1]),
@@ -223,11 +219,8 @@ def detect(
     qam = (levels, method, hard_out)
     _loaded().run(
         source=source,
-        emitter=_RECEIVE,
-        stretches=len(stretches) // 3,
-        stretch=stretches,
-        streams=len(streams),
-        stream=streams,
+        emitter=RECEIVE,
+        **receiving(streams, stretches),
         **writing_bits(len(h), len(y), llr, symbols, rows, run_at, run, *qam),
         **_whitening(whitening),
         **_query(query, bounds),
@@ -270,6 +263,16 @@ def _loaded() -> Library:
     if found is None:
         raise RuntimeError("The kernels of subcarriers in lanes are missing.")
     return found
+
+
+def receiving(streams: Sequence[int], stretches: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell which streams are put out, and where; see :func:`receive`."""
+    return {"streams": len(streams), "stream": streams, **along_stretches(stretches)}
+
+
+def along_stretches(stretches: Sequence[int]) -> dict[str, Any]:
+    """Fields of a call that tell of stretches of subcarriers, three numbers of each."""
+    return {"stretches": len(stretches) // 3, "stretch": stretches}
 
 
 def noise_behind(no_eff: Tensor) -> dict[str, Any]:
@@ -342,8 +345,7 @@ def _expansion(
         "rows": num_streams,
         "columns": num_antennas,
         "items": len(rows),
-        "stretches": 1,
-        "stretch": [0, len(columns), 0],
+        **along_stretches([0, len(columns), 0]),
         **_latent(columns, values, rows),
     }
 

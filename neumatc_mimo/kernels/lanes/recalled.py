@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -18,9 +18,6 @@ from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.operations.slnr import SLNR
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.operations.wmmse import WMMSE
-
-# As in ``native/call.h``.
-PRECODE, RECEIVE = 0, 1
 
 
 @dataclass(frozen=True)
@@ -117,16 +114,13 @@ def serves(recalled: Recalled, *grids: Tensor) -> bool:
 def run(
     recalled: Recalled,
     emitter: int,
-    streams: int | Sequence[int],
-    stretches: Sequence[int],
     fields: dict[str, Any],
 ) -> None:
     """Have a kernel apply the filters.
 
-    :param emitter: ``PRECODE`` or ``RECEIVE``
-    :param streams: how many are sent, or those that are put out
-    :param stretches: as for :func:`~neumatc_mimo.kernels.lanes.operators.receive`
-    :param fields: of the call: what it reads and writes, see
+    :param emitter: ``PRECODE`` or ``RECEIVE`` of
+        :mod:`~neumatc_mimo.kernels.lanes.operators`
+    :param fields: of the call: which streams, what it reads and what it writes, see
         :mod:`~neumatc_mimo.kernels.lanes.operators`
     """
     way, library = way_of(recalled.operation), loaded()
@@ -145,13 +139,7 @@ def run(
         "term": recalled.columns.contiguous(),
         "weight": recalled.values.contiguous(),
         **_query(recalled, way),
-        "stretches": len(stretches) // 3,
-        "stretch": stretches,
     }
-    if isinstance(streams, int):
-        values["streams"] = streams
-    else:
-        values |= {"streams": len(streams), "stream": streams}
     if recalled.no is not None:
         values |= {"noise": recalled.no, "noise_item": recalled.no.stride(0), "noise_step": 0}
     library.run(**values, **fields)
