@@ -18,7 +18,7 @@ KERNELS := $(LANES)/_lanes.so
 # Installing leaves them to the rule below, which knows whether anything has changed.
 INSTALL := NEUMATC_KERNELS=off
 
-.PHONY: kernels arm wheels pages demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
+.PHONY: kernels arm wheels release pages demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP) $(KERNELS)  ## train the bundled scenario's models, simulate, write report/
 	$(PYTHON) -m neumatc_mimo demo $(ARGS)
@@ -57,6 +57,9 @@ kernels: $(SETUP)  ## the C++ kernels once more; an error without CMake and GCC 
 
 wheels: $(SETUP)  ## the sdist and this platform's wheel with kernels, in dist/, and a try of it
 	$(PYTHON) -m nox -s wheels
+
+release: $(SETUP)  ## builds as `make wheels`, tries all of it in empty environments, lists what would be uploaded
+	$(PYTHON) -m nox -s wheels installed release
 
 arm: $(SETUP)  ## the kernels of 64-bit ARM in an emulator; wants aarch64-linux-gnu-g++ and qemu-user-static
 	$(PYTHON) -m nox -s arm -- $(ARGS)

@@ -1,8 +1,8 @@
 """The package at the lowest and the newest versions that pyproject.toml allows, on every Python.
 
 ``make compatibility`` runs all of it, ``make compatibility ARGS="-s resolve lowest"`` what every
-change has to pass. Interpreters that are not there are left out. ``make wheels`` is here, too:
-what it builds, it tries in an environment of its own.
+change has to pass. Interpreters that are not there are left out. ``make wheels`` and ``make
+release`` are here, too: what they build, they try in environments of their own.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ TOOLS = ["pytest", "hypothesis"]
 SIONNA = ["sionna>=2.1"]
 # What becomes of the kernels in C++ when they are built, and when they are used.
 VARIABLE, LANES = "NEUMATC_KERNELS", "NEUMATC_LANES"
+# A demo that shows that everything runs, in a minute beside the training.
+SHORT = ["--points", "2", "--block-errors", "5", "--max-calls", "2", "--batch-size", "4"]
 SHOWN = [
     *("torch", "numpy", "scipy", "sionna", "deepmimo", "safetensors", "fsspec", "pydantic"),
     *("typer", "rich", "matplotlib", "onnxscript", "onnxruntime"),
@@ -99,6 +101,40 @@ def installed(session: nox.Session) -> None:
     with session.chdir(session.create_tmp()):
         session.run("python", "-P", str(check), env={"PYTHONPATH": None, LANES: None})
         session.run("neumatc-mimo", "info", env={"PYTHONPATH": None, LANES: None})
+
+
+@nox.session(python=PYTHONS[0])
+def release(session: nox.Session) -> None:
+    """What ``make wheels`` made, as users would get it: its metadata, the demo, TensorFlow's part.
+
+    Nothing is uploaded: the files are listed with what identifies them.
+    """
+    session.install("twine", "packaging")
+    files = sorted(Path("dist").iterdir())
+    session.run("python", "-m", "twine", "check", "--strict", *map(str, files))
+    session.run("python", "tests/released.py", *map(str, files))
+    session.notify("demonstrated")
+    session.notify("beside_tensorflow")
+
+
+@nox.session(python=PYTHONS[0])
+def demonstrated(session: nox.Session) -> None:
+    """The wheel in dist/ does the main job, in an environment and a folder of its own."""
+    (wheel,) = Path("dist").glob("*.whl")
+    session.install("-c", "constraints.txt", str(wheel))
+    with session.chdir(session.create_tmp()):
+        alone = {"PYTHONPATH": None, LANES: None}
+        session.run("neumatc-mimo", "demo", *(session.posargs or SHORT), env=alone)
+
+
+@nox.session(python=PYTHONS[0])
+def beside_tensorflow(session: nox.Session) -> None:
+    """The wheel in dist/ beside Sionna 1.2: its blocks of TensorFlow are found, and compute."""
+    (wheel,) = Path("dist").glob("*.whl")
+    session.install("-c", "constraints-tensorflow.txt", f"{wheel}[tensorflow]")
+    check = Path("tests_tensorflow/installed.py").resolve()
+    with session.chdir(session.create_tmp()):
+        session.run("python", "-P", str(check), env={"PYTHONPATH": None})
 
 
 @nox.session(venv_backend="none")
