@@ -18,14 +18,6 @@ def simulations() -> str:
 
 
 @figure
-def simulations_short() -> str:
-    """The same with the kernels alone, where there are any."""
-    variants = dict.fromkeys(row["kernels"] for row in rows(_NAME) if row["kernels"])
-    best = (None, next(iter(variants)))
-    return "\n".join(table([_line(row) for row in rows(_NAME) if row["kernels"] in best]))
-
-
-@figure
 def simulations_origin() -> str:
     """Machine, versions and commit of the simulations."""
     return origin_line(origin(_NAME))
