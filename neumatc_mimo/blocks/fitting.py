@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 
@@ -23,14 +22,16 @@ def joint_sizes(**tensors: Tensor | None) -> Sizes:
 
     :raises ValueError: if they do not fit each other
     """
-    shapes = {name: list(t.shape) for name, t in tensors.items() if t is not None}
-    try:
-        return Sizes(*torch.broadcast_shapes(*((s[0], s[-2], s[-1]) for s in shapes.values())))
-    except RuntimeError:
-        given = " and ".join(f"{name} has the shape {shape}" for name, shape in shapes.items())
-        raise ValueError(
-            f"{given}: batch sizes, OFDM symbols and subcarriers have to be as many, or one."
-        ) from None
+    shapes = {name: t.shape for name, t in tensors.items() if t is not None}
+    columns = [[shape[place] for shape in shapes.values()] for place in (0, -2, -1)]
+    joint = Sizes(*(joint_items(*column) for column in columns))
+    # As torch.broadcast_shapes does, in a tenth of its time.
+    if all(n in (1, size) for column, size in zip(columns, joint, strict=True) for n in column):
+        return joint
+    given = " and ".join(f"{name} has the shape {list(shape)}" for name, shape in shapes.items())
+    raise ValueError(
+        f"{given}: batch sizes, OFDM symbols and subcarriers have to be as many, or one."
+    )
 
 
 def joint_items(*numbers: int) -> int:
