@@ -17,11 +17,11 @@ from neumatc_mimo.kernels.applied import Applied, Replaced
 from neumatc_mimo.kernels.expansion import Expansion
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.kernels.lanes.proven import Query
-from neumatc_mimo.kernels.lanes.refined import emit
+from neumatc_mimo.kernels.lanes.refined import compute, emit
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.kept import DerivedAt, kept
 from neumatc_mimo.model.recall import Needed, Recall
-from neumatc_mimo.model.repaired import aligned, repaired
+from neumatc_mimo.model.repaired import Repaired, aligned, repaired
 from neumatc_mimo.model.repairs import Repairs
 from neumatc_mimo.operations import certified
 from neumatc_mimo.solvers.base import Answers, Channels, Emitted, ExactAnswers
@@ -70,19 +70,18 @@ class RecalledAnswers(Answers):
 
     :param recall: the links as the call has them
     :param channels: of the call
-    :param repairs: components at other subcarriers than the mapping serves; None takes the mapping
-        everywhere
+    :param repaired: where the mapping is not served; None takes the mapping everywhere
     :param counts: how the answers come about
     """
 
     def __init__(
-        self, recall: Recall, channels: Channels, repairs: Repairs | None, counts: Counts
+        self, recall: Recall, channels: Channels, repaired: Repaired | None, counts: Counts
     ) -> None:
         self._recall, self._channels = recall, channels
         self._counts = _links(recall, channels)
         self._counts.add(counts)
-        self._certified = repairs is not None
-        self._repairs = Repairs.none(recall.links) if repairs is None else repairs
+        self._certified = repaired is not None
+        self._repaired = repaired or Repaired.nowhere(recall, channels)
 
     @classmethod
     def of(
@@ -108,6 +107,10 @@ class RecalledAnswers(Answers):
     def emitted(self, emitter: Emitter) -> Emitted | None:
         if not kernels.in_lanes(self._channels.a.device):
             return None
+        if self.reads_channel and emitter.covers(
+            self._recall.model.operation, self._channels.a, self._channels.no
+        ):
+            return self._emitted_beside(emitter)
         links = self._recall.stored(self._repairs)
         if links is None or not emitter.recalls(links):
             return None
@@ -115,6 +118,23 @@ class RecalledAnswers(Answers):
         # What was computed from the channel of the call stands among the repairs.
         witness = self._repairs.components[-1] if self.reads_channel else links.values[:0]
         return Emitted(witness, None, lambda: None)
+
+    def _emitted_beside(self, emitter: Emitter) -> Emitted | None:
+        """The same, with what is computed from the channel of the call by kernels, too."""
+        recall, channels = self._recall, self._channels
+        links = recall.stored(self._repaired.own)
+        if links is None or not emitter.recalls(links):
+            return None
+        emitter.recall(links)
+        operation = recall.model.operation
+        done = compute(emitter, operation, channels.a, channels.no, self._repaired.chosen)
+        exact = ExactAnswers(operation, channels, warned=recall.model.warned)
+        return Emitted.of(done, exact.singly)
+
+    @property
+    def _repairs(self) -> Repairs:
+        """Components at all subcarriers where the mapping is not served."""
+        return self._repaired.all
 
     @cached_property
     def _unevaluated(self) -> Unevaluated | None:

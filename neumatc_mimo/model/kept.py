@@ -28,6 +28,8 @@ V = TypeVar("V")
 # The latent tensors of some fifty links of 8 x 64; the other tables are small beside them.
 _LATENT_BYTES = 2**28
 _OTHER_BYTES = 2**26
+# Components that a model repairs from its links' own paths: more of them are not kept at all.
+REPAIR_BYTES = 2**26
 _small = partial(BoundedCache[Any, Any], _OTHER_BYTES)
 
 
@@ -136,7 +138,7 @@ class Kept:
     )
     weights: BoundedCache[tuple[float, ...], Tensor] = field(default_factory=_small)
     repairs: BoundedCache[RepairsAt, LinkRepairs] = field(
-        default_factory=partial(BoundedCache, _OTHER_BYTES)
+        default_factory=partial(BoundedCache, REPAIR_BYTES)
     )
     held: BoundedCache[LinkAt, bool] = field(default_factory=_small)
     derived: BoundedCache[DerivedAt, Any] = field(

@@ -15,7 +15,7 @@ from neumatc_mimo.foundation.counts import Counts
 from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.mapping.compact import CompactMapping
-from neumatc_mimo.model.kept import Kept, LinkAt, Moment, kept
+from neumatc_mimo.model.kept import REPAIR_BYTES, Kept, LinkAt, Moment, kept
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.plan import GridPlan, nearest_subcarriers
 from neumatc_mimo.operations import certified
@@ -113,6 +113,20 @@ class OperationModel(Displayed):
         # All are proven anew, and few of those that failed somewhere in the stretch fail again.
         none = torch.zeros_like(marks.patched)
         return replace(marks, corrected=marks.corrected.masked_fill(marks.patched, 1), patched=none)
+
+    @property
+    def keeps_repairs(self) -> bool:
+        """Whether components at all marked subcarriers of all links are few enough to be kept; else
+        each call computes those of its links, which takes less than to make them anew.
+        """
+        # In time few of the marked ones fail again at a moment.
+        few = int(self.marks.any.sum()) * self._repair_bytes <= REPAIR_BYTES
+        return few or self.mapping.axis.margin_db > 0
+
+    @property
+    def _repair_bytes(self) -> int:
+        """Of the components of a subcarrier, as they are and as real rows."""
+        return 8 * sum(layout.size for layout in self.mapping.layouts)
 
     def held(self, links: Sequence[int], dtype: torch.dtype, time: float) -> list[bool]:
         """Whether components of the precision ``dtype`` hold the answers of links at a time; those

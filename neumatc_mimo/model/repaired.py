@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -21,15 +21,54 @@ from neumatc_mimo.operations.base import Components
 from neumatc_mimo.solvers.base import Channels
 
 
+@dataclass(frozen=True)
+class Repaired:
+    """Where the mappings of a call's links are not enough.
+
+    :param recall: the links
+    :param channels: of the call
+    :param own: components from the links' own paths
+    :param exactly: subcarriers of each item that are computed from the channel of the call
+    """
+
+    recall: Recall
+    channels: Channels
+    own: Repairs
+    exactly: Sequence[Tensor]
+
+    @cached_property
+    def chosen(self) -> Tensor:
+        """Which subcarriers are computed from the channel of the call, [num_items, F] bool."""
+        plan = self.recall.plan
+        chosen = plan.on_grid.new_zeros(len(self.exactly), len(plan.frequencies))
+        for row, at in zip(chosen, self.exactly, strict=True):
+            row[at] = True
+        return chosen
+
+    @cached_property
+    def all(self) -> Repairs:
+        """Components at all of these subcarriers."""
+        if not any(len(at) for at in self.exactly):
+            return self.own
+        found = _from_call(self.recall, self.channels, self.exactly)
+        return Repairs.of_batch([self.own, found])
+
+    @classmethod
+    def nowhere(cls, recall: Recall, channels: Channels) -> Repaired:
+        """Where the mappings are taken everywhere."""
+        nowhere = recall.links.new_empty(0)
+        return cls(recall, channels, Repairs.none(recall.links), [nowhere] * len(recall.links))
+
+
 def repaired(
     recall: Recall, channels: Channels, tolerance: Tolerance | None
-) -> tuple[Repairs, Counts]:
-    """All components of a call's links where the mapping alone is not enough, and how the answers
-    come about.
+) -> tuple[Repaired, Counts]:
+    """Where the mappings of a call's links are not enough, and how the answers come about.
 
     Marks of the training are repaired from the links' own paths, and kept. The others are computed
     exactly from the channel of the call, and not kept: fragile ones, subcarriers between or beside
-    those of the trained grid, and those that are not proven to the tolerance of the call.
+    those of the trained grid, those that are not proven to the tolerance of the call, and those of
+    models whose repairs are too large to be kept.
     """
     model, counts, parts, exactly = recall.model, Counts(), [], []
     if tolerance == model.tolerance:
@@ -46,9 +85,7 @@ def repaired(
         counts.add(found.counts)
         if found.beside:
             _warn_of_band(model, recall.plan)
-    if counts.exact:
-        parts.append(_from_call(recall, channels, exactly))
-    return Repairs.of_batch(parts), counts
+    return Repaired(recall, channels, Repairs.of_batch(parts), exactly), counts
 
 
 def aligned(recall: Recall, channels: Channels, subcarriers: slice | Tensor) -> Tensor:
@@ -81,6 +118,8 @@ def _of_link(recall: Recall, item: int, tolerance: Tolerance | None) -> LinkRepa
     exactly = marks.fragile | ~plan.on_grid
     if tolerance is not None:
         exactly = exactly | marks.short_of(tolerance)
+    if not model.keeps_repairs:
+        exactly = exactly | marks.any
     corrected, patched = (marks.corrected > 0) & ~exactly, marks.patched & ~exactly
     marked = (~(exactly | corrected | patched), corrected, patched, exactly, ~plan.on_grid)
     # Read at once, as a GPU is waited for at each number.

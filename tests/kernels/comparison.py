@@ -83,7 +83,7 @@ class Spy:
         self.calls = 0
         for kind in (emitters.Precoded, emitters.Received, emitters.Combined):
             monkeypatch.setattr(kind, "emit", self._around(kind.emit))
-        monkeypatch.setattr(refined, "_refined", self._beside(refined._refined))
+        monkeypatch.setattr(refined, "compute", self._beside(refined.compute))
 
     def _around(self, emit: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def counted(*arguments: Any) -> Tensor:
@@ -92,11 +92,11 @@ class Spy:
 
         return counted
 
-    def _beside(self, refine: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def uncounted(*arguments: Any) -> Tensor:
+    def _beside(self, compute: Callable[..., refined.Done]) -> Callable[..., refined.Done]:
+        def uncounted(*arguments: Any) -> refined.Done:
             before = self.calls
-            still = refine(*arguments)
+            done = compute(*arguments)
             self.calls = before
-            return still
+            return done
 
         return uncounted

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from neumatc_mimo.blocks import (
     ZFPrecoder,
 )
 from neumatc_mimo.kernels.lanes import recalled
+from neumatc_mimo.model import OperationModel
 from neumatc_mimo.scenario import LinkSet
 from tests.conftest import ScenarioWriter, Trainer
 from tests.kernels.comparison import Choice, check, downlink, needs_library, normal, uplink
@@ -152,3 +155,25 @@ def test_tolerance_of_the_call(choose: Choice, model: nm.ScenarioModel, block: A
     (ours, counts), (theirs, right) = both(choose, block, model, lambda h: h, tolerance=tolerance)
     assert counts == right
     check(ours, theirs, "single")
+
+
+@each_block
+def test_repairs_that_are_too_large_to_keep(
+    choose: Choice, monkeypatch: pytest.MonkeyPatch, model: nm.ScenarioModel, block: Any
+) -> None:
+    """What the training marked is computed from the channel of the call, too, by kernels."""
+    monkeypatch.setattr("neumatc_mimo.model.operation_model.REPAIR_BYTES", 0)
+    asked, copy = Asked(monkeypatch), pickle.loads(pickle.dumps(model))
+    parts = {name: marked(part) for name, part in copy.models.items()}
+    worse = nm.ScenarioModel("marked", parts)
+    (ours, counts), (theirs, right) = both(choose, block, worse, lambda h: h)
+    assert asked.items == 4 and counts == right
+    assert counts.exact > 0 == counts.patched == counts.corrected
+    check(ours, theirs, "single")
+
+
+def marked(part: OperationModel) -> OperationModel:
+    """A model that has to patch every seventh subcarrier."""
+    patched = part.marks.patched.clone()
+    patched[..., ::7] = True
+    return replace(part, marks=replace(part.marks, patched=patched))

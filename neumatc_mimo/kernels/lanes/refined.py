@@ -48,33 +48,41 @@ def emit(
     left = doubtful(amplification)
     if not looking or not bool(left.any()):
         return Done(amplification)
-    still = _refined(emitter, operation, a, no, left)
-    refined = int(left.sum()) - int(still.sum())
-    return Done(amplification, still if bool(still.any()) else None, refined)
+    done = compute(emitter, operation, a, no, left)
+    return done._replace(amplification=amplification)
 
 
-def _refined(
-    emitter: Emitter, operation: Operation, a: Tensor, no: Tensor | None, left: Tensor
-) -> Tensor:
-    """Those of the matrices ``left`` of which double precision shows in single precision, too,
-    [num_items, num_subcarriers] bool: their results are not written.
+def compute(
+    emitter: Emitter, operation: Operation, a: Tensor, no: Tensor | None, chosen: Tensor
+) -> Done:
+    """Have kernels compute single matrices in double precision; of the others nothing is written.
+
+    Those of which double precision shows in single precision, too, are left.
+
+    :param emitter: as for :func:`emit`, likewise ``operation``, ``a`` and ``no``
+    :param chosen: which matrices, [num_items, num_subcarriers] bool
+
+    :return: an amplification of zero for all others
     """
+    amplification = a.real.new_zeros(chosen.shape)
     if a.dtype == torch.complex128:
-        return left
-    still = left.clone()
-    for number in left.any(-1).nonzero()[:, 0].tolist():
-        places = left[number].nonzero()[:, 0]
+        return Done(amplification, chosen)
+    still = chosen.clone()
+    for number in chosen.any(-1).nonzero()[:, 0].tolist():
+        places = chosen[number].nonzero()[:, 0]
         # Matrices of one item serve any batch.
-        item = slice(None) if len(left) == 1 else slice(number, number + 1)
+        item = slice(None) if len(chosen) == 1 else slice(number, number + 1)
         there = emitter.at(item, places)
         # Subcarriers last, as kernels read them.
-        chosen = a[number].permute(1, 2, 0).index_select(-1, places)
-        matrices = wide(chosen).permute(2, 0, 1)[None]
-        amplification = there.emit(operation, matrices, _noise_at(no, number, places))[0]
-        fine = ~shown(amplification)
+        some = a[number].permute(1, 2, 0).index_select(-1, places)
+        matrices = wide(some).permute(2, 0, 1)[None]
+        found = there.emit(operation, matrices, _noise_at(no, number, places))[0]
+        fine = ~shown(found)
         emitter.take(there, item, places, fine)
         still[number, places] = ~fine
-    return still
+        amplification[number, places] = found.to(amplification)
+    refined = int(chosen.sum()) - int(still.sum())
+    return Done(amplification, still if bool(still.any()) else None, refined)
 
 
 def _noise_at(no: Tensor | None, number: int, places: Tensor) -> Tensor | None:
