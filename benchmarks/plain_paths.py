@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neumatc_mimo.scenario import scenario as scenario_module
-from neumatc_mimo.scenario.deepmimo_data import BaseStation, Paths
+from neumatc_mimo.scenario.array_config import ArrayConfig
+from neumatc_mimo.scenario.base_station import BaseStation, Paths
+from neumatc_mimo.scenario.deepmimo_data import DeepMIMOStation
 from neumatc_mimo.scenario.schema import ScenarioConfig
 
 _NAMES = ("power", "phase", "delay", "aoa_az", "aoa_el", "aod_az", "aod_el", "rx_pos", "tx_pos")
@@ -37,8 +39,12 @@ class Arrays:
         return self.values["power"]
 
 
-class PlainStation(BaseStation):
+class PlainStation(DeepMIMOStation):
     """A base station of arrays alone."""
+
+    @property
+    def chosen(self) -> NDArray[np.bool_]:  # type: ignore[override]
+        return np.ones(len(self.user_positions), np.bool_)
 
     def paths(self, users: NDArray[np.int64], ue: tuple[int, int]) -> Paths:
         values = {name: self.dataset[name][users].astype(np.float64) for name in _NAMES[:-2]}
@@ -65,7 +71,9 @@ class PlainStation(BaseStation):
         y = np.tile(np.arange(shape[0]), shape[1])[None, :, None]
         z = np.repeat(np.arange(shape[1]), shape[0])[None, :, None]
         direction = y * np.sin(theta) * np.sin(phi) + z * np.cos(theta)
-        response: NDArray[np.complex128] = np.exp(2j * np.pi * self.array.spacing * direction)
+        response: NDArray[np.complex128] = np.exp(
+            2j * np.pi * self.array.common.spacing * direction
+        )
         return response
 
 
@@ -74,25 +82,27 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
 
     :raises ValueError: if the scenario asks for more than this reader has
     """
-    folder, array = config.data_folder(), config.array
-    plain = dataset is None and folder is not None and config.motion is None
-    if folder is None or not plain or array.beam_squint or any(array.rotation):
+    folder, source = config.data_folder(), config.deepmimo
+    array = config.array
+    plain = array == ArrayConfig(bs=array.bs, spacing=array.spacing) and config.motion is None
+    if folder is None or source is None or dataset is not None or not plain:
         raise ValueError(f"{config.file} needs DeepMIMO, which is not installed.")
     frequency = json.loads((folder / "params.json").read_text())["rt_params"]["frequency"]
     pairs = sorted(path.name.removeprefix("power") for path in folder.glob("power_*.npz"))
     stations: list[BaseStation] = []
-    for index in config.deepmimo.base_station:
+    for number, index in enumerate(config.base_stations):
         read = {name: np.load(folder / f"{name}{pairs[index]}")[name] for name in _NAMES}
         positions = read["rx_pos"].astype(np.float64)
         stations.append(
             PlainStation(
                 dataset=Arrays(read),
-                array=array,
+                array=array.of(number),
+                seed=config.seed,
+                selection=source,
+                moving=False,
                 position=read["tx_pos"].astype(np.float64).reshape(3),
                 user_positions=positions.reshape(-1, 3),
-                has_path=np.isfinite(read["power"]).any(axis=1),
                 carrier_frequency=float(frequency),
-                moving=False,
             )
         )
     return stations

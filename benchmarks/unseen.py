@@ -170,6 +170,7 @@ def _stations(name: str) -> Iterator[int]:
 
 def _links(name: str, station: int, subject: Subject) -> LinkSet:
     config = nm.load_scenario(name, seed=_SEED).config
+    assert config.deepmimo is not None
     data = config.deepmimo.model_copy(update={"base_station": (station,)})
     changed = config.model_copy(update={"deepmimo": data, **subject.sections})
     changed._file = config.file

@@ -118,11 +118,15 @@ results because no certificate was reached, *exact* ones were computed as if the
 
 def _data(scenario: Any, model: Any) -> str:
     config = scenario.config
-    source = config.deepmimo
-    name = source.scenario or Path(str(source.path)).name
+    data = f"`{Path(config.data).name}`"
+    if (paths := config.paths) is not None:
+        of = "DeepMIMO " if config.deepmimo is not None else ""
+        data = (
+            f"{of}{data}, base stations {_listed(list(paths.base_station))}, at most "
+            f"{paths.max_paths} paths a user"
+        )
     lines = [
-        f"- data: DeepMIMO `{name}`, base stations {_listed(list(source.base_station))}, at most "
-        f"{source.max_paths} paths a user",
+        f"- data: {data}",
         f"- array: {config.array.bs[0]} × {config.array.bs[1]}, spacing {config.array.spacing:g} "
         "wavelengths",
         f"- grid: {config.grid.fft_size} subcarriers of "

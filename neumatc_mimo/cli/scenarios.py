@@ -29,7 +29,7 @@ def scenarios(as_json: Json = False) -> None:
         multi, single = config.multi_user, config.single_user
         table.add_row(
             config.name,
-            config.deepmimo.path or config.deepmimo.scenario,
+            config.data,
             "{} × {}".format(*config.array.bs),
             f"{config.grid.fft_size} × {config.grid.subcarrier_spacing / 1e3:g} kHz",
             "–" if multi is None else f"{multi.num_links} of {multi.users_per_link}",

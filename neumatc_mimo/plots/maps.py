@@ -22,9 +22,12 @@ def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
     :param ax: axes to draw into; `None` makes a figure
 
     :return: the axes
+    :raises ValueError: if nobody knows where users stand, as of channels of one's own
     """
-    ax = axes_or_new(ax)
     positions = scenario.positions
+    if positions is None:
+        raise ValueError(f"{scenario.name} has channels without positions, there is no map of it.")
+    ax = axes_or_new(ax)
     for found, grey, label in ((False, "0.85", "without"), (True, "0.6", "with")):
         x, y, _ = positions.users[positions.has_path == found].T
         ax.scatter(x, y, s=6, c=grey, label=f"users {label} a path")

@@ -52,8 +52,9 @@ def write_report(
         raise OSError(f"{target} cannot be written ({error.strerror}).") from error
     pictures: dict[str, Callable[[], Figure]] = {
         "singular_values.png": lambda: _singular_values(scenario),
-        "map.png": lambda: _map(scenario),
     }
+    if scenario.positions is not None:
+        pictures["map.png"] = lambda: _map(scenario)
     if summary.get("simulations"):
         pictures["error_curves.png"] = lambda: _error_curves(summary["simulations"])
     if model is not None and scenario.multi_user is not None:

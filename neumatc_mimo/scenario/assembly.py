@@ -11,9 +11,10 @@ import torch
 from numpy.typing import NDArray
 
 from neumatc_mimo.foundation.waves import wave
-from neumatc_mimo.scenario.deepmimo_data import BaseStation, Paths
+from neumatc_mimo.scenario.base_station import BaseStation, Paths
 from neumatc_mimo.scenario.deepmimo_motion import SPEED_OF_LIGHT
-from neumatc_mimo.scenario.links import LinkKind, LinkSet
+from neumatc_mimo.scenario.links import LinkKind
+from neumatc_mimo.scenario.path_links import PathLinks
 from neumatc_mimo.scenario.schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
 from neumatc_mimo.scenario.trained import TrainedConfig
 
@@ -26,7 +27,7 @@ def build_links(
     section: MultiUserConfig | SingleUserConfig,
     stations: Sequence[BaseStation],
     groups: Sequence[Group],
-) -> LinkSet:
+) -> PathLinks:
     """Build the link set of some groups, one link a group, in their order.
 
     For joint links the groups are those of all base stations in turn, each with all of the users.
@@ -47,6 +48,9 @@ def build_links(
     if paths.steering is not None:
         # A phase psi at the carrier that grows as (f_c + f)/f_c is a delay of -psi/(2 pi f_c).
         delays = delays - paths.steering.reshape(antennas) / (2 * np.pi * carrier)
+    if config.grid.offset:
+        # H(f_c + offset + f) are the channels of paths turned so far.
+        coefficients = coefficients * wave(config.grid.offset, delays)
     gains: NDArray[np.float64] = np.ones((len(groups), num_rows))
     if section.row_scaling == "unit":
         power = grid_power(
@@ -70,7 +74,7 @@ def build_links(
             doppler = np.repeat(doppler, num_antennas, axis=1)
     first = paths.delays.min(axis=-1)  # [num_links, num_users]
     positions = [stations[index].user_positions[members] for index, members in groups]
-    return LinkSet(
+    return PathLinks(
         kind=link_kind(section),
         coefficients=torch.from_numpy(coefficients * gains[:, :, None, None]),
         delays=torch.from_numpy(delays),
@@ -185,7 +189,7 @@ def _source(
     """SHA-256 of the settings and of the files' data on the groups."""
     parts = (config.array, config.grid, section, config.motion)
     settings = [
-        part.drawn() if isinstance(part, TrainedConfig) else part.model_dump_json()
+        part.drawn() if isinstance(part, TrainedConfig) else part.told()
         for part in parts
         if part is not None
     ]

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from neumatc_mimo.scenario.deepmimo_motion import scenes_of
+from neumatc_mimo.scenario.deepmimo_users import check_rx_sets
 from neumatc_mimo.storage.names import shown
 from neumatc_mimo.storage.tensor_file import open_regular, parsed, read_regular
 
@@ -36,17 +37,30 @@ _MOST_BYTES = 2**28
 _reading = threading.RLock()
 
 
-def load_folder(folder: Path, max_paths: int, matrices: Sequence[str]) -> Any:
+def load_folder(
+    folder: Path,
+    max_paths: int,
+    matrices: Sequence[str],
+    rx_sets: Sequence[int] | None = None,
+) -> Any:
     """DeepMIMO's data set of a folder, with the strongest paths of every user.
 
     :param max_paths: how many they are at most
     :param matrices: names of the arrays to read, "power" among them
+    :param rx_sets: receiver sets to read; None means those that only receive
 
     :raises Exception: whatever it is that DeepMIMO and NumPy find wrong in the folder
     """
-    _check_files(folder)
+    parameters = _check_files(folder)
+    if rx_sets is not None:
+        _check_rx_sets(parameters, rx_sets)
     with _reading, quiet(), _scenarios_in(folder) as (deepmimo, name), _no_pickles():
-        dataset = deepmimo.load(name, max_paths=_ALL_COLUMNS, matrices=list(matrices))
+        dataset = deepmimo.load(
+            name,
+            max_paths=_ALL_COLUMNS,
+            matrices=list(matrices),
+            rx_sets="rx_only" if rx_sets is None else list(rx_sets),
+        )
         for pair in itertools.chain.from_iterable(scenes_of(dataset)):
             _check_paths(pair)
             _keep_strongest(pair, max_paths, matrices)
@@ -61,8 +75,10 @@ def quiet() -> Iterator[io.StringIO]:
         yield printed
 
 
-def _check_files(folder: Path) -> None:
-    """Refuse what would make the reader wait for ever, or ask for more memory than there is."""
+def _check_files(folder: Path) -> Any:
+    """Refuse what would make the reader wait for ever, or ask for more memory than there is; the
+    folder's parameters.
+    """
     folders = [folder, *(path for path in folder.iterdir() if path.is_dir())]
     for path in (path for each in folders for path in each.iterdir()):
         if not path.is_file() and not path.is_dir():
@@ -72,6 +88,14 @@ def _check_files(folder: Path) -> None:
         count = users.get("num_points", 0) if isinstance(users, dict) else 0
         if not isinstance(count, int) or not 0 <= count <= _MOST_USERS:
             raise ValueError(f"num_points of {name} is {shown(count)}")
+    return parameters
+
+
+def _check_rx_sets(parameters: Any, rx_sets: Sequence[int]) -> None:
+    """:raises NotInDataError: If there are no such receiver sets"""
+    sets = parameters["txrx_sets"].values()
+    known = sorted(int(one["id"]) for one in sets if isinstance(one, dict) and one.get("is_rx"))
+    check_rx_sets(rx_sets, known)
 
 
 @contextmanager

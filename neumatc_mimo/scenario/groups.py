@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neumatc_mimo.progress import Callback, Callbacks, Event, reported
 from neumatc_mimo.scenario.assembly import Group, build_links, link_kind
-from neumatc_mimo.scenario.deepmimo_data import BaseStation
+from neumatc_mimo.scenario.base_station import BaseStation
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
 
@@ -49,6 +49,8 @@ def draw_multi_user(
     section = config.multi_user
     if section is None:
         raise ValueError(f"{config.file} has no section [multi_user], add one.")
+    if section.groups is not None:
+        return build_links(config, section, stations, _given(config, section, stations)), 0.0
     limit, size = section.max_condition, section.users_per_link
 
     def accept(links: LinkSet) -> Tensor:
@@ -56,11 +58,11 @@ def draw_multi_user(
 
     if section.joint:
         return _draw_joint(config, section, stations, accept, callback)
-    for index, station in zip(config.deepmimo.base_station, stations, strict=True):
-        if station.has_path.sum() < size:
+    for index, station in zip(config.base_stations, stations, strict=True):
+        if station.able.sum() < size:
             raise ValueError(
                 f"{config.file}: users_per_link in [multi_user] is {size}, only "
-                f"{station.has_path.sum()} users have a path from base station {index}."
+                f"{station.able.sum()} users have a path from base station {index}."
             )
     return _draw(config, section, stations, size, accept, callback)
 
@@ -81,12 +83,37 @@ def draw_single_user(
     section = config.single_user
     if section is None:
         raise ValueError(f"{config.file} has no section [single_user], add one.")
+    if section.groups is not None:
+        return build_links(config, section, stations, _given(config, section, stations)), 0.0
     limit, streams = section.min_singular_ratio, section.num_streams
 
     def accept(links: LinkSet) -> Tensor:
         return _least_singular_ratio(links, streams) >= limit
 
     return _draw(config, section, stations, 1, accept, callback)
+
+
+def _given(
+    config: ScenarioConfig,
+    section: MultiUserConfig | SingleUserConfig,
+    stations: Sequence[BaseStation],
+) -> list[Group]:
+    """The groups that a scenario names, each of the next base station."""
+    groups: list[Group] = []
+    for number, members in enumerate(section.groups or ()):
+        index = number % len(stations)
+        able = stations[index].able
+        for user in members:
+            if user >= len(able) or not able[user]:
+                why = f"there are users 0 to {len(able) - 1}"
+                if user < len(able):
+                    why = "it has no path, or other keys leave it out"
+                raise ValueError(
+                    f"{config.file}: groups in [{link_kind(section)}] names user {user} of base "
+                    f"station {config.base_stations[index]}, {why}."
+                )
+        groups.append((index, np.array(members)))
+    return groups
 
 
 def _draw(
@@ -106,12 +133,12 @@ def _draw(
             wanted = len(range(index, section.num_links, len(stations)))
             # Each kind and each base station draws for itself, so that none disturbs another.
             rng = np.random.default_rng([config.seed, kind == "single_user", index])
-            candidates = _candidates(rng, np.flatnonzero(station.has_path), size, _TRIES * wanted)
+            candidates = _candidates(rng, np.flatnonzero(station.able), size, _TRIES * wanted)
             links = ([(index, users)] for users in candidates)
             progress = partial(_tell_drawn, tell, section, done)
             kept, num_tried = _keep(config, section, stations, links, wanted, accept, progress)
             if len(kept) < wanted:
-                who = f"base station {config.deepmimo.base_station[index]} has"
+                who = f"base station {config.base_stations[index]} has"
                 raise ValueError(_too_few(config, section, who, len(kept), wanted))
             drawn.append(kept)
             done += len(kept)
@@ -144,7 +171,7 @@ def _draw_joint(
         groups, tried = _keep(config, section, stations, links, wanted, accept, progress)
         progress(len(groups))
     if len(groups) < wanted:
-        who = f"base stations {list(config.deepmimo.base_station)} have"
+        who = f"base stations {list(config.base_stations)} have"
         raise ValueError(_too_few(config, section, who, len(groups), wanted))
     return build_links(config, section, stations, groups), 1 - len(groups) / tried
 
@@ -153,14 +180,14 @@ def _served(
     config: ScenarioConfig, stations: Sequence[BaseStation], size: int
 ) -> list[NDArray[np.int64]]:
     """Users of each base station: all base stations reach them, this one with most power."""
-    names = config.deepmimo.base_station
+    names = config.base_stations
     for index, station in zip(names, stations, strict=True):
         if not np.array_equal(station.user_positions, stations[0].user_positions):
             raise ValueError(
                 f"{config.file}: base stations {names[0]} and {index} have other users each, "
                 "joint = true in [multi_user] needs the same."
             )
-    heard = np.logical_and.reduce([station.has_path for station in stations])
+    heard = np.logical_and.reduce([station.able for station in stations])
     best = np.argmax([station.powers for station in stations], axis=0)
     served = [np.flatnonzero(heard & (best == index)) for index in range(len(stations))]
     for index, users in zip(names, served, strict=True):

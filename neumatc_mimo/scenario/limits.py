@@ -42,8 +42,10 @@ Hertz = Annotated[float, Field(ge=1e-3, le=1e12)]
 Quality = Annotated[float, Field(ge=-200.0, le=300.0)]
 _NoiseDB = Annotated[float, Field(ge=-200.0, le=200.0)]
 NoiseRange = Annotated[tuple[_NoiseDB, _NoiseDB], BeforeValidator(from_list)]
-_Degrees = Annotated[float, Field(ge=-1e6, le=1e6)]
-Angles = Annotated[tuple[_Degrees, _Degrees, _Degrees], BeforeValidator(from_list)]
+Degrees = Annotated[float, Field(ge=-1e6, le=1e6)]
+Angles = Annotated[tuple[Degrees, Degrees, Degrees], BeforeValidator(from_list)]
+
+Metres = Annotated[float, Field(ge=-1e9, le=1e9)]
 
 # m/s; satellites have a tenth of it.
 _MOST_SPEED = 1e5

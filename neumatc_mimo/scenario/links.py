@@ -1,12 +1,13 @@
-"""Link sets: the channels of many links, evaluated at any frequency from their paths."""
+"""Link sets: the channels of many links, evaluated at any frequency of their band."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -17,38 +18,21 @@ from neumatc_mimo.tensors.waves import turned, wave
 
 LinkKind = Literal["multi_user", "single_user"]
 
-# Entries that a step of `channel` computes at once; 2^21 complex64 entries are 16 MiB.
-_STEP = 2**21
 
-
-@dataclass(frozen=True, eq=False, repr=False)
-class LinkSet(Displayed):
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class LinkSet(Displayed, ABC):
     r"""The links of one kind in a scenario, batched.
 
-    Link :math:`l` is the channel family
-
-    .. math::
-        H_l(f)_{km} = \sum_p a_{lkmp} e^{-j 2\pi f \tau_{lkmp}},
-
-    with K rows (antennas of the users, those of a user side by side) and M columns (base-station
-    antennas); f is in Hz relative to the carrier. A path that a row does not have carries the
-    coefficient 0 and the row's first-arrival delay. All tensors lie on one device.
-
-    Users that move over a burst see a Doppler shift :math:`\nu` on every path, and a delay that
-    drifts with it,
-
-    .. math::
-        a_p(t) = a_p e^{j 2\pi \nu_p t}, \qquad \tau_p(t) = \tau_p - t \nu_p / f_c,
-
-    as long as waves are plane over the way that they go, some centimetres. DeepMIMO and Sionna RT
-    turn paths alike and keep their delays; so do links whose Doppler shifts come from there.
+    Link :math:`l` is a channel family :math:`H_l(f)` with K rows (antennas of the users, those of a
+    user side by side) and M columns (base-station antennas); f is in Hz relative to the carrier.
+    Where it comes from, paths or samples on a grid, is a class of its own:
+    :class:`~neumatc_mimo.scenario.path_links.PathLinks` and
+    :class:`~neumatc_mimo.scenario.sampled_links.SampledLinks`. All tensors lie on one device.
 
     :param kind: "multi_user" or "single_user"
-    :param coefficients: a, [num_links, K, M, P], complex128, row scaling applied
-    :param delays: :math:`\tau` in seconds, [num_links, 1, 1, P], [num_links, K, 1, P], or, with
-        beam squint, [num_links, K, M, P], float64
-    :param row_delays: First-arrival delay of each row in seconds, [num_links, K], float64; the
-        rows of a user share the user's
+    :param row_delays: Delay that alignment takes out of each row in seconds, [num_links, K],
+        float64: the first arrival, or the mean where there are no paths; the rows of a user share
+        the user's
     :param row_gains: Factor that the row scaling multiplied each row with, [num_links, K],
         float64; the rows of a user share one
     :param users: Indices of the users in the DeepMIMO data, [num_links, num_users], int64
@@ -70,9 +54,11 @@ class LinkSet(Displayed):
     :raises ValueError: If shapes do not fit, or an entry is NaN or infinite
     """
 
+    # The tensor by which stored links tell their class.
+    told_by: ClassVar[str]
+    _classes: ClassVar[list[type[LinkSet]]] = []
+
     kind: LinkKind
-    coefficients: Tensor
-    delays: Tensor
     row_delays: Tensor
     row_gains: Tensor
     users: Tensor
@@ -93,17 +79,7 @@ class LinkSet(Displayed):
     def __post_init__(self) -> None:
         if self.kind not in ("multi_user", "single_user"):
             raise ValueError(f'kind is "{self.kind}", it must be "multi_user" or "single_user".')
-        if self.coefficients.dim() != 4 or 0 in self.coefficients.shape:
-            raise ValueError(
-                f"coefficients has the shape {list(self.coefficients.shape)}, a non-empty "
-                "[num_links, K, M, P] is needed."
-            )
-        links, rows, cols, paths = self.coefficients.shape
-        if self.delays.shape not in [(links, k, m, paths) for k, m in _axes(rows, cols)]:
-            raise ValueError(
-                f"delays has the shape {list(self.delays.shape)}, it must be {links} x (1 x 1, "
-                f"{rows} x 1 or {rows} x {cols}) x {paths} as coefficients."
-            )
+        links, rows = self.num_links, self.num_rows
         users = 1
         if self.kind == "multi_user" and self.users.dim() == 2:
             users = self.users.shape[1]
@@ -114,13 +90,6 @@ class LinkSet(Displayed):
                 )
         if (self.doppler is None) != (self.row_doppler is None):
             raise ValueError("doppler and row_doppler belong together, give both or none.")
-        if self.doppler is not None and self.doppler.shape not in [
-            (links, k, 1, paths) for k in (1, rows)
-        ]:
-            raise ValueError(
-                f"doppler has the shape {list(self.doppler.shape)}, it must be {links} x (1 or "
-                f"{rows}) x 1 x {paths} as coefficients."
-            )
         if (self.doppler is not None) != (self.duration > 0):
             raise ValueError(f"duration is {self.duration}, it must be positive for moving users.")
         shapes = {
@@ -138,30 +107,55 @@ class LinkSet(Displayed):
                     f"{name} has the shape {list(getattr(self, name).shape)}, {list(shape)} is "
                     "needed."
                 )
-        for name in ("coefficients", "delays", "row_delays", "row_gains", "doppler", "row_doppler"):
+        self._check_finite("row_delays", "row_gains", "doppler", "row_doppler")
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        LinkSet._classes.append(cls)
+
+    def _check_finite(self, *names: str) -> None:
+        for name in names:
             values = getattr(self, name)
             if values is not None and not bool(torch.isfinite(values).all()):
                 raise ValueError(f"{name} has NaN or infinite entries, finite ones are needed.")
 
     @property
+    @abstractmethod
     def num_links(self) -> int:
         """Number of links."""
-        return self.coefficients.shape[0]
 
     @property
+    @abstractmethod
     def num_rows(self) -> int:
         """Number K of rows: antennas of all users of a link."""
-        return self.coefficients.shape[1]
 
     @property
+    @abstractmethod
     def num_cols(self) -> int:
         """Number M of columns: base-station antennas."""
-        return self.coefficients.shape[2]
 
-    @property
-    def num_paths(self) -> int:
-        """Largest number P of paths of a row."""
-        return self.coefficients.shape[3]
+    @abstractmethod
+    def row_power(self) -> Tensor:
+        """Mean power of the rows' entries, [num_links, K], float64."""
+
+    @abstractmethod
+    def timing_advanced(self) -> LinkSet:
+        """Return the link set of users who send ahead by their rows' delays.
+
+        With the timing advance of 5G NR the first path of every user arrives at delay zero, which
+        is what estimators that interpolate between pilots rely on. Where there are no paths, it is
+        the mean delay that is taken out.
+        """
+
+    @abstractmethod
+    def _evaluate(
+        self, frequencies: Tensor, links: Tensor, aligned: bool, dtype: torch.dtype, time: float
+    ) -> Tensor:
+        """:meth:`channel` of checked arguments."""
+
+    @abstractmethod
+    def _own_facts(self) -> dict[str, Any]:
+        """What its kind tells beside what all tell."""
 
     @property
     def num_users(self) -> int:
@@ -181,7 +175,7 @@ class LinkSet(Displayed):
     @property
     def device(self) -> torch.device:
         """Device of all tensors."""
-        return self.coefficients.device
+        return self.row_delays.device
 
     @property
     def band(self) -> tuple[float, float]:
@@ -260,9 +254,6 @@ class LinkSet(Displayed):
     ) -> Tensor:
         r"""Evaluate the channels.
 
-        Phases are computed in float64 whatever the dtype, and links and frequencies are taken in
-        steps: beside the result, at most some 2^21 entries are held at once.
-
         :param frequencies: Hz relative to the carrier, [num_frequencies]; any real frequency
         :param links: Indices of the links, [num_selected]; None means all
         :param aligned: Whether to take the factors out of each row that :meth:`row_factors` gives
@@ -276,30 +267,7 @@ class LinkSet(Displayed):
             raise ValueError(f"dtype is {dtype}, it must be torch.complex64 or torch.complex128.")
         frequencies = self.check_frequencies(frequencies, in_band=False)
         links = self.check_links(links)
-        coefficients, delays = self.coefficients[links], self.delays[links]
-        if self.doppler is not None:
-            doppler = self.doppler[links]
-            if aligned:
-                doppler = doppler - self._row(self.row_doppler, links, doppler)
-            coefficients = coefficients * turned(doppler * time)
-            delays = delays - self.doppler[links] * self._drift(time)
-        if aligned:
-            delays = delays - self._row(self._delays_at(time), links, delays)
-        coefficients = coefficients.to(dtype)
-        shape = (len(links), len(frequencies), self.num_rows, self.num_cols)
-        channel = torch.empty(shape, dtype=dtype, device=self.device)
-        phases = delays.shape[1] * delays.shape[2] * self.num_paths
-        per_point = phases + self.num_rows * self.num_cols
-        num_frequencies = max(1, min(len(frequencies), _STEP // per_point))
-        num_links = max(1, _STEP // (per_point * num_frequencies))
-        for i in range(0, len(links), num_links):
-            link = slice(i, i + num_links)
-            for j in range(0, len(frequencies), num_frequencies):
-                frequency = slice(j, j + num_frequencies)
-                channel[link, frequency] = _sum_paths(
-                    coefficients[link], delays[link], frequencies[frequency]
-                )
-        return channel
+        return self._evaluate(frequencies, links, aligned, dtype, time)
 
     def row_factors(
         self, frequencies: Tensor, links: Tensor | Sequence[int] | None = None, time: float = 0.0
@@ -335,14 +303,6 @@ class LinkSet(Displayed):
         """By how much delays shrink until a time, in seconds for each Hz of Doppler shift."""
         return time / self.carrier_frequency if self.delays_drift else 0.0
 
-    @staticmethod
-    def _row(values: Tensor | None, links: Tensor, like: Tensor) -> Tensor:
-        """Values of the rows [num_links, K] beside those of paths; one row stands for all where the
-        rows share their paths.
-        """
-        assert values is not None
-        return values[links, : like.shape[1], None, None]
-
     def select(self, links: Tensor | Sequence[int]) -> LinkSet:
         """Return the link set of some links only, in the order given."""
         links = self.check_links(links)
@@ -350,21 +310,6 @@ class LinkSet(Displayed):
         chosen: dict[str, Any] = {name: getattr(self, name)[links] for name in per_link}
         # The digest is that of all the links; a selection is other data.
         return replace(self, **chosen, source=self._derived(str(links.tolist())))
-
-    def timing_advanced(self) -> LinkSet:
-        """Return the link set of users who send ahead by their first-arrival delays.
-
-        With the timing advance of 5G NR the first path of every user arrives at delay zero, which
-        is what estimators that interpolate between pilots rely on.
-        """
-        # One row stands for all where the rows share their delays.
-        first = self.row_delays[:, : self.delays.shape[1], None, None]
-        return replace(
-            self,
-            delays=self.delays - first,
-            row_delays=torch.zeros_like(self.row_delays),
-            source=self._derived("advanced"),
-        )
 
     def unaligned(self) -> LinkSet:
         """Return the link set whose aligned channels are the channels themselves.
@@ -404,7 +349,11 @@ class LinkSet(Displayed):
 
         :raises ValueError: If a tensor or a value is missing or unknown
         """
-        given, known = set(tensors) | set(metadata), {field.name for field in fields(cls)}
+        kind = next((one for one in cls._classes if one.told_by in tensors), None)
+        if kind is None:
+            lacking = " or ".join(one.told_by for one in cls._classes)
+            raise ValueError(f"The link set lacks {lacking}, it was written by another version.")
+        given, known = set(tensors) | set(metadata), {field.name for field in fields(kind)}
         known -= {"doppler", "row_doppler", "delays_drift"} - given
         if given != known:
             raise ValueError(
@@ -414,7 +363,7 @@ class LinkSet(Displayed):
         noise_db = metadata["noise_db"]
         values: dict[str, Any] = {**tensors, **metadata}
         values["noise_db"] = None if noise_db is None else tuple(noise_db)
-        return cls(**values)
+        return kind(**values)
 
     def _tensors(self) -> list[str]:
         """Names of the fields that hold tensors."""
@@ -429,7 +378,7 @@ class LinkSet(Displayed):
         """
         tensors, metadata = self.to_tensors()
         digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())
-        digest.update(json.dumps(list(self.coefficients.shape)).encode())
+        digest.update(json.dumps(list(getattr(self, self.told_by).shape)).encode())
         if not self.source:
             for name in sorted(tensors):
                 digest.update(tensors[name].cpu().numpy().tobytes())
@@ -442,7 +391,7 @@ class LinkSet(Displayed):
     def facts(self) -> Facts:
         tensors, _ = self.to_tensors()
         values = {"links": f"{self.num_links} of {self.num_rows} x {self.num_cols}"}
-        values["paths"] = f"up to {self.num_paths}"
+        values |= self._own_facts()
         if self.noise_db is not None:
             values["noise"] = f"{self.noise_db[0]:g} to {self.noise_db[1]:g} dB"
         if self.num_streams is not None:
@@ -454,28 +403,3 @@ class LinkSet(Displayed):
             values["motion"] = f"bursts of {self.duration * 1e3:g} ms"
         values["size"] = f"{sum(t.nbytes for t in tensors.values()) / 1e6:.3g} MB on {self.device}"
         return Facts(self.kind, values)
-
-
-def _axes(rows: int, cols: int) -> list[tuple[int, int]]:
-    """Sizes of the row and column axes of delays: shared by all, per row, or per antenna."""
-    return [(1, 1), (rows, 1), (rows, cols)]
-
-
-def _sum_paths(coefficients: Tensor, delays: Tensor, frequencies: Tensor) -> Tensor:
-    """Sum the paths, as one matrix product for each set of antennas that shares its delays.
-
-    :param coefficients: [L, K, M, P], complex
-    :param delays: [L, k, m, P] with k of 1 or K, m of 1 or M, float64
-    :param frequencies: [F], float64
-
-    :return: [L, F, K, M]
-    """
-    links, rows, cols, paths = coefficients.shape
-    k, m = delays.shape[1:3]
-    waves = wave(frequencies[:, None], delays[..., None, :], coefficients.dtype)  # [L, k, m, F, P]
-    # [L, k, K/k, m, M/m, P] -> [L, k, m, P, K/k * M/m]
-    shared = coefficients.reshape(links, k, rows // k, m, cols // m, paths)
-    shared = shared.permute(0, 1, 3, 5, 2, 4).reshape(links, k, m, paths, -1)
-    channel = (waves @ shared).reshape(links, k, m, -1, rows // k, cols // m)
-    # [L, k, m, F, K/k, M/m] -> [L, F, k, K/k, m, M/m] -> [L, F, K, M]
-    return channel.permute(0, 3, 1, 4, 2, 5).reshape(links, -1, rows, cols)

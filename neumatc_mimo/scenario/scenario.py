@@ -5,58 +5,158 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-from functools import cached_property
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Mapping
+from functools import cached_property, partial
+from typing import Any
 
 from neumatc_mimo.foundation.display import Displayed, Facts
 from neumatc_mimo.progress import Callbacks, Event, reported
-from neumatc_mimo.scenario.deepmimo_data import BaseStation, load_base_stations
-from neumatc_mimo.scenario.groups import draw_multi_user, draw_single_user
-from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.scenario.schema import ScenarioConfig, read_config
-
-
-class Positions(NamedTuple):
-    """A map of the scenario, in metres.
-
-    :param users: [num_users, 3]
-    :param has_path: Whether a path from any base station reaches the user, [num_users]
-    :param base_stations: [num_base_stations, 3]
-    """
-
-    users: NDArray[np.float64]
-    has_path: NDArray[np.bool_]
-    base_stations: NDArray[np.float64]
+from neumatc_mimo.scenario.deepmimo_data import load_base_stations
+from neumatc_mimo.scenario.given_channel import GivenChannel, fitted, read_channel, sampled
+from neumatc_mimo.scenario.links import LinkKind, LinkSet
+from neumatc_mimo.scenario.schema import ScenarioConfig, make_config, read_config
+from neumatc_mimo.scenario.sionna_paths import TracedPaths, sionna_stations, traced
+from neumatc_mimo.scenario.source import Opened, Positions, Source, Stations
 
 
 class Scenario(Displayed):
     """The links of a scenario; data are read and links drawn when they are first asked for.
 
-    :param config: The checked configuration, from :func:`load_scenario`
+    Scenarios without a file are made by :meth:`from_deepmimo`, :meth:`from_sionna_rt` and
+    :meth:`from_channel`; their sections and keys are those of a file.
+
+    :param config: Path of a scenario TOML or name of a bundled scenario, or the checked
+        configuration of one
     :param dataset: What ``deepmimo.load`` returned, in the place of the data that the configuration
         names; for data sets that were changed, such as by velocities of each user
     :param progress: Show a progress bar meanwhile, in a terminal or a notebook
     :param callback: Told of links that are drawn meanwhile
+    :param source: What opens the data, in the place of what the configuration names
+
+    :raises FileNotFoundError: If there is no such file or bundled scenario
+    :raises ValueError: If the file breaks the schema
     """
 
     def __init__(
         self,
-        config: ScenarioConfig,
+        config: ScenarioConfig | str | os.PathLike[str],
         dataset: Any = None,
         *,
         progress: bool = True,
         callback: Callbacks = None,
+        source: Source | None = None,
     ) -> None:
+        if not isinstance(config, ScenarioConfig):
+            config = read_config(config)
+        if source is None and config.channel is not None:
+            samples = read_channel(config)
+            config, source = fitted(config, samples.shape), partial(GivenChannel, samples=samples)
         self.config = config
-        self._dataset = dataset
+        self._source = source or partial(_open_deepmimo, dataset=dataset)
         self._progress, self._callback = progress, callback
+
+    @classmethod
+    def from_deepmimo(
+        cls,
+        dataset: Any,
+        *,
+        name: str = "deepmimo",
+        progress: bool = True,
+        callback: Callbacks = None,
+        **sections: Any,
+    ) -> Scenario:
+        """A scenario of a DeepMIMO data set that is loaded already.
+
+        :param dataset: What ``deepmimo.load`` returned
+        :param name: Of the scenario
+        :param progress: Show a progress bar while links are drawn
+        :param callback: Told of links that are drawn
+        :param sections: Sections of a scenario file as dictionaries, ``grid={"fft_size": 3276,
+            "subcarrier_spacing": 30e3}, multi_user={}``, and its ``seed``; ``deepmimo`` may name
+            base stations and users
+
+        :raises ValueError: If sections break the schema
+        """
+        config = _config("from_deepmimo", "deepmimo", name, sections)
+        return cls(config, dataset, progress=progress, callback=callback)
+
+    @classmethod
+    def from_sionna_rt(
+        cls,
+        paths: Any,
+        *,
+        name: str = "sionna_rt",
+        carrier_frequency: float | None = None,
+        progress: bool = True,
+        callback: Callbacks = None,
+        **sections: Any,
+    ) -> Scenario:
+        """A scenario of paths that Sionna RT traced: transmitters are base stations, receivers
+        users.
+
+        Antennas are those of the scene's arrays, both polarisations of dual-polarised ones, in the
+        order of ``Paths.cir``; ``array`` needs no keys.
+
+        :param paths: What ``sionna.rt.PathSolver`` returned
+        :param name: Of the scenario
+        :param carrier_frequency: Hz; that of the scene unless given
+        :param progress: Show a progress bar while links are drawn
+        :param callback: Told of links that are drawn
+        :param sections: Sections of a scenario file as dictionaries, and its ``seed``;
+            ``sionna_rt`` may name transmitters and receivers
+
+        :raises ValueError: If these are no such paths, or sections break the schema
+        """
+        found = traced(paths, carrier_frequency)
+        sections = {key: _plain(value) for key, value in sections.items()}
+        sections.setdefault("array", {}).setdefault("bs", (found.num_tx_ant, 1))
+        for kind in ("multi_user", "single_user"):
+            if isinstance(sections.get(kind), dict):
+                sections[kind].setdefault("ue", (found.num_rx_ant, 1))
+        config = _config("from_sionna_rt", "sionna_rt", name, sections)
+        found.check(config)
+        source = partial(_open_sionna, paths=found)
+        return cls(config, progress=progress, callback=callback, source=source)
+
+    @classmethod
+    def from_channel(
+        cls,
+        channel: Any,
+        *,
+        name: str = "channel",
+        progress: bool = True,
+        callback: Callbacks = None,
+        **sections: Any,
+    ) -> Scenario:
+        r"""A scenario of channels of one's own, one link each.
+
+        :param channel: :math:`H_l(f)` on the grid :math:`f_i = (i - \lfloor N/2 \rfloor) \Delta f`,
+            complex [num_links, fft_size, K, M], or [fft_size, K, M] of one link: a tensor or an
+            array, or a function from frequencies [fft_size] in Hz, float64, to one. Rows are
+            users' antennas, columns base-station antennas
+        :param name: Of the scenario
+        :param progress: Show a progress bar
+        :param callback: Told of events
+        :param sections: Sections of a scenario file as dictionaries, ``grid={"subcarrier_spacing":
+            30e3}, multi_user={}``, or ``single_user``, and its ``seed``. Numbers of links, users
+            and antennas are the channel's unless given; a function needs ``fft_size`` in ``grid``
+
+        :raises ValueError: If the channel has another shape, or sections break the schema
+        """
+        sections = {key: _plain(value) for key, value in sections.items()}
+        grid = sections.get("grid")
+        grid = grid if isinstance(grid, dict) else {}
+        samples = sampled(channel, grid.get("fft_size"), grid.get("subcarrier_spacing"))
+        grid.setdefault("fft_size", samples.shape[1])
+        config = fitted(_config("from_channel", "channel", name, sections), samples.shape)
+        source = partial(GivenChannel, samples=samples)
+        return cls(config, progress=progress, callback=callback, source=source)
 
     def with_config(self, config: ScenarioConfig) -> Scenario:
         """A scenario of other settings on the same data."""
-        return Scenario(config, self._dataset, progress=self._progress, callback=self._callback)
+        return Scenario(
+            config, progress=self._progress, callback=self._callback, source=self._source
+        )
 
     @property
     def name(self) -> str:
@@ -80,16 +180,11 @@ class Scenario(Displayed):
         return {kind: links[1] for kind, links in drawn.items() if links is not None}
 
     @cached_property
-    def positions(self) -> Positions:
-        """All users, whether or not they are part of a link, and the base stations."""
-        stations = self._stations
-        users = np.concatenate([station.user_positions for station in stations])
-        found = np.concatenate([station.has_path for station in stations])
-        # Base stations mostly share one grid of users.
-        users, index = np.unique(users, axis=0, return_inverse=True)
-        has_path = np.zeros(len(users), np.bool_)
-        np.logical_or.at(has_path, index.reshape(-1), found)
-        return Positions(users, has_path, np.array([station.position for station in stations]))
+    def positions(self) -> Positions | None:
+        """All users, whether or not they are part of a link, and the base stations; None of
+        channels of one's own.
+        """
+        return self._opened.positions
 
     @cached_property
     def fingerprint(self) -> str:
@@ -114,11 +209,11 @@ class Scenario(Displayed):
         config = self.config
         array, grid, many, one = config.array, config.grid, config.multi_user, config.single_user
         band = grid.fft_size * grid.subcarrier_spacing
-        values = {"data": config.deepmimo.path or str(config.deepmimo.scenario)}
+        values = {"data": config.data}
         # Data are not read to be shown.
-        if "_stations" in self.__dict__:
-            values["carrier"] = f"{self._stations[0].carrier_frequency / 1e9:g} GHz"
-        values["base stations"] = ", ".join(map(str, config.deepmimo.base_station))
+        if "_opened" in self.__dict__:
+            values["carrier"] = f"{self._opened.carrier_frequency / 1e9:g} GHz"
+        values["base stations"] = ", ".join(map(str, config.base_stations))
         values["array"] = f"{array.bs[0]} x {array.bs[1]}"
         values["grid"] = (
             f"{grid.fft_size} subcarriers of {grid.subcarrier_spacing / 1e3:g} kHz, "
@@ -139,26 +234,23 @@ class Scenario(Displayed):
         return Facts(self.name, values | {"seed": str(config.seed)})
 
     @cached_property
-    def _stations(self) -> list[BaseStation]:
+    def _opened(self) -> Opened:
         with reported(self._callback, self._progress) as tell:
             tell(Event(f"reading the data of {self.name}"))
-            return load_base_stations(self.config, self._dataset)
+            return self._source(self.config)
 
     @cached_property
     def _multi_user(self) -> tuple[LinkSet, float] | None:
-        if self.config.multi_user is None:
-            return None
-        stations = self._stations
-        with reported(self._callback, self._progress) as tell:
-            return draw_multi_user(self.config, stations, tell)
+        return None if self.config.multi_user is None else self._links("multi_user")
 
     @cached_property
     def _single_user(self) -> tuple[LinkSet, float] | None:
-        if self.config.single_user is None:
-            return None
-        stations = self._stations
+        return None if self.config.single_user is None else self._links("single_user")
+
+    def _links(self, kind: LinkKind) -> tuple[LinkSet, float]:
+        opened = self._opened
         with reported(self._callback, self._progress) as tell:
-            return draw_single_user(self.config, stations, tell)
+            return opened.links(kind, tell)
 
 
 def load_scenario(
@@ -189,3 +281,25 @@ def load_scenario(
             raise ValueError(f"seed is {seed}, it must not be negative, and below 2^63.")
         config = config.model_copy(update={"seed": seed})
     return Scenario(config, progress=progress, callback=callback)
+
+
+def _open_deepmimo(config: ScenarioConfig, dataset: Any) -> Opened:
+    return Stations(config, load_base_stations(config, dataset))
+
+
+def _open_sionna(config: ScenarioConfig, paths: TracedPaths) -> Opened:
+    return Stations(config, sionna_stations(config, paths))
+
+
+def _config(maker: str, section: str, name: str, sections: Mapping[str, Any]) -> ScenarioConfig:
+    """The configuration of a scenario that has no file.
+
+    :param maker: The method that makes it, for messages
+    :param section: That of its data, which needs no keys
+    """
+    return make_config({"name": name, section: {}, **sections}, f"nm.Scenario.{maker}")
+
+
+def _plain(value: Any) -> Any:
+    """A section that keys can be added to, without changing the caller's."""
+    return dict(value) if isinstance(value, Mapping) else value

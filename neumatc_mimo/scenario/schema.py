@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     Field,
     PrivateAttr,
     ValidationError,
@@ -23,14 +24,24 @@ from pydantic import (
 from neumatc_mimo.operations import Dimensions
 from neumatc_mimo.operations.config import Decibels
 from neumatc_mimo.scenario import limits
+from neumatc_mimo.scenario.array_config import ArrayConfig
 from neumatc_mimo.scenario.bundled import bundled_scenarios, scenarios_folder
-from neumatc_mimo.scenario.section import Section
+from neumatc_mimo.scenario.data_config import (
+    ChannelConfig,
+    DeepMIMOConfig,
+    PathsConfig,
+    SionnaRTConfig,
+)
+from neumatc_mimo.scenario.section import Section, from_list
 from neumatc_mimo.scenario.slot import slot_duration
 from neumatc_mimo.scenario.trained import TrainedConfig
 from neumatc_mimo.storage.names import is_plain, shown
 from neumatc_mimo.storage.tensor_file import read_regular
 
 _RowScaling = Literal["unit", "none"]
+
+_Group = Annotated[tuple[limits.Scene, ...], BeforeValidator(from_list), Field(min_length=1)]
+_Groups = Annotated[tuple[_Group, ...], BeforeValidator(from_list), Field(min_length=1)]
 
 # Bytes that no scenario file takes.
 _MOST_BYTES = 2**24
@@ -42,55 +53,26 @@ def _plain(name: str) -> str:
     return name
 
 
-class DeepMIMOConfig(Section):
-    """Where the paths come from: a DeepMIMO v4 folder or a scenario of the DeepMIMO database."""
+def _with_sizes(values: Any, size_key: str | None) -> Any:
+    """Keys of links whose groups are given, with the sizes that these have.
 
-    path: str | None = None
-    """DeepMIMO v4 scenario folder, relative to the file; `$VARIABLES` and `~` are expanded."""
-    scenario: str | None = None
-    """Instead of `path`: name in DeepMIMO's database, downloaded on first use."""
-    base_station: limits.Indices = (0,)
-    """Transmitter-receiver pairs in the order of `deepmimo.load`, one or a list."""
-    scene: limits.Scene = 0
-    """Snapshot of a dynamic data set."""
-    max_paths: limits.Paths = 25
-    """The strongest paths of a user that are kept."""
-
-    @model_validator(mode="after")
-    def _one_source(self) -> DeepMIMOConfig:
-        if (self.path is None) == (self.scenario is None):
-            given = "neither" if self.path is None else "both"
-            raise ValueError(f"has {given} of path and scenario, give exactly one of them")
-        if "" in (self.path, self.scenario):
-            raise ValueError("has an empty path or scenario, give the name of one")
-        if self.scenario is not None and not is_plain(self.scenario):
-            raise ValueError(
-                f"has scenario = {shown(self.scenario)}, a name without slashes is needed; give "
-                "the place of a folder as path"
-            )
-        if "\0" in (self.path or ""):
-            raise ValueError(f"has path = {shown(self.path)}, with a zero byte")
-        if len(set(self.base_station)) < len(self.base_station):
-            raise ValueError(f"names a base_station twice in {shown(list(self.base_station))}")
-        return self
-
-
-class ArrayConfig(Section):
-    """The base station's planar array, and the spacing of the users' arrays."""
-
-    bs: limits.Shape = (8, 8)
-    """Elements, horizontal and vertical."""
-    spacing: limits.Spacing = 0.5
-    """Distance of elements in wavelengths at the carrier."""
-    rotation: limits.Angles = (0.0, 0.0, 0.0)
-    """Rotation of the array in degrees about x, y and z, as in DeepMIMO."""
-    beam_squint: bool = False
-    """Whether the wavelength changes along the band."""
-
-    @model_validator(mode="after")
-    def _possible(self) -> ArrayConfig:
-        limits.check_antennas("bs", self.bs)
-        return self
+    :param size_key: Key of the number of users of a link; None where a link has one
+    """
+    groups = values.get("groups") if isinstance(values, dict) else None
+    if not isinstance(groups, list | tuple) or not all(isinstance(g, list | tuple) for g in groups):
+        return values
+    sizes = {len(group) for group in groups}
+    if len(sizes) > 1:
+        raise ValueError(f"has groups of {min(sizes)} and of {max(sizes)} users, all need as many")
+    if any(len(set(group)) < len(group) for group in groups):
+        raise ValueError("has a user twice in one of its groups")
+    told = {"num_links": len(groups)} | dict.fromkeys([size_key] if size_key else [], *sizes)
+    if size_key is None and sizes and sizes != {1}:
+        raise ValueError(f"has groups of {max(sizes)} users, links of a single user have one")
+    for key, value in told.items():
+        if values.get(key, value) != value:
+            raise ValueError(f"has {key} = {values[key]}, groups tell {value}: leave one out")
+    return values | told
 
 
 class GridConfig(Section):
@@ -100,6 +82,16 @@ class GridConfig(Section):
     """Number of subcarriers."""
     subcarrier_spacing: limits.Hertz
     """Distance of subcarriers in Hz."""
+    centred: bool = True
+    """Whether subcarriers lie about the carrier, as Sionna's; `false`: from the carrier upwards, as
+    those of DeepMIMO's `compute_channels`."""
+
+    newer: ClassVar[frozenset[str]] = frozenset({"centred"})
+
+    @property
+    def offset(self) -> float:
+        """Frequency of the middle of the grid in Hz, relative to the carrier of the data."""
+        return 0.0 if self.centred else (self.fft_size // 2) * self.subcarrier_spacing
 
 
 class MultiUserConfig(TrainedConfig):
@@ -139,6 +131,14 @@ class MultiUserConfig(TrainedConfig):
     interference of other cells are taken from these."""
     row_scaling: _RowScaling = "unit"
     """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
+    groups: _Groups | None = None
+    """Users of each link, in the place of groups that are drawn: `[[0, 5, 7], [2, 3, 9]]`, with
+    several base stations one after the other; no limit is applied."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_groups(cls, values: Any) -> Any:
+        return _with_sizes(values, "users_per_link")
 
     @property
     def num_rows(self) -> int:
@@ -150,6 +150,14 @@ class MultiUserConfig(TrainedConfig):
         low, high = self.noise_db
         if low >= high:
             raise ValueError(f"has noise_db = [{low}, {high}], the first must be the lower one")
+        return self
+
+    @model_validator(mode="after")
+    def _groups_of_one_station(self) -> MultiUserConfig:
+        if self.joint and self.groups is not None:
+            raise ValueError(
+                "has groups beside joint = true, whose users are drawn: leave one of the two out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -181,6 +189,13 @@ class SingleUserConfig(TrainedConfig):
     """Users whose weakest used singular value is below so much of the largest are skipped."""
     row_scaling: _RowScaling = "unit"
     """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
+    groups: _Groups | None = None
+    """User of each link, in the place of users that are drawn: `[[0], [5]]`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _sizes_of_groups(cls, values: Any) -> Any:
+        return _with_sizes(values, None)
 
     def dimensions(self, num_cols: int) -> Dimensions:
         num_rows = math.prod(self.ue)
@@ -201,8 +216,9 @@ class SingleUserConfig(TrainedConfig):
 class MotionConfig(Section):
     """Users that move over a burst: in directions that the seed draws, or as DeepMIMO says."""
 
-    source: Literal["drawn", "deepmimo"] = "drawn"
-    """Horizontal directions drawn with the seed, or the Doppler shifts of DeepMIMO's velocities."""
+    source: Literal["drawn", "deepmimo", "sionna_rt"] = "drawn"
+    """Horizontal directions drawn with the seed, or the Doppler shifts of DeepMIMO's velocities, or
+    those of Sionna RT's paths."""
     speed: limits.Speed | None = None
     """Speed of all users in m/s, where directions are drawn."""
     timestamps: limits.Times | None = None
@@ -229,7 +245,10 @@ class MotionConfig(Section):
                 name = next(name for name, given in keys.items() if given)
                 raise ValueError(f'has {name}, which needs source = "deepmimo"')
         elif keys["speed"]:
-            raise ValueError('has a speed, which source = "deepmimo" does not take')
+            raise ValueError(f'has a speed, which source = "{self.source}" does not take')
+        elif self.source == "sionna_rt" and any(keys.values()):
+            name = next(name for name, given in keys.items() if given)
+            raise ValueError(f'has {name}, paths of source = "sionna_rt" have velocities already')
         elif keys["timestamps"] and (keys["rx_vel"] or keys["tx_vel"]):
             raise ValueError("has timestamps beside rx_vel or tx_vel, give one or the other")
         times = self.timestamps or ()
@@ -272,7 +291,9 @@ class ScenarioConfig(Section):
     """Name of the scenario, and of its model folder."""
     seed: limits.Seed = 0
     """Seed of the groups of users."""
-    deepmimo: DeepMIMOConfig
+    deepmimo: DeepMIMOConfig | None = None
+    channel: ChannelConfig | None = None
+    sionna_rt: SionnaRTConfig | None = None
     array: ArrayConfig = ArrayConfig()
     grid: GridConfig
     multi_user: MultiUserConfig | None = None
@@ -280,6 +301,34 @@ class ScenarioConfig(Section):
     motion: MotionConfig | None = None
     model: ModelConfig = ModelConfig()
     _file: Path = PrivateAttr(default=Path("scenario.toml"))
+
+    @model_validator(mode="after")
+    def _one_source(self) -> ScenarioConfig:
+        sources = {"deepmimo": self.deepmimo, "channel": self.channel, "sionna_rt": self.sionna_rt}
+        given = [f"[{name}]" for name, section in sources.items() if section is not None]
+        if not given:
+            raise ValueError("has neither [deepmimo] nor [channel], give one of them")
+        if len(given) > 1:
+            raise ValueError(f"has {given[0]} and {given[1]}, data come from one of them")
+        if self.channel is not None and self.motion is not None:
+            raise ValueError("has [motion] beside [channel], channels of one's own stand still")
+        if self.motion is not None and self.motion.source not in ("drawn", self.data_section):
+            raise ValueError(
+                f'has source = "{self.motion.source}" in [motion], its data come from '
+                f"[{self.data_section}]"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _an_array_each(self) -> ScenarioConfig:
+        for key in ("bs_each", "rotation_each"):
+            arrays = getattr(self.array, key)
+            if arrays is not None and len(arrays) != len(self.base_stations):
+                raise ValueError(
+                    f"has {len(arrays)} entries in {key} in [array], and "
+                    f"{len(self.base_stations)} base stations"
+                )
+        return self
 
     @model_validator(mode="after")
     def _links_fit(self) -> ScenarioConfig:
@@ -306,17 +355,17 @@ class ScenarioConfig(Section):
     def _cells_share(self) -> ScenarioConfig:
         if self.multi_user is None or not self.multi_user.joint:
             return self
-        stations = list(self.deepmimo.base_station)
+        stations = list(self.base_stations)
         if len(stations) < 2:
             raise ValueError(
                 f"has joint = true in [multi_user], but base_station = {shown(stations)} in "
-                "[deepmimo], name all base stations that hear the users"
+                f"[{self.data_section}], name all base stations that hear the users"
             )
         for key in ("users_per_link", "num_links"):
             if (number := getattr(self.multi_user, key)) % len(stations):
                 raise ValueError(
                     f"has {key} = {number} in [multi_user], with joint = true it must be a "
-                    f"multiple of the {len(stations)} base stations in [deepmimo]"
+                    f"multiple of the {len(stations)} base stations in [{self.data_section}]"
                 )
         return self
 
@@ -347,6 +396,33 @@ class ScenarioConfig(Section):
         return self.model_copy(update={"model": model})
 
     @property
+    def paths(self) -> PathsConfig | None:
+        """Where ray-traced paths come from; None where channels are given."""
+        return self.deepmimo or self.sionna_rt
+
+    @property
+    def data_section(self) -> str:
+        """Name of the section that says where channels come from."""
+        sections = ("deepmimo", "channel", "sionna_rt")
+        return next(name for name in sections if getattr(self, name) is not None)
+
+    @property
+    def base_stations(self) -> tuple[int, ...]:
+        """Base stations by their indices in the data."""
+        return (0,) if self.paths is None else self.paths.base_station
+
+    @property
+    def data(self) -> str:
+        """What the data are called: a path, a name of DeepMIMO's database, or where they are
+        given in Python.
+        """
+        if self.deepmimo is not None:
+            return self.deepmimo.path or self.deepmimo.scenario or "a DeepMIMO data set"
+        if self.channel is not None:
+            return self.channel.file or "given channels"
+        return "paths of Sionna RT"
+
+    @property
     def file(self) -> Path:
         """The file that this configuration was read from."""
         return self._file
@@ -365,16 +441,45 @@ class ScenarioConfig(Section):
 
         :raises ValueError: If a variable in the path is not set
         """
-        if self.deepmimo.path is None:
+        if self.deepmimo is None or self.deepmimo.path is None:
             return None
-        path = os.path.expanduser(os.path.expandvars(self.deepmimo.path))
+        return self._expanded(self.deepmimo.path, "path")
+
+    def channel_file(self) -> Path | None:
+        """Return the file that [channel] names; None where channels are given in Python.
+
+        :raises ValueError: If a variable in its path is not set
+        """
+        if self.channel is None or self.channel.file is None:
+            return None
+        return self._expanded(self.channel.file, "file")
+
+    def _expanded(self, given: str, key: str) -> Path:
+        path = os.path.expanduser(os.path.expandvars(given))
         if "$" in path:
             variable = path[path.index("$") + 1 :].split("/")[0].strip("{}")
             raise ValueError(
-                f'{self._file}: path in [deepmimo] is "{self.deepmimo.path}", but the environment '
+                f'{self._file}: {key} in [{self.data_section}] is "{given}", but the environment '
                 f"variable {variable} is not set, set it to the folder of your scenarios."
             )
         return self._file.parent / path
+
+
+def make_config(values: dict[str, Any], place: str) -> ScenarioConfig:
+    """Check the sections of a scenario that has no file.
+
+    :param values: As a TOML file has them
+    :param place: What errors call the file
+
+    :return: The configuration, with the defaults filled in
+    :raises ValueError: If they break the schema; one sentence says where
+    """
+    try:
+        config = ScenarioConfig.model_validate(values)
+    except ValidationError as error:
+        raise ValueError(f"{place}: {_sentence(error.errors()[0])}.") from None
+    config._file = Path(place)
+    return config
 
 
 def read_config(source: str | os.PathLike[str]) -> ScenarioConfig:
@@ -391,11 +496,19 @@ def read_config(source: str | os.PathLike[str]) -> ScenarioConfig:
         data = tomllib.loads(read_regular(file, _MOST_BYTES).decode())
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not a TOML file: {error}.") from error
-    try:
-        config = ScenarioConfig.model_validate(data)
-    except ValidationError as error:
-        raise ValueError(f"{file}: {_sentence(error.errors()[0])}.") from None
-    config._file = file
+    config = make_config(data, str(file))
+    source = config.deepmimo
+    if source is not None and (source.path, source.scenario) == (None, None):
+        raise ValueError(
+            f"{file}: [deepmimo] has neither of path and scenario, give exactly one of them."
+        )
+    if config.channel is not None and config.channel.file is None:
+        raise ValueError(f'{file}: the key "file" in [channel] is missing.')
+    if config.sionna_rt is not None:
+        raise ValueError(
+            f"{file}: [sionna_rt] is of nm.Scenario.from_sionna_rt alone; "
+            "`neumatc-mimo trace` makes a folder for [deepmimo]."
+        )
     return config
 
 
@@ -451,6 +564,8 @@ def _section(where: Sequence[str | int]) -> type[BaseModel]:
     """Return the model of a section; the top of the file is the empty location."""
     sections: dict[str, type[BaseModel]] = {
         "deepmimo": DeepMIMOConfig,
+        "channel": ChannelConfig,
+        "sionna_rt": SionnaRTConfig,
         "array": ArrayConfig,
         "grid": GridConfig,
         "multi_user": MultiUserConfig,

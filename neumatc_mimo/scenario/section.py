@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Set
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,6 +21,19 @@ class Section(BaseModel):
         allow_inf_nan=False,
         use_attribute_docstrings=True,
     )
+
+    # Keys that older versions did not have.
+    newer: ClassVar[frozenset[str]] = frozenset()
+
+    def told(self, exclude: Set[str] = frozenset()) -> str:
+        """The keys as JSON, for fingerprints: those of files without newer keys stay what they
+        were.
+
+        :param exclude: Keys that are left out in any case
+        """
+        defaults = type(self).model_fields
+        unset = {key for key in self.newer if getattr(self, key) == defaults[key].default}
+        return self.model_dump_json(exclude=unset | exclude)
 
 
 def from_list(value: Any) -> Any:

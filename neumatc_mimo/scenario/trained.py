@@ -48,6 +48,8 @@ class TrainedConfig(Section):
     # Whether links have a range of noise powers, which an operation is trained for by default.
     has_noise_range: ClassVar[bool] = False
 
+    newer: ClassVar[frozenset[str]] = frozenset({"groups"})
+
     operation: Operations = ()
     """Operations to train beside the one that always is, each a table with a `name`."""
 
@@ -78,7 +80,7 @@ class TrainedConfig(Section):
             for config in self.operation
             if config.name in names
         }
-        return self.model_copy(update=told).model_dump_json(exclude={"operation"})
+        return self.model_copy(update=told).told({"operation"})
 
     def _asked_before(self) -> dict[str, OperationConfig]:
         """What the older keys ask for, by key; zero decibels ask for an operation, too."""

@@ -31,7 +31,7 @@ def check_packed(tensors: Mapping[str, Array], values: Mapping[str, Any]) -> Non
         if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
             raise ValueError(f"{name} has NaN or infinite entries, finite ones are needed.")
     _check_complex(tensors, values["complex"])
-    num_links = _check_links(tensors, values["links"]["num_streams"])
+    num_links = _check_links(tensors, values["links"])
     _check_mapping(tensors, values["mapping"], num_links)
     _check_marks(tensors, num_links, values["links"]["fft_size"])
     _check_band(values["mapping"]["band"], values["links"])
@@ -44,21 +44,49 @@ def _check_complex(tensors: Mapping[str, Array], names: list[str]) -> None:
             raise ValueError(f"{name} is no tensor of complex numbers.")
 
 
-def _check_links(tensors: Mapping[str, Array], num_streams: int | None) -> int:
-    """Paths [num_links, K, M, P] and what belongs to them; the number of links."""
+def _check_links(tensors: Mapping[str, Array], values: Mapping[str, Any]) -> int:
+    """Links by the tensor that holds them, and what belongs to it; the number of links."""
+    check = next((check for name, check in _LINKS.items() if name in tensors), None)
+    if check is None:
+        raise ValueError(f"it lacks {' or '.join(_LINKS)}.")
+    links, rows, cols = check(tensors, values["fft_size"])
+    num_streams = values["num_streams"]
+    if num_streams is not None and num_streams > min(rows, cols):
+        raise ValueError(f"num_streams is {num_streams} in links of {rows} x {cols}.")
+    _check_rows(tensors, "links.row_delays", (links, rows))
+    return links
+
+
+def _check_paths(tensors: Mapping[str, Array], fft_size: int) -> tuple[int, int, int]:
+    """Paths [num_links, K, M, P]; their first three sizes."""
     coefficients = _of(tensors, "links.coefficients")
     if coefficients.ndim < 4 or 0 in coefficients.shape:
         raise ValueError(f"links.coefficients has the shape {list(coefficients.shape)}.")
     links, rows, cols, paths = coefficients.shape[:4]
-    if num_streams is not None and num_streams > min(rows, cols):
-        raise ValueError(f"num_streams is {num_streams} in links of {rows} x {cols}.")
-    delays, first = _of(tensors, "links.delays"), _of(tensors, "links.row_delays")
+    delays = _of(tensors, "links.delays")
     shared = [(links, k, m, paths) for k, m in ((1, 1), (rows, 1), (rows, cols))]
     if delays.dtype.kind != "f" or delays.shape not in shared:
         raise ValueError(f"links.delays is {delays.dtype} of the shape {list(delays.shape)}.")
-    if first.dtype.kind != "f" or first.shape != (links, rows):
-        raise ValueError(f"links.row_delays is {first.dtype} of the shape {list(first.shape)}.")
-    return links
+    return links, rows, cols
+
+
+def _check_samples(tensors: Mapping[str, Array], fft_size: int) -> tuple[int, int, int]:
+    """Samples [num_links, fft_size, K, M]; the sizes that are no subcarriers."""
+    samples = _of(tensors, "links.samples")
+    if samples.ndim < 4 or 0 in samples.shape or samples.shape[1] != fft_size:
+        raise ValueError(f"links.samples has the shape {list(samples.shape)}.")
+    links, _, rows, cols = samples.shape[:4]
+    _check_rows(tensors, "links.mean_delays", (links, rows))
+    return links, rows, cols
+
+
+def _check_rows(tensors: Mapping[str, Array], name: str, shape: tuple[int, int]) -> None:
+    delays = _of(tensors, name)
+    if delays.dtype.kind != "f" or delays.shape != shape:
+        raise ValueError(f"{name} is {delays.dtype} of the shape {list(delays.shape)}.")
+
+
+_LINKS = {"links.coefficients": _check_paths, "links.samples": _check_samples}
 
 
 def _check_mapping(

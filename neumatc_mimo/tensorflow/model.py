@@ -13,7 +13,7 @@ from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.foundation.warnings import warn
 from neumatc_mimo.storage.files import Location
 from neumatc_mimo.storage.model_folder import read_model
-from neumatc_mimo.tensorflow.links import Links
+from neumatc_mimo.tensorflow.links import Links, unpacked
 from neumatc_mimo.tensorflow.mapping import Mapping
 from neumatc_mimo.tensorflow.marks import Marks
 from neumatc_mimo.tensorflow.operation import Operation, chosen
@@ -263,24 +263,14 @@ def _unpack(tensors: dict[str, Array], values: dict[str, Any]) -> OperationModel
     def under(prefix: str) -> dict[str, Array]:
         return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-    mapping, links, marks = under("mapping."), under("links."), under("marks.")
-    manifest = values["links"]
-    _check_layouts(values, *links["coefficients"].shape[1:3])
-    # safetensors has no complex128: such tensors are pairs of reals.
-    coefficients = links["coefficients"]
-    if "links.coefficients" in values["complex"]:
-        coefficients = coefficients[..., 0] + 1j * coefficients[..., 1]
+    complexes = [name.removeprefix("links.") for name in values["complex"]]
+    links = unpacked(under("links."), values["links"], complexes)
+    _check_layouts(values, links.num_rows, links.num_cols)
     return OperationModel(
         values["operation"],
-        Mapping(mapping, values["mapping"]),
-        Links(
-            coefficients,
-            links["delays"],
-            links["row_delays"],
-            manifest["fft_size"],
-            manifest["subcarrier_spacing"],
-        ),
-        Marks.of(marks),
+        Mapping(under("mapping."), values["mapping"]),
+        links,
+        Marks.of(under("marks.")),
         Tolerance(**values["tolerance"]),
     )
 

@@ -198,7 +198,7 @@ class _Proof:
         generator = torch.Generator(own.device).manual_seed(seed)
         shape = (len(frequencies), 1, *own.shape[3:])
         noise = torch.randn(shape, dtype=own.dtype, generator=generator, device=own.device)
-        power = self.links.coefficients.abs().square().sum(-1).mean(-1)
+        power = self.links.row_power()
         rows = power.sqrt().to(torch.float32)[:, None, None, :, None]
         return _ROUNDING * rows * noise
 

@@ -27,6 +27,7 @@ from neumatc_mimo.blocks import (
 )
 from neumatc_mimo.scenario.assembly import build_links
 from neumatc_mimo.scenario.deepmimo_data import load_base_stations
+from neumatc_mimo.scenario.path_links import PathLinks
 from tests.conftest import Trainer
 
 CELLS, OWN, SYMBOLS = 2, 4, 2  # base stations, rows that each serves
@@ -113,7 +114,7 @@ def drawn(write_scenario: Any, trained: Trainer) -> Cells:
     ) * torch.tensor([1.0, 0.3, 0.1])
     coefficients /= coefficients.abs().square().sum((2, 3), keepdim=True).sqrt() / COLS**0.5
     delays = 3e-7 * torch.rand(num_links, ROWS, 1, paths, dtype=torch.float64, generator=g)
-    links = nm.LinkSet(
+    links = PathLinks(
         kind="multi_user",
         coefficients=coefficients,
         delays=delays,

@@ -53,7 +53,7 @@ def test_a_burst_lasts_as_long_as_its_slots(links: LinkSet) -> None:
 
 
 def test_paths_in_line_of_sight_arrive_from_the_base_station(scenario: nm.Scenario) -> None:
-    (station,) = scenario._stations
+    (station,) = scenario._opened.stations
     users = np.flatnonzero(station.has_path)
     paths = station.paths(users, (1, 1))
     away = station.position - station.user_positions[users]

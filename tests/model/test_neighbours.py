@@ -13,6 +13,7 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import MMSEEqualizer, ZFPrecoder
+from neumatc_mimo.scenario.path_links import PathLinks
 from tests.blocks.test_multi_cell import Given
 from tests.conftest import ScenarioWriter
 
@@ -35,7 +36,7 @@ def model(write_scenario: ScenarioWriter) -> nm.ScenarioModel:
     apart = torch.tensor(APART, dtype=torch.float64)[:, None, None]
     a[:, 1] = a[:, 0] + apart * a[:, 1]
     delays[:, 1] = delays[:, 0]
-    links = nm.LinkSet(
+    links = PathLinks(
         kind="multi_user",
         coefficients=a,
         delays=delays,

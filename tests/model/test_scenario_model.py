@@ -358,7 +358,7 @@ def test_almost_the_same_link_is_not_recognised(
     generator = torch.Generator().manual_seed(0)
     change = 0.05 * (2 * torch.rand(links.delays.shape, generator=generator) - 1)
     wave = torch.exp(-2j * torch.pi * change * links.carrier_frequency / 299792458.0)
-    moved = nm.LinkSet(**(vars(links) | {"coefficients": links.coefficients * wave}))
+    moved = replace(links, coefficients=links.coefficients * wave)
     probes = links.grid_frequencies()[probe_subcarriers(512)]
     reference = Reference.of(links, links.grid_frequencies(), torch.complex64)
     found = recognise(moved.channel(probes), reference, None, any_gain=True)

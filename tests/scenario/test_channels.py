@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from neumatc_mimo.scenario import LinkSet, Scenario, load_scenario
-from neumatc_mimo.scenario import links as links_module
+from neumatc_mimo.scenario import path_links as links_module
 from neumatc_mimo.scenario.assembly import grid_power
 
 # DeepMIMO drops the paths that take longer than a symbol: 8 microseconds are enough for Munich.

@@ -138,7 +138,7 @@ def test_select_and_move(links: LinkSet) -> None:
 
 
 def test_repr_says_what_there_is(links: LinkSet) -> None:
-    assert "LinkSet(multi_user; links: 4 of 3 x 8" in repr(links)
+    assert "PathLinks(multi_user; links: 4 of 3 x 8" in repr(links)
 
 
 @pytest.mark.parametrize("beam_squint", [False, True])
