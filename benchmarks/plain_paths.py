@@ -43,7 +43,7 @@ class PlainStation(DeepMIMOStation):
     """A base station of arrays alone."""
 
     @property
-    def chosen(self) -> NDArray[np.bool_]:  # type: ignore[override]
+    def chosen(self) -> NDArray[np.bool_]:
         return np.ones(len(self.user_positions), np.bool_)
 
     def paths(self, users: NDArray[np.int64], ue: tuple[int, int]) -> Paths:

@@ -20,6 +20,7 @@ from neumatc_mimo.learning.algorithm1 import Algorithm1Config, train_algorithm1
 from neumatc_mimo.learning.network import MLPTrunk, NeuMatC
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import Components, Operation
+from neumatc_mimo.scenario.path_links import PathLinks
 from neumatc_mimo.solvers import Channels, Solver, Trained
 from neumatc_mimo.solvers.approximating import Approximating
 from neumatc_mimo.solvers.approximation import Approximation
@@ -84,7 +85,7 @@ def munich(link: int, bandwidth: float, num_users: int = 4) -> Family:
     :param bandwidth: Hz
     """
     links = load_scenario("munich").multi_user
-    assert links is not None
+    assert isinstance(links, PathLinks)
     users = slice(0, num_users)
     delays = links.delays[link].expand(links.num_rows, -1, -1)
     delays = (delays - links.row_delays[link][:, None, None])[users]

@@ -11,12 +11,12 @@ import torch
 from benchmarks.paper.problems import Problem, inverse_error, problem, reconstruction_error
 from benchmarks.paper.sheet import ROOT
 from neumatc_mimo.operations import SVD, Inverse
+from neumatc_mimo.scenario.array_config import ArrayConfig
 from neumatc_mimo.scenario.assembly import build_links
 from neumatc_mimo.scenario.deepmimo_data import load_base_stations
 from neumatc_mimo.scenario.groups import draw_single_user
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import (
-    ArrayConfig,
     MultiUserConfig,
     ScenarioConfig,
     SingleUserConfig,

@@ -13,6 +13,7 @@ from sionna.phy.channel.tr38901 import CDL, TDL, PanelArray
 from torch import Tensor
 
 from neumatc_mimo.scenario.links import LinkSet
+from neumatc_mimo.scenario.path_links import PathLinks
 
 # Draws impulse responses of one user each: a and tau of [num_users, 1, K, 1, M, paths, 1].
 Users = Callable[[int], tuple[Tensor, Tensor]]
@@ -22,7 +23,7 @@ _SAMPLING = 30e3
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Drawn(LinkSet):
+class Drawn(PathLinks):
     """Links whose channels follow from no paths.
 
     :param drawn: [num_links, fft_size, K, M] on the grid's subcarriers, and on no others

@@ -2,6 +2,28 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
+# What tables in a terminal show of the figures of a fidelity report.
+_HEADLINES = (
+    "below_promise",
+    "patched_share",
+    "error_median_db",
+    "filter_error_median_db",
+    "certificate_5th_percentile_db",
+    "sir_5th_percentile_db",
+    "mapping_alone_sir_5th_percentile_db",
+    "x_hat_error_median_db",
+    "no_eff_deviation_max",
+    "rate_ratio",
+)
+
+
+def headlines(values: Mapping[str, float]) -> list[str]:
+    """The figures that a table in a terminal shows; what could not be measured is left out."""
+    return [name for name in _HEADLINES if name in values and math.isfinite(values[name])]
+
 
 def label(name: str) -> str:
     """The name of a figure in words."""

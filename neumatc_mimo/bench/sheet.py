@@ -43,6 +43,14 @@ class Sheet:
     pictures: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
+    @property
+    def groups(self) -> list[list[dict[str, str]]]:
+        """The table as text, rows of the same columns together."""
+        return [
+            [{name: _cell(value) for name, value in row.items()} for row in group]
+            for group in _groups(self.rows)
+        ]
+
     def markdown(self, folder: str = ".") -> str:
         """The sheet as Markdown, pictures linked from a folder."""
         lines = [f"### {self.title}", "", f"{self.caption} ({self.seconds:.0f} s.)", ""]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from neumatc_mimo.cli.inputs import load_scenario
 from neumatc_mimo.cli.options import Device, Json, ScenarioName, ScenarioSeed
-from neumatc_mimo.cli.terminal import print_json
+from neumatc_mimo.cli.terminal import fitting_table, out, print_json
 from neumatc_mimo.storage.files import check_writable
 
 
@@ -49,4 +48,6 @@ def bench(
         print_json({sheet.name: sheet.rows for sheet in sheets})
     else:
         for sheet in sheets:
-            sys.stdout.write(sheet.markdown(str(folder)) + "\n")
+            for group in sheet.groups:
+                out.print(fitting_table(sheet.title, group, out.width))
+            out.print(f"All columns, and how to read them: {folder / sheet.name}.md\n")

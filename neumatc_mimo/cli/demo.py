@@ -23,22 +23,11 @@ from neumatc_mimo.cli.options import (
     Seed,
     Stride,
 )
-from neumatc_mimo.cli.simulate import Effort, Task, simulate_task, tasks_of
+from neumatc_mimo.cli.simulate import Effort, Task, offset_words, simulate_task, tasks_of
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.cli.train import model_summary, train_and_save
 from neumatc_mimo.progress import reported
 from neumatc_mimo.storage.files import check_writable
-
-# What of the fidelity the demo's table shows; `evaluate` and the report's summary have all of it.
-_HEADLINES = (
-    "patched_share",
-    "filter_error_median_db",
-    "sir_5th_percentile_db",
-    "mapping_alone_sir_5th_percentile_db",
-    "x_hat_error_median_db",
-    "no_eff_deviation_max",
-    "rate_ratio",
-)
 
 
 def demo(
@@ -120,7 +109,7 @@ def _version() -> str:
 
 def demo_table(summary: dict[str, Any]) -> Table:
     """The one table of the demo."""
-    from neumatc_mimo.bench.figures import label, written
+    from neumatc_mimo.bench.figures import headlines, label, written
 
     name = summary.get("scenario", {}).get("name", "")
     table = Table(title=f"neumatc-mimo on {name}", show_lines=False)
@@ -130,13 +119,13 @@ def demo_table(summary: dict[str, Any]) -> Table:
     table.add_column("to exact", justify="right")
     table.add_column("over limit", justify="right")
     for operation, values in (summary.get("fidelity") or {}).items():
-        for key in (key for key in _HEADLINES if key in values):
+        for key in headlines(values):
             what = f"{operation.replace('_', ' ')}: {label(key)}"
             table.add_row(what, written(key, values[key]))
     table.add_section()
     for run in (summary.get("simulations") or {}).values():
-        if run.get("offset_db") is not None:
-            table.add_row(f"{run['title']}, offset", f"{run['offset_db']:+.3f} dB")
+        if (offset := offset_words(run)) is not None:
+            table.add_row(f"{run['title']}: offset", offset)
         else:
             errors = run["curves"]["exact"]["block_errors"]
             table.add_row(f"{run['title']}: block errors a point", f"{min(errors)} at least")

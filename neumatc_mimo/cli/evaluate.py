@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +45,9 @@ def evaluate(
         int,
         typer.Option(min=1, max=10**6, help="Links whose MMSE block is compared with Sionna's."),
     ] = 8,
+    every: Annotated[
+        bool, typer.Option("--all", help="Show all figures that the model card has.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare a trained model's results with exact ones, and write its model card.
@@ -56,7 +60,7 @@ def evaluate(
     orders = integers("--bits", bits)
     loaded = load_scenario(scenario, scenario_seed)
     folder = model_folder(loaded, model)
-    trained = load_model(loaded, folder, device)
+    trained = load_model(loaded, model, device, scenario)
     file = card or child(folder, "README.md")
     check_writable(card.parent if card else folder)
     from neumatc_mimo.bench.evaluation import evaluate as run
@@ -77,7 +81,7 @@ def evaluate(
     if as_json:
         print_json(results)
         return
-    out.print(_fidelity_table(results))
+    out.print(_fidelity_table(results, every))
     rates = results.get("error_rates")
     if rates:
         out.print(rows_table("Coded block error rates, paired", error_rate_rows(rates)))
@@ -93,16 +97,19 @@ def evaluate(
     out.print(f"Wrote {file}")
 
 
-def _fidelity_table(results: dict[str, Any]) -> Table:
+def _fidelity_table(results: dict[str, Any], every: bool) -> Table:
     from neumatc_mimo.bench.fidelity import BELOW
-    from neumatc_mimo.bench.figures import label, written
+    from neumatc_mimo.bench.figures import headlines, label, written
 
     table = Table(title="Queried against exact, double precision")
     table.add_column("what")
     table.add_column("value", justify="right")
     for operation, values in results.items():
         if isinstance(values, dict):
-            for key, value in values.items():
+            for key in values if every else headlines(values):
+                value = values[key]
+                if not math.isfinite(value):
+                    continue
                 style = "bold red" if key == BELOW and value else None
                 what = f"{operation.replace('_', ' ')}: {label(key)}"
                 table.add_row(what, written(key, value), style=style)

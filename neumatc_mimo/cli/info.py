@@ -8,6 +8,7 @@ from rich.table import Table
 
 from neumatc_mimo.cli.options import Json
 from neumatc_mimo.cli.terminal import out, print_json
+from neumatc_mimo.foundation.ray_tracing import LLVM_HINT
 
 
 def info(as_json: Json = False) -> None:
@@ -35,7 +36,7 @@ def _sections(values: dict[str, Any]) -> list[tuple[str, list[str]]]:
     tracing = values["ray_tracing"]
     ways = [name for name, there in (("CPU (LLVM)", "llvm"), ("GPU", "cuda")) if tracing[there]]
     version = _installed({"sionna-rt": tracing["sionna-rt"]})
-    missing = "not possible: no GPU, and no LLVM; install one and set DRJIT_LIBLLVM_PATH"
+    missing = f"not possible: no GPU, and no LLVM that Dr.Jit can use; {LLVM_HINT}"
     return [
         ("versions", [_installed(values["versions"])]),
         *(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +22,23 @@ def model_folder(scenario: Any, folder: Location | None) -> Location:
     return folder or Path("models") / scenario.name
 
 
-def load_model(scenario: Any, folder: Location | None, device: str) -> Any:
-    """Trained model of a scenario, from a folder, a URL or models/SCENARIO."""
+def load_model(scenario: Any, folder: Location | None, device: str, source: str) -> Any:
+    """Trained model of a scenario, from a folder, a URL or models/SCENARIO.
+
+    :param source: what the user calls the scenario
+    """
     import neumatc_mimo as nm
 
     location = model_folder(scenario, folder)
-    advice = f"run `neumatc-mimo train {scenario.name}` first"
+    place = "" if folder is None else f" --model {shlex.quote(str(folder))}"
+    advice = f"run `neumatc-mimo train {shlex.quote(source)}{place}` first"
     if not is_folder(location):
         raise FileNotFoundError(f"There is no model folder {location}, {advice}.")
     try:
         model = nm.ScenarioModel.load(location, device=device)
     except FileNotFoundError:
         raise FileNotFoundError(f"There is no model in {location}, {advice}.") from None
-    model.check(scenario.fingerprint)
+    model.check(scenario.fingerprint, json.loads(scenario.config.model_dump_json()))
     return model
 
 

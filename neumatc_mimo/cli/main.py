@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -16,7 +17,7 @@ from neumatc_mimo.cli.plan import plan
 from neumatc_mimo.cli.report import report
 from neumatc_mimo.cli.scenarios import scenarios
 from neumatc_mimo.cli.simulate import simulate
-from neumatc_mimo.cli.terminal import fail, out
+from neumatc_mimo.cli.terminal import fail, out, show_warning
 from neumatc_mimo.cli.trace import trace
 from neumatc_mimo.cli.train import train
 
@@ -25,6 +26,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Learned, certified matrix inverses and SVDs for MIMO-OFDM link-level simulation.\n\n"
     "To see it all at work: [cyan]neumatc-mimo demo[/cyan]. With a scenario of your own: "
     "[cyan]train[/cyan], then [cyan]evaluate[/cyan] and [cyan]simulate[/cyan].",
@@ -71,8 +73,12 @@ _EXPECTED = (ValueError, OSError, ImportError, RuntimeError, TypeError, MemoryEr
 
 
 def main() -> None:
-    """Run the command line; a foreseeable error becomes one sentence and exit code 1."""
-    try:
-        app()
-    except _EXPECTED as error:
-        fail(error)
+    """Run the command line; a foreseeable error becomes one sentence and exit code 1, a warning
+    one sentence, too.
+    """
+    with warnings.catch_warnings():
+        warnings.showwarning = show_warning
+        try:
+            app()
+        except _EXPECTED as error:
+            fail(error)

@@ -32,7 +32,9 @@ def report(
     loaded = load_scenario(drawn.get("file", "munich"), drawn.get("seed"))
     location = model_folder(loaded, model)
     # Pictures of queried results need the model; those of an exact-only run do not.
-    trained = load_model(loaded, location, "cpu") if is_folder(location) else None
+    trained = None
+    if is_folder(location):
+        trained = load_model(loaded, model, "cpu", drawn.get("file", "munich"))
     written = write_report(folder, summary, loaded, trained)
     if as_json:
         print_json([str(file) for file in written])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,6 +28,10 @@ from neumatc_mimo.cli.options import (
 )
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import reported, within
+from neumatc_mimo.storage.files import check_writable
+
+# Beyond, an offset says nothing about two curves.
+_MOST_ERROR_DB = 0.5
 
 
 @dataclass(frozen=True)
@@ -72,6 +78,9 @@ def simulate(
     max_calls: MaxCalls = 80,
     stride: Stride = 12,
     batch_size: BatchSize = 32,
+    folder: Annotated[Path, typer.Option("--report", help="Folder of the picture.")] = Path(
+        "report"
+    ),
     device: Device = "cpu",
     scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
@@ -82,16 +91,22 @@ def simulate(
     Example: [cyan]neumatc-mimo simulate munich --task downlink --points 6[/cyan]
     """
     loaded = load_scenario(scenario, scenario_seed)
-    trained = None if exact_only else load_model(loaded, model, device)
+    trained = None if exact_only else load_model(loaded, model, device, scenario)
+    check_writable(folder)
     effort = Effort(points, block_errors, max_calls, stride, batch_size, device, seed)
     results = {}
     for name in tasks_of(loaded, task):
         results[name] = simulate_task(loaded, trained, name, coded, effort)
+    from neumatc_mimo.reporting.report import draw_error_curves
+
+    titled = {run["title"]: run for run in results.values()}
+    picture = draw_error_curves(folder / f"{loaded.name}_{task.value}.png", titled)
     if as_json:
         print_json(results)
         return
     for run in results.values():
         out.print(_curve_table(run))
+    out.print(f"Drew {picture}")
 
 
 def tasks_of(scenario: Any, task: Task) -> list[str]:
@@ -112,7 +127,13 @@ def tasks_of(scenario: Any, task: Task) -> list[str]:
 def simulate_task(
     scenario: Any, model: Any | None, name: str, coded: bool, effort: Effort
 ) -> dict[str, Any]:
-    from neumatc_mimo.simulation import PIPELINES, error_curves, snr_offset_db, waterfall
+    from neumatc_mimo.simulation import (
+        PIPELINES,
+        error_curves,
+        snr_offset_db,
+        snr_offset_error_db,
+        waterfall,
+    )
     from neumatc_mimo.solvers.exact import Exact
 
     kind = PIPELINES[name]
@@ -147,19 +168,31 @@ def simulate_task(
     }
     if model is not None:
         rate, levels = ("bler", (1e-2, 0.9)) if coded else ("ber", (1e-5, 0.5))
-        result["offset_db"] = snr_offset_db(curves["exact"], curves["queried"], levels, rate=rate)
+        both = curves["exact"], curves["queried"]
+        result["offset_db"] = snr_offset_db(*both, levels, rate=rate)
+        result["offset_error_db"] = snr_offset_error_db(*both, levels, rate=rate)
     return result
 
 
+def offset_words(run: dict[str, Any]) -> str | None:
+    """The distance of the curves with its 95 % interval; None where chance alone tells it."""
+    offset, error = run.get("offset_db"), run.get("offset_error_db")
+    if offset is None or error is None or not math.isfinite(offset + error):
+        return None
+    if error > _MOST_ERROR_DB:
+        return f"within ± {error:.1f} dB, as far as so few block errors tell"
+    return f"{offset:+.2f} ± {error:.2f} dB"
+
+
 def _curve_table(run: dict[str, Any]) -> Table:
-    offset = run.get("offset_db")
-    caption = None if offset is None else f"queried − exact: {offset:+.3f} dB"
-    table = Table(title=run["title"], caption=caption)
-    table.add_column("Eb/N0 [dB]", justify="right")
+    offset = offset_words(run)
+    caption = None if offset is None else f"queried − exact: {offset}"
+    table = Table(title=run["title"], caption=caption, expand=False)
+    table.add_column("Eb/N0\n[dB]", justify="right")
     curves = run["curves"]
     for solver in curves:
-        for column in ("BER", "BLER", "block errors"):
-            table.add_column(f"{solver} {column}", justify="right")
+        for column in ("BER", "BLER", "errors"):
+            table.add_column(f"{solver}\n{column}", justify="right", no_wrap=True)
     for i, ebno_db in enumerate(next(iter(curves.values()))["ebno_dbs"]):
         cells = [f"{ebno_db:.2f}"]
         for curve in curves.values():

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +19,7 @@ from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Se
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import Callback, Callbacks, within
 from neumatc_mimo.storage.files import Location, check_writable, child, local_path
-from neumatc_mimo.storage.model_folder import check_folder
+from neumatc_mimo.storage.model_folder import check_folder, holds_model
 from neumatc_mimo.storage.names import check_plain
 
 
@@ -31,7 +34,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE,...",
-            help="Another value of a key of the scenario's [model]; may be given again. Several "
+            help="Another value of a key of the scenario's \\[model]; may be given again. Several "
             "values, or keys of several, make a grid: a model for each combination.",
         ),
     ] = None,
@@ -58,6 +61,9 @@ def train(
             help="With --ray: what a task, which is tried again, is to take; 60 by default.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a model that is there, without asking.")
+    ] = False,
     device: Device = "cpu",
     tensorboard: Annotated[
         Path | None,
@@ -106,6 +112,8 @@ def train(
     else:
         for folder in folders.values():
             check_folder(folder)
+            if not force:
+                ask_before_replacing(folder)
         rows = []
         for name, variant in variants.items():
             told = callback
@@ -124,14 +132,49 @@ def train(
         out.print(_table(rows))
 
 
+def ask_before_replacing(folder: Location) -> None:
+    """Ask whether a model may be replaced, if one is there.
+
+    :raises ValueError: if there is nobody to ask
+    """
+    if not holds_model(folder):
+        return
+    if sys.stdin is None or not sys.stdin.isatty():
+        raise ValueError(
+            f"{folder} holds a model already; give another --model, or --force to replace it."
+        )
+    typer.confirm(f"{folder} holds a model already. Replace it?", abort=True)
+
+
+@contextmanager
+def _left_as_it_was(folder: Location) -> Iterator[None]:
+    """Leave no empty folders behind where what is done fails."""
+    path = local_path(folder)
+    made = [] if path is None else [one for one in (path, *path.parents) if not one.exists()]
+    try:
+        yield
+    except BaseException:
+        for one in made:
+            with suppress(OSError):  # it is not there, or others have written to it
+                one.rmdir()
+        raise
+
+
 def train_and_save(
     scenario: Any, folder: Location | None, device: str, seed: int, callback: Callbacks = None
 ) -> tuple[Any, Location, float]:
     """Train the models of a scenario and save them; the model, its folder, and seconds."""
+    location = model_folder(scenario, folder)
+    with _left_as_it_was(location):
+        return _train_and_save(scenario, location, device, seed, callback)
+
+
+def _train_and_save(
+    scenario: Any, location: Location, device: str, seed: int, callback: Callbacks
+) -> tuple[Any, Location, float]:
     from neumatc_mimo.training.scenario import train_and_keep
     from neumatc_mimo.training.store import discard_finished
 
-    location = model_folder(scenario, folder)
     check_folder(location)
     check_writable(location)
     begin = time.perf_counter()

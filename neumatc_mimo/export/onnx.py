@@ -12,6 +12,7 @@ import torch
 
 from neumatc_mimo.export.program import METADATA, dynamic_shapes, quiet, traced
 from neumatc_mimo.export.query import QueryModule
+from neumatc_mimo.foundation.hints import install
 
 # A file in protocol buffers holds no more.
 _MOST_BYTES = 2**31 - 2**24
@@ -69,10 +70,7 @@ def check_onnx() -> None:
 def _library() -> Any:
     """onnx_ir, which onnxscript brings along."""
     if importlib.util.find_spec("onnxscript") is None:
-        raise ImportError(
-            "ONNX files are written and read by onnxscript, which is not installed: "
-            "pip install 'neumatc-mimo[export]'."
-        )
+        raise ImportError(f"ONNX files need the package onnxscript: {install('export')}.")
     import onnx_ir
 
     return onnx_ir

@@ -153,10 +153,12 @@ def check_known(model: OperationModel, links: Tensor | None) -> None:
 
 def warn_of_noise(model: OperationModel, no: Tensor, time: float) -> None:
     """Say that noise powers or a time lie outside what was trained."""
+    moving = model.links.duration > 0
+    when, what = (f" at {time:g} s", "num_slots") if moving else ("", "noise_db")
     model.warned.once(
         "noise",
-        f"Noise powers of {no.min().item():g} to {no.max().item():g} at {time:g} s are not all "
-        f"among {model.mapping.axis}, which the model of {model.operation.name} was trained for: "
-        "the others are computed exactly. To have them queried, widen noise_db or the bursts in "
-        "the scenario and train again.",
+        f"Noise powers of {no.min().item():g} to {no.max().item():g}{when} are not all among "
+        f"{model.mapping.axis}, which the model of {model.operation.name} was trained for: the "
+        f"others are computed exactly. To have them queried, widen {what} in the scenario and "
+        "train again.",
     )

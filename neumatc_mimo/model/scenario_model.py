@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from neumatc_mimo.foundation.warnings import Warned
 from neumatc_mimo.kernels.lanes import computes
@@ -12,6 +13,7 @@ from neumatc_mimo.model.folder import load_models, save_models
 from neumatc_mimo.model.serving import serve, serve_strangers
 from neumatc_mimo.model.trained import TrainedModels
 from neumatc_mimo.operations.base import Operation, Tolerance
+from neumatc_mimo.scenario.differences import differences
 from neumatc_mimo.solvers.adapted import Adapted
 from neumatc_mimo.solvers.base import Answers, Channels, Solver
 from neumatc_mimo.solvers.exact import Exact
@@ -136,11 +138,25 @@ class ScenarioModel(TrainedModels, Solver):
         """
         return cls(*load_models(folder, device))
 
-    def check(self, scenario_fingerprint: str) -> None:
-        """Refuse a scenario other than the one that the model was trained on."""
-        mine = self.scenario.get("fingerprint")
-        if mine != scenario_fingerprint:
-            raise ValueError(
-                f'The model of "{self.name}" was trained on other data (fingerprint {mine}, the '
-                f"scenario has {scenario_fingerprint}); train again."
+    def check(
+        self, scenario_fingerprint: str, scenario_config: Mapping[str, Any] | None = None
+    ) -> None:
+        """Refuse a scenario other than the one that the model was trained on.
+
+        :param scenario_fingerprint: of the scenario
+        :param scenario_config: its sections as plain values, to tell what differs
+
+        :raises ValueError: if it is another
+        """
+        if self.scenario.get("fingerprint") == scenario_fingerprint:
+            return
+        what = "its data are others"
+        mine = self.scenario.get("config")
+        if scenario_config is not None and isinstance(mine, Mapping):
+            what = ", ".join(differences(mine, scenario_config)) or (
+                "its keys are the same, the data that they name are others"
             )
+        raise ValueError(
+            f'The model of "{self.name}" was trained on another scenario than this one: {what}; '
+            "train again, or give the model of this one."
+        )

@@ -34,20 +34,29 @@ def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
     if scenario.multi_user is not None:
         links = scenario.multi_user
         for link in range(links.num_links):
+            # A colour and a shape of its own: as many groups as there are pairs are told apart.
+            style = {"color": COLOURS[link % len(COLOURS)], "zorder": 3}
+            marker = _SHAPES[link // len(COLOURS) % len(_SHAPES)]
             station = links.base_station_positions[links.base_station[link]]
             for user in links.user_positions[link]:
                 ends = torch.stack([station, user]).T.tolist()
-                ax.plot(*ends[:2], color=COLOURS[link % len(COLOURS)], lw=0.3)
-        _spots(ax, links, COLOURS[0], "o", f"{links.num_links} groups of {links.num_users} users")
+                ax.plot(*ends[:2], color=style["color"], lw=0.3)
+            x, y, _ = as_array(links.user_positions[link]).T
+            groups = f"{links.num_links} groups of {links.num_users} users"
+            label = "_" if link else groups  # one entry of the legend stands for all
+            ax.scatter(x, y, s=18, marker=marker, label=label, **style)
     if scenario.single_user is not None:
         links = scenario.single_user
         _spots(ax, links, COLOURS[1], "x", f"{links.num_links} single users")
     x, y, _ = positions.base_stations.T
     ax.scatter(x, y, s=120, marker="^", c="k", label="base station", zorder=4)
     ax.set(title=f"{scenario.name}: links", xlabel="x [m]", ylabel="y [m]", aspect="equal")
-    # Beside the map, which has users everywhere.
-    ax.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.02, 1))
+    # Below the map, which has users everywhere, so that it fills the width of its frame.
+    ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     return ax
+
+
+_SHAPES = ("o", "s", "D", "v", "P", "*")
 
 
 def _spots(ax: Axes, links: LinkSet, colour: str, marker: str, label: str) -> None:

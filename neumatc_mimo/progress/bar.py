@@ -28,12 +28,25 @@ from rich.text import Text
 
 from neumatc_mimo.progress.events import Callback, Event
 
+# Characters of all that a line has but its figures: they get what a terminal has beyond.
+_OTHERS = 66
+_LEAST = 12
+
 
 class _Metrics(ProgressColumn):
-    """Figures of a step: the first to give way where a terminal is narrow."""
+    """Figures of a step, as many as there is room for: bar, count and times come first."""
+
+    def __init__(self, console: Console, table_column: Column) -> None:
+        self._console = console
+        super().__init__(table_column)
 
     def render(self, task: Task) -> Text:
-        return Text(task.fields["metrics"], style="dim", no_wrap=True, overflow="ellipsis")
+        room = self._console.width - _OTHERS - len(task.description)
+        if room < _LEAST:
+            return Text()
+        text = Text(task.fields["metrics"], style="dim", no_wrap=True)
+        text.truncate(room, overflow="ellipsis")
+        return text
 
 
 class ProgressBar:
@@ -55,13 +68,13 @@ class ProgressBar:
         self._lines: dict[str, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[unit]}"),
-            _Metrics(table_column=Column()),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=min(max(console.width - 60, 6), 24)),
+            MofNCompleteColumn(table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True)),
+            TimeElapsedColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(table_column=Column(no_wrap=True)),
+            _Metrics(console, table_column=Column(no_wrap=True)),
             console=console,
             transient=True,
             disable=not _can_show(console),

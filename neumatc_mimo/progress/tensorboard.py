@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from types import TracebackType
 
+from neumatc_mimo.foundation.hints import install
 from neumatc_mimo.progress.events import Event
 
 
@@ -29,8 +30,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ImportError(
-                "TensorBoard logs need the package tensorboard, install "
-                '"neumatc-mimo[tensorboard]".'
+                f"TensorBoard logs need the package tensorboard: {install('tensorboard')}."
             ) from error
         self._writer = SummaryWriter(os.fspath(log_dir))
         self._told: Counter[str] = Counter()

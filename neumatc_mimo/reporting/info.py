@@ -4,21 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
-import sys
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
 
-_NAME = "neumatc-mimo"
+from neumatc_mimo.foundation.ray_tracing import computes
 
-# In a process of its own: an LLVM that does not fit crashes it.
-_BACKENDS = """
-import drjit
-print(*(int(drjit.has_backend(getattr(drjit.JitBackend, name))) for name in ("LLVM", "CUDA")))
-"""
+_NAME = "neumatc-mimo"
 
 
 def info() -> dict[str, Any]:
@@ -115,15 +109,9 @@ def _kernels() -> dict[str, str | None]:
 
 
 def _ray_tracing() -> dict[str, Any]:
-    """Whether Dr.Jit, on which Sionna RT runs, finds its backends."""
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", _BACKENDS], capture_output=True, text=True, timeout=60
-        )
-        llvm, cuda = done.stdout.split()
-    except (OSError, subprocess.TimeoutExpired, ValueError):
-        llvm = cuda = "0"
-    return {"sionna-rt": version_of("sionna-rt"), "llvm": llvm == "1", "cuda": cuda == "1"}
+    """Whether Dr.Jit, on which Sionna RT runs, computes with its backends."""
+    backends = {name: computes(name) for name in ("llvm", "cuda")}
+    return {"sionna-rt": version_of("sionna-rt"), **backends}
 
 
 def _bundled() -> list[dict[str, Any]]:

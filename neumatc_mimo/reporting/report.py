@@ -102,6 +102,16 @@ def finite(value: Any) -> Any:
     return value
 
 
+def draw_error_curves(file: Path, simulations: Mapping[str, Any]) -> Path:
+    """Write a picture of error curves, as :func:`write_report` draws them.
+
+    :param file: PNG to write
+    :param simulations: Runs of ``neumatc-mimo simulate`` by their titles
+    """
+    save = partial(_error_curves(simulations).savefig, format="png", dpi=120)
+    return replaced(file, save)
+
+
 def _error_curves(simulations: Mapping[str, Any]) -> Figure:
     columns = min(2, len(simulations))
     rows = -(-len(simulations) // columns)

@@ -62,7 +62,8 @@ class DeepMIMOStation(BaseStation):
     @cached_property
     def has_path(self) -> NDArray[np.bool_]:
         """Within the fields of view."""
-        return (~np.isnan(self._seen_power)).any(axis=1)
+        found: NDArray[np.bool_] = np.any(~np.isnan(self._seen_power), axis=1)
+        return found
 
     @cached_property
     def chosen(self) -> NDArray[np.bool_]:
@@ -227,9 +228,7 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
     if dataset is None:
         folder = config.data_folder() or _database_folder(config)
         if not folder.is_dir():
-            raise FileNotFoundError(
-                f"{config.file}: there is no scenario folder {folder}, correct path in [deepmimo]."
-            )
+            raise FileNotFoundError(config.no_folder(folder))
     try:
         if folder is not None:
             sees = source.line_of_sight is not None

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import os
+import re
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
@@ -445,6 +446,21 @@ class ScenarioConfig(Section):
             return None
         return self._expanded(self.deepmimo.path, "path")
 
+    def no_folder(self, folder: Path) -> str:
+        """What to say where there is no such data folder: the variable in its path is to blame, if
+        there is one, and not a file that came with the package.
+        """
+        path = self.deepmimo.path if self.deepmimo is not None else None
+        found = re.search(r"\$\{?(\w+)", path or "")
+        if found is None:
+            return (
+                f"{self._file}: there is no scenario folder {folder}, correct path in [deepmimo]."
+            )
+        return (
+            f'There is no scenario folder {folder}: set {found[1]}, which is "'
+            f'{os.environ.get(found[1], "")}", to the folder that holds {folder.name}.'
+        )
+
     def channel_file(self) -> Path | None:
         """Return the file that [channel] names; None where channels are given in Python.
 
@@ -497,8 +513,8 @@ def read_config(source: str | os.PathLike[str]) -> ScenarioConfig:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not a TOML file: {error}.") from error
     config = make_config(data, str(file))
-    source = config.deepmimo
-    if source is not None and (source.path, source.scenario) == (None, None):
+    named = config.deepmimo
+    if named is not None and (named.path, named.scenario) == (None, None):
         raise ValueError(
             f"{file}: [deepmimo] has neither of path and scenario, give exactly one of them."
         )

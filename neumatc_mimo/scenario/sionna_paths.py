@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from neumatc_mimo.foundation.waves import wave
 from neumatc_mimo.scenario.base_station import BaseStation, Paths
-from neumatc_mimo.scenario.schema import ScenarioConfig, SionnaRTConfig
+from neumatc_mimo.scenario.data_config import SionnaRTConfig
+from neumatc_mimo.scenario.schema import ScenarioConfig
 
 # Sionna RT's code of a path without interactions, ``InteractionType.NONE``.
 _NONE = 0
@@ -123,7 +124,8 @@ def traced(paths: Any, carrier_frequency: float | None = None) -> TracedPaths:
     if not num_paths or not valid.any():
         raise ValueError("paths lead nowhere: no path reaches any receiver.")
     if tau.ndim == 3:
-        tau, valid, doppler = (x[:, None, :, None] for x in (tau, valid, doppler))
+        tau, doppler = tau[:, None, :, None], doppler[:, None, :, None]
+        valid = valid[:, None, :, None]
         theta, phi = angles
     else:
         # Far from the antennas, all of an array see a path come from the same direction.
@@ -167,7 +169,8 @@ class SionnaStation(BaseStation):
 
     @cached_property
     def has_path(self) -> NDArray[np.bool_]:
-        return self.traced.valid[:, :, self.index].any(axis=(1, 2, 3))
+        found: NDArray[np.bool_] = np.any(self.traced.valid[:, :, self.index], axis=(1, 2, 3))
+        return found
 
     @cached_property
     def chosen(self) -> NDArray[np.bool_]:
@@ -199,7 +202,7 @@ class SionnaStation(BaseStation):
         valid, tau, shifts = (
             sorted_(x[users, :, at]) for x in (own.valid, own.delays, own.doppler)
         )
-        found = valid.any(axis=(1, 2))  # [num_users, P]
+        found: NDArray[np.bool_] = np.any(valid, axis=(1, 2))  # [num_users, P]
         first = np.where(valid, tau, np.inf).min(axis=(1, 2, 3), keepdims=True)
         tau = np.where(valid, tau, first)
         reference = tau[:, 0, 0]

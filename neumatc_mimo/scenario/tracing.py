@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
@@ -16,6 +17,7 @@ from xml.etree.ElementTree import ParseError
 import numpy as np
 from numpy.typing import NDArray
 
+from neumatc_mimo.foundation.ray_tracing import LLVM_HINT, computes
 from neumatc_mimo.foundation.waves import wave
 from neumatc_mimo.progress import Callbacks, Event, reported
 from neumatc_mimo.storage.names import is_plain
@@ -216,14 +218,14 @@ def _check_target(folder: str | os.PathLike[str], overwrite: bool) -> Path:
 
 def _import_tracers() -> tuple[Any, Any, Callable[..., Any]]:
     """Sionna RT, DeepMIMO's exporter for it and DeepMIMO's converter: slow to import, optional."""
+    if find_spec("mitsuba") is not None and not (computes("llvm") or computes("cuda")):
+        raise ImportError(f"Ray tracing needs a GPU, or an LLVM that Dr.Jit can use: {LLVM_HINT}.")
     try:
         import sionna.rt
-    except ModuleNotFoundError as error:
-        raise ImportError(f"Ray tracing needs Sionna RT, but {error.name} is missing.") from error
     except ImportError as error:
+        missing = getattr(error, "name", None) or error
         raise ImportError(
-            "Ray tracing needs a GPU or LLVM: install LLVM (such as libllvm19 on Debian) and set "
-            "DRJIT_LIBLLVM_PATH to the path of its shared library."
+            f"Ray tracing needs Sionna RT, but {missing} is missing: pip install sionna-rt."
         ) from error
     try:
         with _silence():

@@ -1,6 +1,11 @@
 """Link-level simulations built from Sionna's parts, with the matrices from any solver."""
 
-from neumatc_mimo.simulation.curves import ErrorCurve, error_curves, snr_offset_db
+from neumatc_mimo.simulation.curves import (
+    ErrorCurve,
+    error_curves,
+    snr_offset_db,
+    snr_offset_error_db,
+)
 from neumatc_mimo.simulation.draws import Draws
 from neumatc_mimo.simulation.multi_user import MultiUserDownlink, MultiUserUplink
 from neumatc_mimo.simulation.pipeline import Pipeline, Simulated, propagate
@@ -21,5 +26,6 @@ __all__ = [
     "fall",
     "propagate",
     "snr_offset_db",
+    "snr_offset_error_db",
     "waterfall",
 ]

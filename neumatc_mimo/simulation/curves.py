@@ -92,12 +92,60 @@ def snr_offset_db(
     be an interval of bit error rates if ``rate`` is "ber"; NaN if they share none.
     """
     a, b = (np.asarray(getattr(curve, rate)) for curve in (curve_a, curve_b))
+    return _offset_db(curve_a.ebno_dbs, a, curve_b.ebno_dbs, b, bler_range)
+
+
+def snr_offset_error_db(
+    curve_a: ErrorCurve,
+    curve_b: ErrorCurve,
+    bler_range: tuple[float, float] = (1e-2, 0.9),
+    *,
+    rate: str = "bler",
+    draws: int = 400,
+    seed: int = 0,
+) -> float:
+    """How far :func:`snr_offset_db` may be off by chance, in dB: half of its 95 % interval.
+
+    Block errors of each point are drawn again by Poisson's law (parametric bootstrap), for both
+    curves on their own: curves of the same bits and noise are closer than that.
+
+    :param draws: Of all points
+    :param seed: Of the draws
+
+    :return: NaN where most of the draws share no level
+    """
+    rng = np.random.default_rng(seed)
+
+    def drawn(curve: ErrorCurve) -> Any:
+        counts = np.asarray(curve.block_errors)
+        factors = rng.poisson(counts, (draws, len(counts))) / np.maximum(counts, 1)
+        return np.asarray(getattr(curve, rate)) * factors
+
+    both = zip(drawn(curve_a), drawn(curve_b), strict=True)
+    offsets = np.array(
+        [_offset_db(curve_a.ebno_dbs, a, curve_b.ebno_dbs, b, bler_range) for a, b in both]
+    )
+    offsets = offsets[np.isfinite(offsets)]
+    if len(offsets) < draws / 2:
+        return math.nan
+    low, high = np.quantile(offsets, (0.025, 0.975))
+    return float(high - low) / 2
+
+
+def _offset_db(
+    ebno_a: Sequence[float],
+    a: Any,
+    ebno_b: Sequence[float],
+    b: Any,
+    bler_range: tuple[float, float],
+) -> float:
+    """:func:`snr_offset_db` of rates."""
     low = max(bler_range[0], a.min(), b.min(), 1e-12)
     high = min(bler_range[1], a.max(), b.max())
     if low >= high:
         return math.nan
     levels = np.linspace(np.log10(low), np.log10(high), 50)
-    offsets = crossings(curve_b.ebno_dbs, b, levels) - crossings(curve_a.ebno_dbs, a, levels)
+    offsets = crossings(ebno_b, b, levels) - crossings(ebno_a, a, levels)
     return float(offsets[np.abs(offsets).argmax()])
 
 

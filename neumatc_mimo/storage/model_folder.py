@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import Any, TypeVar
 
-from neumatc_mimo.storage.files import Location, child
+from neumatc_mimo.storage.files import Location, child, is_folder
 from neumatc_mimo.storage.manifest import (
     MANIFEST,
     MOST_BYTES,
@@ -119,6 +119,14 @@ def check_folder(folder: Location) -> None:
     :raises OSError: if the file system does not answer
     """
     place(folder).check(MANIFEST, is_left)
+
+
+def holds_model(folder: Location) -> bool:
+    """Whether a model is in a folder.
+
+    :raises OSError: if the file system does not answer
+    """
+    return is_folder(folder) and place(folder).read(MANIFEST, MOST_BYTES) is not None
 
 
 def _manifest(source: Place, name: str) -> bytes:

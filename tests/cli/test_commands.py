@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,14 @@ from typer.testing import CliRunner
 
 import neumatc_mimo as nm
 from neumatc_mimo.cli import app, main
+from neumatc_mimo.cli.terminal import fitting_table
 from neumatc_mimo.cli.train import train_and_save
 from neumatc_mimo.progress import Event
 from tests.warned import patched
 
 _COMMANDS = [command.callback.__name__ for command in app.registered_commands if command.callback]
 _RUNNER = CliRunner()
+main_module = import_module("neumatc_mimo.cli.main")
 
 
 def _main(monkeypatch: pytest.MonkeyPatch, capsys: Any, *arguments: str) -> tuple[int, str, str]:
@@ -138,7 +142,8 @@ def test_an_empty_model_folder_is_no_model(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     code, _, err = _main(monkeypatch, capsys, "evaluate", "munich", "--model", str(tmp_path))
-    assert code == 1 and "run `neumatc-mimo train munich` first" in " ".join(err.split())
+    advice = f"run `neumatc-mimo train munich --model {tmp_path}` first"
+    assert code == 1 and advice in " ".join(err.split())
 
 
 def test_help_says_where_to_start_and_version_which_one_it_is() -> None:
@@ -147,7 +152,52 @@ def test_help_says_where_to_start_and_version_which_one_it_is() -> None:
     assert _RUNNER.invoke(app, ["--version"]).stdout == f"neumatc-mimo {nm.__version__}\n"
 
 
+@pytest.mark.parametrize("command", ["", *_COMMANDS])
+def test_h_is_help(command: str) -> None:
+    short, long = (_RUNNER.invoke(app, [*filter(None, [command]), o]) for o in ("-h", "--help"))
+    assert short.exit_code == 0 and short.output == long.output
+
+
+def test_a_refused_training_leaves_no_folder(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = str(write_scenario(deepmimo={"path": "$MY_DATA/nowhere"}))
+    monkeypatch.setenv("MY_DATA", "/data")
+    code, _, err = _main(monkeypatch, capsys, "train", file)
+    assert code == 1 and not list(tmp_path.iterdir())
+    assert 'set MY_DATA, which is "/data", to the folder that holds nowhere' in err
+
+
+def test_warnings_are_sentences_without_lines_of_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def warn() -> None:
+        warnings.warn("Slow.", nm.NeuMatCWarning, stacklevel=2)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(main_module, "app", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        _, out, err = _main(monkeypatch, capsys)
+    assert (out, err) == ("", "Warning: Slow.\n")
+
+
+def test_a_table_fits_into_the_terminal() -> None:
+    columns = {"point": "8 x 64", "block": "ZFPrecoder", "way": "exact"}
+    columns |= {f"figure {number}": f"{number}.00" for number in range(20)}
+    rows = [columns, columns | {"way": "queried", "figure 1": "2.00", "figure 19": "x"}]
+    table = fitting_table("Blocks", rows, 40)
+    assert table.title == "Blocks, 8 x 64"
+    # What is the same in all rows tells nothing.
+    assert [str(column.header) for column in table.columns] == ["way", "figure 1", "figure 19"]
+    assert len(fitting_table("Blocks", rows, 20).columns) == 1
+
+
 def test_units_are_not_taken_for_markup() -> None:
+    assert "of the scenario's [model]" in " ".join(
+        _RUNNER.invoke(app, ["train", "--help"]).output.replace("│", " ").split()
+    )
     text = " ".join(_RUNNER.invoke(app, ["trace", "--help"]).output.split())
     assert "Position ." not in text and "of users ." not in text
 
@@ -161,14 +211,15 @@ def test_an_unknown_key_is_named(
 
 
 @pytest.mark.usefixtures("in_haste")
-def test_simulate_with_exact_blocks(write_scenario: Any) -> None:
+def test_simulate_with_exact_blocks(write_scenario: Any, tmp_path: Path) -> None:
     arguments = ["simulate", str(write_scenario()), "--task", "downlink", "--exact-only"]
     arguments += ["--stride", "1", "--points", "2", "--max-calls", "1"]
-    arguments += ["--batch-size", "4"]
+    arguments += ["--batch-size", "4", "--report", str(tmp_path)]
     result = _RUNNER.invoke(app, [*arguments, "--json"])
     assert result.exit_code == 0, result.output
     curve = json.loads(result.stdout)["downlink"]["curves"]["exact"]
     assert len(curve["ebno_dbs"]) == 2 and curve["bler"][0] > curve["bler"][1]
+    assert (tmp_path / "small_downlink.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.usefixtures("in_haste")
@@ -219,7 +270,9 @@ def test_train_and_evaluate_other_groups_at_another_rank(
         assert figures[f"mmse_{power}_db"]["no_eff_deviation_99th_percentile"] < 0.02
     assert figures["svd"]["rate_ratio"] > 0.999
     code, _, err = _main(monkeypatch, capsys, "evaluate", file)
-    assert code == 1 and "trained on other data" in err
+    assert code == 1 and "another scenario than this one: seed is 0, it was 1" in err
+    code, _, err = _main(monkeypatch, capsys, "train", file, *groups)
+    assert code == 1 and "models/small holds a model already" in err and "--force" in err
 
 
 class _OutOfReach(MemoryFileSystem):  # type: ignore[misc]

@@ -202,12 +202,13 @@ def test_a_map_shows_every_user_of_a_link(write_scenario: Any, ax: Axes) -> None
     scenario = nm.load_scenario(write_scenario())
     plots.scenario_map(scenario, ax=ax)
     marks = {str(c.get_label()): np.asarray(c.get_offsets()) for c in ax.collections}
-    for links, label in (
-        (scenario.multi_user, "4 groups of 3 users"),
-        (scenario.single_user, "4 single users"),
-    ):
-        assert links is not None
-        assert_allclose(marks[label], links.user_positions.flatten(0, 1)[:, :2])
+    many, one = scenario.multi_user, scenario.single_user
+    assert many is not None and one is not None
+    assert_allclose(marks["4 single users"], one.user_positions.flatten(0, 1)[:, :2])
+    groups = [c for c in ax.collections if len(c.get_offsets()) == 3]
+    assert_allclose([g.get_offsets() for g in groups], many.user_positions[..., :2])
+    assert len({(*g.get_facecolor()[0], len(g.get_paths()[0].vertices)) for g in groups}) == 4
+    assert "4 groups of 3 users" in marks
     positions = scenario.positions
     assert_allclose(marks["base station"], positions.base_stations[:, :2])
     assert len(marks["users with a path"]) == positions.has_path.sum()

@@ -219,3 +219,6 @@ def test_a_narrow_terminal_keeps_name_and_count(width: int) -> None:
         bar._progress.refresh()
     shown = screen.getvalue()
     assert "pseudo_inverse" in shown and "3/64" in shown
+    # A bar, and the time that has passed and is left.
+    assert "━" in shown and "0:00:00" in shown and "-:--:--" in shown
+    assert ("residual" in shown) == (width > 80)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +18,7 @@ from neumatc_mimo.simulation import (
     error_curves,
     fall,
     snr_offset_db,
+    snr_offset_error_db,
     waterfall,
 )
 from neumatc_mimo.solvers.exact import Exact
@@ -152,6 +154,33 @@ def test_offset_of_a_shifted_curve_is_the_shift() -> None:
     assert math.isclose(snr_offset_db(a, b), 0.25, abs_tol=1e-9)
     assert math.isclose(snr_offset_db(b, a, rate="ber"), -0.25, abs_tol=1e-9)
     assert math.isnan(snr_offset_db(a, b, (0.95, 0.99)))
+
+
+def test_an_offset_of_few_errors_is_uncertain() -> None:
+    ebno, rates = [0.0, 2.0, 4.0, 6.0], np.array([0.9, 0.3, 0.05, 0.005])
+
+    def curve(blocks: int) -> ErrorCurve:
+        errors, ber = np.rint(rates * blocks).astype(int).tolist(), rates.tolist()
+        return ErrorCurve(ebno, ber, ber, errors, [blocks] * 4, [1] * 4)
+
+    few, many = (snr_offset_error_db(curve(n), curve(n)) for n in (1000, 100_000))
+    # Ten times the blocks, squared: a tenth of the uncertainty.
+    assert 5 < few / many < 20 and many < 0.1
+    assert math.isnan(snr_offset_error_db(curve(1000), curve(1000), (0.95, 0.99)))
+
+
+def test_the_interval_holds_as_many_offsets_as_it_says() -> None:
+    ebno, rates = [0.0, 2.0, 4.0, 6.0], np.array([0.9, 0.3, 0.05, 0.005])
+    rng, blocks = np.random.default_rng(1), 20_000
+    found = []
+    for _ in range(60):
+        curves = []
+        for _ in range(2):
+            errors = rng.binomial(blocks, rates)
+            bler = (errors / blocks).tolist()
+            curves.append(ErrorCurve(ebno, bler, bler, errors.tolist(), [blocks] * 4, [1] * 4))
+        found.append(abs(snr_offset_db(*curves)) <= snr_offset_error_db(*curves, draws=100))
+    assert np.mean(found) > 0.85
 
 
 def test_wrong_links_and_blocks_are_refused(scenario: Scenario) -> None:

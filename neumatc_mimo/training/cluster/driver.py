@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 import neumatc_mimo
+from neumatc_mimo.foundation.hints import install
 from neumatc_mimo.progress import Callback, Event
 from neumatc_mimo.training.cluster.folder import Assignment
 from neumatc_mimo.training.cluster.sizes import Cost, links_per_task, split
@@ -37,7 +38,7 @@ def connected(address: str) -> Iterator[Any]:
         import ray
     except ImportError as error:
         raise ImportError(
-            "Training on a cluster needs Ray, install neumatc-mimo[ray] or leave --ray out."
+            f"Training on a cluster needs Ray: {install('ray')}; or leave --ray out."
         ) from error
     if ray.is_initialized():
         yield ray
