@@ -37,7 +37,11 @@ def label(name: str) -> str:
 
 
 def written(name: str, value: float) -> str:
-    """A figure in its unit: dB, a number of times, a rank, a count, or a share in percent."""
+    """A figure in its unit: dB, a number of times, a rank, a count, or a share in percent; a dash
+    for what could not be measured.
+    """
+    if math.isnan(value):
+        return "–"
     if name.endswith("_db"):
         return f"{value:.1f} dB"
     if "_over_" in name:

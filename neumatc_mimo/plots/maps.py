@@ -35,16 +35,16 @@ def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
         links = scenario.multi_user
         for link in range(links.num_links):
             # A colour and a shape of its own: as many groups as there are pairs are told apart.
-            style = {"color": COLOURS[link % len(COLOURS)], "zorder": 3}
+            colour = COLOURS[link % len(COLOURS)]
             marker = _SHAPES[link // len(COLOURS) % len(_SHAPES)]
             station = links.base_station_positions[links.base_station[link]]
             for user in links.user_positions[link]:
                 ends = torch.stack([station, user]).T.tolist()
-                ax.plot(*ends[:2], color=style["color"], lw=0.3)
+                ax.plot(*ends[:2], color=colour, lw=0.3)
             x, y, _ = as_array(links.user_positions[link]).T
             groups = f"{links.num_links} groups of {links.num_users} users"
             label = "_" if link else groups  # one entry of the legend stands for all
-            ax.scatter(x, y, s=18, marker=marker, label=label, **style)
+            ax.scatter(x, y, s=18, marker=marker, label=label, c=colour, zorder=3)
     if scenario.single_user is not None:
         links = scenario.single_user
         _spots(ax, links, COLOURS[1], "x", f"{links.num_links} single users")
