@@ -88,7 +88,7 @@ class Reference(NamedTuple):
         """Of trained links on a grid [num_frequencies] in Hz at a time in seconds."""
         probes = probe_subcarriers(len(frequencies)).to(links.device)
         at = frequencies[probes].to(torch.float64)
-        channels = links.channel(at, aligned=True, time=time).to(dtype).contiguous()
+        channels = links.known_channel(at, aligned=True, time=time).to(dtype).contiguous()
         everyone = torch.arange(links.num_links, device=links.device)
         _, delays = links.row_terms(everyone, time)
         power = torch.view_as_real(channels).square().sum((3, 4))
@@ -192,7 +192,7 @@ def spots_of_link(links: LinkSet, link: int, frequencies: Tensor, time: float = 
     parts = []
     for start in range(0, len(frequencies), _AT_ONCE):
         here = frequencies[start : start + _AT_ONCE]
-        parts.append(spots(links.channel(here, [link], aligned=True, time=time), start)[0])
+        parts.append(spots(links.known_channel(here, [link], aligned=True, time=time), start)[0])
     return torch.cat(parts, dim=-1)
 
 

@@ -12,6 +12,9 @@ from neumatc_mimo.scenario import LinkSet, Scenario
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+# Groups of a colour differ in their shape.
+_SHAPES = ("o", "s", "D", "v", "P", "*")
+
 
 def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
     """Where base stations, users and links of a scenario stand, in metres.
@@ -54,9 +57,6 @@ def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
     # Below the map, which has users everywhere, so that it fills the width of its frame.
     ax.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3)
     return ax
-
-
-_SHAPES = ("o", "s", "D", "v", "P", "*")
 
 
 def _spots(ax: Axes, links: LinkSet, colour: str, marker: str, label: str) -> None:

@@ -269,6 +269,19 @@ class LinkSet(Displayed, ABC):
         links = self.check_links(links)
         return self._evaluate(frequencies, links, aligned, dtype, time)
 
+    def known_channel(
+        self,
+        frequencies: Tensor,
+        links: Tensor | Sequence[int] | None = None,
+        *,
+        aligned: bool = False,
+        time: float = 0.0,
+    ) -> Tensor:
+        """:meth:`channel` in single precision where links are known, zero beyond: what a channel is
+        compared with, whose grid may be wider than theirs.
+        """
+        return self.channel(frequencies, links, aligned=aligned, time=time)
+
     def row_factors(
         self, frequencies: Tensor, links: Tensor | Sequence[int] | None = None, time: float = 0.0
     ) -> Tensor:

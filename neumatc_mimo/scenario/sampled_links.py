@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -78,6 +79,25 @@ class SampledLinks(LinkSet):
     def row_power(self) -> Tensor:
         """Mean of all samples."""
         return self.samples.abs().square().mean((1, 3)).to(torch.float64)
+
+    def known_channel(
+        self,
+        frequencies: Tensor,
+        links: Tensor | Sequence[int] | None = None,
+        *,
+        aligned: bool = False,
+        time: float = 0.0,
+    ) -> Tensor:
+        frequencies = self.check_frequencies(frequencies, in_band=False)
+        (low, high), margin = self.band, self.subcarrier_spacing / 2
+        inside = (low - margin <= frequencies) & (frequencies <= high + margin)
+        links = self.check_links(links)
+        shape = (len(links), len(frequencies), self.num_rows, self.num_cols)
+        channel = torch.zeros(shape, dtype=torch.complex64, device=self.device)
+        if bool(inside.any()):
+            known = frequencies[inside]
+            channel[:, inside] = self.channel(known, links, aligned=aligned, time=time)
+        return channel
 
     def timing_advanced(self) -> SampledLinks:
         f = self.grid_frequencies()

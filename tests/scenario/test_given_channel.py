@@ -15,6 +15,7 @@ from torch import Tensor
 import neumatc_mimo as nm
 from neumatc_mimo.blocks import ZFPrecoder
 from neumatc_mimo.scenario.sampled_links import SampledLinks
+from tests.warned import strangers
 
 LINKS, SIZE, USERS, ANTENNAS, SPACING = 3, 96, 3, 8, 240e3
 GRID = {"fft_size": SIZE, "subcarrier_spacing": SPACING}
@@ -137,6 +138,27 @@ def test_trained_saved_loaded_and_recognised(scenario: nm.Scenario, room: Room, 
     y, expected = block(x, h), exact(x, h)
     assert (y - expected).norm() < 1e-2 * expected.norm()
     assert block.stats.links_recalled == LINKS and block.stats.links_unknown == 0
+
+
+@pytest.mark.parametrize(
+    ("size", "spacing", "recalled"),
+    [(SIZE // 2, 2 * SPACING, LINKS), (2 * SIZE, SPACING / 2, LINKS), (2 * SIZE, SPACING, 0)],
+)
+def test_grids_other_than_the_samples(
+    scenario: nm.Scenario, room: Room, trained, size: int, spacing: float, recalled: int
+) -> None:
+    model = trained(scenario)
+    frequencies = (torch.arange(size, dtype=torch.float64) - size // 2) * spacing
+    h = room(frequencies).to(torch.complex64).permute(0, 2, 3, 1)[:, :, None, None, :, None]
+    resource_grid = ResourceGrid(1, size, spacing, num_tx=1, num_streams_per_tx=USERS)
+    management = StreamManagement(np.ones((USERS, 1)), USERS)
+    block = ZFPrecoder(resource_grid, management, model)
+    x = torch.ones(LINKS, 1, USERS, 1, size, dtype=torch.complex64)
+    with strangers(not recalled):
+        y = block(x, h)
+    expected = ZFPrecoder(resource_grid, management, nm.Exact())(x, h)
+    assert (y - expected).norm() < 1e-2 * expected.norm()
+    assert block.stats.links_recalled == recalled
 
 
 def test_single_users(room: Room, trained) -> None:
