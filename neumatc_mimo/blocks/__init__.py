@@ -5,23 +5,31 @@ from neumatc_mimo.foundation.sionna_version import require_sionna
 require_sionna(2, "neumatc_mimo.blocks", "neumatc_mimo.tensorflow, which has those of Sionna 1.2")
 
 from neumatc_mimo.blocks.bd_precoder import BDPrecoder
+from neumatc_mimo.blocks.linear_detector import LinearDetector
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
+from neumatc_mimo.blocks.mf_equalizer import MFEqualizer
 from neumatc_mimo.blocks.mmse_detector import MMSEDetector
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
 from neumatc_mimo.blocks.operation_precoder import OperationPrecoder
-from neumatc_mimo.blocks.registry import PRECODERS, register
+from neumatc_mimo.blocks.post_equalization_sinr import LMMSEPostEqualizationSINR
+from neumatc_mimo.blocks.registry import EQUALIZERS, PRECODERS, register, register_equalizer
 from neumatc_mimo.blocks.slnr_precoder import SLNRPrecoder
 from neumatc_mimo.blocks.svd_beamformer import SVDBeamformer
 from neumatc_mimo.blocks.svd_combiner import SVDCombiner
 from neumatc_mimo.blocks.wmmse_precoder import WMMSEPrecoder
+from neumatc_mimo.blocks.zf_equalizer import ZFEqualizer
 from neumatc_mimo.blocks.zf_precoded_channel import ZFPrecodedChannel
 from neumatc_mimo.blocks.zf_precoder import ZFPrecoder
 
 __all__ = [
+    "EQUALIZERS",
     "PRECODERS",
     "BDPrecoder",
+    "LMMSEPostEqualizationSINR",
+    "LinearDetector",
+    "MFEqualizer",
     "MMSEDetector",
     "MMSEEqualizer",
     "MatrixPrecoder",
@@ -32,7 +40,9 @@ __all__ = [
     "SVDBeamformer",
     "SVDCombiner",
     "WMMSEPrecoder",
+    "ZFEqualizer",
     "ZFPrecodedChannel",
     "ZFPrecoder",
     "register",
+    "register_equalizer",
 ]

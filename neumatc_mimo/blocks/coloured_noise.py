@@ -87,6 +87,46 @@ def coloured_filters(
         yield Coloured(tile, found)
 
 
+def interference_factor(
+    undesired: Tensor, noise: Tensor, like: Tensor
+) -> Callable[[Tensor], Tensor]:
+    r"""What whitens noise and interference: :math:`L^{-1}` for the covariance
+    :math:`S = L L^{\mathsf{H}}`, applied to channels [batch_size, tile, streams, num_rx_ant].
+
+    In double precision where streams interfere: only the noise keeps S from being singular.
+
+    :param undesired: [batch_size, tile, num_undesired, num_rx_ant]
+    :param noise: [batch_size or 1, tile or 1, num_rx_ant or 1]
+    :param like: a channel
+    """
+    if not undesired.shape[2]:
+        scale = noise.rsqrt()[:, :, None]
+        return lambda a: a * scale
+    factor = covariance_factor(wide(undesired), wide(noise), like.shape[3])
+    return lambda a: torch.linalg.solve_triangular(factor, wide(a).mT, upper=False).mT
+
+
+def covariance_factor(undesired: Tensor, noise: Tensor, num_antennas: int) -> Tensor:
+    """L of the covariance of noise and interference, [batch_size, tile, num_antennas,
+    num_antennas]; parameters as of :func:`interference_factor`.
+    """
+    u = undesired.mT
+    diagonal = noise.expand(-1, u.shape[1], num_antennas)
+    new = _new(u, diagonal)
+    if new is not None:
+        u, diagonal = u[:, new], diagonal[:, new]
+    covariance = u @ u.mH
+    covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal)
+    factor, _ = torch.linalg.cholesky_ex(covariance, check_errors=False)
+    return factor if new is None else factor[:, new.cumsum(0) - 1]
+
+
+def in_unit_noise(a: Tensor, looking: bool) -> Tensor:
+    """MMSE filters [batch_size, tile, num_rx_ant, num_streams] in white noise of power one."""
+    dense: Tensor = _solved(a, looking).answer.dense
+    return dense
+
+
 def _emitted(emitter: Received, h: Tensor, variance: Tensor, *, looking: bool) -> Done | None:
     """What kernels did; None where they do nothing of the kind."""
     emitter = replace(emitter, variance=variance)
@@ -159,17 +199,7 @@ def _whitened(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Sure
     """
     precision = a.dtype
     a, noise = wide(a), wide(noise)
-    # [batch_size, tile, num_rx_ant, num_undesired]
-    undesired = a[:, :, num_desired:].mT
-    diagonal = noise.expand(-1, -1, a.shape[3])
-    new = _new(undesired, diagonal)
-    if new is not None:
-        undesired, diagonal = undesired[:, new], diagonal[:, new]
-    covariance = undesired @ undesired.mH
-    covariance.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-    factor, _ = torch.linalg.cholesky_ex(covariance, check_errors=False)
-    if new is not None:
-        factor = factor[:, new.cumsum(0) - 1]
+    factor = covariance_factor(a[:, :, num_desired:], noise, a.shape[3])
     white = torch.linalg.solve_triangular(factor, a[:, :, :num_desired].mT, upper=False)
     found = _solved(white.mT, looking)
     filters = multiplied(found.answer, white.mT)

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
-import torch
-from sionna.phy import Block
-from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
+from sionna.phy.mapping import Constellation
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import RemoveNulledSubcarriers, ResourceGrid
-from torch import Tensor
+from sionna.phy.ofdm import ResourceGrid
 
-from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
-from neumatc_mimo.blocks.qam_demapper import QAMDemapper
+from neumatc_mimo.blocks.linear_detector import LinearDetector
 from neumatc_mimo.foundation.block_settings import BlockKeywords
-from neumatc_mimo.foundation.display import Displayed, Facts
-from neumatc_mimo.kernels.lanes.coverage import differentiates
-from neumatc_mimo.solvers.base import Counts, Solver
-from neumatc_mimo.tensors.tracing import is_traced
+from neumatc_mimo.solvers.base import Solver
 
 
-class MMSEDetector(Displayed, Block):
+class MMSEDetector(LinearDetector):
     r"""Linear MMSE detection for OFDM MIMO transmissions.
 
-    A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` with ``equalizer="lmmse"``: a
-    :class:`MMSEEqualizer` followed by a demapper. For bits of square QAM that is
-    :class:`~neumatc_mimo.blocks.qam_demapper.QAMDemapper`, whose values are those of Sionna's
-    :class:`~sionna.phy.mapping.Demapper` in a fraction of the time, else Sionna's own or its
-    :class:`~sionna.phy.mapping.SymbolDemapper`.
+    A :class:`LinearDetector` with ``equalizer="lmmse"``.
 
     :param output: Type of output, either "bit" or "symbol"
     :param demapping_method: Demapping method used, either "app" or "maxlog"
@@ -103,88 +92,18 @@ class MMSEDetector(Displayed, Block):
         device: str | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
-        super().__init__(precision=precision, device=device)
-        if output not in ("bit", "symbol"):
-            raise ValueError(f'output is {output!r}, it must be "bit" or "symbol".')
-        if demapping_method not in ("app", "maxlog"):
-            raise ValueError(
-                f'demapping_method is {demapping_method!r}, it must be "app" or "maxlog".'
-            )
-        equalizer = MMSEEqualizer(
+        super().__init__(
+            "lmmse",
+            output,
+            demapping_method,
             resource_grid,
             stream_management,
             solver,
-            precision=precision,
-            device=device,
+            constellation_type,
+            num_bits_per_symbol,
+            constellation,
+            hard_out,
+            precision,
+            device,
             **settings,
         )
-        # No child: the state is that of Sionna's detector, whose children the others are.
-        object.__setattr__(self, "_equalizer", equalizer)
-        self._resource_grid = resource_grid
-        self._removed_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
-        constellation = Constellation.check_or_create(
-            constellation_type=constellation_type,
-            num_bits_per_symbol=num_bits_per_symbol,
-            constellation=constellation,
-            precision=precision,
-            device=device,
-        )
-        demapper = _demapper(output, demapping_method, constellation, hard_out, precision, device)
-        self._detector = torch.nn.ModuleDict(
-            {"_constellation": constellation, "_demapper": demapper}
-        )
-
-    @property
-    def _demapper(self) -> Block:
-        return self._detector["_demapper"]
-
-    @property
-    def stats(self) -> Counts:
-        """How results came about, accumulated over calls."""
-        stats: Counts = self._equalizer.stats
-        return stats
-
-    def facts(self) -> Facts:
-        facts = self._equalizer.facts()
-        return Facts("", {"demapper": type(self._demapper).__name__, **facts.values})
-
-    def call(
-        self,
-        y: Tensor,
-        h_hat: Tensor,
-        err_var: float | Tensor,
-        no: float | Tensor,
-        links: Tensor | None = None,
-        time: float | None = None,
-    ) -> Tensor:
-        """Detect bits or symbols; inputs and outputs as in the class's description."""
-        given = (y, h_hat, err_var, no, links, time)
-        demapper, tensors = self._demapper, [value for value in given if isinstance(value, Tensor)]
-        # An equalizer that is one operator gives estimates.
-        alone = is_traced() or differentiates(*tensors)
-        if isinstance(demapper, QAMDemapper) and not alone:
-            return self._equalizer.detect(demapper, *given)
-        z: Tensor = demapper(*self._equalizer(*given))
-        return z
-
-
-def _demapper(
-    output: str,
-    method: Literal["app", "maxlog"],
-    constellation: Constellation,
-    hard_out: bool,
-    precision: str | None,
-    device: str | None,
-) -> Block:
-    """The demapper of a kind of output: ours for bits of square QAM, else Sionna's."""
-    settings: dict[str, Any] = {
-        "constellation": constellation,
-        "hard_out": hard_out,
-        "precision": precision,
-        "device": device,
-    }
-    if output == "symbol":
-        return SymbolDemapper(**settings)
-    if QAMDemapper.suits(constellation):
-        return QAMDemapper(method, **settings)
-    return Demapper(method, **settings)

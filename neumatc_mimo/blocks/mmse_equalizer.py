@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import Unpack
 
@@ -12,55 +11,24 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.coloured_noise import coloured_filters
-from neumatc_mimo.blocks.fitting import spread
-from neumatc_mimo.blocks.inputs import by_trust
-from neumatc_mimo.blocks.noise import error_and_noise, uniform
-from neumatc_mimo.blocks.qam_demapper import QAMDemapper
-from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
-from neumatc_mimo.blocks.symbols import Symbols, members, sharing
+from neumatc_mimo.blocks.equalizer import Equalizer, EqualizerInputs
+from neumatc_mimo.blocks.receiver import ReceiveFilter
+from neumatc_mimo.blocks.registry import register_equalizer
+from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.applied import Applied
 from neumatc_mimo.kernels.lanes import Emitter, Received
-from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.operations.pseudo_inverse import Filter
 from neumatc_mimo.solvers.base import Channels, Counts, Solver, warn_of_lost
 from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.tensors.differentiated import is_differentiated
-from neumatc_mimo.tensors.mapped import mapped_alike
 from neumatc_mimo.tensors.tracing import is_traced
 
 
-@dataclass(frozen=True, kw_only=True)
-class EqualizerInputs(ReceiverInputs):
-    """What the equalizer is called with.
-
-    :param h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers]
-    :param noise: Variance of the noise alone, [batch_size, num_rx, num_rx_ant, num_ofdm_symbols,
-        num_effective_subcarriers], each or 1
-    :param variance: Of noise and estimation errors, likewise
-    """
-
-    h_hat: Tensor
-    noise: Tensor
-    variance: Tensor
-
-    def channel(self, rx: int, symbol: int) -> Tensor:
-        """[batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]"""
-        return self.h_hat[:, rx, ..., symbol, :].flatten(2, 3)
-
-    def noise_of(self, rx: int, symbol: int) -> Tensor:
-        """[batch_size or 1, num_rx_ant or 1, num_effective_subcarriers or 1]: without estimation
-        errors at a receiver whose links are trusted.
-        """
-        var = self.noise if rx in self.trusted else self.variance
-        var = var[:, min(rx, var.shape[1] - 1)]
-        return var[:, :, min(symbol, var.shape[2] - 1)]
-
-
-class MMSEEqualizer(Receiver):
+@register_equalizer(name="lmmse")
+class MMSEEqualizer(Equalizer):
     r"""Linear MMSE equalization for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.LMMSEEqualizer` with the same outputs. For the uplink
@@ -141,8 +109,6 @@ class MMSEEqualizer(Receiver):
         # torch.Size([2, 4, 1, 896]) torch.Size([2, 4, 1, 896])
     """
 
-    _inputs = EqualizerInputs
-
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -155,91 +121,6 @@ class MMSEEqualizer(Receiver):
     ) -> None:
         super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         del whiten_interference
-        self._operation = PseudoInverse()
-        # Per receiver, positions of desired and of the other streams in [num_tx * num_streams].
-        association = stream_management.stream_association.reshape(self._num_rx, -1)
-        self._desired = [row.nonzero()[0].tolist() for row in association]
-        self._undesired = [(row == 0).nonzero()[0].tolist() for row in association]
-
-    def call(
-        self,
-        y: Tensor,
-        h_hat: Tensor,
-        err_var: float | Tensor,
-        no: float | Tensor,
-        links: Tensor | None = None,
-        time: float | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Equalize ``y``; inputs and outputs as in the class's description."""
-        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
-        result: tuple[Tensor, Tensor] = self._served(inputs)
-        return result
-
-    def detect(
-        self,
-        demapper: QAMDemapper,
-        y: Tensor,
-        h_hat: Tensor,
-        err_var: float | Tensor,
-        no: float | Tensor,
-        links: Tensor | None = None,
-        time: float | None = None,
-    ) -> Tensor:
-        """Equalize ``y`` and demap it: where there is a kernel, while estimates are in the cache.
-
-        :param demapper: makes bits of x_hat and no_eff; the other parameters are those of a call
-
-        :return: bits as of :class:`~neumatc_mimo.blocks.MMSEDetector`
-        """
-        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
-        bits: Tensor = by_trust(partial(self._bits, demapper), inputs, self._settings.trust)
-        return bits
-
-    def _checked_inputs(
-        self,
-        y: Tensor,
-        h_hat: Tensor,
-        err_var: float | Tensor,
-        no: float | Tensor,
-        links: Tensor | None,
-        time: float | None,
-    ) -> EqualizerInputs:
-        """Checked, and of shapes that fit each other."""
-        y, h_hat = self._checked(y, h_hat)
-        trust, shape = self._settings.trust, (len(y), *h_hat.shape[1:])
-        variance = error_and_noise(err_var, no, shape, self.dtype, self.device)
-        noise = variance
-        if trust == "model":
-            noise = error_and_noise(0.0, no, shape, self.dtype, self.device)
-        h_hat = mapped_alike(h_hat, variance)
-        y = mapped_alike(y, h_hat)
-        items, links = self._items(y, h_hat, variance, links)
-        h_hat = spread(h_hat, items)
-        return EqualizerInputs(
-            y=y, h_hat=h_hat, noise=noise, variance=variance, links=links, time=time
-        )
-
-    def _results(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
-        """Equalize where the links of some receivers are trusted, whose channels have no error."""
-        inputs = _merged(inputs)
-        return self._receive(inputs.y, self._groups(inputs), partial(self._filters, inputs))
-
-    def _bits(self, demapper: QAMDemapper, inputs: EqualizerInputs) -> Tensor:
-        """Likewise, and demap."""
-        inputs = _merged(inputs)
-        filters = partial(self._filters, inputs)
-        return self._detect(inputs.y, self._groups(inputs), filters, demapper)
-
-    def _groups(self, inputs: EqualizerInputs) -> list[Symbols]:
-        """OFDM symbols that share their filters."""
-        return sharing(
-            inputs.h_hat,
-            None if len(inputs.trusted) == self._num_rx else inputs.variance,
-            self._settings.time_varying,
-            trusted=inputs.trusted,
-            antennas=2,
-            time=inputs.time,
-        )
 
     def _emitter(
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
@@ -260,10 +141,9 @@ class MMSEEqualizer(Receiver):
         if not jointly:
             yield from self._coloured(rx, h, variance, emitter)
             return
-        borders = [stretch.effective for stretch in self._stretches]
         channels = self._channels(inputs, rx, symbol)
         solver = self._solver if self._is_known(rx, h) else Exact()
-        for part in self._answers(self._operation, channels, borders, solver, emitter):
+        for part in self._answers(self._operation, channels, self._borders(), solver, emitter):
             matrix = part.answer.w if part.applied is None else part.applied
             made = _unbiased(part.tile, part.answer, matrix, self._desired[rx])
             yield made._replace(where=part.where)
@@ -273,11 +153,10 @@ class MMSEEqualizer(Receiver):
     ) -> Iterator[ReceiveFilter]:
         """Filters in noise that differs between antennas, and among more streams than antennas."""
         desired, undesired = self._desired[rx], self._undesired[rx]
-        borders = [stretch.effective for stretch in self._stretches]
         counts, lost = Counts(), 0
         looking = self._settings.certify is not None and not is_traced()
         for part in coloured_filters(
-            h, variance, desired, undesired, borders, counts, emitter, looking=looking
+            h, variance, desired, undesired, self._borders(), counts, emitter, looking=looking
         ):
             answer = part.found.answer
             made = _unbiased(part.tile, answer, answer.w, range(len(desired)))
@@ -290,15 +169,8 @@ class MMSEEqualizer(Receiver):
         """What the solver is asked: the channels of all streams that a receiver gets."""
         a = inputs.channel(rx, symbol).permute(0, 3, 2, 1)
         no = inputs.noise_of(rx, symbol)[:, 0].expand(len(a), -1)
-        return Channels(
-            a,
-            self._effective_frequencies,
-            no=no[:, 0] if no.shape[1] == 1 else no,
-            links=inputs.links_of(rx),
-            products=not is_differentiated(inputs.y),
-            trusted=rx in inputs.trusted,
-            time=self._moment(inputs.time, symbol),
-        )
+        no = no[:, 0] if no.shape[1] == 1 else no
+        return self._asked(inputs, rx, symbol, a, no, products=not is_differentiated(inputs.y))
 
     def _is_known(self, rx: int, h: Tensor) -> bool:
         """Whether the solver may have links of all streams that a receiver gets.
@@ -308,18 +180,6 @@ class MMSEEqualizer(Receiver):
         if not self._undesired[rx]:
             return True
         return self._solver.knows(self._operation, h.shape[2], h.shape[1])
-
-    def _checked(self, y: Tensor, h_hat: Tensor) -> tuple[Tensor, Tensor]:
-        """y and h_hat as complex tensors that fit each other."""
-        y, h_hat = self._fitting(y, h_hat, self._num_effective, ("y", "h_hat"))
-        streams = (self._num_tx, self._num_streams_per_tx)
-        check_shape("h_hat", h_hat, (None, None, None, *streams, None, None))
-        return y, h_hat
-
-
-def _merged(inputs: EqualizerInputs) -> EqualizerInputs:
-    """The same with noise that is equal everywhere told once."""
-    return replace(inputs, noise=uniform(inputs.noise), variance=uniform(inputs.variance))
 
 
 def _unbiased(

@@ -90,7 +90,7 @@ def arguments(block: Computing, inputs: Inputs, *, alone: bool) -> tuple[Any, ..
     """Arguments of :func:`compute`."""
     given, (first, *others) = inputs.tensors(), block._kinds(inputs)
     second = list(others[0].shape) if others else _NONE
-    real = any(not kind.dtype.is_complex for kind in others)
+    real = [not kind.dtype.is_complex for kind in (first, *others)]
     names, tensors = ",".join(given), list(given.values())
     return block._handle, names, tensors, inputs.symbols, list(first.shape), second, real, alone
 
@@ -103,7 +103,7 @@ def compute(
     symbols: str,
     first: Sequence[int],
     second: Sequence[int],
-    real: bool,
+    real: Sequence[bool],
     alone: bool,
 ) -> list[Tensor]:
     """Results of a block.
@@ -112,9 +112,9 @@ def compute(
     :param names: of its inputs' tensors, with commas between
     :param given: these tensors
     :param symbols: the name of those that the first result alone depends on
-    :param first: shape of the first result, which is complex
+    :param first: shape of the first result
     :param second: of the second one, [0] where there is none
-    :param real: whether that is real
+    :param real: whether each of them is real
     :param alone: whether kernels alone are to compute it
 
     :return: as many tensors as the block returns, each contiguous
@@ -160,13 +160,16 @@ def _(
     symbols: str,
     first: Sequence[int],
     second: Sequence[int],
-    real: bool,
+    real: Sequence[bool],
     alone: bool,
 ) -> list[Tensor]:
     del handle, names, symbols, alone
     like = next(tensor for tensor in given if tensor.is_complex())
-    kinds = [(first, like.dtype), (second, like.dtype.to_real() if real else like.dtype)]
-    return [like.new_empty(shape, dtype=dtype) for shape, dtype in kinds if shape != _NONE]
+    # Without a second result there is nothing that tells of it.
+    return [
+        like.new_empty(shape, dtype=like.dtype.to_real() if one_is_real else like.dtype)
+        for shape, one_is_real in zip((first, second), real, strict=False)
+    ]
 
 
 @backward.register_fake

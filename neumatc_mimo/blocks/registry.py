@@ -1,15 +1,19 @@
-"""The precoding blocks by the names of their operations."""
+"""The precoding blocks by the names of their operations, and the equalizers by Sionna's names."""
 
 from __future__ import annotations
 
+from neumatc_mimo.blocks.equalizer import Equalizer
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.foundation.registry import Registry
 
 # Of users' channels, by operations that Sionna does not have. One that has no block here is served
 # by an OperationPrecoder.
 PRECODERS: Registry[type[MatrixPrecoder]] = Registry("precoder", base=MatrixPrecoder)
+# What a LinearDetector may stand on.
+EQUALIZERS: Registry[type[Equalizer]] = Registry("equalizer", base=Equalizer)
 
 register = PRECODERS.register
+register_equalizer = EQUALIZERS.register
 
 
-__all__ = ["PRECODERS", "register"]
+__all__ = ["EQUALIZERS", "PRECODERS", "register", "register_equalizer"]
