@@ -5,12 +5,19 @@ from neumatc_mimo.foundation.sionna_version import require_sionna
 require_sionna(2, "neumatc_mimo.blocks", "neumatc_mimo.tensorflow, which has those of Sionna 1.2")
 
 from neumatc_mimo.blocks.bd_precoder import BDPrecoder
+from neumatc_mimo.blocks.ep_detector import EPDetector
+from neumatc_mimo.blocks.k_best_detector import KBestDetector
 from neumatc_mimo.blocks.linear_detector import LinearDetector
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
+from neumatc_mimo.blocks.maximum_likelihood_detector import MaximumLikelihoodDetector
+from neumatc_mimo.blocks.maximum_likelihood_detector_with_prior import (
+    MaximumLikelihoodDetectorWithPrior,
+)
 from neumatc_mimo.blocks.mf_equalizer import MFEqualizer
 from neumatc_mimo.blocks.mmse_detector import MMSEDetector
 from neumatc_mimo.blocks.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.blocks.mmse_pic_detector import MMSEPICDetector
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
 from neumatc_mimo.blocks.operation_precoder import OperationPrecoder
 from neumatc_mimo.blocks.post_equalization_sinr import LMMSEPostEqualizationSINR
@@ -27,13 +34,18 @@ __all__ = [
     "EQUALIZERS",
     "PRECODERS",
     "BDPrecoder",
+    "EPDetector",
+    "KBestDetector",
     "LMMSEPostEqualizationSINR",
     "LinearDetector",
     "MFEqualizer",
     "MMSEDetector",
     "MMSEEqualizer",
+    "MMSEPICDetector",
     "MatrixPrecoder",
     "MaxMinPrecoder",
+    "MaximumLikelihoodDetector",
+    "MaximumLikelihoodDetectorWithPrior",
     "NoisyPrecoder",
     "OperationPrecoder",
     "SLNRPrecoder",

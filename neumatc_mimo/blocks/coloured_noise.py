@@ -87,28 +87,51 @@ def coloured_filters(
         yield Coloured(tile, found)
 
 
-def interference_factor(
-    undesired: Tensor, noise: Tensor, like: Tensor
-) -> Callable[[Tensor], Tensor]:
-    r"""What whitens noise and interference: :math:`L^{-1}` for the covariance
-    :math:`S = L L^{\mathsf{H}}`, applied to channels [batch_size, tile, streams, num_rx_ant].
+class Whitening(NamedTuple):
+    r"""What makes noise and interference white, :math:`L^{-1}` for their covariance
+    :math:`S = L L^{\mathsf{H}}`.
 
-    In double precision where streams interfere: only the noise keeps S from being singular.
-
-    :param undesired: [batch_size, tile, num_undesired, num_rx_ant]
-    :param noise: [batch_size or 1, tile or 1, num_rx_ant or 1]
-    :param like: a channel
+    :param scale: of the antennas, [batch_size or 1, tile or 1, 1, num_rx_ant or 1], where S is
+        diagonal; else None
+    :param factor: L, [batch_size, tile, num_rx_ant, num_rx_ant], double precision; else None
     """
-    if not undesired.shape[2]:
-        scale = noise.rsqrt()[:, :, None]
-        return lambda a: a * scale
-    factor = covariance_factor(wide(undesired), wide(noise), like.shape[3])
-    return lambda a: torch.linalg.solve_triangular(factor, wide(a).mT, upper=False).mT
+
+    scale: Tensor | None
+    factor: Tensor | None
+
+    @classmethod
+    def of(cls, undesired: Tensor, noise: Tensor) -> Whitening:
+        """That of some streams and noise; in double precision where streams interfere, as only the
+        noise keeps S from being singular.
+
+        :param undesired: [batch_size, tile, num_undesired, num_rx_ant]
+        :param noise: [batch_size or 1, tile or 1, num_rx_ant or 1]
+        """
+        if not undesired.shape[2]:
+            return cls(noise.rsqrt()[:, :, None], None)
+        return cls(None, covariance_factor(wide(undesired), wide(noise), undesired.shape[3]))
+
+    def rows(self, a: Tensor) -> Tensor:
+        """White channels of a [batch_size, tile, streams, num_rx_ant]."""
+        if self.scale is not None:
+            return a * self.scale
+        assert self.factor is not None
+        return torch.linalg.solve_triangular(self.factor, wide(a).mT, upper=False).mT
+
+    def filters(self, columns: Tensor) -> Tensor:
+        """What y is multiplied with, so that white y would be multiplied with the conjugate of
+        columns [batch_size, tile, num_rx_ant, num].
+        """
+        if self.scale is not None:
+            return (columns.conj() * self.scale.mT).resolve_conj()
+        assert self.factor is not None
+        solved = torch.linalg.solve_triangular(self.factor.mH, columns, upper=True)
+        return solved.conj().resolve_conj()
 
 
 def covariance_factor(undesired: Tensor, noise: Tensor, num_antennas: int) -> Tensor:
     """L of the covariance of noise and interference, [batch_size, tile, num_antennas,
-    num_antennas]; parameters as of :func:`interference_factor`.
+    num_antennas]; parameters as of :meth:`Whitening.of`.
     """
     u = undesired.mT
     diagonal = noise.expand(-1, u.shape[1], num_antennas)

@@ -39,6 +39,15 @@ class DataSymbols:
             return z
         return torch.gather(z, -1, self._index.expand(*z.shape[:-1], -1))
 
+    def placed(self, values: Tensor) -> Tensor:
+        """Values [..., num_tx, num_streams_per_tx, num_data_symbols] where they belong, zero
+        elsewhere, [..., num_tx, num_streams_per_tx, num_ofdm_symbols, num_effective_subcarriers].
+        """
+        shape = (self.num_symbols, self._num_subcarriers)
+        whole = values.new_zeros(*values.shape[:-1], shape[0] * shape[1])
+        whole = whole.scatter(-1, self._index.expand(*values.shape[:-1], -1), values)
+        return whole.unflatten(-1, shape)
+
     @property
     def rows(self) -> Tensor:
         """Places on the flattened grid, [num_tx * num_streams_per_tx, num_data_symbols]."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import as_complex, check_shape
-from neumatc_mimo.blocks.coloured_noise import in_unit_noise, interference_factor
+from neumatc_mimo.blocks.coloured_noise import Whitening, in_unit_noise
 from neumatc_mimo.blocks.equalizer import Equalizer, UplinkInputs, merged
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
 from neumatc_mimo.blocks.inputs import ResultKind
@@ -169,8 +169,8 @@ class LMMSEPostEqualizationSINR(Equalizer):
         for tile, here in self._own_channels(inputs, rx, symbol):
             noise = variance.mT if variance.shape[-1] == 1 else variance[..., tile].mT
             among = others[:, tile].contiguous()
-            factor = interference_factor(among if whitens else among[:, :, :0], noise, here)
-            white, undesired = factor(here), factor(among)
+            whitening = Whitening.of(among if whitens else among[:, :, :0], noise)
+            white, undesired = whitening.rows(here), whitening.rows(among)
             yield tile, _ratio(white, undesired, in_unit_noise(white, looking), 1.0).to(self.dtype)
 
     def _checked_channel(self, name: str, h: Tensor) -> Tensor:

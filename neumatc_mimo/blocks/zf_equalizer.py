@@ -8,7 +8,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_antennas
 from neumatc_mimo.blocks.equalizer import Equalizer, EqualizerInputs
-from neumatc_mimo.blocks.receiver import ReceiveFilter
+from neumatc_mimo.blocks.receiver import ReceiveFilter, as_it_is
 from neumatc_mimo.blocks.registry import register_equalizer
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.tensors.differentiated import is_differentiated
@@ -106,13 +106,9 @@ class ZFEqualizer(Equalizer):
             else:
                 w = answer.dense
                 behind = self._behind(inputs, rx, symbol, part.tile, w)
-                yield ReceiveFilter(part.tile, w, _as_it_is, behind)
+                yield ReceiveFilter(part.tile, w, as_it_is, behind)
 
     def _checked(self, y: Tensor, h_hat: Tensor) -> tuple[Tensor, Tensor]:
         y, h_hat = super()._checked(y, h_hat)
         check_antennas(self._num_streams_per_rx, y.shape[2], "a receiver")
         return y, h_hat
-
-
-def _as_it_is(z: Tensor) -> Tensor:
-    return z

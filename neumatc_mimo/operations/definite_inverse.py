@@ -34,6 +34,21 @@ def definite_inverse(a: Tensor) -> Tensor:
     return _factored(a) if is_traced() else _Inverse.apply(a)  # type: ignore[no-untyped-call]
 
 
+def side_by_side_inverse(a: Tensor) -> Tensor:
+    r"""Inverses of matrices that lie as [m, m, ...], which are Hermitian positive definite but for
+    factors :math:`D A D^{-1}` with a positive diagonal D.
+
+    Eliminated as those of :func:`definite_inverse`, rounding left as it is: a pivot that is lost to
+    it gives some number, as a factorisation with pivots would, not NaN.
+    """
+    m = len(a)
+    if is_differentiated(a) or is_traced() or is_mapped() or m > _LARGEST:
+        inverse, _ = torch.linalg.inv_ex(a.movedim((0, 1), (-2, -1)), check_errors=False)
+        return inverse.movedim((-2, -1), (0, 1))
+    inverse, _ = _eliminated(a.clone(memory_format=torch.contiguous_format))
+    return inverse
+
+
 class _Inverse(torch.autograd.Function):
     """The inverse and its derivative: elimination writes in place, where autograd can't follow."""
 
@@ -70,7 +85,9 @@ def _inverse(a: Tensor) -> Tensor:
     for some, into in zip(*(x.split(_ENTRIES // m**2) for x in (flat, inverse)), strict=True):
         # A copy in any case: 1 x 1 matrices lie in that order already.
         batch_last = some.permute(1, 2, 0).clone(memory_format=torch.contiguous_format)
-        into.copy_(_eliminated(batch_last).permute(2, 0, 1))
+        found, pivots = _eliminated(batch_last)
+        found.masked_fill_(~(pivots > 0).all(0), torch.nan)
+        into.copy_(found.permute(2, 0, 1))
     return inverse.view(a.shape)
 
 
@@ -81,8 +98,8 @@ def _factored(a: Tensor) -> Tensor:
     return torch.cholesky_inverse(factor)
 
 
-def _eliminated(a: Tensor) -> Tensor:
-    """Inverses of A [m, m, N], in place."""
+def _eliminated(a: Tensor) -> tuple[Tensor, Tensor]:
+    """Inverses of A [m, m, ...], in place, and the pivots [m, ...]."""
     pivots = []
     for k in range(len(a)):
         pivots.append(a[k, k].real.clone())
@@ -94,5 +111,4 @@ def _eliminated(a: Tensor) -> Tensor:
         a[:, k] = 0
         a.addcmul_(column[:, None], row[None], value=-1)
         a[k] = row
-    definite = (torch.stack(pivots) > 0).all(0)
-    return a.masked_fill_(~definite, torch.nan)
+    return a, torch.stack(pivots)
