@@ -21,7 +21,15 @@ from torch import Tensor
 
 import neumatc_mimo as nm
 from neumatc_mimo import blocks
-from neumatc_mimo.bench.tasks import MMSE, TASKS, Precoding, Slot, Task, ZeroForcing
+from neumatc_mimo.bench.tasks import (
+    MMSE,
+    RECEIVERS,
+    TASKS,
+    Precoding,
+    Slot,
+    Task,
+    ZeroForcing,
+)
 from neumatc_mimo.blocks import OperationPrecoder, ZFPrecodedChannel
 from neumatc_mimo.simulation import PIPELINES
 from neumatc_mimo.simulation.system import SystemDownlink, SystemSlots
@@ -201,7 +209,7 @@ class OfOperation(ZeroForcing):
 
 BD = Precoding.of(nm.BlockDiagonalization.config(name="block_diagonalization"))
 EVERY: dict[str, type[Task]] = {
-    task.title: task for task in (*TASKS, BD, PrecodedChannel, OfOperation)
+    task.title: task for task in (*TASKS, *RECEIVERS, BD, PrecodedChannel, OfOperation)
 }
 BLOCKS = pytest.mark.parametrize("task", EVERY.values(), ids=EVERY)
 

@@ -9,12 +9,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 from hypothesis.strategies import SearchStrategy
+from sionna.phy import ofdm as sionna_ofdm
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, RZFPrecodedChannel, RZFPrecoder
 from torch import Tensor
 
 import neumatc_mimo as nm
 from benchmarks.against_sionna.draws import Draw, Ones, double, draws, single
+from neumatc_mimo import blocks as own_blocks
 from neumatc_mimo.blocks import (
     BDPrecoder,
     MaxMinPrecoder,
@@ -39,6 +41,8 @@ _ROUNDINGS, _REFINED = 16.0, 2e-3
 _PROPORTION = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 _DOUBLE_FLOOR = 1e-8
 _LOST = 0.1
+# Of the symbols whose bits are known beforehand.
+_PRIOR_BITS = 4
 # Blocks without a counterpart, against themselves.
 _OWN_FLOOR = {"single": 1e-3, "double": 1e-6}
 
@@ -128,6 +132,113 @@ def detector(draw: Draw, model: nm.ScenarioModel) -> Deviations:
     )
     dims = (0, 3, 4) if output == "symbol" else (0, 3)
     yield from _all(draw, ("llr",), _called(draw, ours, *inputs), expected, (dims,), floor)
+
+
+def plain_equalizer(name: str, *, forces: bool) -> Callable[[Draw, nm.ScenarioModel], Deviations]:
+    """An equalizer without regularisation; stream by stream.
+
+    :param forces: whether it needs as many antennas as streams, and rows that are apart
+    """
+
+    def deviations(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+        given = _roomy(draw) if forces else draw
+        pair, inputs = given.uplink(), _received(given, zeros=not forces)
+        ours = getattr(own_blocks, name)(*pair, _solver(given, model), precision=given.precision)
+        theirs = _both(lambda p: getattr(sionna_ofdm, name)(*pair, precision=p))
+        expected, found = theirs(*inputs), _called(given, ours, *inputs)
+        floor = _floor(_own_rows(given, inputs[1]), 0.0) if forces else FLOOR
+        yield from _all(given, ("x_hat", "no_eff"), found, expected, ((0, 3), (0, 3)), floor)
+
+    return deviations
+
+
+def linear_detector(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Log-likelihood ratios behind zero forcing and matched filters."""
+    name: Any = "zf" if draw.seed % 2 else "mf"
+    given = _roomy(draw)
+    (rg, sm), inputs = given.uplink(), _received(given, zeros=False)
+    method, bits, solver = ("app", "maxlog")[draw.seed % 3 % 2], 2 * (1 + draw.seed % 3), None
+    solver = _solver(given, model)
+    make: Any = own_blocks.LinearDetector
+    ours = make(name, "bit", method, rg, sm, solver, "qam", bits, precision=given.precision)
+    theirs = _both(lambda p: LinearDetector(name, "bit", method, rg, sm, "qam", bits, precision=p))
+    expected, found = theirs(*inputs), _called(given, ours, *inputs)
+    floor = _floor(_own_rows(given, inputs[1]), 0.0)
+    yield from _all(given, ("llr",), found, expected, ((0, 3),), floor)
+
+
+def sinr(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Ratios of each stream; those that rounding of Sionna's differences leaves something of."""
+    draw = replace(draw, no=max(draw.no, 1e-6))
+    pair = draw.uplink()
+    _, h, _, no = _received(draw)
+    # Sionna takes sizes from the channel.
+    effective = pair[0].num_effective_subcarriers
+    h = h.expand(*h.shape[:-2], draw.num_symbols, int(effective))
+    h = h.expand(draw.num_items, *h.shape[1:])
+    whitens = bool(draw.seed % 2)
+    make: Any = own_blocks.LMMSEPostEqualizationSINR
+    ours = make(*pair, _solver(draw, model), precision=draw.precision)
+    theirs = _both(
+        lambda p: (
+            lambda h, no: sionna_ofdm.LMMSEPostEqualizationSINR(*pair, precision=p)(
+                h.to(torch.complex128 if p == "double" else torch.complex64),
+                no,
+                interference_whitening=whitens,
+            )
+        )
+    )
+    expected, found = theirs(h, no), ours(h, no, None, whitens)
+    floor = _floor(_received_rows(h), no)
+    yield from _all(draw, ("sinr",), found, expected, ((0, 1, 2),), floor)
+
+
+def joint_detector(
+    name: str, *arguments: Any, prior: bool = False, floor: float = 0.0
+) -> Callable[[Draw, nm.ScenarioModel], Deviations]:
+    """A detector of all streams together, in double precision: decisions between candidates are
+    as fine as the rounding.
+
+    :param arguments: Sionna's, with "streams" for the number of them; places of the pair and of the
+        solver are "pair"
+    :param prior: whether it takes one
+    :param floor: what is allowed in any case
+    """
+
+    def deviations(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+        given = _few(draw, alone=prior)
+        (rg, sm), inputs = given.uplink(), list(_received(given, zeros=False))
+        if prior:
+            shape = (len(inputs[0]), given.num_rows, 1)
+            num = int(rg.pilot_pattern.num_data_symbols) * _PRIOR_BITS
+            known = given.uniform(shape[0], rg.num_tx, rg.num_streams_per_tx, num, stream=9)
+            inputs.insert(2, 10 * (known - 0.5))
+
+        def made(module: Any, *solver: Any, precision: Any) -> Any:
+            values = []
+            for argument in arguments:
+                whole = {"pair": (rg, sm, *solver), "streams": (sm.num_streams_per_rx,)}
+                values += whole.get(argument, (argument,))
+            return getattr(module, name)(*values, precision=precision)
+
+        ours = made(own_blocks, _solver(given, model), precision="double")
+        theirs = _both(lambda p: made(sionna_ofdm, precision=p))
+        expected, found = theirs(*inputs), ours(*inputs)
+        bound = max(floor, _DOUBLE_FLOOR)
+        right = expected[1]
+        size = torch.linalg.vector_norm(right, dim=(0, 3)).clamp_min(1e-300)
+        known_ones = right.isfinite()
+        error = torch.where(known_ones, found - right, 0.0)
+        if bool((~found.isfinite() & known_ones).any()):
+            yield "llr", torch.inf
+        lost = torch.linalg.vector_norm(
+            torch.where(known_ones, expected[0].double() - right, 0.0), dim=(0, 3)
+        )
+        allowed = TIMES * torch.where(lost > _LOST * size, torch.inf, _PROPORTION * lost)
+        error = torch.linalg.vector_norm(error, dim=(0, 3)) / (allowed + bound * size)
+        yield "llr", float(error.nan_to_num(0).max())
+
+    return deviations
 
 
 def svd(draw: Draw, model: nm.ScenarioModel) -> Deviations:
@@ -234,6 +345,31 @@ BLOCKS = {
     "ZFPrecodedChannel": Comparison(precoded_channel, _FILTERS, 0.2),
     "MMSEEqualizer": Comparison(equalizer, _FILTERS, 0.2),
     "MMSEDetector": Comparison(detector, _FILTERS, 0.15),
+    "ZFEqualizer": Comparison(plain_equalizer("ZFEqualizer", forces=True), _FILTERS, 0.03),
+    "MFEqualizer": Comparison(plain_equalizer("MFEqualizer", forces=False), _FILTERS, 0.03),
+    "LinearDetector": Comparison(linear_detector, _FILTERS, 0.03),
+    "LMMSEPostEqualizationSINR": Comparison(sinr, _FILTERS, 0.03),
+    "KBestDetector": Comparison(
+        joint_detector("KBestDetector", "bit", "streams", 6, "pair", "qam", 4), _FILTERS, 0.01
+    ),
+    "EPDetector": Comparison(
+        joint_detector("EPDetector", "bit", "pair", 4, floor=1e-5), _FILTERS, 0.01
+    ),
+    "MMSEPICDetector": Comparison(
+        joint_detector("MMSEPICDetector", "bit", "maxlog", "pair", 2, "qam", 4, prior=True),
+        _FILTERS,
+        0.01,
+    ),
+    "MaximumLikelihoodDetector": Comparison(
+        joint_detector("MaximumLikelihoodDetector", "bit", "app", "pair", "qam", 4), _FILTERS, 0.01
+    ),
+    "MaximumLikelihoodDetectorWithPrior": Comparison(
+        joint_detector(
+            "MaximumLikelihoodDetectorWithPrior", "bit", "app", "pair", "qam", 4, prior=True
+        ),
+        _FILTERS,
+        0.01,
+    ),
     "SVDBeamformer, SVDCombiner": Comparison(svd, _TRIPLETS, 0.1),
     "BDPrecoder": Comparison(own(BDPrecoder, noisy=False), _ANY, 0.01),
     "SLNRPrecoder": Comparison(own(SLNRPrecoder, noisy=True), _ANY, 0.01),
@@ -288,11 +424,37 @@ def _alpha(draw: Draw, num_tx: int, *, leading: bool = False) -> Tensor | float:
     return draw.cast(draw.variance * (0.5 + draw.uniform(*sizes, stream=4)))
 
 
-def _received(draw: Draw) -> tuple[Tensor, Tensor, Tensor | float, Tensor | float]:
-    """y, h_hat, err_var and no of a receiver."""
+def _roomy(draw: Draw) -> Draw:
+    """With as many antennas as streams of a cell, at least."""
+    return replace(draw, num_antennas=max(draw.num_antennas, draw.num_rows))
+
+
+def _few(draw: Draw, *, alone: bool) -> Draw:
+    """In double precision, with few streams and antennas enough.
+
+    :param alone: whether there is one cell
+    """
+    few = replace(
+        draw,
+        num_users=1 + draw.num_users % 2,
+        num_streams=1,
+        num_cells=1 if alone else draw.num_cells,
+        precision="double",
+        given="same",
+    )
+    return _roomy(few)
+
+
+def _received(
+    draw: Draw, *, zeros: bool = True
+) -> tuple[Tensor, Tensor, Tensor | float, Tensor | float]:
+    """y, h_hat, err_var and no of a receiver.
+
+    :param zeros: as of :meth:`Draw.channel`
+    """
     grid, _ = draw.uplink()
     effective = torch.as_tensor(grid.effective_subcarrier_ind.astype(np.int64))
-    h = draw.channel(draw.channel_ones).permute(0, 3, 4, 1, 2, 5, 6)
+    h = draw.channel(draw.channel_ones, zeros=zeros).permute(0, 3, 4, 1, 2, 5, 6)
     h = h if draw.channel_ones.subcarrier else h[..., effective]
     h = _given(draw, h)
     level = max(draw.scale, draw.variance**0.5)
@@ -322,6 +484,13 @@ def _precoded_rows(draw: Draw, h: Tensor) -> Tensor:
 def _received_rows(h: Tensor) -> Tensor:
     """Rows of all streams at each cell [..., num_rows, num_antennas] of a receiver's channel."""
     return h.flatten(3, 4).movedim((2, 3), (-1, -2))
+
+
+def _own_rows(draw: Draw, h: Tensor) -> Tensor:
+    """Rows of the streams that each cell wants, likewise."""
+    rows = _received_rows(h).unflatten(-2, (draw.num_cells, -1))
+    # [num_items, num_cells, num_symbols, subcarriers, num_cells, num_rows, num_antennas]
+    return rows.diagonal(dim1=1, dim2=4).movedim(-1, 1)
 
 
 def _errors(draw: Draw, err_var: Tensor | float) -> Tensor | float:

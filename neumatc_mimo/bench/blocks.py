@@ -341,7 +341,7 @@ def _compared(
     solvers |= {f"spline, {n} samples": (Spline(n), "call") for n in splines}
     training = {}
     auto = None
-    if model is not None and task.operation in model.models:
+    if model is not None and task.queries and task.operation in model.models:
         solvers["queried"] = (model, "link")
         solvers["queried, proven a call"] = (model, "call")
         part = model.models[task.operation]

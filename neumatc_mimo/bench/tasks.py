@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
+from sionna.phy import ofdm
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, ResourceGrid, RZFPrecoder
 from torch import Tensor
 
+from neumatc_mimo import blocks
 from neumatc_mimo.bench.bandwidth import num_bytes
 from neumatc_mimo.bench.timing import Call
 from neumatc_mimo.blocks import (
@@ -75,6 +77,8 @@ class Task(ABC):
     title: ClassVar[str]
     kind: ClassVar[LinkKind]
     operation: ClassVar[str]
+    # Whether a model's results are of use to the block.
+    queries: ClassVar[bool] = True
     # What stands for Sionna where it has no such block.
     theirs_title: ClassVar[str] = "Sionna"
 
@@ -329,6 +333,175 @@ class Detection(_Uplink):
         return bits[..., 0]
 
 
+class Forcing(_Uplink):
+    """:class:`~neumatc_mimo.blocks.ZFEqualizer` beside Sionna's."""
+
+    title = "ZFEqualizer"
+
+    def problem(self) -> tuple[Operation, Channels]:
+        operation, channels = super().problem()
+        return operation, replace(channels, no=None)
+
+    def theirs(self) -> Call:
+        block = getattr(ofdm, self.title)(*self._pair, **self._options())
+        return lambda: block(*self.inputs())
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        kind = getattr(blocks, self.title)
+        return kind(*self._pair, solver, certify=certify, **self._options(precision))
+
+    def limit(self) -> Call:
+        filters = PseudoInverse().solve(self.h)
+        w = filters.dense.mT.contiguous()
+        no_eff = filters.column_power.mT.contiguous()
+        return lambda: (applied(w, self._y[:, 0]), no_eff.clone())
+
+    def result(self, output: Any) -> Tensor:
+        return output[0][:, :, 0].unflatten(-1, self._grid)
+
+
+class Matching(Forcing):
+    """:class:`~neumatc_mimo.blocks.MFEqualizer` beside Sionna's."""
+
+    title, queries = "MFEqualizer", False
+
+
+class LinearDetection(Detection):
+    """:class:`~neumatc_mimo.blocks.LinearDetector` with zero forcing beside Sionna's."""
+
+    title = "LinearDetector"
+
+    def problem(self) -> tuple[Operation, Channels]:
+        operation, channels = super().problem()
+        return operation, replace(channels, no=None)
+
+    def theirs(self) -> Call:
+        arguments: Any = ("bit", "maxlog", *self._pair, "qam", _NUM_BITS)
+        block = LinearDetector("zf", *arguments, **self._options())
+        return lambda: block(*self.inputs())
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        return blocks.LinearDetector(
+            "zf",
+            "bit",
+            "maxlog",
+            *self._pair,
+            solver,
+            "qam",
+            _NUM_BITS,
+            certify=certify,
+            **self._options(precision),
+        )
+
+
+class Ratios(_Uplink):
+    """:class:`~neumatc_mimo.blocks.LMMSEPostEqualizationSINR` beside Sionna's."""
+
+    title = "LMMSEPostEqualizationSINR"
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        return self._h, self.no
+
+    def bytes_moved(self, output: Any) -> int:
+        return num_bytes((self.h, self.no, output))
+
+    def theirs(self) -> Call:
+        block = ofdm.LMMSEPostEqualizationSINR(*self._pair, **self._options())
+        return lambda: block(*self.inputs())
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        options = {"certify": certify} | self._options(precision)
+        return blocks.LMMSEPostEqualizationSINR(*self._pair, solver, **options)
+
+    def limit(self) -> Call:
+        w = PseudoInverse().solve(self.h, self.no).dense
+        return lambda: self.h @ w
+
+    def result(self, output: Any) -> Tensor:
+        ratios: Tensor = output[..., 0, :].permute(0, 3, 1, 2)
+        return ratios
+
+
+class Joint(_Uplink):
+    """A detector of all streams together, of 64-QAM, beside Sionna's."""
+
+    queries = False
+    num_bits: ClassVar[int] = 6
+    # Beside the grid, the streams and the solver, "pair".
+    arguments: ClassVar[tuple[Any, ...]]
+
+    @classmethod
+    def suits(cls, sizes: Dimensions, num_matrices: int) -> bool:
+        """Sionna's take minutes, and all memory, for more streams."""
+        return sizes.num_rows <= 4 and num_matrices <= 2 * 3276
+
+    def theirs(self) -> Call:
+        block = self._made(ofdm, (), self._options())
+        return lambda: block(*self.inputs())
+
+    def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
+        return self._made(blocks, (solver,), {"certify": certify} | self._options(precision))
+
+    def _made(self, module: Any, solver: tuple[Solver, ...], options: dict[str, Any]) -> Any:
+        values: list[Any] = []
+        for argument in self.arguments:
+            values += (*self._pair, *solver) if argument == "pair" else (argument,)
+        rows = self.links.num_rows
+        values = [rows if value == "rows" else value for value in values]
+        return getattr(module, self.title)(*values, **options)
+
+    def limit(self) -> Call:
+        """Matched filters, which none does without."""
+        w = self.h.conj().resolve_conj().contiguous()
+        return lambda: applied(w, self._y[:, 0])
+
+    def result(self, output: Any) -> Tensor:
+        ratios: Tensor = output[:, :, 0].unflatten(-1, (*self._grid, self.num_bits))
+        return ratios[..., 0]
+
+
+class KBest(Joint):
+    """:class:`~neumatc_mimo.blocks.KBestDetector`, with 64 paths."""
+
+    title = "KBestDetector"
+    arguments = ("bit", "rows", 64, "pair", "qam", 6)
+
+
+class Propagation(Joint):
+    """:class:`~neumatc_mimo.blocks.EPDetector`, with ten iterations."""
+
+    title, arguments = "EPDetector", ("bit", "pair", 6)
+
+
+class Cancellation(Joint):
+    """:class:`~neumatc_mimo.blocks.MMSEPICDetector`, with two iterations."""
+
+    title, arguments = "MMSEPICDetector", ("bit", "maxlog", "pair", 2, "qam", 6)
+
+    def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
+        super().__init__(links, slot, turn)
+        known = self._symbols(links.num_rows, self.num_bits).real.movedim(2, -1)
+        self._prior = known.flatten(-3)[:, :, None].contiguous()
+
+    def inputs(self) -> tuple[Tensor, ...]:
+        y, h, *noise = super().inputs()
+        return y, h, self._prior, *noise
+
+
+class Likelihoods(Joint):
+    """:class:`~neumatc_mimo.blocks.MaximumLikelihoodDetector`, of QPSK."""
+
+    title, num_bits = "MaximumLikelihoodDetector", 2
+    arguments = ("bit", "app", "pair", "qam", 2)
+
+
+class LikelihoodsWithPrior(Cancellation):
+    """:class:`~neumatc_mimo.blocks.MaximumLikelihoodDetectorWithPrior`, of QPSK."""
+
+    title, num_bits = "MaximumLikelihoodDetectorWithPrior", 2
+    arguments = ("bit", "app", "pair", "qam", 2)
+
+
 class _SingleUser(Task):
     """Transmission along singular vectors: Sionna has no block, users call a library's SVD."""
 
@@ -511,11 +684,28 @@ def _at_noise() -> list[type[Task]]:
     ]
 
 
-_MULTI_USER: tuple[type[Task], ...] = (ZeroForcing, MMSE, Detection)
+_MULTI_USER: tuple[type[Task], ...] = (
+    ZeroForcing,
+    MMSE,
+    Detection,
+    Forcing,
+    LinearDetection,
+    Ratios,
+)
 _SINGLE_USER: tuple[type[Task], ...] = (Beamforming, Combining)
 
 # What every scenario's links are timed with.
 TASKS: tuple[type[Task], ...] = (*_MULTI_USER, *_at_noise(), *_SINGLE_USER)
+
+# Receivers to which a model is of no use.
+RECEIVERS: tuple[type[Task], ...] = (
+    Matching,
+    KBest,
+    Propagation,
+    Cancellation,
+    Likelihoods,
+    LikelihoodsWithPrior,
+)
 
 
 def tasks_of(config: ScenarioConfig) -> list[type[Task]]:
@@ -528,7 +718,7 @@ def tasks_of(config: ScenarioConfig) -> list[type[Task]]:
         for keys in section.operations if section is not None else ():
             if keys.name not in always:
                 precoding[keys.name] = Precoding.of(keys, kind)
-    return [*_MULTI_USER, *precoding.values(), *_SINGLE_USER]
+    return [*_MULTI_USER, *RECEIVERS, *precoding.values(), *_SINGLE_USER]
 
 
 def _wide(t: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ class Detector(Displayed, Block):
         :param prior: [batch_size, num_values, num_tx * num_streams, num_ofdm_symbols,
             num_effective_subcarriers], or None
         """
-        items, num_rx, _, symbols, subcarriers = y.shape
+        _, num_rx, _, symbols, subcarriers = y.shape
         y = take(y, 3, self._carrying)
         m = m[..., :1, :] if m.stride(-2) == 0 else take(m, -2, self._carrying)
         prior = None if prior is None else take(prior, -2, self._carrying)

@@ -31,7 +31,8 @@ class EPDetector(Detector):
     :math:`\gamma_i/\lambda_i`; each iteration computes
 
     .. math::
-        \boldsymbol{\Sigma} = (\mathbf{G} + \tfrac12\mathrm{diag}(\boldsymbol{\lambda}))^{-1}, \qquad
+        \boldsymbol{\Sigma}
+            = (\mathbf{G} + \tfrac12\mathrm{diag}(\boldsymbol{\lambda}))^{-1}, \qquad
         \boldsymbol{\mu} = \boldsymbol{\Sigma}(\mathbf{z} + \tfrac12\boldsymbol{\gamma})
 
     (Eqs. (28), (29)) and matches the moments of each unknown to those of its constellation points.

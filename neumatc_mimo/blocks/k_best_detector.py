@@ -167,9 +167,8 @@ class KBestDetector(Detector):
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
         if y.dim() == 5:
-            check_antennas(
-                int(self._detector._num_streams) // (1 + self._real), y.shape[2], "a receiver"
-            )
+            num = self._statistics._num_streams_per_rx
+            check_antennas(num, y.shape[2], "a receiver")
         return super().call(y, h_hat, err_var, no, links, time)
 
     def _detected(self, part: Part) -> Tensor:
@@ -198,10 +197,8 @@ class KBestDetector(Detector):
             r = math.sqrt(2) * torch.cat([left, torch.cat([-r.imag, r.real], -2)], -1)
         order = torch.linalg.vector_norm(r, dim=-2).argsort(-1, descending=True)
         q, r = QR().exact(r.gather(-1, order[..., None, :].expand_as(r)))
-        if q.shape[1] == 1:
-            y = y @ q[:, 0].conj()
-        else:
-            y = (y[..., None, :] @ q.conj())[..., 0, :]
+        shared = q.shape[1] == 1
+        y = y @ q[:, 0].conj() if shared else (y[..., None, :] @ q.conj())[..., 0, :]
         return y, r, order
 
     def _ratios(self, y: Tensor, r: Tensor, found: Candidates) -> Tensor:

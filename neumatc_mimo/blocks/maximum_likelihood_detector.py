@@ -18,8 +18,8 @@ from neumatc_mimo.solvers.base import Solver
 class MaximumLikelihoodDetector(Detector):
     r"""Maximum-likelihood (ML) detection for OFDM MIMO transmissions.
 
-    A drop-in for :class:`~sionna.phy.ofdm.MaximumLikelihoodDetector` with the same outputs. With the
-    QR decomposition of the whitened channel
+    A drop-in for :class:`~sionna.phy.ofdm.MaximumLikelihoodDetector` with the same outputs. With
+    the QR decomposition of the whitened channel
 
     .. math::
         \lVert\mathbf{L}^{-1}\mathbf{y} - \mathbf{L}^{-1}\mathbf{H}\mathbf{x}\rVert^2

@@ -19,8 +19,8 @@ class MaximumLikelihoodDetectorWithPrior(DetectorWithPrior):
     r"""Maximum-likelihood (ML) detection for OFDM MIMO transmissions, with prior knowledge of the
     bits or constellation points.
 
-    A drop-in for :class:`~sionna.phy.ofdm.MaximumLikelihoodDetectorWithPrior` with the same outputs.
-    With the QR decomposition of the whitened channel
+    A drop-in for :class:`~sionna.phy.ofdm.MaximumLikelihoodDetectorWithPrior` with the same
+    outputs. With the QR decomposition of the whitened channel
 
     .. math::
         \lVert\mathbf{L}^{-1}\mathbf{y} - \mathbf{L}^{-1}\mathbf{H}\mathbf{x}\rVert^2

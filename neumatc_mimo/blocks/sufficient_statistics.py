@@ -26,8 +26,8 @@ class SufficientStatistics(Equalizer):
     r"""What a received vector tells of the streams that were sent, and how it depends on them.
 
     With the channel :math:`\mathbf{H}` of the streams that a receiver is to get, and the covariance
-    :math:`\mathbf{S} = \mathbf{L}\mathbf{L}^{\mathsf{H}}` of noise, estimation errors and the streams
-    that others want, the likelihood of y depends on
+    of noise, estimation errors and the streams that others want,
+    :math:`\mathbf{S} = \mathbf{L}\mathbf{L}^{\mathsf{H}}`, the likelihood of y depends on
 
     .. math::
         \mathbf{z} = \mathbf{H}^{\mathsf{H}}\mathbf{S}^{-1}\mathbf{y}, \qquad

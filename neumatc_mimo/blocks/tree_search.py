@@ -28,10 +28,10 @@ class Tree:
     .. math:: |e - rc|^2 = (\mathrm{Re}\,e - r\,\mathrm{Re}\,c)^2
         + (\mathrm{Im}\,e - r\,\mathrm{Im}\,c)^2.
 
-    Where the points fill a grid of real and imaginary parts, the k best candidates lie in the k best
-    of the groups that have the same path and real part, by the best candidate of each group: there
-    are k better ones than any of another group. Both steps choose from a few hundred in the place
-    of some thousands.
+    Where the points fill a grid of real and imaginary parts, the k best candidates lie in the k
+    best of the groups that have the same path and real part, by the best candidate of each group:
+    there are k better ones than any of another group. Both steps choose from a few hundred in the
+    place of some thousands.
 
     :param points: of the constellation, [num_points], real or complex
     :param k: number of paths that are kept
