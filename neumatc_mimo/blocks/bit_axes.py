@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from sionna.phy.mapping import Constellation
 from torch import Tensor
@@ -11,41 +9,44 @@ from torch import Tensor
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 
 
-class BitAxis(NamedTuple):
+class BitAxis:
     """Points that some of a symbol's bits choose; a symbol is the sum of one of each axis.
 
     :param bits: which ones, first those of the highest value
-    :param points: [2**len(bits)] complex, in the order of the bits' values
+    :param points: [2**num_bits] complex, in the order of the bits' values
     """
 
-    bits: tuple[int, ...]
-    points: Tensor
-
-    @property
-    def labels(self) -> Tensor:
-        """Which bits are one in the points, [2**len(bits), len(bits)] bool."""
-        number = torch.arange(len(self.points), device=self.points.device)
-        shift = torch.arange(len(self.bits) - 1, -1, -1, device=self.points.device)
-        return ((number[:, None] >> shift) & 1).bool()
+    def __init__(self, bits: slice, points: Tensor) -> None:
+        self.bits, self.points = bits, points
+        num_bits = (len(points) - 1).bit_length()
+        number = torch.arange(len(points))
+        shift = torch.arange(num_bits - 1, -1, -1)
+        ones = ((number[:, None] >> shift) & 1).bool()
+        # [num_bits, num_points / 2] each: where a bit is one, and where it is zero.
+        self._with_bit, self._without = (
+            torch.stack([bit.nonzero()[:, 0] for bit in part.T]).to(points.device)
+            for part in (ones, ~ones)
+        )
+        # [num_points, 2 num_bits]
+        both = torch.cat([ones, ~ones], 1).to(points.device)
+        self._chosen = both.to(points.real.dtype)
 
     def logits(self, llr: Tensor) -> Tensor:
         """Logarithms of the points' probabilities, [num_points, ...], from ratios of all bits
-        [num_bits, ...].
+        [num_bits of a symbol, ...].
         """
-        own = llr[list(self.bits)].flatten(1)
+        own = llr[self.bits].flatten(1)
         both = torch.cat([torch.nn.functional.logsigmoid(s * own) for s in (1, -1)])
-        one = self.labels.to(llr.dtype)
-        chosen = torch.cat([one, 1 - one], 1)
-        return (chosen @ both).unflatten(1, llr.shape[1:])
+        return (self._chosen.to(llr.dtype) @ both).unflatten(1, llr.shape[1:])
 
     def ratios(self, terms: Tensor, sums: bool) -> Tensor:
-        """Log-likelihood ratios of its bits, [len(bits), ...], from terms [num_points, ...].
+        """Log-likelihood ratios of its bits, [num_bits, ...], from terms [num_points, ...].
 
         :param sums: whether all points count, or the most likely ones alone
         """
         found = []
-        for one in self.labels.T:
-            with_bit, without = terms[one], terms[~one]
+        for one, zero in zip(self._with_bit, self._without, strict=True):
+            with_bit, without = terms.index_select(0, one), terms.index_select(0, zero)
             if sums:
                 found.append(with_bit.logsumexp(0) - without.logsumexp(0))
             else:
@@ -55,10 +56,9 @@ class BitAxis(NamedTuple):
 
 def bit_axes(constellation: Constellation) -> list[BitAxis]:
     """The axes of a constellation: two of square QAM, else one."""
-    num_bits, points = int(constellation.num_bits_per_symbol), constellation.points
-    points = points.detach()
+    num_bits, points = int(constellation.num_bits_per_symbol), constellation()
     if not QAMDemapper.suits(constellation):
-        return [BitAxis(tuple(range(num_bits)), points)]
+        return [BitAxis(slice(None), points)]
     half = range(num_bits // 2)
     # Bits take turns, and bits of zero leave the other axis at its first point.
     spread = [
@@ -68,6 +68,6 @@ def bit_axes(constellation: Constellation) -> list[BitAxis]:
     imag = points[spread].imag
     zero = torch.zeros_like(real)
     return [
-        BitAxis(tuple(range(0, num_bits, 2)), torch.complex(real, zero)),
-        BitAxis(tuple(range(1, num_bits, 2)), torch.complex(zero, imag)),
+        BitAxis(slice(0, None, 2), torch.complex(real, zero)),
+        BitAxis(slice(1, None, 2), torch.complex(zero, imag)),
     ]

@@ -137,9 +137,10 @@ class EPDetector(Detector):
         points = Constellation(
             "pam", num_bits_per_symbol // 2, precision=precision, device=self.device
         )()
-        self._levels = (points.real / math.sqrt(2)).tolist()
-        # As Sionna's: of a sample.
-        self._energy = float(torch.tensor(self._levels, dtype=torch.float64).var())
+        levels = points.real / math.sqrt(2)
+        # As Sionna's: the variance of a sample.
+        self._energy = float(levels.double().var())
+        self._levels = levels.to(self.dtype).view(-1, 1, 1, 1)
         # Least variance that an iteration takes for real, as Sionna's.
         self._least = 1e-6 if self.precision == "single" else 1e-12
 
@@ -164,7 +165,7 @@ class EPDetector(Detector):
         gram = torch.cat([top, torch.cat([gram.imag, gram.real], 1)])
         z = torch.cat([z.real, z.imag])
         gram = gram.expand(-1, -1, *z.shape[1:])
-        levels = z.new_tensor(self._levels).view(-1, 1, 1, 1)
+        levels = self._levels
         gamma, precision = torch.zeros_like(z), torch.full_like(z, 1 / self._energy)
         own = torch.eye(len(z), dtype=z.dtype, device=z.device)[..., None, None]
         logits = z

@@ -11,7 +11,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.bit_axes import bit_axes
+from neumatc_mimo.blocks.bit_axes import BitAxis, bit_axes
 from neumatc_mimo.blocks.detector import DetectorWithPrior, Part
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.definite_inverse import side_by_side_inverse
@@ -148,7 +148,7 @@ class MMSEPICDetector(DetectorWithPrior):
         self._constellation = constellation
         num_bits, num_points = constellation.num_bits_per_symbol, constellation.num_points
         self._num_prior = int(num_bits if output == "bit" else num_points)
-        self._axes = bit_axes(constellation)
+        self._made_axes = bit_axes(constellation)
 
     def _detected(self, part: Part) -> Tensor:
         assert part.prior is not None
@@ -178,14 +178,18 @@ class MMSEPICDetector(DetectorWithPrior):
         no = (1 - variance * gain).clamp_min(_LEAST) / gain
         # As Sionna's demapper: zero is as the smallest number.
         no = no.clamp_min(torch.finfo(no.dtype).tiny)
-        found: list[Tensor] = [x.real] * known.shape[0]
+        found = torch.empty_like(known)
         for axis, before in zip(self._axes, logits, strict=True):
             points = axis.points.to(x.dtype).view(-1, 1, 1, 1)
             distance = (x.real - points.real).square() + (x.imag - points.imag).square()
-            ratios = axis.ratios(before - distance / no, self._sums)
-            for bit, ratio in zip(axis.bits, ratios, strict=True):
-                found[bit] = ratio
-        return torch.stack(found)
+            found[axis.bits] = axis.ratios(before - distance / no, self._sums)
+        return found
+
+    @property
+    def _axes(self) -> list[BitAxis]:
+        """Those of the constellation, whose points may be trained."""
+        trained = self._constellation.constellation_type == "custom"
+        return bit_axes(self._constellation) if trained else self._made_axes
 
     def _moments(self, logits: list[Tensor]) -> tuple[Tensor, Tensor]:
         """Means and variances of the symbols, from logits of the points of each axis."""

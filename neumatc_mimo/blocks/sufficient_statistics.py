@@ -17,6 +17,7 @@ from neumatc_mimo.blocks.receiver import ReceiveFilter, as_it_is, filtered
 from neumatc_mimo.blocks.symbols import at_symbols
 from neumatc_mimo.blocks.tiles import on_grid
 from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.operations.base import identity
 from neumatc_mimo.operations.qr import QR
 from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.tensors.results import new_result
@@ -120,8 +121,7 @@ class SufficientStatistics(Equalizer):
                         seen = filtered(here, made)
                         found[:, rx, :rows, run, tile] = seen[:, :rows]
                         if self._energy:
-                            white = torch.view_as_real(seen[:, rows:].resolve_conj()).square()
-                            found[:, rx, rows, run, tile] = white.sum((1, -1))
+                            found[:, rx, rows, run, tile] = _unexplained(part.q, seen)
         whole = at_symbols(matrices, groups, y.shape[3])
         return found, whole.unflatten(2, (rows, num))
 
@@ -133,29 +133,39 @@ class SufficientStatistics(Equalizer):
             others = self._unwanted(inputs, rx, symbol)[:, tile].contiguous()
             whitening = Whitening.of(others, noise)
             h = whitening.rows(a).mT
-            if self._triangular:
-                columns, matrix = _decomposed(h, whole=self._energy)
-            else:
-                columns, matrix = h, h.mH @ h
+            q, matrix = _decomposed(h) if self._triangular else (h, h.mH @ h)
+            columns = q
+            if self._energy:
+                columns = torch.cat([q, identity(h.mT).expand(*h.shape[:2], -1, -1)], -1)
             filters = whitening.filters(columns)
-            yield _Part(tile, filters.to(self.cdtype), matrix.to(self.cdtype))
+            yield _Part(tile, filters.to(self.cdtype), matrix.to(self.cdtype), q.to(self.cdtype))
 
 
 class _Part(NamedTuple):
-    """A tile's filters [batch_size, tile, num_rx_ant, n] and matrices."""
+    """A tile's filters [batch_size, tile, num_rx_ant, n], matrices, and Q."""
 
     tile: slice
     filters: Tensor
     matrix: Tensor
+    q: Tensor
 
 
-def _decomposed(h: Tensor, *, whole: bool) -> tuple[Tensor, Tensor]:
-    """Q and R of h [..., num_rx_ant, num_streams].
-
-    :param whole: whether Q has all columns, those beyond R's rows last
-    """
-    rows = min(h.shape[-2:])
-    if not whole and rows == h.shape[-1]:
+def _decomposed(h: Tensor) -> tuple[Tensor, Tensor]:
+    """Q and R of h [..., num_rx_ant, num_streams]."""
+    if h.shape[-2] >= h.shape[-1]:
         return QR().exact(h)  # type: ignore[return-value]
-    q, r = torch.linalg.qr(h, mode="complete" if whole else "reduced")
-    return q, r[..., :rows, :]
+    q, r = torch.linalg.qr(h)
+    return q, r
+
+
+def _unexplained(q: Tensor, seen: Tensor) -> Tensor:
+    r""":math:`\lVert\mathbf{y} - \mathbf{Q}\mathbf{Q}^{\mathsf{H}}\mathbf{y}\rVert^2`, [batch_size,
+    symbols, tile].
+
+    :param seen: of white y, [batch_size, n + num_rx_ant, symbols, tile]: first
+        :math:`\mathbf{Q}^{\mathsf{H}}\mathbf{y}`
+    """
+    num = q.shape[-1]
+    q = q.expand(len(seen), -1, -1, -1)
+    rest = seen[:, num:] - torch.einsum("btmn,bnst->bmst", q, seen[:, :num])
+    return torch.view_as_real(rest.resolve_conj()).square().sum((1, -1))
