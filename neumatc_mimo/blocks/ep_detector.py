@@ -14,7 +14,7 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.detector import Detector, Part
 from neumatc_mimo.foundation.block_settings import BlockKeywords
-from neumatc_mimo.operations.definite_inverse import side_by_side_inverse
+from neumatc_mimo.operations.definite_inverse import side_by_side_inverse, side_by_side_product
 from neumatc_mimo.solvers.base import Solver
 
 # Of real and imaginary part each, of noise of power one.
@@ -167,17 +167,18 @@ class EPDetector(Detector):
         gram = gram.expand(-1, -1, *z.shape[1:])
         levels = self._levels
         gamma, precision = torch.zeros_like(z), torch.full_like(z, 1 / self._energy)
-        own = torch.eye(len(z), dtype=z.dtype, device=z.device)[..., None, None]
-        logits = z
+        own, squares = gram.diagonal().movedim(-1, 0), -levels.square() / 2
+        logits = seen = apart = z
         for _ in range(self._num_iterations):
-            inverse = side_by_side_inverse(gram + own * (_NOISE * precision))
-            mean = (inverse * (z + _NOISE * gamma)).sum(1)
+            diagonal = (own + _NOISE * precision).movedim(0, -1)
+            inverse = side_by_side_inverse(gram.diagonal_scatter(diagonal))
+            mean = side_by_side_product(inverse, z + _NOISE * gamma)
             variance = _NOISE * inverse.diagonal().movedim(-1, 0)
             # Eqs. (31), (32): what the others tell of an unknown.
             apart = (1 / (1 / variance - precision)).clamp_min(self._least)
             seen = apart * (mean / variance - gamma)
-            # Eq. (33): and its levels.
-            logits = -(seen - levels).square() / (2 * apart)
+            # Eq. (33): and its levels, but for what all of them have.
+            logits = squares / apart + levels * (seen / apart)
             share = torch.softmax(logits, 0)
             value = (levels * share).sum(0)
             spread = ((levels - value).square() * share).sum(0).clamp_min(self._least)
@@ -188,4 +189,4 @@ class EPDetector(Detector):
             new_gamma = torch.where(lost, gamma, new_gamma)
             precision = torch.lerp(new_precision, precision, self._beta)
             gamma = torch.lerp(new_gamma, gamma, self._beta)
-        return logits
+        return logits - seen.square() / (2 * apart)

@@ -14,7 +14,7 @@ from torch import Tensor
 from neumatc_mimo.blocks.bit_axes import BitAxis, bit_axes
 from neumatc_mimo.blocks.detector import DetectorWithPrior, Part
 from neumatc_mimo.foundation.block_settings import BlockKeywords
-from neumatc_mimo.operations.definite_inverse import side_by_side_inverse
+from neumatc_mimo.operations.definite_inverse import side_by_side_inverse, side_by_side_product
 from neumatc_mimo.solvers.base import Solver
 
 # As Sionna's: what is left of a stream's power at least.
@@ -170,11 +170,11 @@ class MMSEPICDetector(DetectorWithPrior):
         gram = part.m
         logits = [axis.logits(known) for axis in self._axes]
         mean, variance = self._moments(logits)
-        own = torch.eye(len(gram), dtype=gram.dtype, device=gram.device)[..., None, None]
-        inverse = side_by_side_inverse(gram * variance + own)
+        scaled = gram * variance
+        inverse = side_by_side_inverse(scaled.diagonal_scatter(scaled.diagonal() + 1))
         gain = (inverse * gram.transpose(0, 1)).sum(1).real
-        rest = part.y - (gram * mean).sum(1)
-        x = mean + (inverse * rest).sum(1) / gain
+        rest = part.y - side_by_side_product(gram, mean)
+        x = mean + side_by_side_product(inverse, rest) / gain
         no = (1 - variance * gain).clamp_min(_LEAST) / gain
         # As Sionna's demapper: zero is as the smallest number.
         no = no.clamp_min(torch.finfo(no.dtype).tiny)

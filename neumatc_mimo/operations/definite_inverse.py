@@ -49,6 +49,16 @@ def side_by_side_inverse(a: Tensor) -> Tensor:
     return inverse
 
 
+def side_by_side_product(a: Tensor, x: Tensor) -> Tensor:
+    """Products [m, ...] of matrices that lie as [m, n, ...] with vectors [n, ...]."""
+    if is_differentiated(a, x) or is_traced() or is_mapped():
+        return (a * x).sum(1)
+    whole = a[:, 0] * x[0]
+    for column, factor in zip(a.unbind(1)[1:], x[1:], strict=True):
+        whole.addcmul_(column, factor)
+    return whole
+
+
 class _Inverse(torch.autograd.Function):
     """The inverse and its derivative: elimination writes in place, where autograd can't follow."""
 
