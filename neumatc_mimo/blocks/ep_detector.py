@@ -164,14 +164,12 @@ class EPDetector(Detector):
         top = torch.cat([gram.real, -gram.imag], 1)
         gram = torch.cat([top, torch.cat([gram.imag, gram.real], 1)])
         z = torch.cat([z.real, z.imag])
-        gram = gram.expand(-1, -1, *z.shape[1:])
         levels = self._levels
         gamma, precision = torch.zeros_like(z), torch.full_like(z, 1 / self._energy)
-        own, squares = gram.diagonal().movedim(-1, 0), -levels.square() / 2
+        squares = -levels.square() / 2
         logits = seen = apart = z
         for _ in range(self._num_iterations):
-            diagonal = (own + _NOISE * precision).movedim(0, -1)
-            inverse = side_by_side_inverse(gram.diagonal_scatter(diagonal))
+            inverse = side_by_side_inverse(gram, _NOISE * precision)
             mean = side_by_side_product(inverse, z + _NOISE * gamma)
             variance = _NOISE * inverse.diagonal().movedim(-1, 0)
             # Eqs. (31), (32): what the others tell of an unknown.

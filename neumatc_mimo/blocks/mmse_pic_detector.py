@@ -170,8 +170,7 @@ class MMSEPICDetector(DetectorWithPrior):
         gram = part.m
         logits = [axis.logits(known) for axis in self._axes]
         mean, variance = self._moments(logits)
-        scaled = gram * variance
-        inverse = side_by_side_inverse(scaled.diagonal_scatter(scaled.diagonal() + 1))
+        inverse = side_by_side_inverse(gram * variance, torch.ones_like(variance))
         gain = (inverse * gram.transpose(0, 1)).sum(1).real
         rest = part.y - side_by_side_product(gram, mean)
         x = mean + side_by_side_product(inverse, rest) / gain

@@ -34,18 +34,24 @@ def definite_inverse(a: Tensor) -> Tensor:
     return _factored(a) if is_traced() else _Inverse.apply(a)  # type: ignore[no-untyped-call]
 
 
-def side_by_side_inverse(a: Tensor) -> Tensor:
-    r"""Inverses of matrices that lie as [m, m, ...], which are Hermitian positive definite but for
-    factors :math:`D A D^{-1}` with a positive diagonal D.
+def side_by_side_inverse(a: Tensor, added: Tensor) -> Tensor:
+    r"""Inverses of matrices A [m, m, ...] + diag(added [m, ...]) that lie side by side, which are
+    Hermitian positive definite but for factors :math:`D A D^{-1}` with a positive diagonal D.
 
     Eliminated as those of :func:`definite_inverse`, rounding left as it is: a pivot that is lost to
     it gives some number, as a factorisation with pivots would, not NaN.
     """
-    m = len(a)
-    if is_differentiated(a) or is_traced() or is_mapped() or m > _LARGEST:
-        inverse, _ = torch.linalg.inv_ex(a.movedim((0, 1), (-2, -1)), check_errors=False)
+    shape = torch.broadcast_shapes(a.shape[2:], added.shape[1:])
+    a = a.expand(-1, -1, *shape)
+    if is_differentiated(a, added) or is_traced() or is_mapped() or len(a) > _LARGEST:
+        diagonal = (a.diagonal().movedim(-1, 0) + added).movedim(0, -1)
+        whole = a.diagonal_scatter(diagonal).movedim((0, 1), (-2, -1))
+        inverse, _ = torch.linalg.inv_ex(whole, check_errors=False)
         return inverse.movedim((-2, -1), (0, 1))
-    inverse, _ = _eliminated(a.clone(memory_format=torch.contiguous_format))
+    whole = a.clone(memory_format=torch.contiguous_format)
+    for k, one in enumerate(added):
+        whole[k, k] += one
+    inverse, _ = _eliminated(whole)
     return inverse
 
 
