@@ -16,23 +16,11 @@ from benchmarks.kernels import kernels, settings
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Scenario, ScenarioModel, load_scenario, train
 from neumatc_mimo.bench.blocks import Point, at_point, few_links
-from neumatc_mimo.bench.tasks import RECEIVERS as TASKS_OF_RECEIVERS
-from neumatc_mimo.bench.tasks import (
-    Forcing,
-    Joint,
-    LinearDetection,
-    Matching,
-    Ratios,
-    Task,
-    tasks_of,
-)
+from neumatc_mimo.bench.tasks import Task, tasks_of
 from neumatc_mimo.bench.timing import Spread
 
 BASE = "blocks"
 EXACT = "exact"
-RECEIVERS = "receivers"
-# Of detectors that look at all streams together: Sionna's take minutes for more.
-JOINT = Point(4, 16)
 # Only the pseudo-inverse is trained there.
 LARGEST = "blocks_32_256"
 # Sheets of more users and antennas by their names.
@@ -52,14 +40,6 @@ _EXACT_CAPTION = (
     "Milliseconds of one call of exact blocks, medians and quartiles; each call has other links "
     "than the one before. Kernels: the variant of the C++ kernels, or off. Error: of the symbols "
     "on a subcarrier against double precision, median."
-)
-_RECEIVERS_CAPTION = (
-    "Milliseconds of one call of exact receivers and of Sionna's, medians and quartiles; each call "
-    "has other links than the one before. Size: streams and antennas. Kernels: the variant of the "
-    "C++ kernels, or off. Detectors of all streams together take 64-QAM, that of maximum "
-    "likelihood QPSK; K-best keeps 64 paths, EP takes ten iterations, PIC two. Times faster: "
-    "Sionna's median over this one. Error: of the symbols, ratios or bits of a subcarrier against "
-    "double precision, median."
 )
 _EXACT_COLUMNS = ("block", "kernels", "way", "ms", "low", "high", "error, dB")
 
@@ -85,40 +65,6 @@ def sheets(chosen: Settings) -> Iterator[Sheet]:
         rows = list(_exact_rows(base, seconds))
         title = f"Exact blocks on one slot, {base.name}"
         yield Sheet(EXACT, title, _EXACT_CAPTION, rows, seconds=time.perf_counter() - started)
-    if chosen.wants(RECEIVERS):
-        started = time.perf_counter()
-        rows = list(_receivers(base, seconds))
-        title = f"Receivers on one slot, {base.name}"
-        yield Sheet(
-            RECEIVERS, title, _RECEIVERS_CAPTION, rows, seconds=time.perf_counter() - started
-        )
-
-
-def _receivers(base: Scenario, seconds: float) -> Iterator[Row]:
-    """Receivers beside Sionna's: linear ones at the scenario's size, others at a smaller one."""
-    linear = [Forcing, Matching, LinearDetection, Ratios]
-    joint = [task for task in TASKS_OF_RECEIVERS if issubclass(task, Joint)]
-    for point, tasks in ((Point.of(base), linear), (JOINT, joint)):
-        scenario = point.scenario(base, 8)
-        for task in tasks:
-            theirs: float | None = None
-            for variant, on in settings().items():
-                say(f"{task.title}, kernels {variant}")
-                with kernels(on):
-                    once = theirs is None
-                    rows = list(_task(scenario, point, None, task, seconds, once, variant))
-                for row in rows:
-                    if row["way"] == "Sionna":
-                        theirs = row["ms"]
-                for row in rows:
-                    if row["way"] in ("Sionna", "exact") and theirs is not None:
-                        size = f"{point.num_users} × {point.num_antennas}"
-                        some = {name: row[name] for name in _EXACT_COLUMNS}
-                        yield (
-                            {"block": row["block"], "size": size}
-                            | some
-                            | {"times faster": theirs / row["ms"]}
-                        )
 
 
 def _inverses_of(scenario: Scenario) -> Scenario:

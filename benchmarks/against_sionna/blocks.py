@@ -207,7 +207,7 @@ def joint_detector(
 
     def deviations(draw: Draw, model: nm.ScenarioModel) -> Deviations:
         given = _few(draw, alone=prior)
-        (rg, sm), inputs = given.uplink(), list(_received(given, zeros=False))
+        (rg, sm), inputs = given.uplink(), list[Any](_received(given, zeros=False))
         if prior:
             shape = (len(inputs[0]), given.num_rows, 1)
             num = int(rg.pilot_pattern.num_data_symbols) * _PRIOR_BITS
@@ -215,7 +215,7 @@ def joint_detector(
             inputs.insert(2, 10 * (known - 0.5))
 
         def made(module: Any, *solver: Any, precision: Any) -> Any:
-            values = []
+            values: list[Any] = []
             for argument in arguments:
                 whole = {"pair": (rg, sm, *solver), "streams": (sm.num_streams_per_rx,)}
                 values += whole.get(argument, (argument,))

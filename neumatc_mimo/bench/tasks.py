@@ -476,7 +476,8 @@ class Propagation(Joint):
 class Cancellation(Joint):
     """:class:`~neumatc_mimo.blocks.MMSEPICDetector`, with two iterations."""
 
-    title, arguments = "MMSEPICDetector", ("bit", "maxlog", "pair", 2, "qam", 6)
+    title = "MMSEPICDetector"
+    arguments: ClassVar[tuple[Any, ...]] = ("bit", "maxlog", "pair", 2, "qam", 6)
 
     def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
         super().__init__(links, slot, turn)

@@ -110,7 +110,8 @@ class Detector(Displayed, Block):
         time: float | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
-        return self._all(*self._statistics(y, h_hat, err_var, no, links, time), None)
+        found, m = self._statistics(y, h_hat, err_var, no, links, time)
+        return self._all(found, m, None)
 
     def _detected(self, part: Part) -> Tensor:
         """What is detected, [num_values, num_streams, symbols, subcarriers]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar, Unpack
+from typing import ClassVar, TypeVar, Unpack
 
 import torch
 from sionna.phy.mimo import StreamManagement
@@ -80,7 +80,7 @@ class Equalizer(Receiver):
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
     """
 
-    _inputs = EqualizerInputs
+    _inputs: ClassVar[type[Inputs]] = EqualizerInputs
     _operation = PseudoInverse()
 
     def __init__(

@@ -9,17 +9,22 @@ from neumatc_mimo.foundation.tolerance import Tolerance
 
 require_sionna(1, "neumatc_mimo.tensorflow", "neumatc_mimo.blocks, which has those of Sionna 2.x")
 
+from neumatc_mimo.tensorflow.linear_detector import LinearDetector
+from neumatc_mimo.tensorflow.mf_equalizer import MFEqualizer
 from neumatc_mimo.tensorflow.mmse_detector import MMSEDetector
 from neumatc_mimo.tensorflow.mmse_equalizer import MMSEEqualizer
 from neumatc_mimo.tensorflow.model import ScenarioModel
 from neumatc_mimo.tensorflow.solver import Exact, Solver
 from neumatc_mimo.tensorflow.svd_beamformer import SVDBeamformer
 from neumatc_mimo.tensorflow.svd_combiner import SVDCombiner
+from neumatc_mimo.tensorflow.zf_equalizer import ZFEqualizer
 from neumatc_mimo.tensorflow.zf_precoder import ZFPrecoder
 
 __all__ = [
     "Counts",
     "Exact",
+    "LinearDetector",
+    "MFEqualizer",
     "MMSEDetector",
     "MMSEEqualizer",
     "SVDBeamformer",
@@ -27,5 +32,6 @@ __all__ = [
     "ScenarioModel",
     "Solver",
     "Tolerance",
+    "ZFEqualizer",
     "ZFPrecoder",
 ]

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Unpack
+from typing import Literal, Unpack
 
-import tensorflow as tf
-from sionna.phy import Block
-from sionna.phy.mapping import Constellation, Demapper, SymbolDemapper
+from sionna.phy.mapping import Constellation
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_settings import ProofKeywords
-from neumatc_mimo.foundation.counts import Counts
-from neumatc_mimo.tensorflow.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.tensorflow.linear_detector import LinearDetector
 from neumatc_mimo.tensorflow.solver import Solver
 
 
-class MMSEDetector(Block):
+class MMSEDetector(LinearDetector):
     r"""Linear MMSE detection for OFDM MIMO transmissions.
 
-    A drop-in for :class:`~sionna.phy.ofdm.LinearDetector` of Sionna 1.2 with
-    ``equalizer="lmmse"``: a :class:`MMSEEqualizer` followed by Sionna's
-    :class:`~sionna.phy.mapping.Demapper` or :class:`~sionna.phy.mapping.SymbolDemapper`.
+    A :class:`LinearDetector` with ``equalizer="lmmse"``.
 
     :param output: Type of output, either "bit" or "symbol"
     :param demapping_method: Demapping method used, either "app" or "maxlog"
@@ -62,47 +57,17 @@ class MMSEDetector(Block):
         precision: str | None = None,
         **settings: Unpack[ProofKeywords],
     ) -> None:
-        super().__init__(precision=precision)
-        if output not in ("bit", "symbol"):
-            raise ValueError(f'output is {output!r}, it must be "bit" or "symbol".')
-        if demapping_method not in ("app", "maxlog"):
-            raise ValueError(
-                f'demapping_method is {demapping_method!r}, it must be "app" or "maxlog".'
-            )
-        self._equalizer = MMSEEqualizer(
+        super().__init__(
+            "lmmse",
+            output,
+            demapping_method,
             resource_grid,
             stream_management,
             solver,
-            precision=precision,
+            constellation_type,
+            num_bits_per_symbol,
+            constellation,
+            hard_out,
+            precision,
             **settings,
         )
-        constellation = Constellation.check_or_create(
-            constellation_type=constellation_type,
-            num_bits_per_symbol=num_bits_per_symbol,
-            constellation=constellation,
-            precision=precision,
-        )
-        demapping: dict[str, Any] = {
-            "constellation": constellation,
-            "hard_out": hard_out,
-            "precision": precision,
-        }
-        self._demapper: Block
-        if output == "symbol":
-            self._demapper = SymbolDemapper(**demapping)
-        else:
-            self._demapper = Demapper(demapping_method, **demapping)
-
-    @property
-    def stats(self) -> Counts:
-        """How results came about, accumulated over calls."""
-        return self._equalizer.stats
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self._equalizer!r})"
-
-    def call(
-        self, y: tf.Tensor, h_hat: tf.Tensor, err_var: Any, no: Any, links: Any = None
-    ) -> tf.Tensor:
-        """Detect bits or symbols; inputs and outputs as in the class's description."""
-        return self._demapper(*self._equalizer(y, h_hat, err_var, no, links))

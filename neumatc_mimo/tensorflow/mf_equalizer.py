@@ -1,0 +1,72 @@
+"""Matched filters."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from neumatc_mimo.tensorflow.common import Ask
+from neumatc_mimo.tensorflow.equalizer import Equalizer, through
+from neumatc_mimo.tensorflow.solver import counted
+
+
+class MFEqualizer(Equalizer):
+    r"""Matched-filter equalization for OFDM MIMO transmissions.
+
+    A drop-in for :class:`~sionna.phy.ofdm.MFEqualizer` of Sionna 1.2 with the same outputs. For the
+    channel :math:`\mathbf{H}` [num_rx_ant, K] of the streams that a receiver is to get, and the
+    covariance :math:`\mathbf{S}` of noise, estimation errors and the streams that others want,
+
+    .. math::
+        \hat{\mathbf{x}} = \mathbf{G}\mathbf{y}, \qquad
+        \mathbf{G} = \mathrm{diag}(\mathbf{H}^{\mathsf{H}}\mathbf{H})^{-1}
+            \mathbf{H}^{\mathsf{H}}, \qquad
+        \sigma^2_{\mathrm{eff},k} = \sum_{j \ne k} |[\mathbf{G}\mathbf{H}]_{kj}|^2
+            + [\mathbf{G}\mathbf{S}\mathbf{G}^{\mathsf{H}}]_{kk}.
+
+    All of it is computed exactly, whatever the solver.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
+
+    :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
+        Received OFDM resource grid after cyclic prefix removal and FFT.
+    :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `tf.complex`. Channel estimates for all streams. One item,
+        symbol or subcarrier of ``y`` or ``h_hat`` holds for all.
+    :input err_var: [Broadcastable to shape of ``h_hat``], `tf.float`. Variance of the channel
+        estimation error.
+    :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `tf.float`. Variance of
+        the AWGN.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+
+    :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `tf.complex`.
+        Estimated symbols.
+    :output no_eff: [batch_size, num_tx, num_streams, num_data_symbols], `tf.float`.
+        Effective noise variance for each estimated symbol.
+    """
+
+    def _streams(
+        self,
+        ask: Ask,
+        rx: int,
+        a: tf.Tensor,
+        received: tf.Tensor,
+        noise: tf.Tensor,
+        links: tf.Tensor | None,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        del ask, links
+        own = self._wanted(rx, a)
+        # Columns of unit norm: squares of a channel of -150 dB would vanish.
+        size = tf.norm(tf.abs(own), axis=-1)
+        w = tf.linalg.adjoint(own / tf.cast(size, own.dtype)[..., None])
+        gains = tf.square(tf.abs(tf.matmul(own, w)) / size[..., None, :])
+        leaked = tf.reduce_sum(gains - tf.linalg.diag(tf.linalg.diag_part(gains)), -2)
+        left = leaked + self._behind(rx, a, w, noise) / tf.square(size)
+        streams = through(received, w) / tf.cast(size, w.dtype)
+        return streams, left, counted(exact=tf.size(size[..., 0]))
