@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from neumatc_mimo.tensors import lu
+
 
 def db(ratio: Tensor) -> Tensor:
     """10 log10 of a power ratio."""
@@ -57,7 +59,7 @@ def achievable_rate(h: Tensor, v: Tensor, no: Tensor | float) -> Tensor:
     image = h @ v
     gram = image.mH @ image / torch.as_tensor(no, device=h.device)[..., None, None]
     identity = torch.eye(v.shape[-1], dtype=gram.dtype, device=gram.device)
-    return torch.linalg.slogdet(identity + gram).logabsdet / torch.log(torch.tensor(2.0))
+    return lu.log_determinant(identity + gram) / torch.log(torch.tensor(2.0))
 
 
 def sum_rate(h: Tensor, v: Tensor, no: Tensor | float) -> Tensor:

@@ -17,6 +17,7 @@ from neumatc_mimo.operations.base import (
 )
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import first_order, matched, normalised, tracked, turned, unit
+from neumatc_mimo.tensors import lu
 
 
 class Eigenpairs(NamedTuple):
@@ -107,7 +108,7 @@ class Eigen(EigenpairOperation):
         residual, amplified alike. The latter refuses vectors that depend on each other, an
         eigenpair given twice, whose residual may be none.
         """
-        inverse = _inverse(components[1])
+        inverse = lu.inverse(components[1])
         backward = frobenius(_defect(a, components) @ inverse) / positive(frobenius(a))
         return backward + torch.finfo(backward.dtype).eps * frobenius(inverse)
 
@@ -120,7 +121,7 @@ class Eigen(EigenpairOperation):
         """
         del no
         _, v = components
-        s = _inverse(v) @ (a.to(v.dtype) @ v)
+        s = lu.inverse(v) @ (a.to(v.dtype) @ v)
         values = s.diagonal(dim1=-2, dim2=-1)
         better, _ = normalised(v + v @ first_order(s, values))
         # Columns that are not orthogonal turn by their neighbours' shares.
@@ -132,9 +133,3 @@ def _defect(a: Tensor, components: Components) -> Tensor:
     """A V − V Λ."""
     values, v = components
     return a.to(v.dtype) @ v - v * values[..., None, :]
-
-
-def _inverse(v: Tensor) -> Tensor:
-    """V^{-1}, NaN where V is singular."""
-    inverse, info = torch.linalg.inv_ex(v)
-    return inverse.masked_fill((info != 0)[..., None, None], torch.nan)

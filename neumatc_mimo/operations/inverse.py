@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import ClassVar, NamedTuple
 
-import torch
 from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, frobenius, identity
 from neumatc_mimo.operations.registry import register
+from neumatc_mimo.tensors import lu
 
 
 class InverseMatrix(NamedTuple):
@@ -46,9 +46,7 @@ class Inverse(Operation):
         """
         del no
         _check_square(*a.shape[-2:])
-        # A singular matrix gives NaN, itself only: `inv` would raise for the whole batch.
-        w, info = torch.linalg.inv_ex(a)
-        return (w.masked_fill((info != 0)[..., None, None], torch.nan),)
+        return (lu.inverse(a),)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r""":math:`\lVert I - A W \rVert_F / \sqrt n` (NeuMatC, Section 2.2), [...].

@@ -17,6 +17,7 @@ from neumatc_mimo.operations.base import (
     underivable,
 )
 from neumatc_mimo.operations.registry import register
+from neumatc_mimo.tensors import lu
 
 # Of conjugate gradients in a correction: a few, so that it stays cheaper than a factorisation.
 _STEPS = 8
@@ -78,8 +79,7 @@ class LinearSolve(Operation):
         del no
         self._check(*a.shape[-2:])
         b = self._right_hand_sides(a)
-        x, info = torch.linalg.solve_ex(a.to(b.dtype), b.expand(*a.shape[:-2], -1, -1))
-        return (x.masked_fill((info != 0)[..., None, None], torch.nan),)
+        return (lu.solution(a.to(b.dtype), b.expand(*a.shape[:-2], -1, -1)),)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r"""Root mean square of :math:`\lVert A x_j - b_j \rVert / \lVert b_j \rVert` over j.

@@ -27,6 +27,7 @@ from neumatc_mimo.operations.precoding import (
 )
 from neumatc_mimo.operations.registry import register
 from neumatc_mimo.operations.tracking import normalised
+from neumatc_mimo.tensors import lu
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Iterations of a correction.
@@ -182,8 +183,7 @@ def _powers(gains: Tensor, ratio: Tensor, noise: Tensor) -> Tensor:
     own = torch.diag_embed(gains.diagonal(dim1=-2, dim2=-1))
     # Not the users' own gains less themselves: ratios are large.
     system = own - ratio[..., None] * (gains - own)
-    p, info = torch.linalg.solve_ex(system, ratio * noise[..., None])
-    return p.masked_fill((info != 0)[..., None], torch.nan)
+    return lu.solution(system, (ratio * noise[..., None])[..., None])[..., 0]
 
 
 def _uplink(image: Tensor, size: Tensor, ratio: Tensor, noise: Tensor) -> Tensor:

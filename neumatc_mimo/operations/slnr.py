@@ -33,6 +33,7 @@ from neumatc_mimo.operations.tracking import (
     turned,
     unit,
 )
+from neumatc_mimo.tensors import lu
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -237,7 +238,7 @@ class SLNR(Operation):
         own = by_user.diagonal(dim1=-3, dim2=-2).mT.flatten(-2)
         leaked = heard.sum(-2) - own + noise[..., None] * v.abs().square().sum(-2)
         found = self._by_user(torch.log1p(own / positive(leaked)))
-        possible = -torch.linalg.slogdet(noise[..., None, None, None] * self._blocks(x)).logabsdet
+        possible = -lu.log_determinant(noise[..., None, None, None] * self._blocks(x))
         return shortfall(found, possible).amax(-1)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:

@@ -28,6 +28,7 @@ from neumatc_mimo.operations.precoding import (
     sinr,
 )
 from neumatc_mimo.operations.registry import register
+from neumatc_mimo.tensors import lu
 from neumatc_mimo.tensors.tracing import is_traced
 
 # A precoder is where the iteration goes if that is so close, and has so far to go at its pace.
@@ -205,7 +206,7 @@ def _improved(gram: Tensor, image: Tensor, noise: Tensor) -> Tensor:
     d, scaled = _weights(image, noise)
     mu = noise * d.sum(-1) / m
     system = d[..., None] * gram + mu[..., None, None] * identity(gram)
-    x, _ = torch.linalg.solve_ex(system, torch.diag_embed(scaled))
+    x = lu.solution(system, torch.diag_embed(scaled))
     return x * (m**0.5 / positive(_size(gram, x)))[..., None, None]
 
 

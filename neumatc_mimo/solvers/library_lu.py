@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from neumatc_mimo.solvers.inverting import Inverting
 from neumatc_mimo.solvers.registry import register
+from neumatc_mimo.tensors import lu
 
 
 @register(name="library_lu")
@@ -25,6 +25,4 @@ class LibraryLU(Inverting):
     """
 
     def _inverse(self, b: Tensor) -> Tensor:
-        # `inv` would raise for the whole batch, and wait for the GPU in order to do so.
-        inverse, info = torch.linalg.inv_ex(b)
-        return inverse.masked_fill((info != 0)[..., None, None], torch.nan)
+        return lu.inverse(b)

@@ -14,6 +14,7 @@ from neumatc_mimo.solvers.checks import check_positive
 from neumatc_mimo.solvers.inverting import SquareInverses
 from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Sampled
+from neumatc_mimo.tensors import lu
 
 
 @register(name="operator_interpolation")
@@ -101,5 +102,5 @@ def _least_squares(images: Tensor, target: Tensor) -> Tensor:
     scale = gram.diagonal(dim1=-2, dim2=-1).real.sum(-1)
     level = max(torch.finfo(images.dtype).eps ** 2, torch.finfo(wide).eps)
     ridge = torch.diag_embed((level * scale)[..., None].expand(gram.shape[:-1]))
-    weights, _ = torch.linalg.solve_ex(gram + ridge, right)
+    weights = lu.solution(gram + ridge, right)
     return weights[..., 0].to(images.dtype)

@@ -12,6 +12,7 @@ from neumatc_mimo.solvers.approximation import Approximation
 from neumatc_mimo.solvers.base import Channels
 from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Sampled
+from neumatc_mimo.tensors import lu
 
 
 @register(name="spline")
@@ -46,7 +47,7 @@ class Spline(Sampled):
         degree = min(self.degree, len(points) - 1)
         knots = _not_a_knot(x[points], degree)
         collocation = _dense(*_bsplines(x[points], knots, degree), len(points))
-        inverse = torch.linalg.inv(collocation)
+        inverse = lu.inverse(collocation)
         coefficients = tuple(_weighted(inverse, c) for c in samples)
         first, values = _bsplines(x, knots, degree)
 

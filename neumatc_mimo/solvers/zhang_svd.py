@@ -12,6 +12,7 @@ from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.checks import require
 from neumatc_mimo.solvers.marching import Marching, Path
 from neumatc_mimo.solvers.registry import register
+from neumatc_mimo.tensors import lu
 
 # x_{k+1} = _SLOPE τ ẋ_k + Σ_j _VALUES[j] x_{k-j}: eight instants, exact for polynomials of degree
 # four, the most that eight instants allow in a convergent formula. Of the family's three free
@@ -96,7 +97,7 @@ class ZhangSVD(Marching):
             [torch.cat([shifted, column], -1), torch.cat([u.mH[..., None, :], corner], -1)], -2
         )
         goal = torch.cat([right.mT, (-h * (norm - 1) / 2).to(u.dtype)[..., None]], -1)
-        solution, _ = torch.linalg.solve_ex(matrix, goal[..., None])
+        solution = lu.solution(matrix, goal[..., None])
         du, ds = solution[..., :-1, 0].mT, solution[..., -1, 0].real
         dv = a.mH @ du - ds[:, None, :] * v + h * (back - scale * v) + turned
         dv = dv / scale
@@ -134,4 +135,4 @@ def _difference_weights(place: int) -> tuple[float, ...]:
     powers = offsets ** torch.arange(7, dtype=torch.float64)[:, None]
     unit = torch.zeros(7, dtype=torch.float64)
     unit[1] = 1
-    return tuple(torch.linalg.solve(powers, unit).tolist())
+    return tuple(lu.solution(powers, unit[:, None])[:, 0].tolist())
