@@ -9,9 +9,9 @@ from benchmarks.paper.problems import (
     data_sets,
     synthetic_inversion,
 )
-from benchmarks.paper.published import published
 from benchmarks.paper.rivals import inverse_rivals
 from benchmarks.paper.sheet import Settings, Sheet, main
+from benchmarks.paper.trainings import mlps
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.solvers import Learned, LibraryLU, NumPyLU
 
@@ -40,7 +40,7 @@ def run(settings: Settings) -> Sheet:
             *fixed({"LU (LAPACK, PyTorch)": LibraryLU()}, _FEW),
             *fixed(inverse_rivals(NUM_SAMPLES), _FEW),
             Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
-            Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, _FEW),
+            *mlps(RANK, _FEW),
         ]
         sheet.rows += rows(problems, methods)
     return sheet

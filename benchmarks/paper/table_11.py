@@ -11,6 +11,7 @@ from benchmarks.paper.problems import (
     reconstruction_error,
 )
 from benchmarks.paper.sheet import Settings, Sheet, main
+from benchmarks.paper.trainings import mlps
 from neumatc_mimo.families import Product, RadialFamily
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.operations import SVD
@@ -44,6 +45,7 @@ def run(settings: Settings) -> Sheet:
             *fixed({"RSVD": RandomizedSVD(oversampling=0, power_iterations=0)}),
             *fixed({"RSVD, q = 1, 8 more": RandomizedSVD(oversampling=8, power_iterations=1)}),
             Method.of("NeuMatC, closed form", _NEUMATC, RANK),
+            *mlps(RANK, 2),
         ]
         sheet.rows += rows(problems, methods, f"{n}, rank {rank}")
     return sheet

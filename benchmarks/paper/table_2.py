@@ -9,10 +9,10 @@ from benchmarks.paper.problems import (
     data_sets,
     synthetic_svd,
 )
-from benchmarks.paper.published import published
 from benchmarks.paper.rivals import svd_rivals
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.table_1 import neumatc
+from benchmarks.paper.trainings import mlps
 from neumatc_mimo.solvers import Exact, LibrarySVD, NumPySVD
 
 RANK = 32
@@ -38,7 +38,7 @@ def run(settings: Settings) -> Sheet:
             *fixed({"SVD (LAPACK, PyTorch)": LibrarySVD(), "eigh (PyTorch)": Exact()}, _FEW),
             *fixed(svd_rivals(NUM_SAMPLES), _FEW),
             Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
-            Method("NeuMatC, MLP", lambda given, seed: published(given, RANK, seed), RANK, _FEW),
+            *mlps(RANK, _FEW),
         ]
         sheet.rows += rows(problems, methods)
     return sheet

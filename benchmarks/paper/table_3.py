@@ -7,6 +7,7 @@ from benchmarks.paper.problems import Problem
 from benchmarks.paper.real import real_inversion, real_svd, scenarios
 from benchmarks.paper.rivals import inverse_rivals, svd_rivals
 from benchmarks.paper.sheet import Row, Settings, Sheet, main
+from benchmarks.paper.trainings import mlps
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.solvers import (
     Exact,
@@ -37,6 +38,9 @@ _SLOW = {
     128: {"ZNNI", "Newton–Schulz", "ZNN-SVD"},
     256: {"ZNNI", "Newton–Schulz", "ZNN-SVD", "NNI", "COI"},
 }
+
+# ω₀ of MLPs over the whole band, whose filters turn some 30 times.
+_OMEGA0 = 30.0
 
 # Steps of iterations that know nothing of each other's points: enough for condition numbers of
 # some thousands.
@@ -125,7 +129,8 @@ def _mappings(given: Problem, ranks: tuple[int, ...]) -> list[Method]:
     for rank in ranks:
         if rank < basis.width and given.shape[0] < 256:
             methods.append(Method.of(f"NeuMatC, rank {rank}", learned(rank), rank))
-    return methods
+    # Trained by gradient steps, which larger matrices take minutes of.
+    return methods + (mlps(ranks[0], omega0=_OMEGA0) if given.shape[0] <= 64 else [])
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from benchmarks.paper.domains import (
     NUM_TESTED,
@@ -17,6 +18,7 @@ from benchmarks.paper.domains import (
 from benchmarks.paper.methods import Method, fixed, rows
 from benchmarks.paper.problems import Metric, Problem, generator, inverse_error
 from benchmarks.paper.sheet import Settings, Sheet, main
+from benchmarks.paper.trainings import TRAININGS
 from neumatc_mimo.families import Family, FourierFamily
 from neumatc_mimo.learning.algorithm1 import Algorithm1Config
 from neumatc_mimo.operations import Inverse, Operation, PseudoInverse
@@ -73,28 +75,26 @@ class _Subject:
 
 
 def _methods(subject: _Subject, families: list[Family], steps: int) -> list[Method]:
-    config = Algorithm1Config(
-        width=128,
-        rank=RANK,
-        omega0=subject.omega0,
-        lam=1e-2,
-        steps=steps,
-        learning_rate=3e-3,
-        refine_every=steps // 3,
-        candidates=200,
-    )
+    def config(changes: dict[str, Any]) -> Algorithm1Config:
+        settings: dict[str, Any] = {"width": 128, "omega0": subject.omega0, "lam": 1e-2} | changes
+        # Adam alone gets as many times the steps as in the other tables.
+        settings["steps"] = steps * settings["steps"] // TRAININGS["variable projection"]["steps"]
+        every = max(settings["steps"] // 3, 1)
+        return Algorithm1Config(rank=RANK, refine_every=every, candidates=200, **settings)
 
     def spline(given: Problem, seed: int) -> tuple[Solver, float | None]:
         del given
         return TensorSpline(families[seed], subject.nums), None
 
-    def mlp(given: Problem, seed: int) -> tuple[Solver, float]:
-        return learned(given.operation, families[seed], subject.nums, config)
+    def mlp(changes: dict[str, Any]) -> Callable[[Problem, int], tuple[Solver, float | None]]:
+        return lambda given, seed: learned(
+            given.operation, families[seed], subject.nums, config(changes)
+        )
 
     return [
         *fixed({"LU (NumPy)": NumPyLU(), "LU (LAPACK, PyTorch)": LibraryLU()}),
         Method("spline", spline),
-        Method("NeuMatC, MLP", mlp, RANK),
+        *(Method(f"NeuMatC, {name}", mlp(changes), RANK) for name, changes in TRAININGS.items()),
     ]
 
 

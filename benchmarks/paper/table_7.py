@@ -16,17 +16,16 @@ from benchmarks.paper.flops import cubic
 from benchmarks.paper.methods import Method, fixed, rows
 from benchmarks.paper.pointwise import Pointwise
 from benchmarks.paper.problems import NUM_POINTS, NUM_SAMPLES, Problem, cosines, on_grid, problem
-from benchmarks.paper.published import published
 from benchmarks.paper.sheet import Settings, Sheet, main
 from benchmarks.paper.table_1 import neumatc
+from benchmarks.paper.trainings import mlps
 from neumatc_mimo.families import Family, Gram
 from neumatc_mimo.metrics.measures import relative_error
 from neumatc_mimo.operations import QR, Cholesky, Components, MatrixExponential, Operation
-from neumatc_mimo.solvers import Solver
 
 RANK = 24
 
-# Data sets of the MLP, and the largest matrices it is trained for: ten seconds each.
+# Data sets of the MLPs, and the largest matrices they are trained for: ten seconds each.
 _FEW, _LARGEST = 2, 64
 
 
@@ -46,12 +45,11 @@ def run(settings: Settings) -> Sheet:
         for subject in _SUBJECTS:
             problems = [subject.problem(n, seed) for seed in range(num_sets)]
             few = 1 if settings.quick else _FEW
-            mlp = Method("NeuMatC, MLP", _mlp, RANK, few)
             methods = [
                 *fixed({subject.library: Pointwise(_numpy(subject.function), subject.cost)}),
                 *fixed({"PyTorch": Pointwise(subject.operation.exact, subject.cost)}),
                 Method.of("NeuMatC, closed form", neumatc(RANK), RANK),
-                *([mlp] if n <= _LARGEST else []),
+                *(mlps(RANK, few) if n <= _LARGEST else []),
             ]
             sheet.rows += rows(problems, methods, f"{subject.title}, {n}")
     return sheet
@@ -76,10 +74,6 @@ class _Subject:
 
     def problem(self, n: int, seed: int) -> Problem:
         return problem(self.operation, on_grid(self.family(n, seed)), worst_error)
-
-
-def _mlp(given: Problem, seed: int) -> tuple[Solver, float]:
-    return published(given, RANK, seed)
 
 
 def worst_error(answer: Any, exact: Components) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.mapping.basis import SplineBasis
-from neumatc_mimo.operations import certified
-from neumatc_mimo.operations.base import Components, Operation, Tolerance, where_components
+from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.adapted_plan import AdaptedPlan
 from neumatc_mimo.solvers.approximate_answers import ApproximateAnswers
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.checks import check_positive
 from neumatc_mimo.solvers.exact import Exact
+from neumatc_mimo.solvers.filled import filled
 from neumatc_mimo.solvers.grouped import GroupedAnswers
 from neumatc_mimo.tensors.autocast import full_precision
 from neumatc_mimo.tensors.cache import BoundedCache, digest
@@ -37,17 +37,20 @@ class Adapted(Solver):
     The trunk φ is that of trained models, B-splines with knots on subcarriers; what is found for a
     new channel are its latent tensors C. Algorithm 1 of NeuMatC in closed form, once:
 
-    1. exact results at evenly spread subcarriers, one more than splines, and a first C from them;
-    2. half-way between, where nothing is computed exactly, steps of the operation's correction
-       lower the residual of what the first C gives (collocation points); where it stays above the
-       threshold the exact result is computed, too;
-    3. C by least squares from all these points, with the roughness penalty of the trunk.
+    1. exact results at evenly spread subcarriers, one to two knots;
+    2. at points between, two to a knot, correction steps lower the residual of what is interpolated
+       from known points nearby (collocation points), and what has none left is known, too;
+    3. where that brings nothing more, the middle of every stretch of unknown points is computed
+       exactly, and (2) goes on from there (:func:`~neumatc_mimo.solvers.filled.filled`);
+    4. C by least squares from all these points, with the roughness penalty of the trunk.
 
     The mean delay of each row is taken out before and put back afterwards. Every other subcarrier
     is certified as it is asked for, corrected or computed exactly where that fails. An item with
     many failing points, one that varies too fast for the grid, is computed exactly as a whole.
 
-    :param spacing: subcarriers between two knots; a tenth of the subcarriers is computed exactly
+    :param spacing: subcarriers between two knots
+    :param every: every how manieth point is computed exactly at first: the default's are a
+        twentieth of the subcarriers
     :param steps: correction steps at a collocation point at most
     :param threshold: residual above which a collocation point has failed
     :param most_failed: share of failing collocation points above which an item is computed exactly
@@ -55,7 +58,8 @@ class Adapted(Solver):
 
     prepares: ClassVar[bool] = True
 
-    spacing: int = 10
+    spacing: int = 7
+    every: int = 6
     steps: int = 4
     threshold: float = 3e-3
     most_failed: float = 0.25
@@ -64,7 +68,7 @@ class Adapted(Solver):
     )
 
     def __post_init__(self) -> None:
-        check_positive(self, spacing=self.spacing, steps=self.steps)
+        check_positive(self, spacing=self.spacing, every=self.every, steps=self.steps)
 
     @full_precision()
     def start(
@@ -108,7 +112,7 @@ class Adapted(Solver):
     def _plan(self, channels: Channels) -> AdaptedPlan | None:
         """Where to sample a grid and how to fit; None where it has too few points."""
         num = len(channels.frequencies)
-        if num < self.spacing * _LEAST_SAMPLES:
+        if 2 * num < self.spacing * self.every * _LEAST_SAMPLES:
             return None
         frequencies, a = channels.frequencies.to(torch.float64), channels.a
         return self._plans.get(
@@ -116,6 +120,7 @@ class Adapted(Solver):
             lambda: AdaptedPlan.of(
                 SplineBasis.on_grid(num, num // self.spacing),
                 frequencies.to(a.device),
+                self.every,
                 a.real.dtype,
             ),
             lambda plan: plan.num_bytes,
@@ -126,34 +131,28 @@ class Adapted(Solver):
     ) -> tuple[Components, Tensor, Tensor]:
         """What a mapping is fitted to.
 
-        :return: components at all points; collocation points that were computed exactly,
-            [num_items, num_samples - 1]; items that the grid is fine enough for
+        :return: components at all points; how many collocation points were computed exactly,
+            [num_items]; items that the grid is fine enough for
         """
         # In double precision, as in training: in single an inverse of products is as far off as the
         # square of the condition says, and no step mends that.
         a = (channels.a[:, plan.points] / rows[:, plan.points, :, None]).to(torch.complex128)
-        no = channels.noise()
-        between = a[:, 1::2]
-        samples = operation.align(operation.exact(a[:, ::2], no))
-        first = found = plan.first(operation, samples)
-        for _ in range(self.steps):
-            # Well below the threshold, which counts as a failure at the end only.
-            above = ~(operation.residual(between, found, no) <= self.threshold / 10)
-            found = certified.repair(operation, between, found, no, above, torch.zeros_like(above))
-        nowhere = torch.zeros(between.shape[:2], dtype=torch.bool, device=a.device)
-        failed = ~(operation.residual(between, found, no) <= self.threshold)
-        usable = failed.double().mean(1) <= self.most_failed
-        promoted = failed & usable[:, None]
-        # In the gauge of the first mapping: what a step has spoilt has none.
-        exact = certified.repair(operation, between, first, no, nowhere, promoted)
-        points = []
-        for sample, other in zip(samples, where_components(promoted, exact, found), strict=True):
-            kind = channels.a.dtype if sample.is_complex() else channels.a.real.dtype
-            shape = (len(a), len(plan.points), *sample.shape[2:])
-            both = torch.empty(shape, dtype=kind, device=a.device)
-            both[:, ::2], both[:, 1::2] = sample, other
-            points.append(both)
-        return tuple(points), promoted, usable
+        found = filled(
+            operation,
+            a,
+            channels.noise(),
+            plan.points.double(),
+            plan.first,
+            steps=self.steps,
+            threshold=self.threshold,
+            most_failed=self.most_failed,
+        )
+        promoted = found.exact.sum(1) - len(plan.first)
+        points = tuple(
+            c.to(channels.a.dtype if c.is_complex() else channels.a.real.dtype)
+            for c in found.components
+        )
+        return points, promoted, ~found.failed
 
 
 def _rows(channels: Channels, operation: Operation) -> Tensor:

@@ -26,34 +26,35 @@ class AdaptedPlan:
 
     :param basis: of the trunk
     :param band: frequencies in Hz of x = -1 and 1
-    :param points: [2 num_samples - 1] subcarriers, samples and collocation points in turn
-    :param gain: latent tensors of values at all points, [width, 2 num_samples - 1]
-    :param interpolation: values half-way between those at the samples,
-        [num_samples - 1, num_samples]
+    :param points: [num_points] subcarriers, two to a knot
+    :param first: which of the points are computed exactly, indices
+    :param gain: latent tensors of values at all points, [width, num_points]
     """
 
     basis: SplineBasis
     band: tuple[float, float]
     points: Tensor
+    first: Tensor
     gain: Tensor
-    interpolation: Tensor
 
     @classmethod
-    def of(cls, basis: SplineBasis, frequencies: Tensor, dtype: torch.dtype) -> AdaptedPlan:
-        """For a grid [num_frequencies] in Hz."""
-        num_samples = basis.width + 1
-        last = len(frequencies) - 1
-        points = torch.linspace(0, last, 2 * num_samples - 1, dtype=torch.float64).round().long()
-        points = points.to(frequencies.device)
+    def of(
+        cls, basis: SplineBasis, frequencies: Tensor, every: int, dtype: torch.dtype
+    ) -> AdaptedPlan:
+        """For a grid [num_frequencies] in Hz.
+
+        :param every: every how manieth point is computed exactly
+        """
+        points = _spread(len(frequencies), 2 * basis.width + 1).to(frequencies.device)
+        first = _spread(len(points), round(2 * basis.width / every) + 1).to(frequencies.device)
         band = basis.band(frequencies)
         values = basis.values(coordinate(frequencies[points], band))
-        first = values[1::2] @ _gain(values[::2], basis.penalty())
-        return cls(basis, band, points, _gain(values, basis.penalty()).to(dtype), first)
+        return cls(basis, band, points, first, _gain(values, basis.penalty()).to(dtype))
 
     @property
     def samples(self) -> Tensor:
-        """Subcarriers that are computed exactly."""
-        return self.points[::2].contiguous()
+        """Subcarriers that are computed exactly, whatever the channel."""
+        return self.points[self.first]
 
     def is_sample(self, num_frequencies: int) -> Tensor:
         """Which subcarriers of the grid are computed exactly, bool [num_frequencies]."""
@@ -64,14 +65,7 @@ class AdaptedPlan:
     @property
     def num_bytes(self) -> int:
         """Bytes of the plan."""
-        return storage_bytes((self.points, self.gain, self.interpolation))
-
-    def first(self, operation: Operation, samples: Components) -> Components:
-        """Components half-way between samples [num_items, num_samples, ...]."""
-        return tuple(
-            layout.unpack(self.interpolation @ layout.pack(c))
-            for layout, c in zip(_layouts(operation, samples), samples, strict=True)
-        )
+        return storage_bytes((self.points, self.first, self.gain))
 
     def mapping(self, operation: Operation, points: Components) -> CompactMapping:
         """The mapping through components at all points."""
@@ -86,10 +80,15 @@ class AdaptedPlan:
         self, operation: Operation, channels: Channels, points: Components
     ) -> Approximation:
         """The mapping through components at all points, and the samples where they are."""
-        samples = tuple(c[:, ::2] for c in points)
+        samples = tuple(c[:, self.first] for c in points)
         return with_samples(
             mapped(self.mapping(operation, points), channels), self.samples, samples
         )
+
+
+def _spread(num: int, count: int) -> Tensor:
+    """``count`` of ``num`` indices, evenly, both ends included."""
+    return torch.linspace(0, num - 1, count, dtype=torch.float64).round().long()
 
 
 def _gain(values: Tensor, penalty: Tensor) -> Tensor:

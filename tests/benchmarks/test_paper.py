@@ -25,9 +25,9 @@ from benchmarks.paper.problems import (
     synthetic_inversion,
     synthetic_svd,
 )
-from benchmarks.paper.published import published
 from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, number, run_and_write
 from benchmarks.paper.sweeps import choice
+from benchmarks.paper.trainings import TRAININGS, mlps, trained
 from neumatc_mimo.families import Product, RadialFamily
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.operations import SVD, Inverse
@@ -82,7 +82,7 @@ def test_formulas(small: Problem) -> None:
     assert flops.flops(Hold(40), small) == 0
     assert flops.flops(Learned(40, 12, SplineBasis(40)), small) == 2 * 8 * 12 + 2 * 12 * n**2
     assert flops.flops(Learned(40), small) == 2 * 4 * n**2
-    solver, seconds = published(small, 6, steps=2)
+    solver, seconds = trained(small, 6, steps=2)
     weights = 64 + 64 * 64 + 64 * 6
     assert flops.flops(solver, small) == 2 * weights + 2 * 6 * n**2 and seconds > 0
     svd = synthetic_svd(n, 0, 2)
@@ -124,11 +124,19 @@ def test_rows_compare_with_the_first_method(small: Problem) -> None:
     assert list(first) == list(second)
 
 
-def test_published_learns_from_samples_and_points_between() -> None:
+@pytest.mark.parametrize("name", TRAININGS)
+def test_either_training_learns_from_samples_and_points_between(name: str) -> None:
     given = problem(Inverse(), on_grid(cosines(6, 1, max_frequency=2.0)), inverse_error)
-    solver, _ = published(given, 12, steps=150)
+    solver, _ = trained(given, 12, **TRAININGS[name] | {"steps": 150})
     assert isinstance(solver, Trained)
-    assert measure("published", given, solver, most=1).error < 2e-2
+    assert measure(name, given, solver, most=1).error < 2e-2
+
+
+def test_tables_show_the_published_training_and_variable_projection(small: Problem) -> None:
+    names = [f"NeuMatC, {name}" for name in TRAININGS]
+    assert [method.name for method in mlps(6)] == names
+    assert not TRAININGS["Adam, as published"]["projection"]
+    assert TRAININGS["variable projection"]["projection"]
 
 
 def test_sheet_is_written_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

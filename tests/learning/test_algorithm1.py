@@ -1,4 +1,4 @@
-"""NeuMatC as published: what it learns, how it samples, what it refuses."""
+"""Algorithm 1: what it learns, how it samples, what it refuses."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from neumatc_mimo.families import CosineFamily, Family, FourierFamily, Gram
 from neumatc_mimo.learning.algorithm1 import (
+    PLAIN_ADAM,
     Algorithm1Config,
     Algorithm1Report,
     train_algorithm1,
@@ -87,6 +88,32 @@ def test_inverse_by_plain_adam_and_better_by_projection() -> None:
         (projected,), _, _ = learned(Inverse(), family, samples, **method)
         assert projected < 2e-3
         assert projected < 0.5 * min(plain, slower)
+
+
+def test_plain_adam_learns_with_its_own_settings() -> None:
+    family = small()
+    samples = family.grid(20)
+    (found,), _, _ = learned(Inverse(), family, samples, **PLAIN_ADAM | {"steps": 600})
+    alike: dict[str, Any] = {"projection": False, "learning_rate": 3e-3, "steps": 600}
+    (at_one_rate,), _, _ = learned(Inverse(), family, samples, **alike)
+    assert found < 4e-3 and found < 0.7 * at_one_rate
+
+
+def test_latent_tensors_have_a_rate_of_their_own() -> None:
+    family = small()
+    held: dict[str, Any] = {"projection": False, "steps": 1, "lam": 0.0, "learning_rate": 1e-3}
+    moved = {}
+    for rate in (1e-6, 10.0):
+        models = [
+            learned(Inverse(), family, family.grid(8), **held | {"latent_rate": r})[1]
+            for r in (1e-12, rate)
+        ]
+        start, end = (model.latents[0] for model in models)
+        moved[rate] = float((end - start).abs().max())
+        # The trunk's rate is as it was.
+        for one, other in zip(*(m.trunk.parameters() for m in models), strict=True):
+            torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert moved[1e-6] < 1e-8 and moved[10.0] == pytest.approx(1e-2, rel=1e-3)
 
 
 def test_gradient_through_the_projection_bears_a_large_residual_weight() -> None:
@@ -401,6 +428,8 @@ def test_training_is_reproducible() -> None:
         ({"ridge": 0.0}, "ridge is 0.0"),
         ({"steps": 0}, "steps is 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
+        ({"latent_rate": 0.0}, "latent_rate is 0.0"),
+        ({"beta2": 1.0}, "beta2 is 1.0, it lies from 0 to below 1."),
         ({"num_collocation": 0}, "num_collocation is 0"),
         ({"refine_every": 0}, "refine_every is 0"),
         ({"threshold": 0.0}, "threshold is 0.0"),
