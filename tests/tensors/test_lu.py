@@ -1,4 +1,4 @@
-"""LU of batches: equal to NumPy's, whatever the number of threads; singular matrices by themselves."""
+"""LU of batches: equal to NumPy's, whatever the number of threads; singular ones by themselves."""
 
 from __future__ import annotations
 
