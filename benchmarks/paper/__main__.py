@@ -33,6 +33,7 @@ MODULES = (
     "figure_3",
     "figure_4",
     "figure_6",
+    "adam",
     "adaptive",
     "ablations",
     "appendix_g",

@@ -42,7 +42,7 @@ def run(settings: Settings) -> Sheet:
         "and L are real and positive everywhere, which makes them unique, in NumPy's rows too.",
     )
     for n in sizes:
-        for subject in _SUBJECTS:
+        for subject in SUBJECTS:
             problems = [subject.problem(n, seed) for seed in range(num_sets)]
             few = 1 if settings.quick else _FEW
             methods = [
@@ -56,7 +56,7 @@ def run(settings: Settings) -> Sheet:
 
 
 @dataclass(frozen=True)
-class _Subject:
+class Subject:
     """An operation, its matrices and the library that everybody has.
 
     :param family: n and the number of a data set to matrices
@@ -101,8 +101,8 @@ def _numpy(function: Callable[[Any], tuple[Any, ...]]) -> Callable[[Tensor], Com
     return lambda a: tuple(torch.from_numpy(c) for c in function(a.numpy()))
 
 
-_SUBJECTS = (
-    _Subject(
+SUBJECTS = (
+    Subject(
         "QR",
         QR(),
         cosines,
@@ -111,7 +111,7 @@ _SUBJECTS = (
         # Householder reflections, and Q from them (Golub and Van Loan, Section 5.2).
         lambda given: cubic(given, 8 / 3),
     ),
-    _Subject(
+    Subject(
         "Cholesky",
         Cholesky(),
         lambda n, seed: Gram(cosines(n, seed), 0.1),
@@ -119,7 +119,7 @@ _SUBJECTS = (
         lambda a: (np.linalg.cholesky(a),),
         lambda given: cubic(given, 1 / 3),
     ),
-    _Subject(
+    Subject(
         "exponential",
         MatrixExponential(),
         lambda n, seed: cosines(n, seed, shift=0.0),

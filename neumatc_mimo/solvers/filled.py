@@ -70,8 +70,8 @@ def filled(
         if not len(where[0]):
             return Filled(values, exact, failed)
         noise = chosen_noise(no, known, where)
-        guess = _interpolated(values, known, places, where)
-        found, good = _corrected(operation, a[where], guess, noise, steps, threshold)
+        guess = interpolated(values, known, places, where)
+        found, good = corrected(operation, a[where], guess, noise, steps, threshold)
         new = tuple(index[good] for index in where)
         values = _put(values, new, tuple(c[good] for c in found))
         known[new] = True
@@ -79,7 +79,7 @@ def filled(
             continue
         middle = _middles(~known & ~failed[:, None])
         exactly = operation.exact(a[middle], chosen_noise(no, known, middle))
-        like = _interpolated(values, known, places, middle)
+        like = interpolated(values, known, places, middle)
         values = _put(values, middle, operation.align_to(exactly, like))
         known[middle] = exact[middle] = True
         failed = (exact.sum(1) - len(first)) > most_failed * others
@@ -92,7 +92,7 @@ def _put(values: Components, where: tuple[Tensor, ...], parts: Components) -> Co
     )
 
 
-def _corrected(
+def corrected(
     operation: Operation,
     a: Tensor,
     guess: Components,
@@ -118,7 +118,7 @@ def _corrected(
     return found, residual <= threshold
 
 
-def _interpolated(
+def interpolated(
     values: Components, known: Tensor, places: Tensor, where: tuple[Tensor, ...]
 ) -> Components:
     """Values at points, by the polynomial through the nearest known ones of their items."""
