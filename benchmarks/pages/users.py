@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from benchmarks.pages.registry import figure
 from benchmarks.pages.results import row, rows
-from neumatc_mimo.bench.sheet import number, table
+from neumatc_mimo.bench.sheet import Row, number, table
 
 _NAMES = {"pseudo_inverse": "zero forcing, 8 × 64", "svd": "SVD, 4 × 64, two streams"}
+_UNSEEN = "unseen/unseen"
 _CITIES = {"munich": "Munich", "newyork": "New York", "losangeles": "Los Angeles"}
 
 
@@ -16,6 +17,39 @@ def adapted() -> str:
     return "\n".join(
         table([{k: v for k, v in row.items() if "over" not in k} for row in rows("unseen/times")])
     )
+
+
+@figure
+def unseen(scenario: str, station: str) -> str:
+    """All methods and operations at one base station."""
+    wanted = {"scenario": f"{scenario}, {station}"}
+    return "\n".join(table([_unseen(row, row["operation"]) for row in rows(_UNSEEN, **wanted)]))
+
+
+@figure
+def unseen_everywhere() -> str:
+    """Ours and splines where results are hardest, at all base stations."""
+    chosen = [
+        row
+        for row in rows(_UNSEEN)
+        if "8 × 64" in row["operation"] and row["method"] in ("NeuMatC, adapted", "cubic spline")
+    ]
+    return "\n".join(table([_unseen(r, f"{r['scenario']}: {r['operation']}") for r in chosen]))
+
+
+def _unseen(row: Row, title: str) -> Row:
+    return {
+        "": title,
+        "method": row["method"],
+        "exact, mean and most of a link": (
+            f"{row['exact, %']:.1f}, {row['most of a link, %']:.1f} %"
+        ),
+        "corrected": f"{row['corrected, %']:.0f} %",
+        "steps": f"{row['steps, %']:.0f} %",
+        "error alone": f"{row['error alone, dB']:.1f} dB",
+        "5th-percentile SIR, or least rate": row["figure"],
+        "state, kB": f"{row['state, kB']:.0f}",
+    }
 
 
 @figure
