@@ -186,7 +186,7 @@ def _links(name: str, station: int, subject: Subject) -> LinkSet:
 def _rows(name: str, station: int, subject: Subject) -> list[Row]:
     links = _links(name, station, subject)
     adapted = Adapted()
-    ours, num = _measured(subject, links, adapted)
+    ours, num = _measured(subject, links, adapted, _exact(subject, links))
     # Promoted collocation points included.
     rivals: dict[str, Solver] = {
         "cubic spline": Spline(round(num)),
@@ -194,10 +194,11 @@ def _rows(name: str, station: int, subject: Subject) -> list[Row]:
         "DFT": DFT(round(num)),
     }
     width = SplineBasis.on_grid(links.fft_size, links.fft_size // adapted.spacing).width
+    aligned = _exact(subject, links, ideal=True)
     packed, plain = _numbers(subject.operation, links)
     rows = [("NeuMatC, adapted", ours, width * packed)]
     for title, solver in rivals.items():
-        found, num_samples = _measured(subject, links, solver, ideal=True)
+        found, num_samples = _measured(subject, links, solver, aligned, ideal=True)
         rows.append((title, found, round(num_samples) * plain))
     start = {"scenario": f"{name}, {station}", "operation": subject.title}
     return [
@@ -218,26 +219,44 @@ def _numbers(operation: Operation, links: LinkSet) -> tuple[int, int]:
     return sizes[0], sizes[1]
 
 
+def _channel(links: LinkSet, link: int, ideal: bool) -> Tensor:
+    """A link on the whole grid: as a block gets it, or aligned and in double precision."""
+    dtype = torch.complex128 if ideal else torch.complex64
+    return links.channel(links.grid_frequencies(), [link], dtype=dtype, aligned=ideal)
+
+
+def _exact(subject: Subject, links: LinkSet, *, ideal: bool = False) -> list[Tensor]:
+    """The exact matrices of every link, [N, M, L], computed in double precision."""
+    found = []
+    for link in range(links.num_links):
+        h = _channel(links, link, ideal).to(torch.complex128)
+        parts = [subject.operation.solve(h[:, tile]) for tile in tiles(h)]
+        found.append(torch.cat([attrgetter(subject.matrix)(part)[0] for part in parts]))
+    return found
+
+
 def _measured(
-    subject: Subject, links: LinkSet, solver: Solver, *, ideal: bool = False
+    subject: Subject,
+    links: LinkSet,
+    solver: Solver,
+    exact_ones: list[Tensor],
+    *,
+    ideal: bool = False,
 ) -> tuple[Row, float]:
     """Figures of a solver, and exact results of a link that it took before any certificate.
 
+    :param exact_ones: of these channels, from :func:`_exact`
     :param ideal: aligned channels in double precision, not those that a block gets
     """
     errors, figures, counts, samples = [], [], [], 0
     steps: list[int] = []
     for link in range(links.num_links):
-        frequencies = links.grid_frequencies()
-        dtype = torch.complex128 if ideal else torch.complex64
-        h = links.channel(frequencies, [link], dtype=dtype, aligned=ideal)
-        channels = Channels(h, frequencies)
+        h = _channel(links, link, ideal)
+        channels = Channels(h, links.grid_frequencies())
         alone, before = _matrices(subject, solver, channels, None)
         with _counted(subject.operation, steps):
             proven, after = _matrices(subject, solver, channels, "link")
-        wide = h.to(torch.complex128)
-        parts = [subject.operation.solve(wide[:, tile]) for tile in tiles(h)]
-        exact = torch.cat([attrgetter(subject.matrix)(part)[0] for part in parts])
+        wide, exact = h.to(torch.complex128), exact_ones[link]
         errors.append(metrics.relative_error(alone.to(exact), exact))
         figure = subject.figure(wide[0], proven.to(exact))
         if subject.unit == "% rate":

@@ -65,11 +65,13 @@ def run(settings: Settings) -> Sheet:
     for operation, problem_rows in (("inversion", _inversion), ("SVD", _svd)):
         for name in scenarios():
             for n in _SIZES[operation][name][: 1 if settings.quick else None]:
-                sheet.rows += problem_rows(name, n)
+                # MLPs take minutes: one size of one scenario, and none of a quick run.
+                trained = name == "munich" and n == min(_GRIDS) and not settings.quick
+                sheet.rows += problem_rows(name, n, trained)
     return sheet
 
 
-def _inversion(name: str, n: int) -> list[Row]:
+def _inversion(name: str, n: int, trained: bool) -> list[Row]:
     spacing, share = _GRIDS[n]
     try:
         given = real_inversion(name, n, spacing=spacing, share=share)
@@ -85,11 +87,12 @@ def _inversion(name: str, n: int) -> list[Row]:
         *fixed({"LU (NumPy)": NumPyLU(), "LU (LAPACK, PyTorch)": LibraryLU()}),
         *fixed(_fast(rivals, n)),
         *_mappings(given, (128, 256)),
+        *(mlps(128, omega0=_OMEGA0) if trained else []),
     ]
     return rows([given], methods, f"{name}, inversion, {n}, cond {given.condition:.0f}")
 
 
-def _svd(name: str, n: int) -> list[Row]:
+def _svd(name: str, n: int, trained: bool) -> list[Row]:
     spacing, share = _GRIDS[n]
     try:
         given = real_svd(name, n, NUM_STREAMS, spacing=spacing, share=share)
@@ -105,6 +108,7 @@ def _svd(name: str, n: int) -> list[Row]:
         *fixed(exact),
         *fixed(_fast(svd_rivals(given.num_samples), n)),
         *_mappings(given, (32, 64)),
+        *(mlps(32, omega0=_OMEGA0) if trained else []),
     ]
     return rows([given], methods, f"{name}, SVD, {n} × {2 * n}")
 
@@ -129,8 +133,7 @@ def _mappings(given: Problem, ranks: tuple[int, ...]) -> list[Method]:
     for rank in ranks:
         if rank < basis.width and given.shape[0] < 256:
             methods.append(Method.of(f"NeuMatC, rank {rank}", learned(rank), rank))
-    # Trained by gradient steps, which larger matrices take minutes of.
-    return methods + (mlps(ranks[0], omega0=_OMEGA0) if given.shape[0] <= 64 else [])
+    return methods
 
 
 if __name__ == "__main__":
