@@ -66,7 +66,7 @@ def run(settings: Settings) -> Sheet:
         for name, changes in WAYS.items():
             methods.append(_trained(f"NeuMatC, {name}", rank, changes | own))
         for row in rows([given], methods, title, most=1):
-            kept = ("method", "RelErr, mean", "worst", "rank", "training, s")
+            kept = ("method", "RelErr, mean", "worst", "rank")
             sheet.rows.append({"problem": title} | {key: row[key] for key in kept})
     return sheet
 
