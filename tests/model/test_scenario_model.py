@@ -209,7 +209,7 @@ def test_damaged_files_are_refused(model: nm.ScenarioModel, tmp_path: Path) -> N
 
 def test_another_scenario_is_refused(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
     model.check(scenario.fingerprint)
-    with pytest.raises(ValueError, match="other data"):
+    with pytest.raises(ValueError, match="its data are others"):
         model.check("another")
 
 
