@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Group
 from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario
@@ -107,17 +109,21 @@ def _version() -> str:
     return neumatc_mimo.__version__
 
 
-def demo_table(summary: dict[str, Any]) -> Table:
-    """The one table of the demo."""
+def demo_table(summary: dict[str, Any]) -> Group:
+    """What the demo shows: results, and the times of the blocks."""
+    name = summary.get("scenario", {}).get("name", "")
+    tables = [_results(f"neumatc-mimo on {name}", summary)]
+    if summary.get("block_times"):
+        tables.append(_times(summary["block_times"]))
+    return Group(*tables)
+
+
+def _results(title: str, summary: dict[str, Any]) -> Table:
     from neumatc_mimo.bench.figures import headlines, label, written
 
-    name = summary.get("scenario", {}).get("name", "")
-    table = Table(title=f"neumatc-mimo on {name}", show_lines=False)
+    table = Table(title=title)
     table.add_column("what")
     table.add_column("result", justify="right")
-    table.add_column("to Sionna", justify="right")
-    table.add_column("to exact", justify="right")
-    table.add_column("over limit", justify="right")
     for operation, values in (summary.get("fidelity") or {}).items():
         for key in headlines(values):
             what = f"{operation.replace('_', ' ')}: {label(key)}"
@@ -130,16 +136,24 @@ def demo_table(summary: dict[str, Any]) -> Table:
             errors = run["curves"]["exact"]["block_errors"]
             table.add_row(f"{run['title']}: block errors a point", f"{min(errors)} at least")
     table.add_section()
-    for row in summary.get("block_times") or []:
+    if summary.get("model"):
+        table.add_row("training, all models", f"{summary['model']['seconds']:.0f} s")
+        table.add_row("model size", f"{summary['model']['mega_bytes']:.1f} MB")
+    return table
+
+
+def _times(rows: Sequence[dict[str, Any]]) -> Table:
+    """Medians of the blocks' calls, and how many times as fast as others they are."""
+    table = Table(title="One call of a block; the summary has quartiles")
+    table.add_column("block: way")
+    for column in ("ms", "to Sionna", "to exact", "over limit"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for row in rows:
         table.add_row(
             f"{row['block']}: {row['way']}",
-            "{median:.1f} ({low:.1f} to {high:.1f}) ms".format(**row["milliseconds"]),
+            f"{row['milliseconds']['median']:.1f}",
             f"{row['once'] * row['query']:.3g} ×" if row["once"] is not None else None,
             f"{row['query']:.3g} ×",
             f"{row['over_limit']:.3g} ×",
         )
-    table.add_section()
-    if summary.get("model"):
-        table.add_row("training, both models", f"{summary['model']['seconds']:.0f} s")
-        table.add_row("model size", f"{summary['model']['mega_bytes']:.1f} MB")
     return table
