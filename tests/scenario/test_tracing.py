@@ -172,7 +172,7 @@ def test_missing_llvm_is_one_sentence(tmp_path: Path) -> None:
         cwd=Path(__file__).parents[2],
         env={"DRJIT_LIBLLVM_PATH": "/nonexistent", "CUDA_VISIBLE_DEVICES": ""},
     )
-    assert result.stdout.startswith("Ray tracing needs a GPU or LLVM")
+    assert result.stdout.startswith("Ray tracing needs a GPU, or an LLVM that Dr.Jit can use")
     assert result.stdout.count("\n") == 1
 
 
