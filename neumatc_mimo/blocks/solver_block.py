@@ -316,9 +316,9 @@ def _warn_of_unknown(name: str, stats: Counts, warned: Warned) -> None:
         warned.once(
             "unknown links",
             f"{name} computed {unknown} of {links} links exactly, as they are none that its model "
-            "knows. A model knows the channels that it was trained on, on the subcarriers of its "
-            'grid. For estimates of them name the links and set trust="model". For other users and '
-            "other channels train a model of theirs (nm.Scenario.from_channel), or use nm.Exact(); "
-            "DeepMIMO's compute_channels needs centred = false in [grid]. print(block) shows all "
-            "counts.",
+            "knows at their noise power. A model knows the channels that it was trained on, on the "
+            'subcarriers of its grid. For estimates of them name the links and set trust="model". '
+            "For other users and channels train a model of theirs (nm.Scenario.from_channel), or "
+            "use nm.Exact(); DeepMIMO's compute_channels needs centred = false in [grid]. "
+            "print(block) shows all counts.",
         )
