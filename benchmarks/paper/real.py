@@ -43,7 +43,7 @@ def users(name: str, num_users: int) -> LinkSet:
 
     :raises ValueError: if there are too few of them
     """
-    section = MultiUserConfig(users_per_link=num_users, num_links=1, max_condition=1e300)
+    section = MultiUserConfig(users_per_link=num_users, num_links=1, max_condition=1e30)
     config = _config(name, num_users, multi_user=section, single_user=None)
     stations = load_base_stations(config)
     able = np.flatnonzero(stations[0].has_path)

@@ -25,6 +25,7 @@ from benchmarks.paper.problems import (
     synthetic_inversion,
     synthetic_svd,
 )
+from benchmarks.paper.real import users
 from benchmarks.paper.sheet import RESULTS, ROOT, Settings, Sheet, number, run_and_write
 from benchmarks.paper.sweeps import choice
 from benchmarks.paper.trainings import TRAININGS, mlps, trained
@@ -57,6 +58,12 @@ def test_problem_keeps_samples_apart_from_errors(small: Problem) -> None:
     assert not bool(small.unseen[points].any()) and len(points) == small.num_samples
     exact = torch.linalg.inv(small.channels.a[0].double())
     torch.testing.assert_close(small.exact[0], exact, rtol=1e-4, atol=1e-5)
+
+
+def test_users_are_drawn_whatever_their_condition() -> None:
+    # Tables leave out a scenario that has too few users, and no other.
+    links = users("munich", 64)
+    assert (links.num_links, links.num_rows, links.num_cols) == (1, 64, 128)
 
 
 def test_errors_are_those_of_the_answers(small: Problem) -> None:
