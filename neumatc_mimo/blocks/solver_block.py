@@ -86,10 +86,10 @@ class SolverBlock(Displayed, Block):
         device: str | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
-        super().__init__(precision=precision, device=device)
         check_type("resource_grid", resource_grid, ResourceGrid)
         check_type("stream_management", stream_management, StreamManagement)
         check_type("solver", solver, Solver)
+        self._become_sionnas(resource_grid, stream_management, precision, device)
         self._settings = BlockSettings(**settings)
         if self._settings.trust == "model" and not solver.knows_links:
             raise ValueError(
@@ -122,6 +122,17 @@ class SolverBlock(Displayed, Block):
         # A few thousand entries, but PyTorch has all cores gather them, and waits for each.
         self.register_buffer("_effective_index", index[self._effective_ind], persistent=False)
         self._stretches = stretches(effective.tolist())
+
+    def _become_sionnas(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        precision: str | None,
+        device: str | None,
+    ) -> None:
+        """Begin as a block of Sionna's, of the kind that this one derives from."""
+        del resource_grid, stream_management
+        super().__init__(precision=precision, device=device)
 
     @property
     def _frequencies(self) -> Tensor:

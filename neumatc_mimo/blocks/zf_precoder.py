@@ -8,14 +8,15 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_antennas
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
+from neumatc_mimo.blocks.precoding_matrices import PrecodingMatrices
 from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.tensors.tracing import is_traced
 
 
-class ZeroForcing(MatrixPrecoder):
-    """Base of blocks that precode with zero forcing, columns of unit norm."""
+class ZeroForcing(PrecodingMatrices):
+    """Zero forcing with columns of unit norm."""
 
     _operation = PseudoInverse()
 
@@ -26,9 +27,6 @@ class ZeroForcing(MatrixPrecoder):
                 self._num_streams_per_tx, h.shape[4], "a transmitter", "; alpha above 0 serves them"
             )
 
-    def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
-        return answer.w, _unit_columns(answer).before(x)
-
     def _emitter(
         self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
     ) -> Precoded:
@@ -38,7 +36,7 @@ class ZeroForcing(MatrixPrecoder):
         return _unit_columns(answer).dense
 
 
-class ZFPrecoder(ZeroForcing):
+class ZFPrecoder(ZeroForcing, MatrixPrecoder):
     r"""Zero-forcing precoding for multi-antenna OFDM transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` with the same outputs: for every
@@ -122,6 +120,9 @@ class ZFPrecoder(ZeroForcing):
         x, h = self._checked(x, h)
         no = transmitter_noise("alpha", alpha, self._sizes(x, h), self.dtype, self.device)
         return self._precoded(x, h, no, links=links, time=time)
+
+    def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
+        return answer.w, _unit_columns(answer).before(x)
 
 
 def _unit_columns(answer: Filter) -> Filter:

@@ -9,6 +9,7 @@ from neumatc_mimo.operations.exponential import Exponential, MatrixExponential
 from neumatc_mimo.operations.hermitian_eigen import HermitianEigen, HermitianEigenpairs
 from neumatc_mimo.operations.inverse import Inverse, InverseMatrix
 from neumatc_mimo.operations.linear_solve import LinearSolve, Solution
+from neumatc_mimo.operations.matched_filter import MatchedFilter
 from neumatc_mimo.operations.max_min import MaxMin
 from neumatc_mimo.operations.precoding import Precoding
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
@@ -40,6 +41,7 @@ __all__ = [
     "Inverse",
     "InverseMatrix",
     "LinearSolve",
+    "MatchedFilter",
     "MatrixExponential",
     "MaxMin",
     "Operation",

@@ -1,0 +1,93 @@
+"""Effective channel after precoding for the largest smallest SINR."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
+from neumatc_mimo.blocks.noisy_precoded_channel import NoisyPrecodedChannel
+from neumatc_mimo.blocks.registry import register_channel
+from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.operations.max_min import MaxMin
+from neumatc_mimo.solvers.base import Solver
+
+
+@register_channel(name=MaxMin.name)
+class MaxMinPrecodedChannel(NoisyPrecodedChannel):
+    r"""Effective channel after precoding for the largest smallest SINR:
+    :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
+    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the precoder
+    :math:`\mathbf{G}_j` of :class:`MaxMinPrecoder`.
+
+    The precoder divides the power among the streams itself: the columns of
+    :math:`\mathbf{G}_j` have a mean power of one, and ``tx_power`` scales what each of them has.
+    Sionna has no such block; the conventions are those of
+    :class:`~sionna.phy.ofdm.PrecodedChannel`.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param num_iterations: Iterations at most
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
+
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Actual channel realizations.
+    :input tx_power: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size] (or only
+        the first n dims), `torch.float`. Factor of the power of each stream.
+    :input h_hat: `None` (default) | as ``h``. Channel knowledge based on which the precoding is
+        computed; ``h`` if `None`.
+    :input no: [batch_size, num_tx, num_ofdm_symbols, fft_size] (or only the first n dims), `float`.
+        Noise power at a user that the precoder is made for, above zero, for streams of unit power.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from the channel knowledge.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
+
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. The effective channel after precoding, without
+        nulled subcarriers.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid
+
+        from neumatc_mimo.blocks import MaxMinPrecodedChannel
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=4)
+        sm = StreamManagement(np.ones([4, 1]), 4)
+        h = torch.randn(2, 4, 1, 1, 16, 14, 64, dtype=torch.complex64)
+        h_eff = MaxMinPrecodedChannel(rg, sm, Exact())(h, torch.ones(2, 1, 4), no=0.1)
+        sinr = LMMSEPostEqualizationSINR(rg, sm)(h_eff, torch.tensor(0.1))
+        print(h_eff.shape, sinr.shape)
+        # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
+    """
+
+    _figure: ClassVar[str] = "SINR"
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        num_iterations: int = 60,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
+        self._operation = MaxMin(num_iterations=num_iterations)

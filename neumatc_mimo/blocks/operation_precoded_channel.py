@@ -1,0 +1,108 @@
+"""Effective channel after precoding with the result of any operation."""
+
+from __future__ import annotations
+
+from typing import Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
+from neumatc_mimo.blocks.noise import transmitter_noise
+from neumatc_mimo.blocks.operation_precoder import OfOperation
+from neumatc_mimo.blocks.stream_power import leading
+from neumatc_mimo.foundation.block_checks import check_type
+from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.solvers.base import Solver
+
+
+class OperationPrecodedChannel(OfOperation, MatrixPrecodedChannel):
+    r"""Effective channel after precoding with the matrix that an operation results in, for
+    operations that have no block of their own:
+    :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
+    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the matrix
+    :math:`\mathbf{G}_j` of :class:`OperationPrecoder`, as it is.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param operation: The operation; that of a model is ``model.models[name].operation``
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
+
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Actual channel realizations.
+    :input tx_power: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size] (or only
+        the first n dims), `torch.float`. Power of each stream for each transmitter.
+    :input h_hat: `None` (default) | as ``h``. Channel knowledge based on which the precoding is
+        computed; ``h`` if `None`.
+    :input no: `0.` (default) | [batch_size, num_tx, num_ofdm_symbols, fft_size] (or only the
+        first n dims), `float`. Noise power at a user, of an operation that depends on it.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from the channel knowledge.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
+
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. The effective channel after precoding, without
+        nulled subcarriers.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid
+
+        from neumatc_mimo.blocks import OperationPrecodedChannel
+        from neumatc_mimo.operations import PseudoInverse
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=4)
+        sm = StreamManagement(np.ones([4, 1]), 4)
+        h = torch.randn(2, 4, 1, 1, 16, 14, 64, dtype=torch.complex64)
+        h_eff = OperationPrecodedChannel(rg, sm, Exact(), PseudoInverse())(h, torch.ones(2, 1, 4))
+        sinr = LMMSEPostEqualizationSINR(rg, sm)(h_eff, torch.tensor(0.1))
+        print(h_eff.shape, sinr.shape)
+        # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        operation: Operation,
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
+        check_type("operation", operation, Operation)
+        self._operation = operation
+
+    def call(
+        self,
+        h: Tensor,
+        tx_power: Tensor,
+        h_hat: Tensor | None = None,
+        no: float | Tensor = 0.0,
+        links: Tensor | None = None,
+        time: float | None = None,
+    ) -> Tensor:
+        """Effective channel; inputs and outputs as in the class's description."""
+        h, h_hat, shape = self._channels(h, h_hat)
+        noise = None
+        if self._operation.depends_on_noise():
+            no = no if isinstance(no, float | int) else leading(no, 4)
+            noise = transmitter_noise("no", no, shape, self.dtype, self.device)
+        return self._effective(h, tx_power, h_hat, noise, links=links, time=time)

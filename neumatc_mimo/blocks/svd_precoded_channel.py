@@ -1,0 +1,106 @@
+"""Effective channel after beamforming along right singular vectors."""
+
+from __future__ import annotations
+
+from typing import Literal, Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+from torch import Tensor
+
+from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
+from neumatc_mimo.blocks.registry import register_channel
+from neumatc_mimo.blocks.svd_beamformer import Beams
+from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.operations.svd import SVD
+from neumatc_mimo.solvers.base import Solver
+
+
+@register_channel(name=SVD.name)
+class SVDPrecodedChannel(Beams, MatrixPrecodedChannel):
+    r"""Effective channel after SVD beamforming, one receiver of each transmitter:
+    :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
+    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the beams
+    :math:`\mathbf{G}_j` of :class:`SVDBeamformer`.
+
+    With ``power="waterfilling"`` the beams have the powers of the largest rate on each subcarrier,
+    and ``tx_power`` scales them. Sionna has no such block; the conventions are those of
+    :class:`~sionna.phy.ofdm.PrecodedChannel`.
+
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``
+    :param power: Power of the beams: "uniform", one each, or "waterfilling", which needs the noise
+        power
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
+
+    :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
+        `torch.complex`. Actual channel realizations.
+    :input tx_power: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size] (or only
+        the first n dims), `torch.float`. Power of each stream for each transmitter.
+    :input h_hat: `None` (default) | as ``h``. Channel knowledge based on which the precoding is
+        computed; ``h`` if `None`.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from the channel knowledge.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
+    :input no: `None` (default) | [batch_size, num_rx, num_rx_ant] (or only the first n dims),
+        `float`. Noise power at the receivers that water-filling takes, for streams of unit power.
+
+    :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. The effective channel after precoding, without
+        nulled subcarriers.
+
+    .. rubric:: Examples
+
+    .. code-block:: python
+
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid
+
+        from neumatc_mimo.blocks import SVDPrecodedChannel
+        from neumatc_mimo.solvers.exact import Exact
+
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=1, num_streams_per_tx=2)
+        sm = StreamManagement(np.ones([1, 1]), 2)
+        h = torch.randn(2, 1, 4, 1, 16, 14, 64, dtype=torch.complex64)
+        h_eff = SVDPrecodedChannel(rg, sm, Exact())(h, torch.ones(2, 1, 2))
+        sinr = LMMSEPostEqualizationSINR(rg, sm)(h_eff, torch.tensor(0.1))
+        print(h_eff.shape, sinr.shape)
+        # torch.Size([2, 1, 4, 1, 2, 14, 64]) torch.Size([2, 14, 64, 1, 2])
+    """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        power: Literal["uniform", "waterfilling"] = "uniform",
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
+        self._beam(power)
+
+    def call(
+        self,
+        h: Tensor,
+        tx_power: Tensor,
+        h_hat: Tensor | None = None,
+        links: Tensor | None = None,
+        no: float | Tensor | None = None,
+        time: float | None = None,
+    ) -> Tensor:
+        """Effective channel; inputs and outputs as in the class's description."""
+        h, h_hat, (items, *_) = self._channels(h, h_hat)
+        noise = self._power_noise(no, (items, *h.shape[1:3]))
+        return self._effective(h, tx_power, h_hat, noise=noise, links=links, time=time)
