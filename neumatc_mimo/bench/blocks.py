@@ -334,14 +334,14 @@ def _compared(
 ) -> list[Row]:
     """All ways to run one block."""
     task = turns.first
-    solvers: dict[str, tuple[Solver, str | None]] = {
-        "exact": (Exact(), "link"),
-        "exact, cached": (Cached(Exact()), "link"),
-    }
-    solvers |= {f"spline, {n} samples": (Spline(n), "call") for n in splines}
+    solvers: dict[str, tuple[Solver, str | None]] = {"exact": (Exact(), "link")}
+    if task.asks_solver:
+        solvers["exact, cached"] = (Cached(Exact()), "link")
+        solvers |= {f"spline, {n} samples": (Spline(n), "call") for n in splines}
     training = {}
     auto = None
-    if model is not None and task.queries and task.operation in model.models:
+    asked = task.asks_solver and task.queries
+    if asked and model is not None and task.operation in model.models:
         solvers["queried"] = (model, "link")
         solvers["queried, proven a call"] = (model, "call")
         part = model.models[task.operation]

@@ -21,6 +21,7 @@ from neumatc_mimo.bench.blocks import (
     axes,
     learned,
 )
+from neumatc_mimo.bench.channels import CHANNELS
 from neumatc_mimo.bench.scaling import growth, hindsight
 from neumatc_mimo.bench.sheet import Sheet, origin
 from neumatc_mimo.bench.tasks import Detection, tasks_of
@@ -63,7 +64,8 @@ def run_and_write(
 
     :param base: the scenario whose data and band all points use
     :param quick: the scenario's own sizes alone unless ``only`` says more, with few repetitions and
-        without the detector, which is the equalizer and Sionna's demapper
+        without the detector, which is the equalizer and Sionna's demapper, and without precoded
+        channels
     :param only: the axes to run, which start from the scenario's own sizes, or "own" for these
         alone; None for all
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
@@ -82,12 +84,13 @@ def run_and_write(
             tell(Event("benchmark", number, len(points), "points"))
             training = within(f"{point.label}: training", tell)
             scenario, model = learned(base, point, device, training)
-            tasks = tasks_of(scenario.config)
+            tasks = [*tasks_of(scenario.config), *CHANNELS]
+            briefly = [task for task in tasks_of(scenario.config) if task is not Detection]
             found = at_point(
                 scenario,
                 point,
                 model,
-                tasks=[task for task in tasks if not quick or task is not Detection],
+                tasks=briefly if quick else tasks,
                 device=device,
                 seconds=0.3 if quick else 1.5,
                 theirs=theirs,

@@ -81,6 +81,8 @@ class Task(ABC):
     queries: ClassVar[bool] = True
     # What stands for Sionna where it has no such block.
     theirs_title: ClassVar[str] = "Sionna"
+    # Whether the block has a solver.
+    asks_solver: ClassVar[bool] = True
 
     def __init__(self, links: LinkSet, slot: Slot, turn: int = 0) -> None:
         self.links, self.slot = links, slot

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.bd_precoder import BlockDiagonal
+from neumatc_mimo.blocks.bd_precoder import BDPrecoder
 from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
 from neumatc_mimo.blocks.registry import register_channel
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
+from neumatc_mimo.solvers.base import Solver
 
 
 @register_channel(name=BlockDiagonalization.name)
-class BDPrecodedChannel(BlockDiagonal, MatrixPrecodedChannel):
+class BDPrecodedChannel(MatrixPrecodedChannel):
     r"""Effective channel after block diagonalisation:
     :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
     \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the precoder
@@ -66,6 +72,18 @@ class BDPrecodedChannel(BlockDiagonal, MatrixPrecodedChannel):
         print(h_eff.shape, sinr.shape)
         # torch.Size([2, 2, 2, 1, 4, 14, 64]) torch.Size([2, 14, 64, 2, 2])
     """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        pair = (resource_grid, stream_management)
+        super().__init__(BDPrecoder(*pair, solver, False, precision, device, **settings))
 
     def call(
         self,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
-from neumatc_mimo.blocks.precoding_matrices import PrecodingMatrices
 from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.kernels.lanes import Precoded
@@ -13,20 +12,8 @@ from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
 
 
-class BlockDiagonal(PrecodingMatrices):
-    """Zero forcing between receivers."""
-
-    def _emitter(
-        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
-    ) -> Precoded:
-        return Precoded(x, out, members(symbols), effective)
-
-    def _operation_for(self, num_rx_ant: int) -> Operation:
-        return BlockDiagonalization(num_rx_ant)
-
-
 @register(name=BlockDiagonalization.name)
-class BDPrecoder(BlockDiagonal, MatrixPrecoder):
+class BDPrecoder(MatrixPrecoder):
     r"""Block diagonalisation: zero forcing between receivers, not between a receiver's antennas.
 
     For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
@@ -96,3 +83,11 @@ class BDPrecoder(BlockDiagonal, MatrixPrecoder):
         """Precode the resource grids ``x``; inputs and outputs as in the class's description."""
         x, h = self._checked(x, h)
         return self._precoded(x, h, links=links, time=time)
+
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Precoded:
+        return Precoded(x, out, members(symbols), effective)
+
+    def _operation_for(self, num_rx_ant: int) -> Operation:
+        return BlockDiagonalization(num_rx_ant)

@@ -7,6 +7,7 @@ from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
+from neumatc_mimo.blocks.operation_precoder import OperationPrecoder
 from neumatc_mimo.blocks.registry import register_channel
 from neumatc_mimo.operations.matched_filter import MatchedFilter
 from neumatc_mimo.solvers.exact import Exact
@@ -63,8 +64,6 @@ class CBFPrecodedChannel(MatrixPrecodedChannel):
         # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
     """
 
-    _operation = MatchedFilter()
-
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -75,13 +74,17 @@ class CBFPrecodedChannel(MatrixPrecodedChannel):
         time_varying: bool | None = None,
     ) -> None:
         super().__init__(
-            resource_grid,
-            stream_management,
-            Exact(),
-            precision,
-            device,
-            certify=None,
-            time_varying=time_varying,
+            OperationPrecoder(
+                resource_grid,
+                stream_management,
+                Exact(),
+                MatchedFilter(),
+                False,
+                precision,
+                device,
+                certify=None,
+                time_varying=time_varying,
+            )
         )
 
     def call(self, h: Tensor, tx_power: Tensor, h_hat: Tensor | None = None) -> Tensor:

@@ -13,8 +13,9 @@ from neumatc_mimo.blocks.checks import check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
 from neumatc_mimo.blocks.inputs import ResultKind
+from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder
 from neumatc_mimo.blocks.noise import constant
-from neumatc_mimo.blocks.precoding_matrices import ChannelKnowledge, PrecodingMatrices
+from neumatc_mimo.blocks.solver_block import SolverBlock
 from neumatc_mimo.blocks.stream_power import stream_power
 from neumatc_mimo.blocks.symbols import each, members, sharing
 from neumatc_mimo.kernels.lanes import Emitter
@@ -34,26 +35,31 @@ class ChannelInputs(ChannelKnowledge):
     actual: Tensor
 
 
-class MatrixPrecodedChannel(PrecodingMatrices, PrecodedChannel):
-    """Base of the precoded channels, whose answer has a transmitter's precoding matrix as ``v``,
-    [..., num_tx_ant, num_streams].
+class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
+    """Base of the precoded channels: what a precoder makes of channels.
 
     They have the methods of :class:`~sionna.phy.ofdm.PrecodedChannel`, too:
     ``get_desired_channels``, ``apply_tx_power`` and ``compute_effective_channel``, of matrices of
     one's own.
 
-    :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used
-    :param solver: ScenarioModel or any other solver
-    :param precision: Precision used for internal calculations and outputs.
-        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param device: Device for computation.
-        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
-        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
+    :param precoder: Whose matrices they are; grid, streams, solver and settings are its own
     """
 
-    _inputs: ClassVar[type[ChannelKnowledge]] = ChannelInputs
+    _inputs: ClassVar[type[ChannelInputs]] = ChannelInputs
+    _precoder: MatrixPrecoder
+
+    def __init__(self, precoder: MatrixPrecoder) -> None:
+        super().__init__(
+            precoder._resource_grid,
+            precoder._stream_management,
+            precoder._solver,
+            precoder.precision,
+            precoder.device,
+            **vars(precoder._settings),
+        )
+        # No child: the state is that of Sionna's block. What is counted is counted there.
+        object.__setattr__(self, "_precoder", precoder)
+        self.stats = precoder.stats
 
     def _become_sionnas(
         self,
@@ -68,8 +74,8 @@ class MatrixPrecodedChannel(PrecodingMatrices, PrecodedChannel):
         """The actual channel and the knowledge of it, of one kind, and what noise powers may have
         of both, [batch_size, num_tx, num_ofdm_symbols, fft_size].
         """
-        h = self._checked_channel("h", h)
-        h_hat = h if h_hat is None else self._checked_channel("h_hat", h_hat)
+        h = self._precoder._checked_channel("h", h)
+        h_hat = h if h_hat is None else self._precoder._checked_channel("h_hat", h_hat)
         check_shape("h_hat", h_hat, (None, *h.shape[1:5], None, None))
         items, *grid = joint_sizes(h=h, h_hat=h_hat)
         return h, h_hat, (items, self._num_tx, *grid)
@@ -114,15 +120,18 @@ class MatrixPrecodedChannel(PrecodingMatrices, PrecodedChannel):
         h_eff: Tensor = self._served(inputs)
         return h_eff * power.sqrt()[:, None, None]
 
-    def _kinds(self, inputs: ChannelKnowledge) -> list[ResultKind]:
-        assert isinstance(inputs, ChannelInputs)
-        return [self._effective_kind(inputs.actual)]
+    def _check_antennas(self, h: Tensor, no: Tensor | None) -> None:
+        """Refuse more streams than a transmitter can serve."""
+        self._precoder._check_antennas(h, no)
 
-    def _results(self, inputs: ChannelKnowledge) -> Tensor:
+    def _kinds(self, inputs: ChannelInputs) -> list[ResultKind]:
+        return [self._precoder._effective_kind(inputs.actual)]
+
+    def _results(self, inputs: ChannelInputs) -> Tensor:
         """Channels times precoders of unit power, for links of the same transmitters trusted."""
-        assert isinstance(inputs, ChannelInputs)
         inputs = replace(inputs, no=constant(inputs.no))
         actual, varying, trusted = inputs.actual, self._settings.time_varying, inputs.trusted
+        precoder = self._precoder
         groups = sharing(inputs.h, inputs.no, varying, dim=3, trusted=trusted, time=inputs.time)
         own = not trusted and _are_same(inputs.h, actual)
         shared = own or (len(groups) == 1 and len(sharing(actual, None, varying)) == 1)
@@ -134,14 +143,14 @@ class MatrixPrecodedChannel(PrecodingMatrices, PrecodedChannel):
                 first = symbols[0].start
                 seen = {group: first} if shared else {at: at for at in members(symbols)}
                 emitter = None
-                if own and self._serves_all():
+                if own and precoder._serves_all():
                     emitter = self._emitted_channel(h_eff.of_group(group), actual.shape[4])
-                for part in self._matrices(inputs, tx, first, emitter=emitter):
-                    matrix = self._matrix(part.answer)
+                for part in precoder._matrices(inputs, tx, first, emitter=emitter):
+                    matrix = precoder._matrix(part.answer)
                     if part.where is not None:
                         h_eff.put_single(part.given, matrix, group, part.where)
                         continue
-                    gains = self._amplitudes(part.answer, inputs, tx)
+                    gains = precoder._amplitudes(part.answer, inputs, tx)
                     for place, symbol in seen.items():
                         met = actual[:, :, :, tx, :, symbol]
                         h_eff.put(met, matrix, gains, tx, place, part.tile)
@@ -155,7 +164,7 @@ class MatrixPrecodedChannel(PrecodingMatrices, PrecodedChannel):
         items, _, streams, subcarriers = effective.shape
         x = effective.new_zeros(items, streams, 1, subcarriers)
         out = x.new_empty(items, num_tx_ant, 1, subcarriers)
-        return self._emitter(out, x, (slice(0, 1),), effective)
+        return self._precoder._emitter(out, x, (slice(0, 1),), effective)
 
 
 def _are_same(one: Tensor, other: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Unpack
 
@@ -10,21 +11,38 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import RemoveNulledSubcarriers, ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.checks import as_complex, check_shape
+from neumatc_mimo.blocks.checks import as_complex, check_antennas, check_shape
 from neumatc_mimo.blocks.effective_channel import EffectiveChannel
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
-from neumatc_mimo.blocks.inputs import ResultKind
-from neumatc_mimo.blocks.noise import constant
+from neumatc_mimo.blocks.inputs import Inputs, ResultKind
+from neumatc_mimo.blocks.noise import constant, noise_at
 from neumatc_mimo.blocks.places import Places
-from neumatc_mimo.blocks.precoding_matrices import ChannelKnowledge, PrecodingMatrices
 from neumatc_mimo.blocks.products import permuted_copy, write_precoded
-from neumatc_mimo.blocks.solver_block import TileAnswer
-from neumatc_mimo.blocks.symbols import sharing
+from neumatc_mimo.blocks.solver_block import SolverBlock, TileAnswer
+from neumatc_mimo.blocks.symbols import Symbols, sharing
+from neumatc_mimo.blocks.tiles import take
 from neumatc_mimo.foundation.block_settings import BlockKeywords
-from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.solvers.base import Channels, Solver
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.mapped import mapped_alike
 from neumatc_mimo.tensors.results import new_result
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelKnowledge(Inputs):
+    """What precoding matrices are made of.
+
+    :param h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size]
+    :param no: [batch_size, num_tx, num_ofdm_symbols or 1, fft_size or 1], or None for zero
+    :param noise: Noise power at the receivers that the streams' powers follow, [batch_size or 1,
+        num_rx or 1, num_rx_ant or 1]; None for streams of unit power
+    """
+
+    h: Tensor
+    no: Tensor | None
+    noise: Tensor | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +57,7 @@ class PrecoderInputs(ChannelKnowledge):
     x: Tensor
 
 
-class MatrixPrecoder(PrecodingMatrices):
+class MatrixPrecoder(SolverBlock):
     """Base of the precoders, whose answer has a transmitter's precoding matrix as ``v``,
     [..., num_tx_ant, num_streams].
 
@@ -59,6 +77,7 @@ class MatrixPrecoder(PrecodingMatrices):
     """
 
     _inputs: ClassVar[type[ChannelKnowledge]] = PrecoderInputs
+    _operation: Operation
 
     def __init__(
         self,
@@ -72,10 +91,16 @@ class MatrixPrecoder(PrecodingMatrices):
     ) -> None:
         super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         self._return_effective_channel = return_effective_channel
+        self._precoding_ind = stream_management.precoding_ind.tolist()
         # The state is that of Sionna's precoders.
         self._remove_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
         precoding_ind = torch.tensor(self._precoding_ind, device=self.device)
         self.register_buffer("_precoding_ind_tensor", precoding_ind)
+
+    def _operation_for(self, num_rx_ant: int) -> Operation:
+        """The operation on the rows of receivers of so many antennas each."""
+        del num_rx_ant
+        return self._operation
 
     def _factors(self, answer: Any, x: Tensor) -> tuple[Any, Tensor]:
         """A matrix [..., num_tx_ant, num_streams] and what it is applied to, of the shape of x
@@ -83,6 +108,33 @@ class MatrixPrecoder(PrecodingMatrices):
         answer leaves it out.
         """
         return answer.v, x
+
+    def _matrix(self, answer: Any) -> Tensor:
+        """The precoding matrix, [..., num_tx_ant, num_streams]."""
+        return answer.v
+
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Emitter | None:
+        """All of what :meth:`_factors` makes of x, for a kernel; None where no kernel does that.
+
+        :param out: [batch_size, num_tx_ant, symbols, fft_size]
+        :param x: [batch_size, num_streams, symbols, fft_size]
+        :param symbols: Those that share their matrices
+        :param effective: [batch_size, num_rx * num_rx_ant, num_streams, fft_size] effective
+            channels of the only transmitter, or None
+        """
+        del out, x, symbols, effective
+        return None
+
+    def _serves_all(self) -> bool:
+        """Whether there is one transmitter, whose matrix has the rows of all receivers in order."""
+        return self._num_tx == 1 and self._precoding_ind[0] == list(range(self._num_rx))
+
+    def _amplitudes(self, answer: Any, inputs: ChannelKnowledge, tx: int) -> Tensor | None:
+        """Amplitudes of a transmitter's streams, [batch_size, tile, num_streams]; None for ones."""
+        del answer, inputs, tx
+        return None
 
     def _precoded(
         self,
@@ -130,6 +182,11 @@ class MatrixPrecoder(PrecodingMatrices):
         kinds = [ResultKind(x.dtype, (len(x), self._num_tx, *h.shape[4:]))]
         return [*kinds, self._effective_kind(h)] if self._return_effective_channel else kinds
 
+    def _effective_kind(self, h: Tensor) -> ResultKind:
+        """Of the effective channel that precoders make of h."""
+        streams, num_symbols = self._num_streams_per_tx, h.shape[5]
+        return ResultKind(h.dtype, (*h.shape[:4], streams, num_symbols, self._num_effective))
+
     def _results(self, inputs: ChannelKnowledge) -> Tensor | tuple[Tensor, Tensor]:
         """Precode x, and apply h to the precoder if the effective channel is wanted; for items of
         which the links of the same transmitters are trusted.
@@ -167,6 +224,36 @@ class MatrixPrecoder(PrecodingMatrices):
                     else:
                         h_eff.put(h[:, :, :, tx, :, first], matrix, gains, tx, group, part.tile)
         return x_precoded if h_eff is None else (x_precoded, h_eff.seen(self._effective_ind))
+
+    def _matrices(
+        self,
+        inputs: ChannelKnowledge,
+        tx: int,
+        symbol: int,
+        *,
+        products: bool = False,
+        emitter: Emitter | None = None,
+    ) -> Iterator[TileAnswer]:
+        """The solver's answers for one transmitter and OFDM symbol.
+
+        :param products: Whether products with the matrices will do
+        :param emitter: What is made of the answers, if a kernel may do it
+        """
+        rows = inputs.h[:, :, :, tx, :, symbol]
+        # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
+        a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
+        channels = Channels(
+            a,
+            self._frequencies,
+            no=noise_at(inputs.no, tx, symbol),
+            links=inputs.links_of(tx),
+            products=products,
+            trusted=tx in inputs.trusted,
+            time=self._moment(inputs.time, symbol),
+        )
+        operation = self._operation_for(rows.shape[2])
+        whole = [slice(0, rows.shape[-1])]
+        return self._answers(operation, channels, whole, emitter=emitter)
 
     def _send(self, out: Tensor, x: Tensor, part: TileAnswer, gains: Tensor | None) -> None:
         """Write the precoded symbols of a tile, or of single subcarriers.
@@ -219,7 +306,28 @@ class MatrixPrecoder(PrecodingMatrices):
             )
         return x, h
 
+    def _checked_channel(self, name: str, h: Tensor) -> Tensor:
+        """A complex channel of this block's transmitters and receivers."""
+        h = as_complex(name, h, self.cdtype)
+        check_shape(name, h, (None, self._num_rx, None, self._num_tx, None, None, None))
+        self._check_streams(h)
+        return h
+
     def _sizes(self, x: Tensor, h: Tensor) -> tuple[int, int, int, int]:
         """[batch_size, num_tx, num_ofdm_symbols, fft_size] of x and h together."""
         items, symbols, subcarriers = joint_sizes(x=x, h=h)
         return items, self._num_tx, symbols, subcarriers
+
+    def _check_antennas(self, h: Tensor, no: Tensor | None) -> None:
+        """Refuse more streams than a transmitter has antennas."""
+        del no
+        check_antennas(self._num_streams_per_tx, h.shape[4], "a transmitter")
+
+    def _check_streams(self, h: Tensor) -> None:
+        """Refuse streams that are not those of the rows of a transmitter's channel."""
+        num_rows = self._num_rx_per_tx * h.shape[2]
+        if num_rows != self._num_streams_per_tx:
+            raise ValueError(
+                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of "
+                f"a transmitter's channel, its {self._num_streams_per_tx} streams need as many."
+            )

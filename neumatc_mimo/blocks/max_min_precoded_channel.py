@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Unpack
+from typing import Unpack
 
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
+from neumatc_mimo.blocks.max_min_precoder import MaxMinPrecoder
 from neumatc_mimo.blocks.noisy_precoded_channel import NoisyPrecodedChannel
 from neumatc_mimo.blocks.registry import register_channel
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -76,8 +77,6 @@ class MaxMinPrecodedChannel(NoisyPrecodedChannel):
         # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
     """
 
-    _figure: ClassVar[str] = "SINR"
-
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -89,5 +88,15 @@ class MaxMinPrecodedChannel(NoisyPrecodedChannel):
         num_iterations: int = 60,
         **settings: Unpack[BlockKeywords],
     ) -> None:
-        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
-        self._operation = MaxMin(num_iterations=num_iterations)
+        super().__init__(
+            MaxMinPrecoder(
+                resource_grid,
+                stream_management,
+                solver,
+                False,
+                precision,
+                device,
+                num_iterations=num_iterations,
+                **settings,
+            )
+        )

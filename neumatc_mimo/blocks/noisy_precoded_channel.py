@@ -5,14 +5,19 @@ from __future__ import annotations
 from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
-from neumatc_mimo.blocks.noisy_precoder import NoisyMatrices
+from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
 from neumatc_mimo.blocks.stream_power import leading
 
 
-class NoisyPrecodedChannel(NoisyMatrices, MatrixPrecodedChannel):
+class NoisyPrecodedChannel(MatrixPrecodedChannel):
     """Base of precoded channels that are called with the noise power at a user, above zero; see
     :class:`~neumatc_mimo.blocks.wmmse_precoded_channel.WMMSEPrecodedChannel`.
     """
+
+    _precoder: NoisyPrecoder
+
+    def __init__(self, precoder: NoisyPrecoder) -> None:
+        super().__init__(precoder)
 
     def call(
         self,
@@ -28,5 +33,5 @@ class NoisyPrecodedChannel(NoisyMatrices, MatrixPrecodedChannel):
             raise ValueError("no is missing, this precoder is made for a noise power.")
         h, h_hat, shape = self._channels(h, h_hat)
         no = no if isinstance(no, float | int) else leading(no, 4)
-        noise = self._checked_noise(no, shape)
+        noise = self._precoder._checked_noise(no, shape)
         return self._effective(h, tx_power, h_hat, noise, links=links, time=time)

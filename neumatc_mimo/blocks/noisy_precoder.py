@@ -9,15 +9,16 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
-from neumatc_mimo.blocks.precoding_matrices import PrecodingMatrices
 from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_traced
 
 
-class NoisyMatrices(PrecodingMatrices):
-    """Precoding that the noise power at a user, above zero, belongs to."""
+class NoisyPrecoder(MatrixPrecoder):
+    """Base of precoders that are called with the noise power at a user, above zero; see
+    :class:`~neumatc_mimo.blocks.wmmse_precoder.WMMSEPrecoder`.
+    """
 
     # What is finite with noise only.
     _figure: ClassVar[str] = "rate"
@@ -26,23 +27,6 @@ class NoisyMatrices(PrecodingMatrices):
         self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
     ) -> Precoded:
         return Precoded(x, out, members(symbols), effective)
-
-    def _checked_noise(self, no: float | Tensor, shape: Sequence[int]) -> Tensor:
-        """The noise power as :func:`transmitter_noise` gives it.
-
-        :param shape: [batch_size, num_tx, num_ofdm_symbols, fft_size]
-        """
-        noise = transmitter_noise("no", no, shape, self.dtype, self.device)
-        # Zero is still there where a gradient is asked of it.
-        if noise is None or (is_differentiated(noise) and not (is_traced() or bool(noise.any()))):
-            raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
-        return noise
-
-
-class NoisyPrecoder(NoisyMatrices, MatrixPrecoder):
-    """Base of precoders that are called with the noise power at a user, above zero; see
-    :class:`~neumatc_mimo.blocks.wmmse_precoder.WMMSEPrecoder`.
-    """
 
     def call(
         self,
@@ -56,3 +40,14 @@ class NoisyPrecoder(NoisyMatrices, MatrixPrecoder):
         x, h = self._checked(x, h)
         noise = self._checked_noise(no, self._sizes(x, h))
         return self._precoded(x, h, noise, links=links, time=time)
+
+    def _checked_noise(self, no: float | Tensor, shape: Sequence[int]) -> Tensor:
+        """The noise power as :func:`transmitter_noise` gives it.
+
+        :param shape: [batch_size, num_tx, num_ofdm_symbols, fft_size]
+        """
+        noise = transmitter_noise("no", no, shape, self.dtype, self.device)
+        # Zero is still there where a gradient is asked of it.
+        if noise is None or (is_differentiated(noise) and not (is_traced() or bool(noise.any()))):
+            raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
+        return noise

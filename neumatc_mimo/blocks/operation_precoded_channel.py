@@ -10,15 +10,14 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
 from neumatc_mimo.blocks.noise import transmitter_noise
-from neumatc_mimo.blocks.operation_precoder import OfOperation
+from neumatc_mimo.blocks.operation_precoder import OperationPrecoder
 from neumatc_mimo.blocks.stream_power import leading
-from neumatc_mimo.foundation.block_checks import check_type
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Solver
 
 
-class OperationPrecodedChannel(OfOperation, MatrixPrecodedChannel):
+class OperationPrecodedChannel(MatrixPrecodedChannel):
     r"""Effective channel after precoding with the matrix that an operation results in, for
     operations that have no block of their own:
     :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
@@ -86,9 +85,10 @@ class OperationPrecodedChannel(OfOperation, MatrixPrecodedChannel):
         device: str | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
-        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
-        check_type("operation", operation, Operation)
-        self._operation = operation
+        pair = (resource_grid, stream_management)
+        super().__init__(
+            OperationPrecoder(*pair, solver, operation, False, precision, device, **settings)
+        )
 
     def call(
         self,
@@ -102,7 +102,7 @@ class OperationPrecodedChannel(OfOperation, MatrixPrecodedChannel):
         """Effective channel; inputs and outputs as in the class's description."""
         h, h_hat, shape = self._channels(h, h_hat)
         noise = None
-        if self._operation.depends_on_noise():
+        if self._precoder._operation.depends_on_noise():
             no = no if isinstance(no, float | int) else leading(no, 4)
             noise = transmitter_noise("no", no, shape, self.dtype, self.device)
         return self._effective(h, tx_power, h_hat, noise, links=links, time=time)

@@ -9,9 +9,8 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
+from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
-from neumatc_mimo.blocks.precoding_matrices import ChannelKnowledge, PrecodingMatrices
 from neumatc_mimo.blocks.solver_block import TileAnswer
 from neumatc_mimo.foundation.block_checks import check_type
 from neumatc_mimo.foundation.block_settings import BlockKeywords
@@ -21,40 +20,7 @@ from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.tensors.tracing import is_traced
 
 
-class OfOperation(PrecodingMatrices):
-    """Precoding with the matrix that an operation results in."""
-
-    def _matrices(
-        self,
-        inputs: ChannelKnowledge,
-        tx: int,
-        symbol: int,
-        *,
-        products: bool = False,
-        emitter: Emitter | None = None,
-    ) -> Iterator[TileAnswer]:
-        """With the matrices themselves: not all operations know answers without them."""
-        del products, emitter
-        return super()._matrices(inputs, tx, symbol)
-
-    def _matrix(self, answer: Any) -> Tensor:
-        return self._operation.results(answer)[self._operation.matrix]
-
-    def _check_streams(self, h: Tensor) -> None:
-        """Refuse streams that are not those of the operation's matrix."""
-        if is_traced():
-            return
-        operation, num_rows = self._operation, self._num_rx_per_tx * h.shape[2]
-        shape = operation.component_shapes(num_rows, h.shape[4])[operation.matrix]
-        if shape != (h.shape[4], self._num_streams_per_tx):
-            raise ValueError(
-                f"{operation.name} of a channel of {num_rows} x {h.shape[4]} is {list(shape)}, "
-                f"{[h.shape[4], self._num_streams_per_tx]} is needed to precode "
-                f"{self._num_streams_per_tx} streams."
-            )
-
-
-class OperationPrecoder(OfOperation, MatrixPrecoder):
+class OperationPrecoder(MatrixPrecoder):
     r"""Precoding with the matrix that an operation results in, for operations that have no block of
     their own.
 
@@ -153,5 +119,34 @@ class OperationPrecoder(OfOperation, MatrixPrecoder):
             noise = transmitter_noise("no", no, self._sizes(x, h), self.dtype, self.device)
         return self._precoded(x, h, noise, links=links, time=time)
 
+    def _matrices(
+        self,
+        inputs: ChannelKnowledge,
+        tx: int,
+        symbol: int,
+        *,
+        products: bool = False,
+        emitter: Emitter | None = None,
+    ) -> Iterator[TileAnswer]:
+        """With the matrices themselves: not all operations know answers without them."""
+        del products, emitter
+        return super()._matrices(inputs, tx, symbol)
+
     def _factors(self, answer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
         return self._matrix(answer), x
+
+    def _matrix(self, answer: Any) -> Tensor:
+        return self._operation.results(answer)[self._operation.matrix]
+
+    def _check_streams(self, h: Tensor) -> None:
+        """Refuse streams that are not those of the operation's matrix."""
+        if is_traced():
+            return
+        operation, num_rows = self._operation, self._num_rx_per_tx * h.shape[2]
+        shape = operation.component_shapes(num_rows, h.shape[4])[operation.matrix]
+        if shape != (h.shape[4], self._num_streams_per_tx):
+            raise ValueError(
+                f"{operation.name} of a channel of {num_rows} x {h.shape[4]} is {list(shape)}, "
+                f"{[h.shape[4], self._num_streams_per_tx]} is needed to precode "
+                f"{self._num_streams_per_tx} streams."
+            )

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
+
 from neumatc_mimo.blocks.noisy_precoded_channel import NoisyPrecodedChannel
 from neumatc_mimo.blocks.registry import register_channel
-from neumatc_mimo.blocks.slnr_precoder import LeastLeakage
+from neumatc_mimo.blocks.slnr_precoder import SLNRPrecoder
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.slnr import SLNR
+from neumatc_mimo.solvers.base import Solver
 
 
 @register_channel(name=SLNR.name)
-class SLNRPrecodedChannel(LeastLeakage, NoisyPrecodedChannel):
+class SLNRPrecodedChannel(NoisyPrecodedChannel):
     r"""Effective channel after precoding for the largest signal-to-leakage-and-noise ratios:
     :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
     \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the precoder
@@ -66,3 +73,15 @@ class SLNRPrecodedChannel(LeastLeakage, NoisyPrecodedChannel):
         print(h_eff.shape, sinr.shape)
         # torch.Size([2, 2, 2, 1, 4, 14, 64]) torch.Size([2, 14, 64, 2, 2])
     """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        pair = (resource_grid, stream_management)
+        super().__init__(SLNRPrecoder(*pair, solver, False, precision, device, **settings))

@@ -4,23 +4,14 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from neumatc_mimo.blocks.noisy_precoder import NoisyMatrices, NoisyPrecoder
+from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
 from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.slnr import SLNR
 
 
-class LeastLeakage(NoisyMatrices):
-    """Precoding for the largest signal-to-leakage-and-noise ratios."""
-
-    _figure: ClassVar[str] = "SLNR"
-
-    def _operation_for(self, num_rx_ant: int) -> Operation:
-        return SLNR(antennas_per_user=num_rx_ant)
-
-
 @register(name=SLNR.name)
-class SLNRPrecoder(LeastLeakage, NoisyPrecoder):
+class SLNRPrecoder(NoisyPrecoder):
     r"""Precoding of users of several antennas for the largest signal-to-leakage-and-noise ratios.
 
     For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
@@ -83,3 +74,8 @@ class SLNRPrecoder(LeastLeakage, NoisyPrecoder):
         print(precoder(x, h, 0.1).shape)
         # torch.Size([2, 1, 16, 14, 64])
     """
+
+    _figure: ClassVar[str] = "SLNR"
+
+    def _operation_for(self, num_rx_ant: int) -> Operation:
+        return SLNR(antennas_per_user=num_rx_ant)

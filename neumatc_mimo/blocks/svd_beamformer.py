@@ -11,10 +11,9 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_antennas, partners
 from neumatc_mimo.blocks.fitting import joint_sizes
-from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
+from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder
 from neumatc_mimo.blocks.noise import receiver_noise
 from neumatc_mimo.blocks.power import allocated_noise, find_allocation
-from neumatc_mimo.blocks.precoding_matrices import ChannelKnowledge, PrecodingMatrices
 from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.lanes import Precoded
@@ -22,49 +21,7 @@ from neumatc_mimo.operations.svd import SVD, Triplets
 from neumatc_mimo.solvers.base import Solver
 
 
-class Beams(PrecodingMatrices):
-    """Precoding along the strongest right singular vectors of one user's channel."""
-
-    def _beam(self, power: str) -> None:
-        """Set what beams are made by.
-
-        :param power: of the streams, see :func:`~neumatc_mimo.blocks.power.find_allocation`
-        """
-        self._allocate = find_allocation(power)
-        self._receiver_of, _ = partners(self._stream_management)
-        self._operation = SVD(self._num_streams_per_tx, unused=("u",))
-
-    def _power_noise(self, no: float | Tensor | None, shape: Sequence[int]) -> Tensor | None:
-        """The noise power that the powers of the streams follow; None where they follow none.
-
-        :param shape: [batch_size, num_rx, num_rx_ant]
-        """
-        if self._allocate is None:
-            return None
-        if no is None:
-            raise ValueError('no is missing, power="waterfilling" needs the noise power.')
-        return receiver_noise(no, shape, self.dtype, self.device)
-
-    def _amplitudes(self, answer: Triplets, inputs: ChannelKnowledge, tx: int) -> Tensor | None:
-        if self._allocate is None or inputs.noise is None:
-            return None
-        return self._allocate(answer.s, allocated_noise(inputs.noise, self._receiver_of[tx])).sqrt()
-
-    def _emitter(
-        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
-    ) -> Precoded | None:
-        if self._allocate is not None:
-            return None
-        return Precoded(x, out, members(symbols), effective)
-
-    def _matrix(self, answer: Triplets) -> Tensor:
-        return answer.v
-
-    def _check_streams(self, h: Tensor) -> None:
-        check_antennas(self._num_streams_per_tx, h.shape[2], "the receiver")
-
-
-class SVDBeamformer(Beams, MatrixPrecoder):
+class SVDBeamformer(MatrixPrecoder):
     r"""SVD beamforming for multi-antenna users, one of each transmitter.
 
     With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
@@ -159,7 +116,9 @@ class SVDBeamformer(Beams, MatrixPrecoder):
             device,
             **settings,
         )
-        self._beam(power)
+        self._allocate = find_allocation(power)
+        self._receiver_of, _ = partners(stream_management)
+        self._operation = SVD(self._num_streams_per_tx, unused=("u",))
 
     def call(
         self,
@@ -174,5 +133,34 @@ class SVDBeamformer(Beams, MatrixPrecoder):
         noise = self._power_noise(no, (joint_sizes(x=x, h=h).items, *h.shape[1:3]))
         return self._precoded(x, h, noise=noise, links=links, time=time)
 
+    def _power_noise(self, no: float | Tensor | None, shape: Sequence[int]) -> Tensor | None:
+        """The noise power that the powers of the streams follow; None where they follow none.
+
+        :param shape: [batch_size, num_rx, num_rx_ant]
+        """
+        if self._allocate is None:
+            return None
+        if no is None:
+            raise ValueError('no is missing, power="waterfilling" needs the noise power.')
+        return receiver_noise(no, shape, self.dtype, self.device)
+
+    def _amplitudes(self, answer: Triplets, inputs: ChannelKnowledge, tx: int) -> Tensor | None:
+        if self._allocate is None or inputs.noise is None:
+            return None
+        return self._allocate(answer.s, allocated_noise(inputs.noise, self._receiver_of[tx])).sqrt()
+
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Precoded | None:
+        if self._allocate is not None:
+            return None
+        return Precoded(x, out, members(symbols), effective)
+
     def _factors(self, answer: Triplets, x: Tensor) -> tuple[Any, Tensor]:
         return answer.right, answer.before(x)
+
+    def _matrix(self, answer: Triplets) -> Tensor:
+        return answer.v
+
+    def _check_streams(self, h: Tensor) -> None:
+        check_antennas(self._num_streams_per_tx, h.shape[2], "the receiver")

@@ -10,14 +10,14 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
 from neumatc_mimo.blocks.registry import register_channel
-from neumatc_mimo.blocks.svd_beamformer import Beams
+from neumatc_mimo.blocks.svd_beamformer import SVDBeamformer
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.svd import SVD
 from neumatc_mimo.solvers.base import Solver
 
 
 @register_channel(name=SVD.name)
-class SVDPrecodedChannel(Beams, MatrixPrecodedChannel):
+class SVDPrecodedChannel(MatrixPrecodedChannel):
     r"""Effective channel after SVD beamforming, one receiver of each transmitter:
     :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
     \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the beams
@@ -78,6 +78,8 @@ class SVDPrecodedChannel(Beams, MatrixPrecodedChannel):
         # torch.Size([2, 1, 4, 1, 2, 14, 64]) torch.Size([2, 14, 64, 1, 2])
     """
 
+    _precoder: SVDBeamformer
+
     def __init__(
         self,
         resource_grid: ResourceGrid,
@@ -88,8 +90,8 @@ class SVDPrecodedChannel(Beams, MatrixPrecodedChannel):
         device: str | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
-        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
-        self._beam(power)
+        pair = (resource_grid, stream_management)
+        super().__init__(SVDBeamformer(*pair, solver, False, power, precision, device, **settings))
 
     def call(
         self,
@@ -102,5 +104,5 @@ class SVDPrecodedChannel(Beams, MatrixPrecodedChannel):
     ) -> Tensor:
         """Effective channel; inputs and outputs as in the class's description."""
         h, h_hat, (items, *_) = self._channels(h, h_hat)
-        noise = self._power_noise(no, (items, *h.shape[1:3]))
+        noise = self._precoder._power_noise(no, (items, *h.shape[1:3]))
         return self._effective(h, tx_power, h_hat, noise=noise, links=links, time=time)

@@ -9,6 +9,7 @@ from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.blocks.noisy_precoded_channel import NoisyPrecodedChannel
 from neumatc_mimo.blocks.registry import register_channel
+from neumatc_mimo.blocks.wmmse_precoder import WMMSEPrecoder
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.wmmse import WMMSE
 from neumatc_mimo.solvers.base import Solver
@@ -87,5 +88,15 @@ class WMMSEPrecodedChannel(NoisyPrecodedChannel):
         num_iterations: int = 60,
         **settings: Unpack[BlockKeywords],
     ) -> None:
-        super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
-        self._operation = WMMSE(num_iterations=num_iterations)
+        super().__init__(
+            WMMSEPrecoder(
+                resource_grid,
+                stream_management,
+                solver,
+                False,
+                precision,
+                device,
+                num_iterations=num_iterations,
+                **settings,
+            )
+        )

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoded_channel import MatrixPrecodedChannel
 from neumatc_mimo.blocks.noise import transmitter_noise
 from neumatc_mimo.blocks.registry import register_channel
 from neumatc_mimo.blocks.stream_power import leading
-from neumatc_mimo.blocks.zf_precoder import ZeroForcing
+from neumatc_mimo.blocks.zf_precoder import ZFPrecoder
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.solvers.base import Solver
 
 
 @register_channel(name=PseudoInverse.name)
-class ZFPrecodedChannel(ZeroForcing, MatrixPrecodedChannel):
+class ZFPrecodedChannel(MatrixPrecodedChannel):
     r"""Effective channel after zero-forcing precoding, plain or regularised.
 
     A drop-in for :class:`~sionna.phy.ofdm.RZFPrecodedChannel` with the same output, as
@@ -73,6 +79,18 @@ class ZFPrecodedChannel(ZeroForcing, MatrixPrecodedChannel):
         print(h_eff.shape, sinr.shape)
         # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
     """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        precision: str | None = None,
+        device: str | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        pair = (resource_grid, stream_management)
+        super().__init__(ZFPrecoder(*pair, solver, False, precision, device, **settings))
 
     def call(
         self,

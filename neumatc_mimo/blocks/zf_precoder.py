@@ -8,35 +8,13 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_antennas
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
-from neumatc_mimo.blocks.precoding_matrices import PrecodingMatrices
 from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
 from neumatc_mimo.tensors.tracing import is_traced
 
 
-class ZeroForcing(PrecodingMatrices):
-    """Zero forcing with columns of unit norm."""
-
-    _operation = PseudoInverse()
-
-    def _check_antennas(self, h: Tensor, no: Tensor | None) -> None:
-        """More streams than antennas have no zero forcing, but a regularised one."""
-        if no is None or not (is_traced() or bool((no > 0).all())):
-            check_antennas(
-                self._num_streams_per_tx, h.shape[4], "a transmitter", "; alpha above 0 serves them"
-            )
-
-    def _emitter(
-        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
-    ) -> Precoded:
-        return Precoded(x, out, members(symbols), effective)
-
-    def _matrix(self, answer: Filter) -> Tensor:
-        return _unit_columns(answer).dense
-
-
-class ZFPrecoder(ZeroForcing, MatrixPrecoder):
+class ZFPrecoder(MatrixPrecoder):
     r"""Zero-forcing precoding for multi-antenna OFDM transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` with the same outputs: for every
@@ -108,6 +86,8 @@ class ZFPrecoder(ZeroForcing, MatrixPrecoder):
         # torch.Size([2, 1, 16, 14, 64])
     """
 
+    _operation = PseudoInverse()
+
     def call(
         self,
         x: Tensor,
@@ -121,8 +101,23 @@ class ZFPrecoder(ZeroForcing, MatrixPrecoder):
         no = transmitter_noise("alpha", alpha, self._sizes(x, h), self.dtype, self.device)
         return self._precoded(x, h, no, links=links, time=time)
 
+    def _check_antennas(self, h: Tensor, no: Tensor | None) -> None:
+        """More streams than antennas have no zero forcing, but a regularised one."""
+        if no is None or not (is_traced() or bool((no > 0).all())):
+            check_antennas(
+                self._num_streams_per_tx, h.shape[4], "a transmitter", "; alpha above 0 serves them"
+            )
+
     def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
         return answer.w, _unit_columns(answer).before(x)
+
+    def _emitter(
+        self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None
+    ) -> Precoded:
+        return Precoded(x, out, members(symbols), effective)
+
+    def _matrix(self, answer: Filter) -> Tensor:
+        return _unit_columns(answer).dense
 
 
 def _unit_columns(answer: Filter) -> Filter:

@@ -239,7 +239,7 @@ def test_kernels_and_pytorch_agree() -> None:
 
 
 def test_weak_and_silent_users() -> None:
-    """Squares of a channel of -300 dB vanish in single precision; a channel of zeros gives zeros."""
+    """Squares of a channel of -300 dB vanish in single precision; zeros stay zeros."""
     network = NETWORKS["users"]
     h = channel(network, "view").clone()
     h[:, 0] *= 1e-30
@@ -268,7 +268,7 @@ def test_what_is_refused() -> None:
     more = NETWORKS["two antennas a user"]
     with pytest.raises(ValueError, match="3 streams are more than the 2 antennas"):
         blocks.BDPrecodedChannel(*pair(network), EXACT)(h[:, :, :, :, :2], torch.ones(2))
-    with pytest.raises(ValueError, match="streams need as many"):
+    with pytest.raises(ValueError, match="is needed to precode 4 streams"):
         blocks.CBFPrecodedChannel(*pair(more))(h[:, :2], torch.ones(2))
 
 
