@@ -11,6 +11,8 @@ import torch
 from hypothesis.strategies import SearchStrategy
 from sionna.phy import ofdm as sionna_ofdm
 from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import CBFPrecodedChannel as TheirCBFPrecodedChannel
+from sionna.phy.ofdm import EyePrecodedChannel as TheirEyePrecodedChannel
 from sionna.phy.ofdm import LinearDetector, LMMSEEqualizer, RZFPrecodedChannel, RZFPrecoder
 from torch import Tensor
 
@@ -19,6 +21,8 @@ from benchmarks.against_sionna.draws import Draw, Ones, double, draws, single
 from neumatc_mimo import blocks as own_blocks
 from neumatc_mimo.blocks import (
     BDPrecoder,
+    CBFPrecodedChannel,
+    EyePrecodedChannel,
     MaxMinPrecoder,
     MMSEDetector,
     MMSEEqualizer,
@@ -92,8 +96,7 @@ def precoded_channel(draw: Draw, model: nm.ScenarioModel) -> Deviations:
         h if draw.seed % 2 else _given(draw, draw.channel(ones, zeros=not zero_forcing, stream=2))
     )
     alpha = 0.0 if zero_forcing else _alpha(draw, draw.num_cells, leading=True)
-    sizes = (h.shape[0], draw.num_cells, draw.num_rows, *h.shape[5:])
-    power = draw.cast(draw.uniform(*sizes[: 2 + draw.seed % 4], stream=5))
+    power = _stream_powers(draw, h)
     ours = ZFPrecodedChannel(*pair, _solver(draw, model), precision=draw.precision)
     theirs = _both(lambda p: RZFPrecodedChannel(*pair, precision=p))
     inputs = (h, power, known, alpha)
@@ -101,6 +104,37 @@ def precoded_channel(draw: Draw, model: nm.ScenarioModel) -> Deviations:
     dims = (0, 2, 3, 4, 5, 6)
     expected, floor = theirs(*inputs), _floor(_precoded_rows(draw, known), alpha)
     yield from _all(draw, ("h_eff",), _called(draw, ours, *inputs), expected, (dims,), floor)
+
+
+def matched_channel(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Effective channels of conjugate beamforming."""
+    del model
+    pair, ones = draw.downlink(), replace(draw.channel_ones, subcarrier=False)
+    h = _given(draw, draw.channel(ones))
+    known = h if draw.seed % 2 else _given(draw, draw.channel(ones, stream=2))
+    inputs = (h, _stream_powers(draw, h), known)
+    ours = CBFPrecodedChannel(*pair, precision=draw.precision)
+    theirs = _both(lambda p: TheirCBFPrecodedChannel(*pair, precision=p))
+    dims = (0, 2, 3, 4, 5, 6)
+    found = _called(draw, ours, *inputs)
+    yield from _all(draw, ("h_eff",), found, theirs(*inputs), (dims,), FLOOR)
+
+
+def antenna_channel(draw: Draw, model: nm.ScenarioModel) -> Deviations:
+    """Effective channels of streams that are not precoded."""
+    del model
+    ones = replace(draw.channel_ones, subcarrier=False)
+    h = _given(draw, draw.channel(ones))
+    # Each cell's users are one receiver of all their antennas.
+    h = h.flatten(1, 2).unflatten(1, (draw.num_cells, -1))
+    streams = StreamManagement(np.eye(draw.num_cells), draw.num_antennas)
+    pair = (draw.grid(draw.num_cells, draw.num_antennas), streams)
+    inputs = (h, _stream_powers(draw, h, draw.num_antennas))
+    ours = EyePrecodedChannel(*pair, precision=draw.precision)
+    theirs = _both(lambda p: TheirEyePrecodedChannel(*pair, precision=p))
+    dims = (0, 2, 3, 4, 5, 6)
+    found = _called(draw, ours, *inputs)
+    yield from _all(draw, ("h_eff",), found, theirs(*inputs), (dims,), FLOOR)
 
 
 def equalizer(draw: Draw, model: nm.ScenarioModel) -> Deviations:
@@ -343,6 +377,8 @@ _ANY = draws(solvers=("exact", "cached", "model"), num_cells=1)
 BLOCKS = {
     "ZFPrecoder": Comparison(precoder, _FILTERS, 0.2),
     "ZFPrecodedChannel": Comparison(precoded_channel, _FILTERS, 0.2),
+    "CBFPrecodedChannel": Comparison(matched_channel, _FILTERS, 0.02),
+    "EyePrecodedChannel": Comparison(antenna_channel, _FILTERS, 0.01),
     "MMSEEqualizer": Comparison(equalizer, _FILTERS, 0.2),
     "MMSEDetector": Comparison(detector, _FILTERS, 0.15),
     "ZFEqualizer": Comparison(plain_equalizer("ZFEqualizer", forces=True), _FILTERS, 0.03),
@@ -397,6 +433,12 @@ def _zero_forcing(draw: Draw) -> bool:
 
 def _given(draw: Draw, h: Tensor) -> Tensor:
     return draw.laid(draw.cast(h))
+
+
+def _stream_powers(draw: Draw, h: Tensor, num_streams: int = 0) -> Tensor:
+    """Powers of the streams, of all dimensions that Sionna takes or the first ones."""
+    sizes = (h.shape[0], draw.num_cells, num_streams or draw.num_rows, *h.shape[5:])
+    return draw.cast(draw.uniform(*sizes[: 2 + draw.seed % 4], stream=5))
 
 
 def _symbols(draw: Draw, num_tx: int, num_streams: int) -> Tensor:

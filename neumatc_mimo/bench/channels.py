@@ -127,7 +127,8 @@ class PrecodedChannel(OfChannel, Precoding):
 
     def block(self, solver: Solver, certify: str | None = "link", precision: str = "") -> Any:
         options = self._options(precision) | {"certify": certify}
-        return PRECODED_CHANNELS[self.operation](*self._pair, solver, **options)
+        kind: Any = PRECODED_CHANNELS[self.operation]
+        return kind(*self._pair, solver, **options)
 
 
 class BeamChannel(OfChannel, Beamforming):

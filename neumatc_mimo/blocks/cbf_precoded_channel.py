@@ -64,6 +64,8 @@ class CBFPrecodedChannel(MatrixPrecodedChannel):
         # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
     """
 
+    asks_solver = False
+
     def __init__(
         self,
         resource_grid: ResourceGrid,

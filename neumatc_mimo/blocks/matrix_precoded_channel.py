@@ -45,6 +45,12 @@ class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
     :param precoder: Whose matrices they are; grid, streams, solver and settings are its own
     """
 
+    # Whether it is made with a solver, called with the noise power at a user, and whether its
+    # precoder divides the power among the streams itself.
+    asks_solver: ClassVar[bool] = True
+    asks_noise: ClassVar[bool] = False
+    divides_power: ClassVar[bool] = False
+
     _inputs: ClassVar[type[ChannelInputs]] = ChannelInputs
     _precoder: MatrixPrecoder
 

@@ -14,6 +14,8 @@ class NoisyPrecodedChannel(MatrixPrecodedChannel):
     :class:`~neumatc_mimo.blocks.wmmse_precoded_channel.WMMSEPrecodedChannel`.
     """
 
+    asks_noise = True
+
     _precoder: NoisyPrecoder
 
     def __init__(self, precoder: NoisyPrecoder) -> None:

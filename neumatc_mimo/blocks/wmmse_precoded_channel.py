@@ -77,6 +77,8 @@ class WMMSEPrecodedChannel(NoisyPrecodedChannel):
         # torch.Size([2, 4, 1, 1, 4, 14, 64]) torch.Size([2, 14, 64, 4, 1])
     """
 
+    divides_power = True
+
     def __init__(
         self,
         resource_grid: ResourceGrid,

@@ -9,7 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import LMMSEPostEqualizationSINR, ResourceGrid, RZFPrecodedChannel
+from sionna.phy.ofdm import (
+    CBFPrecodedChannel,
+    LMMSEPostEqualizationSINR,
+    PrecodedChannel,
+    ResourceGrid,
+    RZFPrecodedChannel,
+)
 from sionna.sys import (
     OuterLoopLinkAdaptation,
     PFSchedulerSUMIMO,
@@ -19,7 +25,7 @@ from sionna.sys import (
 )
 from torch import Tensor
 
-from neumatc_mimo import blocks
+from neumatc_mimo.blocks import PRECODED_CHANNELS
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.slot import slot_duration
 
@@ -27,13 +33,19 @@ from neumatc_mimo.scenario.slot import slot_duration
 _BLOCK, _SYMBOLS = 12, 14
 # First table of modulation and coding schemes, of the PDSCH.
 _TABLE: dict[str, int] = {"mcs_table_index": 1, "mcs_category": 1}
+# Sionna's blocks, by our operations.
+_THEIRS: dict[str, type[PrecodedChannel]] = {
+    "pseudo_inverse": RZFPrecodedChannel,
+    "matched_filter": CBFPrecodedChannel,
+}
 # Thermal noise at 290 K, in dBm a hertz.
 _THERMAL_DBM = -174.0
 
 
 @dataclass(frozen=True)
 class SystemSlots:
-    """What slots of a cell came to; users that a slot does not serve have zeros in it.
+    """What slots of a cell came to; users that a slot does not serve have zeros in it. Users of
+    several antennas have one transport block in all of their streams.
 
     :param scheduled: Group that each resource block serves, [num_slots, num_resource_blocks], int64
     :param mcs_index: [num_slots, num_groups, num_users], int32
@@ -53,11 +65,12 @@ class SystemSlots:
 class SystemDownlink:
     """Slots of a cell in which groups of users compete for resource blocks.
 
-    Every link of the link set is a group that its base station serves at once, by zero forcing. In
-    each slot, with Sionna's blocks,
+    Every link of the link set is a group that its base station serves at once, with a stream for
+    each antenna of its users. In each slot, with Sionna's blocks,
 
     1. :func:`~sionna.sys.downlink_fair_power_control` shares the power of a resource element among
-       the users of a group, by their path loss;
+       the users of a group, by their path loss; a user's streams get equal parts of it. Precoders
+       that divide the power themselves, by sum rate or SINR, divide all of it;
     2. the precoded channel of each group gives the SINR of each user after equalization, as if all
        resource blocks were the group's;
     3. :class:`~sionna.sys.PFSchedulerSUMIMO` gives each resource block to the group whose sum rate
@@ -69,10 +82,13 @@ class SystemDownlink:
     Precoders know the channel, which is constant over a slot; users that move have another one in
     the next slot. Only they differ between solvers: what is drawn depends on ``seed`` alone.
 
-    :param links: Links of several single-antenna users, the groups; a grid of whole resource blocks
-        of one of 5G NR's spacings
-    :param solver: ScenarioModel or any other solver; `None` is Sionna's
-        :class:`~sionna.phy.ofdm.RZFPrecodedChannel`
+    :param links: Links of several users, the groups; a grid of whole resource blocks of one of
+        5G NR's spacings
+    :param solver: ScenarioModel or any other solver; `None` is Sionna's own block, of
+        ``precoding`` "pseudo_inverse" or "matched_filter"
+    :param precoding: Name of the operation that precodes, one of
+        ``neumatc_mimo.blocks.PRECODED_CHANNELS``: "pseudo_inverse" is zero forcing. Those that
+        depend on a noise power get that of the receivers over the mean power of a stream
     :param num_ofdm_symbols: OFDM symbols of the channel that precoders are made from: all of a
         slot's, or one that stands for them
     :param bs_power_dbm: Power of the base station over the whole band
@@ -88,6 +104,7 @@ class SystemDownlink:
         links: LinkSet,
         solver: Any,
         *,
+        precoding: str = "pseudo_inverse",
         num_ofdm_symbols: int = _SYMBOLS,
         bs_power_dbm: float = 20.0,
         noise_figure_db: float = 7.0,
@@ -98,9 +115,7 @@ class SystemDownlink:
         self.links = links
         self._num_symbols, self._seed = num_ofdm_symbols, seed
         self._moves = links.doppler is not None
-        # Sionna's block computes from the channel alone.
-        self._told_time = self._moves and solver is not None
-        num_users, device = links.num_rows, str(links.device)
+        num_users, num_streams, device = links.num_users, links.num_rows, str(links.device)
         options: dict[str, Any] = {"precision": "single", "device": device}
         self._options = options
         grid = ResourceGrid(
@@ -108,16 +123,17 @@ class SystemDownlink:
             links.fft_size,
             links.subcarrier_spacing,
             num_tx=1,
-            num_streams_per_tx=num_users,
+            num_streams_per_tx=num_streams,
             **options,
         )
-        streams = StreamManagement(np.ones([num_users, 1]), num_users)
+        streams = StreamManagement(np.ones([num_users, 1]), num_streams)
         self._association = torch.ones(num_users, 1, dtype=torch.int64)
-        self.channel: Any
-        if solver is None:
-            self.channel = RZFPrecodedChannel(grid, streams, **options)
-        else:
-            self.channel = blocks.ZFPrecodedChannel(grid, streams, solver, **options)
+        self.channel = _channel_block(precoding, solver, grid, streams, options)
+        # Sionna's blocks know neither.
+        self._asks_noise = getattr(self.channel, "asks_noise", False)
+        self._divides_power = getattr(self.channel, "divides_power", False)
+        # What computes from the channel alone needs no time.
+        self._told_time = self._moves and getattr(self.channel, "asks_solver", False)
         self._sinr = LMMSEPostEqualizationSINR(grid, streams, **options)
         self._bler_target = bler_target
         # Watts, of a resource element.
@@ -145,7 +161,7 @@ class SystemDownlink:
                 f"num_slots is {num_slots}, at least one is needed"
                 + (f" and at most the {most} of the links' burst." if self._moves else ".")
             )
-        num_groups, num_users = links.num_links, links.num_rows
+        num_groups, num_users = links.num_links, links.num_users
         phy = _phy_abstraction(str(links.device))
         phy.generator.manual_seed(self._seed)
         num_blocks = links.fft_size // _BLOCK
@@ -157,15 +173,15 @@ class SystemDownlink:
         harq_feedback = sinr_eff = None
         slots = []
         for slot in range(num_slots):
-            sinr = self._sinrs(slot)  # [num_groups, fft_size, num_users]
-            rates = torch.log2(1 + sinr).sum(-1).unflatten(1, (num_blocks, _BLOCK)).mean(2)
+            sinr = self._sinrs(slot)  # [num_groups, fft_size, num_users, num_streams_per_rx]
+            rates = torch.log2(1 + sinr).sum((-2, -1)).unflatten(1, (num_blocks, _BLOCK)).mean(2)
             achievable = rates.mT.expand(_SYMBOLS, -1, -1)
             served = scheduler(rate, achievable)[..., 0]  # [_SYMBOLS, num_blocks, num_groups]
             mask = served.repeat_interleave(_BLOCK, dim=1).permute(2, 0, 1)
             num_allocated = mask.sum((1, 2)).to(torch.int32)[:, None].expand(-1, num_users)
             mcs_index = adaptation(num_allocated, harq_feedback, sinr_eff, **_TABLE)
             bits, harq_feedback, sinr_eff, _, _ = phy(
-                mcs_index, sinr=(sinr[:, None] * mask[..., None])[..., None], **_TABLE
+                mcs_index, sinr=sinr[:, None] * mask[..., None, None], **_TABLE
             )
             rate = bits.sum(-1) / (_SYMBOLS * links.fft_size)
             slots.append((served[0].int().argmax(-1), mcs_index, sinr_eff, harq_feedback, bits))
@@ -174,34 +190,57 @@ class SystemDownlink:
         return SystemSlots(**dict(zip(names, parts, strict=True)))
 
     def _sinrs(self, slot: int) -> Tensor:
-        """SINR of each user after equalization, [num_groups, fft_size, num_users]."""
+        """SINR of each stream after equalization, [num_groups, fft_size, num_users,
+        num_streams_per_rx].
+        """
         links, time = self.links, slot * self.slot_duration
         found = []
         for group in range(links.num_links):
             h = links.channel(links.grid_frequencies(), [group], time=time) / self._gains[group]
-            # [1, num_users, 1, 1, num_tx_ant, num_ofdm_symbols, fft_size], a view
-            h = h.permute(0, 2, 3, 1)[:, :, None, None, :, None]
+            # [1, num_users, num_rx_ant, 1, num_tx_ant, num_ofdm_symbols, fft_size], a view
+            h = h.permute(0, 2, 3, 1).unflatten(1, (links.num_users, -1))[:, :, :, None, :, None]
             h = h.expand(-1, -1, -1, -1, -1, self._num_symbols, -1)
-            named = {"time": time} if self._told_time else {}
-            h_eff = self.channel(h, self._powers(h[..., :1, :]), **named)
+            named: dict[str, Any] = {"time": time} if self._told_time else {}
+            power = self._powers(h[..., :1, :])
+            if self._asks_noise:
+                named["no"] = self._no / power.mean()
+            h_eff = self.channel(h, power, **named)
             # Of one OFDM symbol, as the channel is constant.
-            found.append(self._sinr(h_eff[..., :1, :], self._no)[:, 0, ..., 0])
+            found.append(self._sinr(h_eff[..., :1, :], self._no)[:, 0])
         return torch.cat(found)
 
     def _powers(self, h: Tensor) -> Tensor:
-        """Power of each user in watts a resource element, [1, 1, num_users]."""
+        """Power of each stream in watts a resource element, [1, 1, num_streams]."""
         _, pathloss = get_pathloss(h, self._association, precision="single")
         # Shares of one watt: Sionna's bisection ends at 1e-5 W, more than a resource element has.
         share, _ = downlink_fair_power_control(
             pathloss[..., 0], self._no / self._power, 1, 30.0, precision="single"
         )
-        return self._power * share[:, None]
+        power = self._power * share[:, None] / self.links.antennas_per_user
+        if self._divides_power:
+            power = power.mean(-1, keepdim=True).expand_as(power)
+        return power.repeat_interleave(self.links.antennas_per_user, -1)
+
+
+def _channel_block(
+    precoding: str, solver: Any, grid: Any, streams: Any, options: dict[str, Any]
+) -> Any:
+    """The precoded channel of an operation."""
+    if solver is None:
+        if precoding not in _THEIRS:
+            raise ValueError(
+                f'precoding is "{precoding}", Sionna has {" and ".join(_THEIRS)}; give a solver, '
+                "Exact() for one."
+            )
+        return _THEIRS[precoding](grid, streams, **options)
+    kind: Any = PRECODED_CHANNELS.find(precoding)
+    return kind(grid, streams, *([solver] if kind.asks_solver else []), **options)
 
 
 def _check_links(links: LinkSet) -> None:
-    """Refuse links that are not those of a cell's single-antenna users on whole resource blocks."""
-    if links.antennas_per_user != 1 or links.kind != "multi_user":
-        raise ValueError("links have users of several antennas, single-antenna users are needed.")
+    """Refuse links that are not those of a cell's groups of users on whole resource blocks."""
+    if links.kind != "multi_user":
+        raise ValueError("links have one user each, those of several users are needed.")
     stations = len(links.base_station.unique())
     if stations > 1:
         raise ValueError(

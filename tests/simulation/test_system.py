@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import neumatc_mimo as nm
 from benchmarks import system
@@ -47,6 +48,48 @@ def test_decisions_and_throughput_are_sionnas(links: LinkSet, model: nm.Scenario
         assert recalled == (NUM_SLOTS * links.num_links if solver is model else 0)
     assert len(expected.mcs_index.unique()) > 3
     assert len(expected.scheduled.unique()) > 1
+
+
+def test_conjugate_beamforming_is_sionnas(links: LinkSet) -> None:
+    ours, theirs = (
+        SystemDownlink(links, solver, precoding="matched_filter", bs_power_dbm=20.0)(2)
+        for solver in (nm.Exact(), None)
+    )
+    _same(ours, theirs)
+
+
+def _rate(links: LinkSet, precoding: str) -> float:
+    """Mean over groups and subcarriers of the sum rate."""
+    return float(torch.log2(1 + _sinr(links, precoding)).sum((-2, -1)).mean())
+
+
+def _sinr(links: LinkSet, precoding: str) -> Tensor:
+    """Of each stream, [num_groups, fft_size, num_users, num_streams_per_rx]."""
+    return SystemDownlink(links, nm.Exact(), precoding=precoding, bs_power_dbm=5.0)._sinrs(0)
+
+
+def test_precoders_are_good_for_what_they_maximise(links: LinkSet) -> None:
+    rates = {name: _rate(links, name) for name in ("wmmse", "pseudo_inverse", "matched_filter")}
+    assert rates["wmmse"] >= max(rates.values())
+    fair, fast = (_sinr(links, name).amin(-2) for name in ("max_min", "wmmse"))
+    assert bool((fair > fast).all())
+
+
+def test_users_of_several_antennas(write_scenario: Any) -> None:
+    grid = {"fft_size": 72, "subcarrier_spacing": 60e3}
+    two = nm.load_scenario(
+        write_scenario(grid=grid, multi_user={"ue": [2, 1]}, single_user=None)
+    ).multi_user
+    assert two is not None
+    slots = {
+        name: SystemDownlink(two, nm.Exact(), precoding=name)(2)
+        for name in ("block_diagonalization", "slnr", "pseudo_inverse")
+    }
+    shape = (2, two.num_links, two.num_users)
+    for found in slots.values():
+        assert found.mcs_index.shape == shape and bool((found.num_decoded_bits >= 0).all())
+    # A user's antennas need not be told apart before they are equalized together.
+    assert _rate(two, "block_diagonalization") > _rate(two, "pseudo_inverse")
 
 
 def test_slots_add_up(links: LinkSet) -> None:
@@ -94,10 +137,14 @@ def test_what_is_refused(scenario: nm.Scenario, write_scenario: Any, links: Link
     assert other is not None
     with pytest.raises(ValueError, match="70 subcarriers, whole resource blocks of 12"):
         SystemDownlink(other, None)
-    two = nm.load_scenario(write_scenario(multi_user={"ue": [2, 1]}, single_user=None)).multi_user
-    assert two is not None
-    with pytest.raises(ValueError, match="single-antenna users are needed"):
-        SystemDownlink(two, None)
+    one = nm.load_scenario(write_scenario(multi_user=None)).single_user
+    assert one is not None
+    with pytest.raises(ValueError, match="those of several users are needed"):
+        SystemDownlink(one, None)
+    with pytest.raises(ValueError, match="Sionna has pseudo_inverse and matched_filter"):
+        SystemDownlink(links, None, precoding="wmmse")
+    with pytest.raises(ValueError, match='There is no precoded channel "zf", known are'):
+        SystemDownlink(links, nm.Exact(), precoding="zf")
     cells = replace(links, base_station=torch.arange(links.num_links) % 2)
     with pytest.raises(ValueError, match="2 base stations, a cell has one"):
         SystemDownlink(cells, None)
