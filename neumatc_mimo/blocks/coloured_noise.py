@@ -1,15 +1,24 @@
-"""MMSE filters in noise that differs between antennas, and in interference; computed exactly."""
+"""MMSE filters in noise that differs between antennas or is correlated between them, and in
+interference; computed exactly.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_finite
+from neumatc_mimo.blocks.noise_covariance import (
+    Grouped,
+    NoiseCovariance,
+    Whitener,
+    definite_factor,
+)
 from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
 from neumatc_mimo.blocks.tiles import cut, take
 from neumatc_mimo.foundation.counts import Counts
@@ -48,6 +57,7 @@ def coloured_filters(
     emitter: Emitter | None = None,
     *,
     looking: bool,
+    covariance: Tensor | None = None,
 ) -> Iterator[Coloured]:
     """Tiles of subcarriers, none across two ``borders``, with the filters of the desired streams in
     noise and in the interference of the undesired ones.
@@ -59,7 +69,13 @@ def coloured_filters(
     :param emitter: What is made of the filters, if a kernel may do it: then the single subcarriers
         that it leaves are all that is yielded
     :param looking: whether ill-conditioned filters are looked for, and computed in double precision
+    :param covariance: Of correlated noise beside it, [batch_size or 1, num_groups, num_rx_ant,
+        num_rx_ant], as of :class:`~neumatc_mimo.blocks.noise_covariance.NoiseCovariance`
     """
+    if covariance is not None:
+        together = NoiseCovariance(covariance, variance, h.shape[-1])
+        yield from _correlated(h, together, desired, undesired, borders, counts, looking)
+        return
     counts.exact += len(h) * h.shape[-1]
     filters_of = _jointly if h.shape[2] <= h.shape[1] else _whitened
     left = None
@@ -87,6 +103,49 @@ def coloured_filters(
         yield Coloured(tile, found)
 
 
+def _correlated(
+    h: Tensor,
+    noise: NoiseCovariance,
+    desired: list[int],
+    undesired: list[int],
+    borders: Sequence[slice],
+    counts: Counts,
+    looking: bool,
+) -> Iterator[Coloured]:
+    """The same in noise that is correlated between antennas."""
+    if not is_traced() and kernels_alone():
+        raise NoKernelError
+    counts.exact += len(h) * h.shape[-1]
+    a = take(h, 2, desired + undesired).permute(0, 3, 2, 1)
+    crowded = h.shape[2] > h.shape[1]
+    for tile in cut(tiles(a), borders):
+        part, covariance = a[:, tile].contiguous(), noise.at(tile)
+        if crowded:
+            among = covariance_factor(part[:, :, len(desired) :], covariance.of_each())
+            found = _behind(among, part, len(desired), looking)
+        else:
+            found = _in_white(part, Whitener.of(covariance, a.dtype), len(desired), looking)
+        if not is_traced():
+            check_finite(part, found.answer.x.sum())
+        counts.refined += found.refined
+        yield Coloured(tile, found)
+
+
+def _in_white(a: Tensor, whitener: Whitener, num_desired: int, looking: bool) -> Surely:
+    r"""The filter of the first streams, for no more streams than antennas, in noise of the
+    covariance :math:`S = L L^{\mathsf{H}}`.
+
+    As in :func:`_jointly` for :math:`L^{-1} G` in the place of G: the joint filter W' of all
+    streams applies to :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`. The covariance is
+    factored without the interference.
+
+    :param a: [batch_size, tile, num_streams, num_rx_ant]
+    """
+    found = _solved(whitener.white(a), looking, partial(whitener.precisely, a))
+    filters = _desired_only(found.answer, num_desired)
+    return found._replace(answer=filters._replace(w=whitener.back(filters.w)))
+
+
 class Whitening(NamedTuple):
     r"""What makes noise and interference white, :math:`L^{-1}` for their covariance
     :math:`S = L L^{\mathsf{H}}`.
@@ -100,16 +159,18 @@ class Whitening(NamedTuple):
     factor: Tensor | None
 
     @classmethod
-    def of(cls, undesired: Tensor, noise: Tensor) -> Whitening:
+    def of(cls, undesired: Tensor, noise: Tensor | Grouped) -> Whitening:
         """That of some streams and noise; in double precision where streams interfere, as only the
         noise keeps S from being singular.
 
         :param undesired: [batch_size, tile, num_undesired, num_rx_ant]
-        :param noise: [batch_size or 1, tile or 1, num_rx_ant or 1]
+        :param noise: [batch_size or 1, tile or 1, num_rx_ant or 1], or covariances
         """
+        if isinstance(noise, Grouped):
+            return cls(None, covariance_factor(wide(undesired), noise.of_each()))
         if not undesired.shape[2]:
             return cls(noise.rsqrt()[:, :, None], None)
-        return cls(None, covariance_factor(wide(undesired), wide(noise), undesired.shape[3]))
+        return cls(None, _diagonal_factor(wide(undesired), wide(noise), undesired.shape[3]))
 
     def rows(self, a: Tensor) -> Tensor:
         """White channels of a [batch_size, tile, streams, num_rx_ant]."""
@@ -129,7 +190,21 @@ class Whitening(NamedTuple):
         return solved.conj().resolve_conj()
 
 
-def covariance_factor(undesired: Tensor, noise: Tensor, num_antennas: int) -> Tensor:
+def covariance_factor(undesired: Tensor, noise: Tensor) -> Tensor:
+    """L of the covariance of streams and of noise, [batch_size, tile, num_rx_ant, num_rx_ant],
+    double precision.
+
+    :param undesired: [batch_size, tile, num_undesired, num_rx_ant]
+    :param noise: covariances, [batch_size or 1, tile or 1, num_rx_ant, num_rx_ant], of double
+        precision
+
+    :raises ValueError: if together they are singular, or have negative eigenvalues
+    """
+    u = wide(undesired).mT
+    return definite_factor(noise + u @ u.mH)
+
+
+def _diagonal_factor(undesired: Tensor, noise: Tensor, num_antennas: int) -> Tensor:
     """L of the covariance of noise and interference, [batch_size, tile, num_antennas,
     num_antennas]; parameters as of :meth:`Whitening.of`.
     """
@@ -189,17 +264,20 @@ def _jointly(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Surel
         return wide(a[where]) * wide(here).rsqrt()[:, None]
 
     found = _solved(a * scale, looking, precisely)
-    filters: Filter = found.answer
+    desired = _desired_only(found.answer, num_desired)
+    return found._replace(answer=desired._replace(w=scale.mT * desired.w))
+
+
+def _desired_only(filters: Filter, num: int) -> Filter:
+    """The first columns of a joint filter."""
     assert filters.mixing is not None
     gain = filters.gain
-    desired = filters._replace(
-        w=scale.mT * filters.w,
-        mixing=filters.mixing[..., :num_desired],
-        gain=None if gain is None else gain[..., :num_desired],
+    return filters._replace(
+        mixing=filters.mixing[..., :num],
+        gain=None if gain is None else gain[..., :num],
         norm=None,
-        x=filters.x[..., :num_desired, :],
+        x=filters.x[..., :num, :],
     )
-    return found._replace(answer=desired)
 
 
 def _solved(
@@ -220,9 +298,16 @@ def _whitened(a: Tensor, noise: Tensor, num_desired: int, looking: bool) -> Sure
     constant over neighbouring subcarriers. All of it in double precision: the interference fills
     all dimensions, so that only the noise keeps the filter finite.
     """
-    precision = a.dtype
-    a, noise = wide(a), wide(noise)
-    factor = covariance_factor(a[:, :, num_desired:], noise, a.shape[3])
+    others = wide(a[:, :, num_desired:])
+    return _behind(_diagonal_factor(others, wide(noise), a.shape[3]), a, num_desired, looking)
+
+
+def _behind(factor: Tensor, a: Tensor, num_desired: int, looking: bool) -> Surely:
+    """Filters behind the inverse of a factor of the covariance of noise and interference.
+
+    :param factor: [batch_size or 1, tile, num_rx_ant, num_rx_ant], lower, double precision
+    """
+    precision, a = a.dtype, wide(a)
     white = torch.linalg.solve_triangular(factor, a[:, :, :num_desired].mT, upper=False)
     found = _solved(white.mT, looking)
     filters = multiplied(found.answer, white.mT)

@@ -16,6 +16,7 @@ from neumatc_mimo.blocks.checks import check_finite, check_shape
 from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.inputs import Inputs, by_trust
 from neumatc_mimo.blocks.noise import error_and_noise, uniform
+from neumatc_mimo.blocks.noise_covariance import NoiseCovariance, checked_covariance
 from neumatc_mimo.blocks.operators import NoKernelError, kernels_alone
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
@@ -38,6 +39,8 @@ class UplinkInputs(Inputs):
     :param noise: Variance of the noise alone, [batch_size, num_rx, num_rx_ant, num_ofdm_symbols,
         num_effective_subcarriers], each or 1
     :param variance: Of noise and estimation errors, likewise
+    :param covariance: Of noise that is correlated between antennas, beside it, [batch_size or 1,
+        num_rx or 1, num_ofdm_symbols or 1, num_groups, num_rx_ant, num_rx_ant]; None for none
     """
 
     symbols = "h_hat"
@@ -45,6 +48,7 @@ class UplinkInputs(Inputs):
     h_hat: Tensor
     noise: Tensor
     variance: Tensor
+    covariance: Tensor | None = None
 
     def channel(self, rx: int, symbol: int) -> Tensor:
         """[batch_size, num_rx_ant, num_tx * num_streams, num_effective_subcarriers]"""
@@ -57,6 +61,26 @@ class UplinkInputs(Inputs):
         var = self.noise if rx in self.trusted else self.variance
         var = var[:, min(rx, var.shape[1] - 1)]
         return var[:, :, min(symbol, var.shape[2] - 1)]
+
+    def covariance_of(self, rx: int, symbol: int) -> Tensor | None:
+        """[batch_size or 1, num_groups, num_rx_ant, num_rx_ant]"""
+        matrix = self.covariance
+        if matrix is None:
+            return None
+        return matrix[:, min(rx, matrix.shape[1] - 1), min(symbol, matrix.shape[2] - 1)]
+
+    def correlated_noise(self, rx: int, symbol: int) -> NoiseCovariance | None:
+        """All of the noise at a receiver, where it is correlated between antennas."""
+        matrix = self.covariance_of(rx, symbol)
+        if matrix is None:
+            return None
+        return NoiseCovariance(matrix, self.noise_of(rx, symbol), self.h_hat.shape[-1])
+
+    def shared(self) -> list[Tensor]:
+        """What filters depend on beside the channel, [..., num_ofdm_symbols or 1, n]."""
+        if self.covariance is None:
+            return [self.variance]
+        return [self.variance, self.covariance.permute(0, 1, 4, 5, 2, 3)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +130,10 @@ class Equalizer(Receiver):
         no: float | Tensor,
         links: Tensor | None = None,
         time: float | None = None,
+        noise_covariance: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Equalize ``y``; inputs and outputs as in the class's description."""
-        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
+        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time, noise_covariance)
         result: tuple[Tensor, Tensor] = self._served(inputs)
         return result
 
@@ -121,6 +146,7 @@ class Equalizer(Receiver):
         no: float | Tensor,
         links: Tensor | None = None,
         time: float | None = None,
+        noise_covariance: Tensor | None = None,
     ) -> Tensor:
         """Equalize ``y`` and demap it: where there is a kernel, while estimates are in the cache.
 
@@ -128,7 +154,7 @@ class Equalizer(Receiver):
 
         :return: bits as of :class:`~neumatc_mimo.blocks.MMSEDetector`
         """
-        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time)
+        inputs = self._checked_inputs(y, h_hat, err_var, no, links, time, noise_covariance)
         bits: Tensor = by_trust(partial(self._bits, demapper), inputs, self._settings.trust)
         return bits
 
@@ -140,6 +166,7 @@ class Equalizer(Receiver):
         no: float | Tensor,
         links: Tensor | None,
         time: float | None,
+        noise_covariance: Tensor | None,
     ) -> EqualizerInputs:
         """Checked, and of shapes that fit each other."""
         y, h_hat = self._checked(y, h_hat)
@@ -148,12 +175,23 @@ class Equalizer(Receiver):
         noise = variance
         if trust == "model":
             noise = error_and_noise(0.0, no, shape, self.dtype, self.device)
-        h_hat = mapped_alike(h_hat, variance)
+        sizes = (len(y), h_hat.shape[1], *h_hat.shape[5:], h_hat.shape[2])
+        covariance = checked_covariance(noise_covariance, sizes, self.cdtype, self.device)
+        if covariance is not None and len(variance) == 1:
+            # Items differ where either of them does.
+            variance = variance.expand(len(covariance), *variance.shape[1:])
+        h_hat = mapped_alike(h_hat, variance, covariance)
         y = mapped_alike(y, h_hat)
         items, links = self._items(y, h_hat, variance, links)
         h_hat = spread(h_hat, items)
         return EqualizerInputs(
-            y=y, h_hat=h_hat, noise=noise, variance=variance, links=links, time=time
+            y=y,
+            h_hat=h_hat,
+            noise=noise,
+            variance=variance,
+            covariance=covariance,
+            links=links,
+            time=time,
         )
 
     def _results(self, inputs: EqualizerInputs) -> tuple[Tensor, Tensor]:
@@ -171,7 +209,7 @@ class Equalizer(Receiver):
         """OFDM symbols that share their filters."""
         return sharing(
             inputs.h_hat,
-            None if len(inputs.trusted) == self._num_rx else inputs.variance,
+            None if len(inputs.trusted) == self._num_rx else inputs.shared(),
             self._settings.time_varying,
             trusted=inputs.trusted,
             antennas=2,
@@ -251,9 +289,13 @@ class Equalizer(Receiver):
 
         :param w: [batch_size, tile, num_rx_ant, num_streams]
         """
+        correlated = inputs.correlated_noise(rx, symbol)
         variance = inputs.noise_of(rx, symbol).mT
         variance = variance if variance.shape[1] == 1 else variance[:, tile]
-        power = (torch.view_as_real(w).square().sum(-1) * variance[..., None]).sum(-2)
+        if correlated is not None:
+            power = correlated.behind(w, tile).to(variance.dtype)
+        else:
+            power = (torch.view_as_real(w).square().sum(-1) * variance[..., None]).sum(-2)
         if not self._undesired[rx]:
             return power
         gains = self._unwanted(inputs, rx, symbol)[:, tile].contiguous() @ w

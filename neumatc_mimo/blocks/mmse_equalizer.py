@@ -52,10 +52,15 @@ class MMSEEqualizer(Equalizer):
     where its links have all of a receiver's streams, desired and undesired, in any order; a link of
     the desired ones alone tells nothing of the interference, and the joint filter is then computed.
 
-    With noise or estimation errors that differ between the antennas or subcarriers, and with more
-    interfering streams than antennas, the filter is computed exactly whatever the solver, and
-    :attr:`stats` counts it. All of it is done once for OFDM symbols of the same channel and the
-    same variances, see :class:`ZFPrecoder`.
+    Noise that is correlated between the antennas has a covariance matrix
+    :math:`\mathbf{S}`, ``noise_covariance``, and the filter is that of the channel
+    :math:`\mathbf{L}^{-1}\mathbf{G}` with :math:`\mathbf{L}\mathbf{L}^{\mathsf{H}} = \mathbf{S} +
+    \sigma^2\mathbf{I}`, for :math:`\mathbf{L}^{-1}\mathbf{y}`.
+
+    With noise or estimation errors that differ between the antennas or subcarriers, with correlated
+    noise, and with more interfering streams than antennas, the filter is computed exactly whatever
+    the solver, and :attr:`stats` counts it. All of it is done once for OFDM symbols of the same
+    channel and the same variances, see :class:`ZFPrecoder`.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -81,6 +86,12 @@ class MMSEEqualizer(Equalizer):
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
     :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
         models of moving users.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``; leading
+        dimensions can be broadcast to [batch_size, num_rx, num_ofdm_symbols,
+        num_effective_subcarriers]. Fewer matrices along the subcarriers hold for as many
+        neighbours each: resource blocks. Hermitian and positive semidefinite, and definite together
+        with ``no``.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.
         Estimated symbols.
@@ -132,14 +143,16 @@ class MMSEEqualizer(Equalizer):
     ) -> Iterator[ReceiveFilter]:
         """Filters of the streams that a receiver is to get in one OFDM symbol."""
         h, variance = inputs.channel(rx, symbol), inputs.noise_of(rx, symbol)
-        jointly = variance.shape[1] == 1 and h.shape[2] <= h.shape[1]
+        covariance = inputs.covariance_of(rx, symbol)
+        white = covariance is None and variance.shape[1] == 1
+        jointly = white and h.shape[2] <= h.shape[1]
         if rx in inputs.trusted and not (jointly and self._is_known(rx, h)):
             raise ValueError(
                 'trust="model" needs noise that is equal at all antennas and links of all '
                 "streams, interfering ones included, or links of -1."
             )
         if not jointly:
-            yield from self._coloured(rx, h, variance, emitter)
+            yield from self._coloured(rx, h, variance, covariance, emitter)
             return
         channels = self._channels(inputs, rx, symbol)
         solver = self._solver if self._is_known(rx, h) else Exact()
@@ -149,15 +162,21 @@ class MMSEEqualizer(Equalizer):
             yield made._replace(where=part.where)
 
     def _coloured(
-        self, rx: int, h: Tensor, variance: Tensor, emitter: Emitter | None
+        self,
+        rx: int,
+        h: Tensor,
+        variance: Tensor,
+        covariance: Tensor | None,
+        emitter: Emitter | None,
     ) -> Iterator[ReceiveFilter]:
-        """Filters in noise that differs between antennas, and among more streams than antennas."""
+        """Filters in noise that differs between antennas, or is correlated between them, and among
+        more streams than antennas.
+        """
         desired, undesired = self._desired[rx], self._undesired[rx]
         counts, lost = Counts(), 0
         looking = self._settings.certify is not None and not is_traced()
-        for part in coloured_filters(
-            h, variance, desired, undesired, self._borders(), counts, emitter, looking=looking
-        ):
+        given = (h, variance, desired, undesired, self._borders(), counts, emitter)
+        for part in coloured_filters(*given, looking=looking, covariance=covariance):
             answer = part.found.answer
             made = _unbiased(part.tile, answer, answer.w, range(len(desired)))
             yield made._replace(where=part.where)

@@ -13,6 +13,7 @@ from neumatc_mimo.blocks.coloured_noise import Whitening, in_unit_noise
 from neumatc_mimo.blocks.equalizer import Equalizer, UplinkInputs, merged
 from neumatc_mimo.blocks.fitting import joint_items, joint_sizes, spread
 from neumatc_mimo.blocks.inputs import ResultKind
+from neumatc_mimo.blocks.noise_covariance import Grouped, checked_covariance
 from neumatc_mimo.blocks.symbols import at_symbols
 from neumatc_mimo.tensors.mapped import mapped_alike
 from neumatc_mimo.tensors.results import new_result
@@ -73,6 +74,9 @@ class LMMSEPostEqualizationSINR(Equalizer):
         links, -1 for unknown. If `None`, the solver recognises links from the channel.
     :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
         models of moving users.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        :class:`MMSEEqualizer`.
 
     :output sinr: [batch_size, num_ofdm_symbols, num_effective_subcarriers, num_rx,
         num_streams_per_rx], `torch.float`. SINR after equalization; a view that repeats one symbol
@@ -108,6 +112,7 @@ class LMMSEPostEqualizationSINR(Equalizer):
         interference_whitening: bool = True,
         links: Tensor | None = None,
         time: float | None = None,
+        noise_covariance: Tensor | None = None,
     ) -> Tensor:
         """SINRs; inputs and outputs as in the class's description."""
         h = self._checked_channel("h_eff", h_eff)
@@ -117,13 +122,17 @@ class LMMSEPostEqualizationSINR(Equalizer):
             whole = joint_sizes(h_eff=h, h_eff_hat=estimate)
             h = spread(estimate, *whole)
         noise = self._noise(no, h)
-        h = mapped_alike(h, noise)
-        items = joint_items(len(h), len(noise))
+        sizes = (len(h), h.shape[1], *h.shape[5:], h.shape[2])
+        covariance = checked_covariance(noise_covariance, sizes, self.cdtype, self.device)
+        h = mapped_alike(h, noise, covariance)
+        num_covariances = 1 if covariance is None else len(covariance)
+        items = joint_items(len(h), len(noise), num_covariances)
         links = self._checked_links(links, (items,), self._num_rx)
         inputs = SINRInputs(
             h_hat=spread(h, items),
             noise=noise,
             variance=noise,
+            covariance=covariance,
             whitening=h.real.new_ones(1) if interference_whitening else None,
             links=links,
             time=time,
@@ -155,7 +164,8 @@ class LMMSEPostEqualizationSINR(Equalizer):
         a, variance = self._wanted(inputs, rx, symbol), inputs.noise_of(rx, symbol)
         others = self._unwanted(inputs, rx, symbol)
         whitens = inputs.whitening is not None and bool(self._undesired[rx])
-        if variance.shape[1] == 1 and not whitens:
+        correlated = inputs.correlated_noise(rx, symbol)
+        if variance.shape[1] == 1 and not whitens and correlated is None:
             no = variance[:, 0].expand(len(a), -1)
             no = no[:, 0] if no.shape[1] == 1 else no
             channels = self._asked(inputs, rx, symbol, a, no)
@@ -167,9 +177,13 @@ class LMMSEPostEqualizationSINR(Equalizer):
             return
         looking = self._settings.certify is not None and not is_traced()
         for tile, here in self._own_channels(inputs, rx, symbol):
-            noise = variance.mT if variance.shape[-1] == 1 else variance[..., tile].mT
+            beside: Tensor | Grouped
+            if correlated is not None:
+                beside = correlated.at(tile)
+            else:
+                beside = variance.mT if variance.shape[-1] == 1 else variance[..., tile].mT
             among = others[:, tile].contiguous()
-            whitening = Whitening.of(among if whitens else among[:, :, :0], noise)
+            whitening = Whitening.of(among if whitens else among[:, :, :0], beside)
             white, undesired = whitening.rows(here), whitening.rows(among)
             yield tile, _ratio(white, undesired, in_unit_noise(white, looking), 1.0).to(self.dtype)
 

@@ -26,7 +26,7 @@ Symbols = tuple[slice, ...]
 
 def sharing(
     h: Tensor,
-    other: Tensor | None,
+    other: Tensor | Sequence[Tensor] | None,
     time_varying: bool | None,
     *,
     trusted: frozenset[int] = frozenset(),
@@ -44,8 +44,8 @@ def sharing(
     What a gradient is asked of is shared only if it is a view that repeats one symbol.
 
     :param h: [..., num_ofdm_symbols, num_subcarriers]
-    :param other: What the matrices depend on beside h, all of which is compared, likewise; None,
-        or of one symbol, where it is constant
+    :param other: What the matrices depend on beside h, all of which is compared, likewise, one or
+        several; None, or of one symbol, where it is constant
     :param time_varying: Whether h differs between symbols; None finds out
     :param trusted: Transmitters or receivers, along ``dim`` of h, that do not depend on h
     :param antennas: Dimension of h along which antennas of a row lie
@@ -59,7 +59,8 @@ def sharing(
         h = take(h, dim, rest)
     if not rest or h.stride(-2) == 0:
         h = h[..., :1, :]
-    values = [other] if other is not None and other.shape[-2] > 1 else []
+    others = [] if other is None else [other] if isinstance(other, Tensor) else other
+    values = [value for value in others if value.shape[-2] > 1]
     if is_differentiated(*values, h if h.shape[-2] > 1 else None):
         # Equal symbols have gradients of their own.
         return each(num)

@@ -55,6 +55,9 @@ class ZFEqualizer(Equalizer):
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
     :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
         models of moving users.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        :class:`MMSEEqualizer`.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.
         Estimated symbols.
@@ -92,7 +95,7 @@ class ZFEqualizer(Equalizer):
         """Filters of the streams that a receiver is to get in one OFDM symbol."""
         a, variance = self._wanted(inputs, rx, symbol), inputs.noise_of(rx, symbol)
         # Then what lies behind a filter is known from X alone.
-        white = variance.shape[1] == 1 and not self._undesired[rx]
+        white = variance.shape[1] == 1 and not self._undesired[rx] and inputs.covariance is None
         channels = self._asked(
             inputs, rx, symbol, a, products=white and not is_differentiated(inputs.y)
         )
