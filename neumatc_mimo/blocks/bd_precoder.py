@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
+from neumatc_mimo.blocks.ranks import Ranks
 from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.blocks.symbols import Symbols, members
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.block_diagonalization import BlockDiagonalization
+from neumatc_mimo.solvers.base import Solver
 
 
 @register(name=BlockDiagonalization.name)
@@ -18,7 +26,7 @@ class BDPrecoder(MatrixPrecoder):
 
     For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
     :class:`ZFPrecoder`, a receiver's antennas in consecutive rows :math:`\mathbf{H}_k`. Each
-    receiver gets as many streams as it has antennas, its strongest first, along
+    receiver gets as many streams as it has antennas, or fewer, its strongest first, along
 
     .. math:: \mathbf{G}_k \quad\text{with}\quad \mathbf{H}_j \mathbf{G}_k = \mathbf{0}
               \quad (j \ne k), \qquad \mathbf{G}_k^{\mathsf{H}} \mathbf{G}_k = \mathbf{I},
@@ -37,6 +45,8 @@ class BDPrecoder(MatrixPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -76,6 +86,29 @@ class BDPrecoder(MatrixPrecoder):
         print(precoder(x, h).shape)
         # torch.Size([2, 1, 16, 14, 64])
     """
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        ranks: Sequence[int] | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            return_effective_channel,
+            precision,
+            device,
+            **settings,
+        )
+        self._streams = Ranks(stream_management, ranks)
 
     def call(
         self, x: Tensor, h: Tensor, links: Tensor | None = None, time: float | None = None

@@ -38,17 +38,12 @@ class EffectiveChannel:
         item, at = where.nonzero(as_tuple=True)
         self.of_group(group)[item, :, :, at] = a[where] @ matrix[0]
 
-    def put(
-        self, h: Tensor, matrix: Tensor, gains: Tensor | None, tx: int, group: int, tile: slice
-    ) -> None:
+    def put(self, h: Tensor, matrix: Tensor, tx: int, group: int, tile: slice) -> None:
         """Work out a tile of one transmitter and group of symbols.
 
         :param h: [batch_size, num_rx, num_rx_ant, num_tx_ant, fft_size]
         :param matrix: [batch_size, tile, num_tx_ant, num_streams]
-        :param gains: Amplitudes of the streams, [batch_size, tile, num_streams]; None for ones
         """
-        if gains is not None:
-            matrix = matrix * gains[..., None, :]
         a = h[..., tile].flatten(1, 2).permute(0, 3, 1, 2).contiguous()
         self._values[:, :, tx, :, group, tile] = (a @ matrix).permute(0, 2, 3, 1)
 

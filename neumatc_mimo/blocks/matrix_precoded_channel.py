@@ -140,6 +140,8 @@ class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
         precoder = self._precoder
         groups = sharing(inputs.h, inputs.no, varying, dim=3, trusted=trusted, time=inputs.time)
         own = not trusted and _are_same(inputs.h, actual)
+        num_rx_ant = actual.shape[2]
+        whole = precoder._serves_all() and precoder._streams.is_full(num_rx_ant)
         shared = own or (len(groups) == 1 and len(sharing(actual, None, varying)) == 1)
         h_eff = EffectiveChannel(
             actual, self._num_streams_per_tx, groups if shared else each(actual.shape[5])
@@ -149,7 +151,7 @@ class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
                 first = symbols[0].start
                 seen = {group: first} if shared else {at: at for at in members(symbols)}
                 emitter = None
-                if own and precoder._serves_all():
+                if own and whole:
                     emitter = self._emitted_channel(h_eff.of_group(group), actual.shape[4])
                 for part in precoder._matrices(inputs, tx, first, emitter=emitter):
                     matrix = precoder._matrix(part.answer)
@@ -157,9 +159,10 @@ class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
                         h_eff.put_single(part.given, matrix, group, part.where)
                         continue
                     gains = precoder._amplitudes(part.answer, inputs, tx)
+                    matrix = precoder._sending(matrix, gains, num_rx_ant, tx)
                     for place, symbol in seen.items():
                         met = actual[:, :, :, tx, :, symbol]
-                        h_eff.put(met, matrix, gains, tx, place, part.tile)
+                        h_eff.put(met, matrix, tx, place, part.tile)
         return h_eff.seen(self._effective_ind)
 
     def _emitted_channel(self, effective: Tensor, num_tx_ant: int) -> Emitter | None:

@@ -18,6 +18,7 @@ from neumatc_mimo.blocks.inputs import Inputs, ResultKind
 from neumatc_mimo.blocks.noise import constant, noise_at
 from neumatc_mimo.blocks.places import Places
 from neumatc_mimo.blocks.products import permuted_copy, write_precoded
+from neumatc_mimo.blocks.ranks import EveryStream, in_columns, of_streams
 from neumatc_mimo.blocks.solver_block import SolverBlock, TileAnswer
 from neumatc_mimo.blocks.symbols import Symbols, sharing
 from neumatc_mimo.blocks.tiles import take
@@ -25,6 +26,7 @@ from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.lanes import Emitter
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.solvers.base import Channels, Solver
+from neumatc_mimo.solvers.exact import Exact
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.mapped import mapped_alike
 from neumatc_mimo.tensors.results import new_result
@@ -92,6 +94,7 @@ class MatrixPrecoder(SolverBlock):
         super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         self._return_effective_channel = return_effective_channel
         self._precoding_ind = stream_management.precoding_ind.tolist()
+        self._streams: EveryStream = EveryStream(stream_management)
         # The state is that of Sionna's precoders.
         self._remove_nulled_scs = RemoveNulledSubcarriers(resource_grid, precision, device)
         precoding_ind = torch.tensor(self._precoding_ind, device=self.device)
@@ -135,6 +138,17 @@ class MatrixPrecoder(SolverBlock):
         """Amplitudes of a transmitter's streams, [batch_size, tile, num_streams]; None for ones."""
         del answer, inputs, tx
         return None
+
+    def _sending(self, matrix: Tensor, gains: Tensor | None, num_rx_ant: int, tx: int) -> Tensor:
+        """The precoding matrix of all streams of a transmitter, with their amplitudes; zeros for
+        those that are not sent.
+        """
+        if gains is not None:
+            matrix = matrix * gains[..., None, :]
+        if self._streams.is_full(num_rx_ant):
+            return matrix
+        columns = self._streams.columns(tx, num_rx_ant)
+        return of_streams(matrix, columns, self._num_streams_per_tx)
 
     def _precoded(
         self,
@@ -204,25 +218,29 @@ class MatrixPrecoder(SolverBlock):
         h_eff = None
         if self._return_effective_channel:
             h_eff = EffectiveChannel(h, self._num_streams_per_tx, groups)
+        full = self._streams.is_full(h.shape[2])
         for tx in range(self._num_tx):
+            columns = self._streams.columns(tx, h.shape[2])
+            sent = x[:, tx] if full else in_columns(x[:, tx], columns)
             for group, symbols in enumerate(groups):
                 first = symbols[0].start
                 emitter = None
-                if h_eff is None or self._serves_all():
+                if h_eff is None or (full and self._serves_all()):
                     effective = None if h_eff is None else h_eff.of_group(group)
-                    emitter = self._emitter(x_precoded[:, tx], x[:, tx], symbols, effective)
+                    emitter = self._emitter(x_precoded[:, tx], sent, symbols, effective)
                 parts = self._matrices(inputs, tx, first, products=products, emitter=emitter)
                 for part in parts:
                     gains = self._amplitudes(part.answer, inputs, tx)
                     for run in symbols:
-                        self._send(x_precoded[:, tx, :, run], x[:, tx, :, run], part, gains)
+                        self._send(x_precoded[:, tx, :, run], sent[:, :, run], part, gains)
                     if h_eff is None:
                         continue
                     matrix = self._matrix(part.answer)
                     if part.where is not None:
                         h_eff.put_single(part.given, matrix, group, part.where)
                     else:
-                        h_eff.put(h[:, :, :, tx, :, first], matrix, gains, tx, group, part.tile)
+                        matrix = self._sending(matrix, gains, h.shape[2], tx)
+                        h_eff.put(h[:, :, :, tx, :, first], matrix, tx, group, part.tile)
         return x_precoded if h_eff is None else (x_precoded, h_eff.seen(self._effective_ind))
 
     def _matrices(
@@ -241,7 +259,13 @@ class MatrixPrecoder(SolverBlock):
         """
         rows = inputs.h[:, :, :, tx, :, symbol]
         # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
-        a = take(rows, 1, self._precoding_ind[tx]).flatten(1, 2).permute(0, 3, 1, 2)
+        a = self._streams.rows(take(rows, 1, self._precoding_ind[tx]), tx)
+        # No link has them.
+        reduced = self._streams.reduces(rows.shape[2])
+        if reduced and tx in inputs.trusted:
+            raise ValueError(
+                'trust="model" needs a stream for each antenna of a receiver, or links of -1.'
+            )
         channels = Channels(
             a,
             self._frequencies,
@@ -251,9 +275,9 @@ class MatrixPrecoder(SolverBlock):
             trusted=tx in inputs.trusted,
             time=self._moment(inputs.time, symbol),
         )
-        operation = self._operation_for(rows.shape[2])
-        whole = [slice(0, rows.shape[-1])]
-        return self._answers(operation, channels, whole, emitter=emitter)
+        operation = self._operation_for(1 if reduced else rows.shape[2])
+        whole, solver = [slice(0, rows.shape[-1])], Exact() if reduced else None
+        return self._answers(operation, channels, whole, solver, emitter)
 
     def _send(self, out: Tensor, x: Tensor, part: TileAnswer, gains: Tensor | None) -> None:
         """Write the precoded symbols of a tile, or of single subcarriers.
@@ -319,15 +343,10 @@ class MatrixPrecoder(SolverBlock):
         return items, self._num_tx, symbols, subcarriers
 
     def _check_antennas(self, h: Tensor, no: Tensor | None) -> None:
-        """Refuse more streams than a transmitter has antennas."""
+        """Refuse more columns of a matrix than a transmitter has antennas."""
         del no
-        check_antennas(self._num_streams_per_tx, h.shape[4], "a transmitter")
+        check_antennas(self._streams.num_columns(h.shape[2]), h.shape[4], "a transmitter")
 
     def _check_streams(self, h: Tensor) -> None:
         """Refuse streams that are not those of the rows of a transmitter's channel."""
-        num_rows = self._num_rx_per_tx * h.shape[2]
-        if num_rows != self._num_streams_per_tx:
-            raise ValueError(
-                f"{self._num_rx_per_tx} receivers of {h.shape[2]} antennas make {num_rows} rows of "
-                f"a transmitter's channel, its {self._num_streams_per_tx} streams need as many."
-            )
+        self._streams.check(h.shape[2])

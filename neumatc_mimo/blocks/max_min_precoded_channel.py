@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from sionna.phy.mimo import StreamManagement
@@ -35,6 +36,8 @@ class MaxMinPrecodedChannel(NoisyPrecodedChannel):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param num_iterations: Iterations at most
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -88,6 +91,7 @@ class MaxMinPrecodedChannel(NoisyPrecodedChannel):
         device: str | None = None,
         *,
         num_iterations: int = 60,
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(
@@ -99,6 +103,7 @@ class MaxMinPrecodedChannel(NoisyPrecodedChannel):
                 precision,
                 device,
                 num_iterations=num_iterations,
+                ranks=ranks,
                 **settings,
             )
         )

@@ -53,6 +53,18 @@ def find_allocation(power: str) -> Allocation | None:
     return _ALLOCATIONS[power]
 
 
+def allocated(allocate: Allocation | None, s: Tensor, no: Tensor, rank: int) -> Tensor:
+    """Powers [..., num_streams] of the first ``rank`` streams, ones where no allocation is made of
+    them, and zeros for the others.
+
+    :param s: [..., num_streams] singular values, strongest first
+    :param no: Noise power, broadcastable to ``s`` with a last dimension of one
+    """
+    sent = s[..., :rank]
+    powers = torch.ones_like(sent) if allocate is None else allocate(sent, no)
+    return torch.nn.functional.pad(powers, (0, s.shape[-1] - rank))
+
+
 def allocated_noise(no: Tensor, rx: int) -> Tensor:
     """The noise power of a receiver that an allocation is made for, [batch_size or 1, 1, 1].
 

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import ClassVar, Unpack
+
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
+from neumatc_mimo.blocks.ranks import Ranks
 from neumatc_mimo.blocks.registry import register
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.slnr import SLNR
+from neumatc_mimo.solvers.base import Solver
 
 
 @register(name=SLNR.name)
@@ -16,8 +23,8 @@ class SLNRPrecoder(NoisyPrecoder):
 
     For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
     :class:`ZFPrecoder`, a receiver's antennas in consecutive rows :math:`\mathbf{H}_k`. Each
-    receiver gets as many streams as it has antennas, its strongest first, along the directions
-    that maximise
+    receiver gets as many streams as it has antennas, or fewer, its strongest first, along the
+    directions that maximise
 
     .. math:: \mathrm{SLNR} = \frac{\lVert \mathbf{H}_k \mathbf{g} \rVert^2}
               {\sum_{j \ne k} \lVert \mathbf{H}_j \mathbf{g} \rVert^2 + \sigma^2} \quad
@@ -35,6 +42,8 @@ class SLNRPrecoder(NoisyPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -76,6 +85,29 @@ class SLNRPrecoder(NoisyPrecoder):
     """
 
     _figure: ClassVar[str] = "SLNR"
+
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        ranks: Sequence[int] | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            return_effective_channel,
+            precision,
+            device,
+            **settings,
+        )
+        self._streams = Ranks(stream_management, ranks)
 
     def _operation_for(self, num_rx_ant: int) -> Operation:
         return SLNR(antennas_per_user=num_rx_ant)

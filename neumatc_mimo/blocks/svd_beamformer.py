@@ -13,7 +13,8 @@ from neumatc_mimo.blocks.checks import check_antennas, partners
 from neumatc_mimo.blocks.fitting import joint_sizes
 from neumatc_mimo.blocks.matrix_precoder import ChannelKnowledge, MatrixPrecoder
 from neumatc_mimo.blocks.noise import receiver_noise
-from neumatc_mimo.blocks.power import allocated_noise, find_allocation
+from neumatc_mimo.blocks.power import allocated, allocated_noise, find_allocation
+from neumatc_mimo.blocks.ranks import Beams
 from neumatc_mimo.blocks.symbols import Symbols, members
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.lanes import Precoded
@@ -54,6 +55,8 @@ class SVDBeamformer(MatrixPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -105,6 +108,8 @@ class SVDBeamformer(MatrixPrecoder):
         power: Literal["uniform", "waterfilling"] = "uniform",
         precision: str | None = None,
         device: str | None = None,
+        *,
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(
@@ -116,6 +121,8 @@ class SVDBeamformer(MatrixPrecoder):
             device,
             **settings,
         )
+        self._beams = Beams(stream_management, ranks)
+        self._streams = self._beams
         self._allocate = find_allocation(power)
         self._receiver_of, _ = partners(stream_management)
         self._operation = SVD(self._num_streams_per_tx, unused=("u",))
@@ -147,7 +154,9 @@ class SVDBeamformer(MatrixPrecoder):
     def _amplitudes(self, answer: Triplets, inputs: ChannelKnowledge, tx: int) -> Tensor | None:
         if self._allocate is None or inputs.noise is None:
             return None
-        return self._allocate(answer.s, allocated_noise(inputs.noise, self._receiver_of[tx])).sqrt()
+        rx = self._receiver_of[tx]
+        noise, rank = allocated_noise(inputs.noise, rx), self._beams.of(rx)
+        return allocated(self._allocate, answer.s, noise, rank).sqrt()
 
     def _emitter(
         self, out: Tensor, x: Tensor, symbols: Symbols, effective: Tensor | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, Unpack
@@ -15,7 +15,8 @@ from torch import Tensor
 from neumatc_mimo.blocks.checks import check_shape, partners
 from neumatc_mimo.blocks.fitting import spread
 from neumatc_mimo.blocks.noise import receiver_noise
-from neumatc_mimo.blocks.power import allocated_noise, find_allocation
+from neumatc_mimo.blocks.power import allocated, allocated_noise, find_allocation
+from neumatc_mimo.blocks.ranks import Beams
 from neumatc_mimo.blocks.receiver import ReceiveFilter, Receiver, ReceiverInputs
 from neumatc_mimo.blocks.solver_block import TileAnswer
 from neumatc_mimo.blocks.symbols import Symbols, members, sharing
@@ -89,6 +90,7 @@ class SVDCombiner(Receiver):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param power: Power of the streams as in the beamformer: "uniform" or "waterfilling"
+    :param ranks: Streams of each receiver as in the beamformer
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -141,11 +143,13 @@ class SVDCombiner(Receiver):
         device: str | None = None,
         *,
         power: Literal["uniform", "waterfilling"] = "uniform",
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(resource_grid, stream_management, solver, precision, device, **settings)
         _, self._transmitter_of = partners(stream_management)
         self._allocate = find_allocation(power)
+        self._beams = Beams(stream_management, ranks)
         # The right singular vectors tell the leakage, which a certified link has once for all.
         self._both = SVD(self._num_streams_per_tx)
         self._operation = self._both
@@ -185,7 +189,8 @@ class SVDCombiner(Receiver):
         self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
     ) -> Combined | None:
         # Streams of other transmitters, and those of powers of their own, are PyTorch's.
-        if self._num_rx > 1 or self._allocate is not None:
+        full = self._beams.is_full(y.shape[1])
+        if self._num_rx > 1 or self._allocate is not None or not full:
             return None
         streams = range(x_hat.shape[1])
         return Combined(y, x_hat, no_eff, members(symbols), streams, self._places())
@@ -261,9 +266,10 @@ class SVDCombiner(Receiver):
 
     def _powers(self, answer: Triplets, noise: Tensor, rx: int) -> Tensor | None:
         """Powers [batch_size, tile, num_streams] of the streams to a receiver; None for ones."""
-        if self._allocate is None:
+        rank = self._beams.of(rx)
+        if self._allocate is None and rank == self._num_streams_per_tx:
             return None
-        return self._allocate(answer.s, allocated_noise(noise, rx))
+        return allocated(self._allocate, answer.s, allocated_noise(noise, rx), rank)
 
     def _checked(self, y: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """y and h as complex tensors that fit each other."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, Unpack
 
 from sionna.phy.mimo import StreamManagement
@@ -36,6 +37,8 @@ class SVDPrecodedChannel(MatrixPrecodedChannel):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -88,10 +91,14 @@ class SVDPrecodedChannel(MatrixPrecodedChannel):
         power: Literal["uniform", "waterfilling"] = "uniform",
         precision: str | None = None,
         device: str | None = None,
+        *,
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
         pair = (resource_grid, stream_management)
-        super().__init__(SVDBeamformer(*pair, solver, False, power, precision, device, **settings))
+        super().__init__(
+            SVDBeamformer(*pair, solver, False, power, precision, device, ranks=ranks, **settings)
+        )
 
     def call(
         self,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Unpack
 
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
+from neumatc_mimo.blocks.ranks import Modes
 from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.wmmse import WMMSE
@@ -42,6 +44,8 @@ class WMMSEPrecoder(NoisyPrecoder):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param num_iterations: Iterations at most
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -92,6 +96,7 @@ class WMMSEPrecoder(NoisyPrecoder):
         device: str | None = None,
         *,
         num_iterations: int = 60,
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[BlockKeywords],
     ) -> None:
         super().__init__(
@@ -104,3 +109,4 @@ class WMMSEPrecoder(NoisyPrecoder):
             **settings,
         )
         self._operation = WMMSE(num_iterations=num_iterations)
+        self._streams = Modes(stream_management, ranks)

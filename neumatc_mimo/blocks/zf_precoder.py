@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Unpack
+
 import torch
+from sionna.phy.mimo import StreamManagement
+from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
 from neumatc_mimo.blocks.checks import check_antennas
 from neumatc_mimo.blocks.matrix_precoder import MatrixPrecoder
 from neumatc_mimo.blocks.noise import transmitter_noise
+from neumatc_mimo.blocks.ranks import Modes
 from neumatc_mimo.blocks.symbols import Symbols, members
+from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.kernels.lanes import Precoded
 from neumatc_mimo.operations.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.solvers.base import Solver
 from neumatc_mimo.tensors.tracing import is_traced
 
 
@@ -41,6 +49,8 @@ class ZFPrecoder(MatrixPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and what else all blocks take, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
@@ -88,6 +98,29 @@ class ZFPrecoder(MatrixPrecoder):
 
     _operation = PseudoInverse()
 
+    def __init__(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        solver: Solver,
+        return_effective_channel: bool = False,
+        precision: str | None = None,
+        device: str | None = None,
+        *,
+        ranks: Sequence[int] | None = None,
+        **settings: Unpack[BlockKeywords],
+    ) -> None:
+        super().__init__(
+            resource_grid,
+            stream_management,
+            solver,
+            return_effective_channel,
+            precision,
+            device,
+            **settings,
+        )
+        self._streams = Modes(stream_management, ranks)
+
     def call(
         self,
         x: Tensor,
@@ -105,7 +138,10 @@ class ZFPrecoder(MatrixPrecoder):
         """More streams than antennas have no zero forcing, but a regularised one."""
         if no is None or not (is_traced() or bool((no > 0).all())):
             check_antennas(
-                self._num_streams_per_tx, h.shape[4], "a transmitter", "; alpha above 0 serves them"
+                self._streams.num_columns(h.shape[2]),
+                h.shape[4],
+                "a transmitter",
+                "; alpha above 0 serves them",
             )
 
     def _factors(self, answer: Filter, x: Tensor) -> tuple[Tensor, Tensor]:
