@@ -17,6 +17,7 @@ from neumatc_mimo.scenario.assembly import Group, build_links, link_kind
 from neumatc_mimo.scenario.base_station import BaseStation
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import MultiUserConfig, ScenarioConfig, SingleUserConfig
+from neumatc_mimo.scenario.selection import SELECTIONS
 
 # Subcarriers, spread over the grid, on which groups are judged.
 _PROBES = 64
@@ -25,6 +26,8 @@ _MOMENTS = 5
 
 # Groups that are tried for each link that is asked for, and how many of them at once.
 _TRIES = 50
+# Users that a group is selected from, for each user of it.
+_POOL = 4
 _BATCH = 32
 
 
@@ -40,6 +43,9 @@ def draw_multi_user(
     better than the others do, and a link with every base station, in their order: link
     ``group * num_base_stations + b``. Its rows are the users of the first base station, then those
     of the second one, and so on. A group is skipped where any of its links exceeds the limit.
+
+    With a ``selection`` other than "random", users are drawn for each group, of whom it takes some,
+    see :mod:`~neumatc_mimo.scenario.selection`.
 
     :param callback: Told of the links that are drawn
 
@@ -64,7 +70,12 @@ def draw_multi_user(
                 f"{config.file}: users_per_link in [multi_user] is {size}, only "
                 f"{station.able.sum()} users have a path from base station {index}."
             )
-    return _draw(config, section, stations, size, accept, callback)
+    select = SELECTIONS.get(section.selection)
+    if select is None:
+        return _draw(config, section, stations, size, accept, callback)
+    pool = section.pool or _POOL * size
+    choose = partial(_selected, config, section, stations, select)
+    return _draw(config, section, stations, pool, accept, callback, choose)
 
 
 def draw_single_user(
@@ -123,8 +134,13 @@ def _draw(
     size: int,
     accept: Callable[[LinkSet], Tensor],
     callback: Callbacks,
+    choose: Callable[[int, Iterator[NDArray[np.int64]]], Iterator[NDArray[np.int64]]] | None = None,
 ) -> tuple[LinkSet, float]:
-    """Draw groups until there are enough, the base stations taking turns."""
+    """Draw groups until there are enough, the base stations taking turns.
+
+    :param size: Users that are drawn at once
+    :param choose: Makes groups of a base station's drawn users; None takes all of these
+    """
     tried = done = 0
     drawn: list[list[Group]] = []
     kind = link_kind(section)
@@ -133,8 +149,12 @@ def _draw(
             wanted = len(range(index, section.num_links, len(stations)))
             # Each kind and each base station draws for itself, so that none disturbs another.
             rng = np.random.default_rng([config.seed, kind == "single_user", index])
-            candidates = _candidates(rng, np.flatnonzero(station.able), size, _TRIES * wanted)
-            links = ([(index, users)] for users in candidates)
+            users = np.flatnonzero(station.able)
+            most = size if choose is None else min(size, len(users))
+            candidates = _candidates(rng, users, most, _TRIES * wanted)
+            if choose is not None:
+                candidates = choose(index, candidates)
+            links = ([(index, group)] for group in candidates)
             progress = partial(_tell_drawn, tell, section, done)
             kept, num_tried = _keep(config, section, stations, links, wanted, accept, progress)
             if len(kept) < wanted:
@@ -147,6 +167,32 @@ def _draw(
     turns = range(math.ceil(section.num_links / len(stations)))
     groups = [kept[turn] for turn in turns for kept in drawn if turn < len(kept)]
     return build_links(config, section, stations, groups), 1 - len(groups) / tried
+
+
+def _selected(
+    config: ScenarioConfig,
+    section: MultiUserConfig,
+    stations: Sequence[BaseStation],
+    select: Callable[[Tensor, int, float], Tensor],
+    station: int,
+    pools: Iterator[NDArray[np.int64]],
+) -> Iterator[NDArray[np.int64]]:
+    """Yield a group of each pool of users, no group twice.
+
+    :param select: Gives the places of a group in a pool, see
+        :data:`~neumatc_mimo.scenario.selection.SELECTIONS`
+    """
+    no = float(10 ** (sum(section.noise_db) / 20))
+    seen = set()
+    for users in pools:
+        links = build_links(config, section, stations, [(station, users)])
+        # At all times of a burst together, [num_users, num_probes, num_rx_ant, num_tx_ant].
+        h = torch.cat([h[0] for h in _probes(links)]).unflatten(1, (len(users), -1)).transpose(0, 1)
+        group = users[select(h, section.users_per_link, no).numpy()]
+        key = frozenset(group.tolist())
+        if len(key) == section.users_per_link and key not in seen:
+            seen.add(key)
+            yield group
 
 
 def _draw_joint(

@@ -34,6 +34,7 @@ from neumatc_mimo.scenario.data_config import (
     SionnaRTConfig,
 )
 from neumatc_mimo.scenario.section import Section, from_list
+from neumatc_mimo.scenario.selection import Selection
 from neumatc_mimo.scenario.slot import slot_duration
 from neumatc_mimo.scenario.trained import TrainedConfig
 from neumatc_mimo.storage.names import is_plain, shown
@@ -107,6 +108,7 @@ class MultiUserConfig(TrainedConfig):
         "slnr_db": "slnr",
         "block_diagonalization": "block_diagonalization",
     }
+    newer: ClassVar[frozenset[str]] = TrainedConfig.newer | {"selection", "pool"}
     has_noise_range: ClassVar[bool] = True
 
     users_per_link: limits.Users = 8
@@ -127,6 +129,13 @@ class MultiUserConfig(TrainedConfig):
     """As an operation `name = "slnr"` with this `noise_db`."""
     block_diagonalization: bool = False
     """As an operation `name = "block_diagonalization"`."""
+    selection: Selection = "random"
+    """Which users make a group: `"random"`: drawn; `"semi_orthogonal"` or `"sum_rate"`: of `pool`
+    drawn ones those whose channels are most nearly orthogonal, or that have the largest sum rate of
+    zero forcing amid noise of the middle of `noise_db`."""
+    pool: limits.Users | None = None
+    """Users that are drawn for each group that is selected; four times `users_per_link` unless
+    given, and as many as have a path at most."""
     joint: bool = False
     """Whether links have users of all base stations, an equal share of each: filters in the
     interference of other cells are taken from these."""
@@ -168,6 +177,27 @@ class MultiUserConfig(TrainedConfig):
             raise ValueError(
                 f"has {asked[0]} beside joint = true, precoders serve the users of one base "
                 "station: leave one of the two out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _enough_to_select_from(self) -> MultiUserConfig:
+        if self.pool is not None and self.selection == "random":
+            raise ValueError('has pool beside selection = "random", which selects nobody')
+        if self.pool is not None and self.pool < self.users_per_link:
+            raise ValueError(
+                f"has pool = {self.pool}, at least users_per_link = {self.users_per_link} users "
+                "are needed"
+            )
+        if self.groups is not None and self.selection != "random":
+            raise ValueError(
+                f'has selection = "{self.selection}" beside groups, which nobody selects: leave one '
+                "of the two out"
+            )
+        if self.joint and self.selection != "random":
+            raise ValueError(
+                f'has selection = "{self.selection}" beside joint = true, users of one base '
+                "station are selected: leave one of the two out"
             )
         return self
 
