@@ -105,6 +105,11 @@ class MatrixPrecoder(SolverBlock):
         del num_rx_ant
         return self._operation
 
+    def _operation_of(self, tx: int, num_rx_ant: int) -> Operation:
+        """The operation on the rows of a transmitter's receivers of so many antennas each."""
+        del tx
+        return self._operation_for(self._streams.rows_of_user(num_rx_ant))
+
     def _factors(self, answer: Any, x: Tensor) -> tuple[Any, Tensor]:
         """A matrix [..., num_tx_ant, num_streams] and what it is applied to, of the shape of x
         [..., num_streams, symbols]: their product is the precoded x. The matrix is None where the
@@ -260,9 +265,8 @@ class MatrixPrecoder(SolverBlock):
         rows = inputs.h[:, :, :, tx, :, symbol]
         # Rows of the receivers that tx serves: [batch_size, fft_size, K, num_tx_ant]
         a = self._streams.rows(take(rows, 1, self._precoding_ind[tx]), tx)
-        # No link has them.
-        reduced = self._streams.reduces(rows.shape[2])
-        if reduced and tx in inputs.trusted:
+        unknown = self._streams.is_unknown(rows.shape[2])
+        if unknown and tx in inputs.trusted:
             raise ValueError(
                 'trust="model" needs a stream for each antenna of a receiver, or links of -1.'
             )
@@ -275,8 +279,8 @@ class MatrixPrecoder(SolverBlock):
             trusted=tx in inputs.trusted,
             time=self._moment(inputs.time, symbol),
         )
-        operation = self._operation_for(1 if reduced else rows.shape[2])
-        whole, solver = [slice(0, rows.shape[-1])], Exact() if reduced else None
+        operation = self._operation_of(tx, rows.shape[2])
+        whole, solver = [slice(0, rows.shape[-1])], Exact() if unknown else None
         return self._answers(operation, channels, whole, solver, emitter)
 
     def _send(self, out: Tensor, x: Tensor, part: TileAnswer, gains: Tensor | None) -> None:

@@ -39,10 +39,14 @@ class EveryStream:
         del num_rx_ant
         return True
 
-    def reduces(self, num_rx_ant: int) -> bool:
-        """Whether :meth:`rows` are others than the antennas'."""
+    def is_unknown(self, num_rx_ant: int) -> bool:
+        """Whether no model knows such matrices: they are exact, whatever the solver."""
         del num_rx_ant
         return False
+
+    def rows_of_user(self, num_rx_ant: int) -> int:
+        """Of :meth:`rows`, those of a receiver that belong together."""
+        return num_rx_ant
 
     def rows(self, h: Tensor, tx: int) -> Tensor:
         """Rows of a transmitter's channel, [batch_size, fft_size, num_rows, num_tx_ant].
@@ -110,8 +114,11 @@ class Modes(Ranks):
     ICASSP 2007: multiuser eigenmode transmission).
     """
 
-    def reduces(self, num_rx_ant: int) -> bool:
+    def is_unknown(self, num_rx_ant: int) -> bool:
         return not self.is_full(num_rx_ant)
+
+    def rows_of_user(self, num_rx_ant: int) -> int:
+        return num_rx_ant if self.is_full(num_rx_ant) else 1
 
     def rows(self, h: Tensor, tx: int) -> Tensor:
         if self.is_full(h.shape[2]):
@@ -133,6 +140,27 @@ class Modes(Ranks):
         if self.is_full(num_rx_ant):
             return super().columns(tx, num_rx_ant)
         return [c for c in super().columns(tx, num_rx_ant) if c is not None]
+
+
+class Together(Ranks):
+    """Fewer streams than antennas, of a precoder that is told the ranks and gives each receiver
+    columns for all streams that it may get, zeros where it gets fewer.
+    """
+
+    def is_unknown(self, num_rx_ant: int) -> bool:
+        return not self.is_full(num_rx_ant)
+
+    def columns(self, tx: int, num_rx_ant: int) -> list[int | None]:
+        return super().columns(tx, self._most)
+
+    def of_transmitter(self, tx: int) -> list[int]:
+        """Streams of each of a transmitter's receivers."""
+        return [self._ranks[rx] for rx in self._receivers[tx]]
+
+    @property
+    def most(self) -> int:
+        """Streams that a receiver may get from each of its transmitters."""
+        return self._most
 
 
 class Beams(Ranks):

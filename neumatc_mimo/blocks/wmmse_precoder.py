@@ -9,9 +9,11 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.blocks.noisy_precoder import NoisyPrecoder
-from neumatc_mimo.blocks.ranks import Modes
+from neumatc_mimo.blocks.ranks import Together
 from neumatc_mimo.blocks.registry import register
 from neumatc_mimo.foundation.block_settings import BlockKeywords
+from neumatc_mimo.operations.base import Operation
+from neumatc_mimo.operations.user_wmmse import UserWMMSE
 from neumatc_mimo.operations.wmmse import WMMSE
 from neumatc_mimo.solvers.base import Solver
 
@@ -30,6 +32,11 @@ class WMMSEPrecoder(NoisyPrecoder):
     on every subcarrier, see :class:`~neumatc_mimo.operations.wmmse.WMMSE`: the power of all
     streams together is that of zero forcing, divided among them as suits the rate. Interference
     between transmitters counts as no noise. Sionna has no such block; the others' conventions hold.
+
+    Each row of :math:`\mathbf{H}` is a user of its own. With fewer streams than antennas receivers
+    equalize all of their antennas together, and the rate is that of them, see
+    :class:`~neumatc_mimo.operations.user_wmmse.UserWMMSE`; that is computed exactly, whatever the
+    solver.
 
     The iteration costs hundreds of times what applying its result costs, which makes a model's
     query worth most here.
@@ -109,4 +116,13 @@ class WMMSEPrecoder(NoisyPrecoder):
             **settings,
         )
         self._operation = WMMSE(num_iterations=num_iterations)
-        self._streams = Modes(stream_management, ranks)
+        self._together = Together(stream_management, ranks)
+        self._streams = self._together
+        self._num_iterations = num_iterations
+
+    def _operation_of(self, tx: int, num_rx_ant: int) -> Operation:
+        streams = self._together
+        if streams.is_full(num_rx_ant):
+            return self._operation
+        ranks, num = streams.of_transmitter(tx), self._num_iterations
+        return UserWMMSE(num_rx_ant, ranks, streams.most, num_iterations=num)

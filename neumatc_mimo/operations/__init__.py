@@ -17,6 +17,7 @@ from neumatc_mimo.operations.qr import QR, QRFactors
 from neumatc_mimo.operations.registry import OPERATIONS, make_operation, register
 from neumatc_mimo.operations.slnr import SLNR, UserStreams
 from neumatc_mimo.operations.svd import SVD, Triplets
+from neumatc_mimo.operations.user_wmmse import UserWMMSE
 from neumatc_mimo.operations.wmmse import WMMSE
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "Tolerance",
     "Triplets",
     "UserStreams",
+    "UserWMMSE",
     "make_operation",
     "register",
 ]
