@@ -99,6 +99,12 @@ class AntennaChannel(MatchedChannel):
         del solver, certify
         return EyePrecodedChannel(*self._pair, **self._options(precision))
 
+    @property
+    def suits_theirs(self) -> bool:
+        # It multiplies with an identity on each resource element.
+        num_rows, num_cols = self.h.shape[2:]
+        return super().suits_theirs and self.h.nbytes * num_cols // num_rows <= 2**25
+
     def limit(self) -> Call:
         rows = self._h[..., 0, :]
         return rows.clone
