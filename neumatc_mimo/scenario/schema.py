@@ -191,7 +191,7 @@ class MultiUserConfig(TrainedConfig):
             )
         if self.groups is not None and self.selection != "random":
             raise ValueError(
-                f'has selection = "{self.selection}" beside groups, which nobody selects: leave one '
+                f'has selection = "{self.selection}" beside groups, which are given: leave one '
                 "of the two out"
             )
         if self.joint and self.selection != "random":
