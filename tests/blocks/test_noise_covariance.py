@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 from sionna.phy.mapping import Constellation, Demapper
-from sionna.phy.mimo import StreamManagement, lmmse_equalizer
+from sionna.phy.mimo import StreamManagement, lmmse_equalizer, mf_equalizer, zf_equalizer
+from sionna.phy.ofdm import LMMSEPostEqualizationSINR as TheirSINR
 from torch import Tensor
 
 import neumatc_mimo as nm
-from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer
+from neumatc_mimo.blocks import (
+    LMMSEPostEqualizationSINR,
+    MFEqualizer,
+    MMSEDetector,
+    MMSEEqualizer,
+    ZFEqualizer,
+)
 from neumatc_mimo.blocks.noise_covariance import NoiseCovariance, Whitener
 from tests.blocks.common import (
     FFT_SIZE,
@@ -77,7 +85,13 @@ def whole(matrix: Tensor, num_rx: int) -> Tensor:
 
 
 def by_sionna(
-    network: Any, y: Tensor, h: Tensor, err_var: Tensor, no: Tensor, matrix: Tensor
+    network: Any,
+    y: Tensor,
+    h: Tensor,
+    err_var: Tensor,
+    no: Tensor,
+    matrix: Tensor,
+    equalize: Callable[..., tuple[Tensor, Tensor]] = lmmse_equalizer,
 ) -> tuple[Tensor, Tensor]:
     """What Sionna's equalizer makes of each resource element, [2, num_tx, streams, data]."""
     block = MMSEEqualizer(*settings(network), nm.Exact(), precision="double")
@@ -94,7 +108,7 @@ def by_sionna(
         others = streams[:, rx][..., ~own]
         given = y[:, rx][..., effective].permute(0, 2, 3, 1)
         colour = s[:, rx] + others @ others.mH
-        one, other = lmmse_equalizer(given, streams[:, rx][..., own], colour, precision="double")
+        one, other = equalize(given, streams[:, rx][..., own], colour, precision="double")
         x_hat.append(one.permute(0, 3, 1, 2))
         no_eff.append(other.permute(0, 3, 1, 2))
     return block._extract(torch.stack(x_hat, 1)), block._extract(torch.stack(no_eff, 1))
@@ -128,6 +142,46 @@ def test_with_errors_and_powers_of_their_own(network: Any, kind: Any) -> None:
     found = block(y, h, err_var, no, noise_covariance=matrix)
     for ours, theirs in zip(found, by_sionna(network, y, h, err_var, no, matrix), strict=True):
         close(ours, theirs, 1e-8)
+
+
+@pytest.mark.parametrize(
+    ("kind_of", "theirs"), [(ZFEqualizer, zf_equalizer), (MFEqualizer, mf_equalizer)]
+)
+@pytest.mark.parametrize("time", ["view", "one symbol"])
+@EACH
+@pytest.mark.parametrize("network", [NETWORKS["uplink"], NETWORKS["cells"]], ids=str)
+def test_the_other_equalizers_are_sionnas(
+    network: Any, kind: Any, time: str, kind_of: Any, theirs: Any
+) -> None:
+    y, h = received(network, time)
+    matrix, no = kind(h.shape[1]), torch.tensor(NO, dtype=torch.float64)
+    block = kind_of(*settings(network), nm.Exact(), precision="double")
+    found = block(y, h, 0.1, no, noise_covariance=matrix)
+    error = torch.tensor(0.1, dtype=torch.float64)
+    expected = by_sionna(network, y, h, error, no, matrix, theirs)
+    for ours, other in zip(found, expected, strict=True):
+        close(ours, other, 1e-8)
+
+
+@pytest.mark.parametrize("whitening", [True, False])
+@EACH
+@EACH_NETWORK
+def test_sinrs_are_sionnas(network: Any, kind: Any, whitening: bool) -> None:
+    rg, sm = settings(network)
+    _, h = received(network, "one symbol")
+    matrix, no = kind(h.shape[1]), torch.tensor(NO, dtype=torch.float64)
+    ours = LMMSEPostEqualizationSINR(rg, sm, nm.Exact(), precision="double")
+    theirs = TheirSINR(rg, sm, precision="double")
+    plain = theirs.compute_interference_covariance_matrix
+    correlated = whole(matrix, h.shape[1])
+    with patch.object(
+        theirs,
+        "compute_interference_covariance_matrix",
+        lambda **given: plain(**given) + correlated,
+    ):
+        expected = theirs(h, no, interference_whitening=whitening)
+    found = ours(h, no, interference_whitening=whitening, noise_covariance=matrix)
+    close(found, expected, 1e-7)
 
 
 @EACH

@@ -49,7 +49,10 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
 BASES = ("MatrixPrecodedChannel", "MatrixPrecoder", "NoisyPrecodedChannel", "NoisyPrecoder")
 # They need no solver.
 WITHOUT = ("CBFPrecodedChannel", "EyePrecodedChannel")
-TABLES = ("PRECODED_CHANNELS", "PRECODERS", "register", "register_channel")
+TABLES = (
+    *("EQUALIZERS", "PRECODED_CHANNELS", "PRECODERS"),
+    *("register", "register_channel", "register_equalizer"),
+)
 ACCEPTED = [
     {},
     {"certify": None},
