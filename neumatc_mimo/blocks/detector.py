@@ -108,9 +108,10 @@ class Detector(Displayed, Block):
         no: float | Tensor,
         links: Tensor | None = None,
         time: float | None = None,
+        noise_covariance: Tensor | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
-        found, m = self._statistics(y, h_hat, err_var, no, links, time)
+        found, m = self._statistics(y, h_hat, err_var, no, links, time, noise_covariance)
         return self._all(found, m, None)
 
     def _detected(self, part: Part) -> Tensor:
@@ -214,10 +215,11 @@ class DetectorWithPrior(Detector):
         no: float | Tensor,
         links: Tensor | None = None,
         time: float | None = None,
+        noise_covariance: Tensor | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
         known = self._on_grid(prior)
-        found, m = self._statistics(y, h_hat, err_var, no, links, time)
+        found, m = self._statistics(y, h_hat, err_var, no, links, time, noise_covariance)
         items = max(len(found), len(known))
         found = found.expand(items, *found.shape[1:])
         return self._all(found, m, known.expand(items, *known.shape[1:]))

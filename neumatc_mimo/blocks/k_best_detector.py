@@ -76,6 +76,9 @@ class KBestDetector(Detector):
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
     :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
         models of moving users.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        :class:`MMSEEqualizer`.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
         ``output`` "bit": LLRs or hard decisions, `torch.float`; for "symbol" [batch_size, num_tx,
@@ -164,12 +167,13 @@ class KBestDetector(Detector):
         no: float | Tensor,
         links: Tensor | None = None,
         time: float | None = None,
+        noise_covariance: Tensor | None = None,
     ) -> Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
         if y.dim() == 5:
             num = self._statistics._num_streams_per_rx
             check_antennas(num, y.shape[2], "a receiver")
-        return super().call(y, h_hat, err_var, no, links, time)
+        return super().call(y, h_hat, err_var, no, links, time, noise_covariance)
 
     def _detected(self, part: Part) -> Tensor:
         y, r, order = self._ordered(part)

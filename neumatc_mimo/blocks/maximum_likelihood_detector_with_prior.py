@@ -68,6 +68,9 @@ class MaximumLikelihoodDetectorWithPrior(DetectorWithPrior):
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
     :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
         models of moving users.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        :class:`MMSEEqualizer`.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
         ``output`` "bit": LLRs or hard decisions, `torch.float`; for "symbol" [batch_size, num_tx,

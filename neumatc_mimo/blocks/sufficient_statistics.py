@@ -13,6 +13,7 @@ from torch import Tensor
 from neumatc_mimo.blocks.coloured_noise import Whitening
 from neumatc_mimo.blocks.equalizer import Equalizer, EqualizerInputs, merged
 from neumatc_mimo.blocks.inputs import ResultKind
+from neumatc_mimo.blocks.noise_covariance import Grouped
 from neumatc_mimo.blocks.receiver import ReceiveFilter, as_it_is, filtered
 from neumatc_mimo.blocks.symbols import at_symbols
 from neumatc_mimo.blocks.tiles import on_grid
@@ -128,8 +129,13 @@ class SufficientStatistics(Equalizer):
     def _parts(self, inputs: EqualizerInputs, rx: int, symbol: int) -> Iterator[_Part]:
         """Tiles of a receiver in one OFDM symbol."""
         variance = inputs.noise_of(rx, symbol)
+        correlated = inputs.correlated_noise(rx, symbol)
         for tile, a in self._own_channels(inputs, rx, symbol):
-            noise = (variance if variance.shape[-1] == 1 else variance[..., tile]).mT
+            noise: Tensor | Grouped
+            if correlated is not None:
+                noise = correlated.at(tile)
+            else:
+                noise = (variance if variance.shape[-1] == 1 else variance[..., tile]).mT
             others = self._unwanted(inputs, rx, symbol)[:, tile].contiguous()
             whitening = Whitening.of(others, noise)
             h = whitening.rows(a).mT

@@ -15,6 +15,7 @@ from sionna.phy.ofdm import LMMSEPostEqualizationSINR as TheirSINR
 from torch import Tensor
 
 import neumatc_mimo as nm
+from neumatc_mimo import blocks
 from neumatc_mimo.blocks import (
     LMMSEPostEqualizationSINR,
     MFEqualizer,
@@ -182,6 +183,43 @@ def test_sinrs_are_sionnas(network: Any, kind: Any, whitening: bool) -> None:
         expected = theirs(h, no, interference_whitening=whitening)
     found = ours(h, no, interference_whitening=whitening, noise_covariance=matrix)
     close(found, expected, 1e-7)
+
+
+DETECTORS: dict[str, Callable[..., Any]] = {
+    "EPDetector": lambda *pair: blocks.EPDetector("bit", *pair, nm.Exact(), 2, precision="double"),
+    "KBestDetector": lambda *pair: blocks.KBestDetector(
+        "bit", 3, 8, *pair, nm.Exact(), "qam", 2, precision="double"
+    ),
+    "MaximumLikelihoodDetector": lambda *pair: blocks.MaximumLikelihoodDetector(
+        "bit", "maxlog", *pair, nm.Exact(), "qam", 2, precision="double"
+    ),
+    "MMSEPICDetector": lambda *pair: blocks.MMSEPICDetector(
+        "bit", "maxlog", *pair, nm.Exact(), 2, "qam", 2, precision="double"
+    ),
+}
+
+
+@EACH
+@pytest.mark.parametrize("name", DETECTORS)
+def test_detectors_see_what_is_whitened(name: str, kind: Any) -> None:
+    """What was whitened before is received in noise of power one."""
+    network = NETWORKS["uplink"]
+    y, h = received(network, "view")
+    block = DETECTORS[name](*settings(network))
+    matrix = kind(1)
+    shape = (2, 3, 1, block._data_symbols.num_data * 2)
+    prior = (torch.zeros(shape),) if name == "MMSEPICDetector" else ()
+    # Sionna's blocks round a number to single precision, not a tensor.
+    no = torch.tensor(NO, dtype=torch.float64)
+    found = block(y, h, *prior, 0.0, no, noise_covariance=matrix)
+    s = whole(matrix, 1) + NO * torch.eye(ANTENNAS, dtype=torch.float64)
+    inverse = torch.linalg.inv(torch.linalg.cholesky(s))
+    effective = block._resource_grid.effective_subcarrier_ind.astype(int)
+    white_y = y.clone()
+    white_y[..., effective] = torch.einsum("brsfmn,brnsf->brmsf", inverse, y[..., effective])
+    white_h = torch.einsum("brsfmn,brntksf->brmtksf", inverse, h)
+    # Expectation propagation takes differences of what has nearly been decided.
+    close(found, block(white_y, white_h, *prior, 0.0, 1.0), 1e-4)
 
 
 @EACH
