@@ -13,6 +13,7 @@ from torch import Tensor, nn
 import neumatc_mimo
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Table
+from neumatc_mimo.mapping.trunk import Trunk, make_trunk
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.tensors.waves import wave
@@ -148,7 +149,7 @@ class QueryModule(nn.Module):
         """Components of aligned links, [num_links, num_frequencies, ...]."""
         mapping = self._mapping
         weights = mapping.axis.weights(power).float()
-        table = mapping.trunk.table(mapping.coordinate(frequencies))
+        table = self._trunk().select(links).table(mapping.coordinate(frequencies))
         components = []
         for i, layout in enumerate(mapping.layouts):
             latent = self.get_buffer(f"latent_{i}")[links]
@@ -156,19 +157,20 @@ class QueryModule(nn.Module):
             folded = (
                 latent[:, :, 0] if nodes == 1 else torch.einsum("lrqn,lq->lrn", latent, weights)
             )
-            components.append(layout.unpack(self._combined(table, folded, links)))
+            components.append(layout.unpack(self._combined(table, folded)))
         return tuple(components)
 
-    def _combined(self, table: Table, rows: Tensor, links: Tensor) -> Tensor:
+    def _trunk(self) -> Trunk:
+        """The trunk, of the buffers: a module's own tensors are what it is exported with."""
+        trunk = self._mapping.trunk
+        own = {name: self.get_buffer(name.replace(".", "_")) for name in trunk.tensors()}
+        return make_trunk(trunk.settings(), own)
+
+    def _combined(self, table: Table, rows: Tensor) -> Tensor:
         """Combinations of latent rows [num_links, rank, n] by the trunk's values."""
-        terms = table.terms() if self._mapping.trunk.readout is None else None
-        if terms is None:
-            trunk = self._mapping.trunk
-            if trunk.readout is not None:
-                trunk = replace(trunk, readout=self.get_buffer("readout")[links])
-            _, basis = trunk.read(table, slice(None))
-            return basis @ rows
-        columns, values = terms
+        columns, values = table.terms()
+        if not table.is_local:
+            return values @ rows
         # [num_links, F, 1, w] times [num_links, F, w, n]: few of many functions differ from zero.
         return (values[:, None] @ rows[:, columns])[..., 0, :]
 

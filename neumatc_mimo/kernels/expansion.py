@@ -12,7 +12,8 @@ class Expansion(NamedTuple):
     """Filters as sums of rows of a latent tensor.
 
     :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
-    :param values: [num_subcarriers, num_terms] float32, their weights
+    :param values: [num_subcarriers, num_terms] float32, their weights, or of each item,
+        [num_items, num_subcarriers, num_terms]
     :param rows: [num_items, rank, n] float32,
         with the filter [num_antennas, num_streams] first in a row, complex entries as pairs
     :param num_antennas: of the filter
@@ -30,4 +31,11 @@ def plain(columns: Tensor, values: Tensor, rows: Tensor) -> tuple[Tensor, Tensor
     """Columns, values and rows in the types and strides that the kernels in C++ read."""
     if rows.stride(-1) != 1 or rows.dtype != torch.float32:
         rows = rows.to(torch.float32).contiguous()
-    return columns.contiguous(), values.contiguous().to(torch.float32), rows
+    return *readable(columns, values), rows
+
+
+def readable(columns: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Columns and values likewise; what is the same for all subcarriers is not copied for each."""
+    if columns.stride() != (0, 1):
+        columns = columns.contiguous()
+    return columns, values.contiguous().to(torch.float32)

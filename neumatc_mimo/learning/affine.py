@@ -20,7 +20,7 @@ from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import Trunk
+from neumatc_mimo.mapping.trunk import BasisTrunk
 
 Array = NDArray[np.float64]
 
@@ -197,7 +197,7 @@ class _Solutions:
         full = (found.latent[0] @ torch.from_numpy(self._basis).mT).float()
         readout = None if found.readout is None else found.readout.float()
         return CompactMapping(
-            Trunk(self._config.basis, readout),
+            BasisTrunk(self._config.basis, readout),
             NoiseAxis.at(0.0),
             (full[None, :, None],),
             (Layout((self._system.size,), "real"),),

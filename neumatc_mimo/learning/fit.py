@@ -21,7 +21,7 @@ from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Basis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import Trunk
+from neumatc_mimo.mapping.trunk import BasisTrunk
 from neumatc_mimo.operations.base import Components, Operation
 
 Matrices = Callable[[Tensor, Tensor], Tensor]
@@ -92,10 +92,25 @@ class FitConfig:
         if self.rounds < 1:
             raise ValueError(f"rounds is {self.rounds}, at least one is needed.")
 
+    def settings(self) -> dict[str, Any]:
+        """Plain values that tell how it is learned."""
+        return vars(self) | {"basis": self.basis.settings()}
+
+    def learn(
+        self, problem: Problem, links: Tensor, on_round: OnRound | None = None
+    ) -> tuple[CompactMapping, FitReport]:
+        """Learn the mappings of some links, see :func:`fit`."""
+        return fit(problem, self, links, on_round)
+
+    def prepared(self, problem: Problem, on_round: OnRound | None = None) -> FitConfig:
+        """The same: there is nothing that links have in common but their functions."""
+        del problem, on_round
+        return self
+
     def points(self, num_frequencies: int) -> tuple[Tensor, Tensor]:
         """Grid indices of the collocation points and samples together, and where samples are."""
-        grid = _spread(num_frequencies, self.collocation)
-        sampled = _spread(num_frequencies, self.samples - self.promotions * self.promoted)
+        grid = spread(num_frequencies, self.collocation)
+        sampled = spread(num_frequencies, self.samples - self.promotions * self.promoted)
         points = torch.cat([grid, sampled]).unique()
         return points, torch.isin(points, sampled)
 
@@ -212,7 +227,7 @@ class _Mappings:
         self._supervised = self._sampled.expand(len(links), -1).clone()
         exact = problem.exact(links, self._points[self._sampled])
         self._exact = align_along_nodes(problem.operation, exact)
-        self._layouts = _layouts(problem.operation, self._exact, self._coarse.shape[-2:])
+        self._layouts = layouts_of(problem.operation, self._exact, self._coarse.shape[-2:])
         self._rows = Rows.of(self._exact, self._layouts)
         known = self._rows.pack(self._exact)
         self._known = known.new_zeros(len(links), len(self._points), known.shape[-1])
@@ -270,7 +285,7 @@ class _Mappings:
             layout.pack(c).float().contiguous()
             for c, layout in zip(self._rows.unpack(projection.latent), self._layouts, strict=True)
         )
-        trunk = Trunk(self._config.basis, readout)
+        trunk = BasisTrunk(self._config.basis, readout)
         axis = self._problem.axis
         return CompactMapping(trunk, axis, latents, self._layouts, self._band), projection.loss
 
@@ -294,12 +309,12 @@ class _Mappings:
             self._supervised[link] |= here
 
 
-def _spread(total: int, count: int) -> Tensor:
+def spread(total: int, count: int) -> Tensor:
     """``count`` indices spread evenly over 0 … total - 1, ends included."""
     return torch.linspace(0, total - 1, min(count, total)).round().long().unique()
 
 
-def _layouts(
+def layouts_of(
     operation: Operation, components: Components, shape: tuple[int, ...]
 ) -> tuple[Layout, ...]:
     """How components of matrices [m, n] are stored."""

@@ -41,9 +41,9 @@ class Projector(Protocol):
 
 def projector(basis: Basis, x: Tensor, rank: int) -> Projector:
     """The fastest way to project values at the points x [N] of a basis to a rank."""
-    terms = basis.table(x).terms()
-    if rank >= basis.width and terms is not None and local.solves(x):
-        return _Local(*terms, _diagonals(basis))
+    table = basis.table(x)
+    if rank >= basis.width and table.is_local and local.solves(x):
+        return _Local(*table.terms(), _diagonals(basis))
     return _General(Design.of(basis.values(x)), rank, basis.penalty())
 
 

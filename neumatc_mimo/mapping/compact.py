@@ -82,11 +82,11 @@ class CompactMapping:
 
         :return: [num_links, b, ...] each
         """
-        windows = table.windows(points) if self.trunk.readout is None else None
+        windows = table.windows(points)
         # What is written in place has no gradient.
         if windows is None or (torch.is_grad_enabled() and folded.rows.requires_grad):
-            functions, basis = self.trunk.read(table, points)
-            return folded.split(basis @ folded.rows[:, functions])
+            functions, values = table.read(points)
+            return folded.split(values @ folded.rows[:, functions])
         num_links, _, size = folded.rows.shape
         product = folded.rows.new_empty(num_links, *windows.values.shape[:2], size)
         for rows, into in zip(folded.rows, product, strict=True):
@@ -102,23 +102,22 @@ class CompactMapping:
             listed = list(links.tolist() if listed is None else listed)
             first, stop = listed[0], listed[0] + len(listed)
             if listed == list(range(first, stop)):
-                return self._each(lambda t: t[first:stop])
-        return self._each(lambda t: t[links])
+                return self._chosen(slice(first, stop))
+        return self._chosen(links)
 
     def to(self, other: torch.device | str | torch.dtype) -> CompactMapping:
         """The mapping on another device, or in another real precision."""
-        return self._each(lambda t: t.to(other))
+        latents = tuple(c.to(other) for c in self.latents)
+        return replace(self, trunk=self.trunk.to(other), latents=latents)
 
-    def _each(self, change: Callable[[Tensor], Tensor]) -> CompactMapping:
-        readout = self.trunk.readout
-        trunk = Trunk(self.trunk.basis, None if readout is None else change(readout))
-        return replace(self, trunk=trunk, latents=tuple(change(c) for c in self.latents))
+    def _chosen(self, links: slice | Tensor) -> CompactMapping:
+        latents = tuple(c[links] for c in self.latents)
+        return replace(self, trunk=self.trunk.select(links), latents=latents)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
-        readout = self.trunk.readout
-        named = {} if readout is None else {"readout": readout}
-        return named | {f"latent.{i}": latent for i, latent in enumerate(self.latents)}
+        latents = {f"latent.{i}": latent for i, latent in enumerate(self.latents)}
+        return self.trunk.tensors() | latents
 
     @property
     def num_bytes(self) -> int:
@@ -127,10 +126,8 @@ class CompactMapping:
 
     @staticmethod
     def concatenate(parts: Sequence[CompactMapping]) -> CompactMapping:
-        """One mapping of all the links of several with the same basis."""
-        trunk = parts[0].trunk
-        if trunk.readout is not None:
-            readouts = [m.trunk.readout for m in parts if m.trunk.readout is not None]
-            trunk = Trunk(trunk.basis, torch.cat(readouts))
+        """One mapping of all the links of several with trunks of the same kind."""
+        first, *others = (m.trunk for m in parts)
+        trunk = first.joined(others)
         latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
         return replace(parts[0], trunk=trunk, latents=latents)

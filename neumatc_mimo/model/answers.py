@@ -51,10 +51,10 @@ class Unevaluated:
             or recall.order is not None
             or operation.applied not in names
             or channels.a.dtype != torch.complex64
-            or recall.model.mapping.trunk.readout is not None
-            or recall.plan.table.terms() is None
             or is_traced()
             or not kernels.available(channels.a.device)
+            # On a GPU products of dense matrices are faster.
+            or not (kernels.in_lanes(channels.a.device) or recall.table.is_local)
         ):
             return None
         index = names.index(operation.applied)
@@ -169,14 +169,14 @@ class RecalledAnswers(Answers):
         if self._unevaluated is None:
             return None
         recall, latents = self._recall, self._unevaluated.latents
-        terms = recall.plan.table.terms()
-        assert terms is not None
-        columns, values = (t[subcarriers] for t in terms)
+        columns, values = recall.table.terms()
         (layout,) = latents.layouts
-        expansion = Expansion(columns, values, latents.rows, *layout.shape)
+        expansion = Expansion(
+            columns[subcarriers], values[..., subcarriers, :], latents.rows, *layout.shape
+        )
 
         def filters() -> Tensor:
-            return recall.mapping.evaluate(recall.plan.table, subcarriers, latents)[0]
+            return recall.mapping.evaluate(recall.table, subcarriers, latents)[0]
 
         if not len(self._repairs.at):
             return Applied(expansion, filters)
@@ -245,11 +245,11 @@ class ProvenAnswers(Answers):
 
     def emitted(self, emitter: Emitter) -> Emitted | None:
         recall, a, no = self._recall, self._channels.a, self._channels.no
-        operation, terms = recall.model.operation, recall.plan.table.terms()
-        if terms is None or self._channels.trusted or not emitter.proves(operation, a, no):
+        operation = recall.model.operation
+        if self._channels.trusted or not emitter.proves(operation, a, no):
             return None
         places = None if recall.order is None else recall.order.argsort(-1)
-        query = Query(*terms, recall.latents.rows, recall.rows, places, self._tolerance)
+        query = Query(*recall.table.terms(), recall.latents.rows, recall.rows, places, self._tolerance)
         done = emit(emitter, operation, a, no, query, looking=True)
         proven = int((done.amplification == 0).sum())
         self._counts.queried += proven

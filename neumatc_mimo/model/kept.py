@@ -71,6 +71,13 @@ class LinksAt(NamedTuple):
     needed: Hashable
 
 
+class FunctionsAt(NamedTuple):
+    """The functions of a link's own trunk on a grid."""
+
+    grid: bytes
+    link: int
+
+
 class RowsAt(NamedTuple):
     """Rows of links, in an order, at a moment."""
 
@@ -118,6 +125,7 @@ class Kept:
     :param spots: rows of a link as recognition looks at them
     :param waves: e^{-j2πfτ} of links' own rows
     :param latents: latent tensors of a call's links
+    :param functions: values of links' own trunks
     :param weights: of an axis' nodes at values of it
     :param repairs: where a link's mapping is not served alone, and components from its own paths
     :param held: whether components hold a link's answers, from its own paths
@@ -134,6 +142,9 @@ class Kept:
     spots: BoundedCache[LinkAt, Tensor] = field(default_factory=_small)
     waves: BoundedCache[RowsAt, Tensor] = field(default_factory=_small)
     latents: BoundedCache[LinksAt, Latents] = field(
+        default_factory=partial(BoundedCache, _LATENT_BYTES)
+    )
+    functions: BoundedCache[FunctionsAt, Tensor] = field(
         default_factory=partial(BoundedCache, _LATENT_BYTES)
     )
     weights: BoundedCache[tuple[float, ...], Tensor] = field(default_factory=_small)

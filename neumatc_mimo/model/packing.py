@@ -10,10 +10,9 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.mapping.axes import make_axis
-from neumatc_mimo.mapping.basis import make_basis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import Trunk
+from neumatc_mimo.mapping.trunk import make_trunk
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.operations import make_operation
@@ -43,8 +42,13 @@ def write_manifest(
     return write_text(folder / MANIFEST, sealed(name, scenario, in_shards))
 
 
-# Tensors of a packed model that are the same for all links; the others have a row for each.
-SHARED = frozenset({"unseen", "links.base_station_positions"})
+def shared_tensors(model: OperationModel) -> frozenset[str]:
+    """Names of a packed model's tensors that are the same for all links; the others have a row for
+    each.
+    """
+    trunk = model.mapping.trunk
+    own = trunk.tensors() if trunk.is_shared else ()
+    return frozenset({"unseen", "links.base_station_positions", *(f"mapping.{k}" for k in own)})
 
 
 def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -58,7 +62,7 @@ def pack_model(model: OperationModel) -> tuple[dict[str, Tensor], dict[str, Any]
     values: dict[str, Any] = {
         "operation": model.operation.settings(),
         "mapping": {
-            "basis": mapping.trunk.basis.settings(),
+            "basis": mapping.trunk.settings(),
             "axis": mapping.axis.settings(),
             "layouts": [vars(layout) for layout in mapping.layouts],
             "band": mapping.band,
@@ -90,7 +94,7 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     if tensors["marks.corrected"].shape[1] != axis.num_stretches:
         raise ValueError(f"marks.corrected has marks of other times than those of {axis}.")
     mapping = CompactMapping(
-        Trunk(make_basis(manifest["basis"]), named.get("readout")),
+        make_trunk(manifest["basis"], named),
         axis,
         tuple(named[f"latent.{i}"] for i in range(len(layouts))),
         layouts,

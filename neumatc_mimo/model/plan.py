@@ -17,14 +17,16 @@ class GridPlan:
 
     :param key: of the grid, by which other things are kept; empty in a trace, which keeps nothing
     :param frequencies: [F] Hz relative to the carrier, float64, on the model's device
-    :param table: values of the trunk's functions at these
+    :param x: coordinates of the trunk's functions, [F] float64
+    :param table: values of these functions; None where each link has its own
     :param index: [F] nearest subcarriers of the trained grid
     :param on_grid: [F] whether they are these subcarriers, and not between or beside them
     """
 
     key: bytes
     frequencies: Tensor
-    table: Table
+    x: Tensor
+    table: Table | None
     index: Tensor
     on_grid: Tensor
 
@@ -36,8 +38,9 @@ class GridPlan:
         # A copy: the caller may write to its own.
         frequencies = frequencies.to(links.device, copy=True)
         index, on_grid = nearest_subcarriers(links, frequencies)
-        table = mapping.trunk.table(mapping.coordinate(frequencies))
-        return cls(key, frequencies, table, index, on_grid)
+        x = mapping.coordinate(frequencies)
+        table = mapping.trunk.table(x) if mapping.trunk.is_shared else None
+        return cls(key, frequencies, x, table, index, on_grid)
 
     def is_within(self, band: tuple[float, float], margin: float) -> bool:
         """Whether all frequencies lie in a band, or at most so many Hz beside it."""

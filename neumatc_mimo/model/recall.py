@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.recalled import Recalled, Stored
+from neumatc_mimo.mapping.basis import DenseTable, Table
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Latents
-from neumatc_mimo.model.kept import LinksAt, Moment, RowsAt, kept
+from neumatc_mimo.mapping.trunk import Trunk
+from neumatc_mimo.model.kept import FunctionsAt, LinksAt, Moment, RowsAt, kept
 from neumatc_mimo.model.likeness import Recognised
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.model.plan import GridPlan
@@ -125,6 +127,11 @@ class Recall:
         return _rows(self.model, self.plan, self.rows_at, self.found)
 
     @cached_property
+    def table(self) -> Table:
+        """Values of the trunk's functions of these links on the grid."""
+        return functions(self.model, self.plan, self.links, self.rows_at.links)
+
+    @cached_property
     def latents(self) -> Latents:
         """Latent tensors of the needed components, at the noise powers or the time."""
         return folded(self.model, self.links, self.value, self.needed, self.rows_at.links)
@@ -135,9 +142,9 @@ class Recall:
 
         :param repairs: all components where the mapping alone is not served
         """
-        mapping, terms = self.model.mapping, self.plan.table.terms()
-        if mapping.trunk.readout is not None or terms is None or is_traced():
+        if is_traced():
             return None
+        mapping = self.model.mapping
         values, operation = self.value.tolist(), self.model.operation
         weights = None
         # At zero the first node is the answer.
@@ -163,7 +170,7 @@ class Recall:
         return Recalled(
             operation,
             components,
-            *terms,
+            *self.table.terms(),
             links=self.links,
             order=self.order,
             frequencies=self.plan.frequencies,
@@ -176,7 +183,7 @@ class Recall:
 
     def evaluated(self, points: slice) -> Components:
         """The needed components at a stretch of subcarriers, in the precision of the call."""
-        components = self.mapping.evaluate(self.plan.table, points, self.latents)
+        components = self.mapping.evaluate(self.table, points, self.latents)
         return in_precision(components, self.moment.dtype)
 
     def answer(self, components: Components, subcarriers: slice) -> Any:
@@ -204,6 +211,34 @@ def in_precision(components: Components, dtype: torch.dtype) -> Components:
     """Components in the precision of a complex dtype, those that are real likewise."""
     real = torch.float64 if dtype == torch.complex128 else torch.float32
     return tuple(c.to(dtype if c.is_complex() else real) for c in components)
+
+
+def functions(
+    model: OperationModel, plan: GridPlan, links: Tensor, listed: tuple[int, ...]
+) -> Table:
+    """Values of the trunk's functions of links [l] on a grid, kept for each link that has its own.
+
+    :param listed: the links as numbers, empty in a trace
+    """
+    if plan.table is not None:
+        return plan.table
+    trunk = model.mapping.trunk
+    if is_traced():
+        return trunk.select(links).table(plan.x)
+    values = [
+        kept(
+            model.kept.functions,
+            partial(FunctionsAt, plan.key, link),
+            partial(_values, trunk.select(slice(link, link + 1)), plan.x),
+        )
+        for link in listed
+    ]
+    return DenseTable(values[0] if len(values) == 1 else torch.cat(values))
+
+
+def _values(trunk: Trunk, x: Tensor) -> Tensor:
+    """φ of one link, [1, F, rank]."""
+    return trunk.table(x).read(slice(0, len(x)))[1]
 
 
 def folded(

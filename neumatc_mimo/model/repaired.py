@@ -175,9 +175,9 @@ def _from_call(recall: Recall, channels: Channels, exactly: Sequence[Tensor]) ->
 
 def _mapped(recall: Recall, item: int, where: Tensor) -> Components:
     """All components of an item's link at subcarriers ``where``, [1, n, ...] each."""
-    mapping = recall.mapping.select(torch.tensor([item], device=where.device))
+    mapping = recall.mapping.select(torch.tensor([item], device=where.device), [item])
     value = recall.value[item : item + 1]
-    table = mapping.trunk.table(mapping.coordinate(recall.plan.frequencies[where]))
+    table = mapping.trunk.table(recall.plan.x[where])
     components = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
     return in_precision(components, recall.moment.dtype)
 

@@ -289,11 +289,63 @@ class MotionConfig(Section):
         return self
 
 
+class MLPConfig(Section):
+    """The network of `trunk = "mlp"`, and how it is trained: by NeuMatC's Algorithm 1."""
+
+    depth: limits.Layers = 2
+    """Hidden layers."""
+    width: limits.Neurons = 128
+    """Functions of each."""
+    omega0: Annotated[float, Field(gt=0.0, le=1e6)] = 30.0
+    """ω₀ of the sines. Where frequencies begin is told by the samples, whatever it is; a larger one
+    lets them move faster."""
+    rank: limits.Neurons = 128
+    """Functions that the trunk puts out, unless `rank` or `svd_rank` in `[model]` say it."""
+    lam: Annotated[float, Field(alias="lambda", ge=0.0, le=1e6)] = 1e-3
+    """Weight of the structure residual in the loss; 0 leaves it out."""
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-4
+    """Of Adam at the first step; it falls to a hundredth along a cosine."""
+    steps: limits.Steps = 2000
+    """Gradient steps."""
+    projection: bool = False
+    """Whether latent tensors are projected out at every step (variable projection), which is not in
+    the paper; else Adam moves them too, as published."""
+    ridge: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-8
+    """Of a projection, relative."""
+    shared: bool = False
+    """Whether one trunk serves all links of a kind; their latent tensors come from projections."""
+    samples: limits.Subcarriers = 546
+    """Subcarriers whose exact result is computed, of a link and node."""
+    num_collocation: limits.Subcarriers = 64
+    """Collocation points of a link at the start, where the residual counts."""
+    refine_every: limits.Steps = 200
+    """Steps between refinements, which add collocation points."""
+    added: Annotated[int, Field(ge=0, le=2**20)] = 8
+    """Points that a refinement adds at most: the worst of the candidates that fail."""
+    threshold: Annotated[float, Field(gt=0.0, le=1e6)] = 1e-2
+    """Residual above which a candidate has failed."""
+    tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
+    """Share of failed candidates up to which none is added."""
+    candidates: limits.Subcarriers = 300
+    """Candidates of a refinement."""
+    seed: limits.Seed = 0
+    """Of the initial network and latent tensors, and of all points that are drawn."""
+
+    @model_validator(mode="after")
+    def _enough_candidates(self) -> MLPConfig:
+        if self.added > self.candidates:
+            raise ValueError(
+                f"has added = {self.added}, points are taken from the {self.candidates} candidates"
+            )
+        return self
+
+
 class ModelConfig(Section):
     """How the models of the scenario are trained; every key is optional."""
 
-    trunk: Literal["spline", "sine"] = "spline"
-    """Functions that the trunk is made of: local B-splines, or sines over the whole band."""
+    trunk: Literal["spline", "sine", "mlp"] = "spline"
+    """Functions that the trunk is made of: local B-splines, sines over the whole band, or a network
+    that learns them, as published, which `[model.mlp]` describes."""
     rank: limits.Functions | None = None
     """Rank of the trunk for several users; without it the trunk keeps all functions, unmixed."""
     svd_rank: limits.Functions | None = None
@@ -313,6 +365,9 @@ class ModelConfig(Section):
     """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR."""
     tolerance_range: Annotated[float, Field(ge=0.0, le=1e6)] = 1e-2
     """What it asks for beside: relative distance of a result from where it has to lie."""
+    mlp: MLPConfig = MLPConfig()
+    """The network of `trunk = "mlp"`; of the keys above `width`, `samples`, `collocation` and
+    `rounds` are those of the other trunks."""
 
 
 class ScenarioConfig(Section):
@@ -417,10 +472,19 @@ class ScenarioConfig(Section):
     def with_model(self, **changes: Any) -> ScenarioConfig:
         """The same configuration with other values of keys of [model].
 
+        :param changes: Keys and their values; `mlp.rank` is one of [model.mlp]
+
         :raises ValueError: If a key is unknown, or a value not accepted
         """
+        values = self.model.model_dump(by_alias=True)
+        for key, value in changes.items():
+            section, dot, name = key.partition(".")
+            if dot and isinstance(values.get(section), dict):
+                values[section] = values[section] | {name: value}
+            else:
+                values[key] = value
         try:
-            model = ModelConfig.model_validate(self.model.model_dump() | changes)
+            model = ModelConfig.model_validate(values)
         except ValidationError as error:
             first: Any = error.errors()[0]
             raise ValueError(f"{_sentence(first | {'loc': ('model', *first['loc'])})}.") from None
@@ -580,7 +644,7 @@ def _sentence(error: Any) -> str:
     if error["type"] == "extra_forbidden":
         return (
             f"unknown key {_quoted(where[-1])}{_place(where[:-1])}, "
-            f"known are {', '.join(_section(where[:-1]).model_fields)}"
+            f"known are {', '.join(_keys(_section(where[:-1])))}"
         )
     if error["type"] == "missing" and isinstance(where[-1], int):
         return f"{_key(where[:-1])} is {shown(list(given))}, it must be longer"
@@ -618,8 +682,16 @@ def _section(where: Sequence[str | int]) -> type[BaseModel]:
         "single_user": SingleUserConfig,
         "motion": MotionConfig,
         "model": ModelConfig,
+        "model.mlp": MLPConfig,
     }
-    return sections[str(where[0])] if where else ScenarioConfig
+    if not where:
+        return ScenarioConfig
+    return sections.get(".".join(map(str, where)), sections[str(where[0])])
+
+
+def _keys(section: type[BaseModel]) -> list[str]:
+    """Names of a section's keys, as files write them."""
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _place(where: Sequence[str | int]) -> str:
@@ -631,6 +703,8 @@ def _header(where: Sequence[str | int]) -> str:
     section, *others = where
     if not others:
         return f"[{section}]"
+    if len(others) == 1:
+        return f"[{section}.{others[0]}]"
     return f"[[{section}.{others[0]}]] (entry {others[1]})"
 
 

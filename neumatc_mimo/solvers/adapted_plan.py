@@ -13,7 +13,7 @@ from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import Trunk
+from neumatc_mimo.mapping.trunk import BasisTrunk
 from neumatc_mimo.operations.base import Components, Operation
 from neumatc_mimo.solvers.approximation import Approximation, mapped, with_samples
 from neumatc_mimo.solvers.base import Channels
@@ -74,7 +74,7 @@ class AdaptedPlan:
             (self.gain @ layout.pack(c))[:, :, None]
             for layout, c in zip(layouts, points, strict=True)
         )
-        return CompactMapping(Trunk(self.basis), NoiseAxis.at(0.0), latents, layouts, self.band)
+        return CompactMapping(BasisTrunk(self.basis), NoiseAxis.at(0.0), latents, layouts, self.band)
 
     def approximation(
         self, operation: Operation, channels: Channels, points: Components

@@ -42,7 +42,7 @@ def mapped(mapping: CompactMapping, channels: Channels) -> Approximation:
     """The approximation that evaluates a mapping of the items, in the precision of the channels."""
     real, device = channels.a.real.dtype, channels.a.device
     mapping = mapping.to(real)
-    table = mapping.trunk.basis.table(mapping.coordinate(channels.frequencies.to(device)), real)
+    table = mapping.trunk.table(mapping.coordinate(channels.frequencies.to(device)), real)
     folded = mapping.at(torch.zeros(mapping.num_links, dtype=torch.float64, device=device))
     return lambda subcarriers: mapping.evaluate(table, subcarriers, folded)
 

@@ -77,6 +77,17 @@ class _Basis(_Kind):
     points_per_interval: Annotated[int, Field(ge=0, le=2**31)] | None = None
     spacing: _Positive | None = None
     decay: _Positive | None = None
+    omega0: _Positive | None = None
+    depth: Annotated[int, Field(ge=1, le=64)] | None = None
+    shared: bool | None = None
+
+    @model_validator(mode="after")
+    def _network(self) -> _Basis:
+        if (self.kind == "mlp") != (self.depth is not None) or (
+            self.kind == "mlp" and (self.omega0 is None or self.shared is None)
+        ):
+            raise ValueError("a network, and it alone, has a depth, omega0 and shared")
+        return self
 
 
 class _Axis(_Kind):

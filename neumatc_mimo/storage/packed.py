@@ -93,13 +93,8 @@ def _check_mapping(
     tensors: Mapping[str, Array], mapping: Mapping[str, Any], num_links: int
 ) -> None:
     """Latent tensors [num_links, rank, nodes or 1, n], and what reads them out."""
-    readout, width = tensors.get("mapping.readout"), mapping["basis"].get("num_functions")
     layouts, nodes = mapping["layouts"], mapping["axis"].get("num_nodes")
-    rank = width
-    if readout is not None:
-        if readout.ndim != 3 or readout.shape[:2] != (num_links, width or readout.shape[1]):
-            raise ValueError(f"mapping.readout has the shape {list(readout.shape)}.")
-        rank = readout.shape[2]
+    rank = _rank(tensors, mapping["basis"], num_links)
     latents = [name for name in tensors if name.startswith("mapping.latent.")]
     if len(latents) != len(layouts):
         raise ValueError(f"there are {len(latents)} latent tensors of {len(layouts)} components.")
@@ -115,6 +110,41 @@ def _check_mapping(
                 f"{name} is {latent.dtype} of the shape {list(latent.shape)}, {list(fitting[1])} "
                 "is needed."
             )
+
+
+def _rank(
+    tensors: Mapping[str, Array], settings: Mapping[str, Any], num_links: int
+) -> int | None:
+    """The number of functions that a trunk has; None if its settings do not tell."""
+    if settings.get("depth") is not None:
+        return _checked_network(tensors, settings, num_links)
+    readout, width = tensors.get("mapping.readout"), settings.get("num_functions")
+    if readout is None:
+        return width
+    if readout.ndim != 3 or readout.shape[:2] != (num_links, width or readout.shape[1]):
+        raise ValueError(f"mapping.readout has the shape {list(readout.shape)}.")
+    return int(readout.shape[2])
+
+
+def _checked_network(
+    tensors: Mapping[str, Array], settings: Mapping[str, Any], num_links: int
+) -> int:
+    """The number of functions of a network, each layer of which takes what the last one gives."""
+    links = () if settings.get("shared") else (num_links,)
+    outputs = 1
+    for layer in range(settings["depth"] + 1):
+        weight, bias = (_of(tensors, f"mapping.{part}.{layer}") for part in ("weight", "bias"))
+        fits = weight.shape == (*links, *weight.shape[-2:-1], outputs) and 0 not in weight.shape
+        if weight.dtype.kind != "f" or not fits:
+            raise ValueError(
+                f"mapping.weight.{layer} is {weight.dtype} of the shape {list(weight.shape)}."
+            )
+        outputs = weight.shape[-2]
+        if bias.dtype.kind != "f" or bias.shape != (*links, outputs):
+            raise ValueError(
+                f"mapping.bias.{layer} is {bias.dtype} of the shape {list(bias.shape)}."
+            )
+    return outputs
 
 
 def _check_marks(tensors: Mapping[str, Array], num_links: int, fft_size: int) -> None:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.tensorflow.axes import make_axis
-from neumatc_mimo.tensorflow.basis import windows
+from neumatc_mimo.tensorflow.basis import Windows, windows
+from neumatc_mimo.tensorflow.network import functions
 
 Array = NDArray[Any]
 
@@ -22,14 +23,14 @@ class Mapping:
     The frequencies are known when a graph is built, so that the trunk's functions are constants:
     a query is one product of matrices for each group of neighbouring subcarriers.
 
-    :param tensors: ``latent.0``, ... and, maybe, ``readout``, as
+    :param tensors: ``latent.0``, ... and those of the trunk, as
         :class:`~neumatc_mimo.mapping.compact.CompactMapping` has them
     :param manifest: functions, axis, layouts and band, plain values
     """
 
     def __init__(self, tensors: dict[str, Array], manifest: dict[str, Any]) -> None:
         self.axis = make_axis(manifest["axis"])
-        self._basis, self._band = manifest["basis"], manifest["band"]
+        self._basis, self._band, self._tensors = manifest["basis"], manifest["band"], tensors
         self._layouts = [(tuple(one["shape"]), one["kind"]) for one in manifest["layouts"]]
         self._latents = [
             _planar(_read_out(tensors[f"latent.{i}"], tensors.get("readout")), kind)
@@ -39,7 +40,14 @@ class Mapping:
     def on(self, frequencies: NDArray[np.float64], dtype: tf.DType) -> MappingOnGrid:
         """The mapping at ascending frequencies [F] in Hz, in a real precision."""
         x = coordinate(frequencies, self._band)
-        return MappingOnGrid(self, windows(self._basis, x.clip(-1, 1)), len(x), dtype)
+        x = x.clip(-1, 1)
+        values = functions(self._basis, self._tensors, x)
+        if values is None:
+            table = windows(self._basis, x)
+        else:
+            # [num_links or 1, groups, points, functions]
+            table = Windows(values[:, None], np.arange(values.shape[-1])[None])
+        return MappingOnGrid(self, table, len(x), dtype)
 
 
 class MappingOnGrid:
@@ -57,9 +65,12 @@ class MappingOnGrid:
         rows = tf.concat([self._folded(latent, links, no) for latent in self._latents], axis=-1)
         # [B, groups, functions, n]
         windowed = tf.gather(rows, self._basis, axis=1)
-        product = tf.matmul(self._values, windowed)
+        values = self._values
+        if len(values.shape) > 3 and values.shape[0] > 1:
+            values = tf.gather(values, links)  # of each link its own functions
+        product = tf.matmul(values, windowed)
         size = product.shape[-1]
-        product = tf.reshape(product, [-1, self._values.shape[0] * self._values.shape[1], size])
+        product = tf.reshape(product, [-1, values.shape[-3] * values.shape[-2], size])
         return self._split(product[:, : self._num_points])
 
     def _folded(self, latent: tf.Tensor, links: tf.Tensor, no: tf.Tensor) -> tf.Tensor:

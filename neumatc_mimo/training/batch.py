@@ -7,7 +7,6 @@ import time
 from torch import Tensor
 
 from neumatc_mimo.learning.adaptive import OnRound
-from neumatc_mimo.learning.fit import fit
 from neumatc_mimo.model import OperationModel
 from neumatc_mimo.training.certification import certified_model
 from neumatc_mimo.training.jobs import Job
@@ -19,7 +18,7 @@ def train_batch(job: Job, batch: Tensor, on_round: OnRound | None = None) -> Ope
     :param batch: indices of the links
     """
     started = time.perf_counter()
-    mapping, report = fit(job.problem, job.settings, batch, on_round)
+    mapping, report = job.settings.learn(job.problem, batch, on_round)
     part = certified_model(job, mapping, job.links.select(batch))
     part.training.update(
         exact_samples_per_link=report.exact_samples_per_link,

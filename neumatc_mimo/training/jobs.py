@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.learning.adaptive import OnRound
 from neumatc_mimo.learning.fit import FitConfig, Problem
+from neumatc_mimo.learning.learning import Learning
+from neumatc_mimo.learning.networks import NetworkConfig
 from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.operations import Operation, OperationConfig
@@ -47,20 +50,19 @@ class Job:
     operation: Operation
     links: LinkSet
     axis: Axis
-    settings: FitConfig
+    settings: Learning
     tolerance: Tolerance
     search: NodeSearch | None = None
 
     @property
     def key(self) -> str:
         """SHA-256 in hex: equal exactly if the same is trained in the same way."""
-        settings = vars(self.settings) | {"basis": self.settings.basis.settings()}
         parts = [
             FORMAT_VERSION,
             self.links.fingerprint(),
             self.operation.settings(),
             self.axis.settings(),
-            settings,
+            self.settings.settings(),
             vars(self.tolerance),
         ]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
@@ -89,6 +91,11 @@ class Job:
         return Problem(self.operation, matrices, self.links.num_links, frequencies, self.axis)
 
 
+    def prepared(self, on_round: OnRound | None = None) -> Job:
+        """The same with what all links have in common learned, such as a trunk that they share."""
+        return replace(self, settings=self.settings.prepared(self.problem, on_round))
+
+
 def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
     """All that is trained for a scenario, with links on a device.
 
@@ -103,7 +110,7 @@ def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
         if section is None or links is None:
             continue
         links = links.to(device)
-        settings = _settings(model, links.fft_size, rank)
+        settings = _TRUNKS[model.trunk](model, links.fft_size, rank)
         for keys, operation in section.trained(links.num_cols):
             own = links if operation.follows_rows else links.unaligned()
             noise = _noise(section, keys, operation, model.noise_nodes)
@@ -155,9 +162,29 @@ def stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
     return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
 
 
-def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
-    basis: Basis = SineBasis(config.width)
-    if config.trunk == "spline":
-        basis = SplineBasis.on_grid(num_points, config.width)
+def _of_basis(config: ModelConfig, basis: Basis, rank: int | None) -> FitConfig:
     rank = min(rank or basis.width, basis.width)
     return FitConfig(basis, rank, config.samples, config.collocation, config.rounds)
+
+
+def _splines(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
+    return _of_basis(config, SplineBasis.on_grid(num_points, config.width), rank)
+
+
+def _sines(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
+    del num_points
+    return _of_basis(config, SineBasis(config.width), rank)
+
+
+def _networks(config: ModelConfig, num_points: int, rank: int | None) -> NetworkConfig:
+    del num_points
+    settings = config.mlp.model_dump()
+    return NetworkConfig(**settings | {"rank": rank or config.mlp.rank})
+
+
+# From the values of `trunk` in [model] to how its models are learned.
+_TRUNKS: dict[str, Callable[[ModelConfig, int, int | None], Learning]] = {
+    "spline": _splines,
+    "sine": _sines,
+    "mlp": _networks,
+}

@@ -72,6 +72,7 @@ def train_and_keep(
     models = {}
     with reported(callback, progress) as tell:
         for job in jobs(scenario, check_device(device)):
+            job = _prepared(job, tell)
             store = None
             if checkpoint is not None:
                 store = Store(Path(checkpoint), job.operation.name, job.key)
@@ -89,6 +90,12 @@ def origin(scenario: Scenario, seed: int) -> dict[str, Any]:
         "torch": torch.__version__,
         "config": json.loads(scenario.config.model_dump_json()),
     }
+
+
+def _prepared(job: Job, tell: Callback) -> Job:
+    """A job with what all its links have in common, which is learned first."""
+    done = Event(job.operation.name, 0, job.links.num_links, "links")
+    return job.prepared(lambda figures: tell(replace(done, metrics=figures)))
 
 
 def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:

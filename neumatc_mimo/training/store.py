@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from neumatc_mimo.model import OperationModel
-from neumatc_mimo.model.packing import SHARED, pack_model, unpack_model
+from neumatc_mimo.model.packing import pack_model, shared_tensors, unpack_model
 from neumatc_mimo.storage.shards import found_shards, read_shard, shard_file, write_shard
 
 _log = logging.getLogger(__name__)
@@ -39,9 +39,8 @@ class Store:
         """
         tensors, values = pack_model(part)
         self.folder.mkdir(parents=True, exist_ok=True)
-        return write_shard(
-            self.folder, self.name, links, tensors, SHARED, {"key": self.key, "model": values}
-        )
+        shared, header = shared_tensors(part), {"key": self.key, "model": values}
+        return write_shard(self.folder, self.name, links, tensors, shared, header)
 
     def read(self, links: range, device: str = "cpu") -> OperationModel | None:
         """The model of some links; None if it is not there, is damaged, or of another key."""

@@ -10,7 +10,7 @@ from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import Trunk
+from neumatc_mimo.mapping.trunk import BasisTrunk, NetworkTrunk, Trunk, make_trunk
 from neumatc_mimo.operations.base import Components
 
 LINKS, NODES, RANK = 3, 4, 9
@@ -21,7 +21,6 @@ LAYOUTS = (
     Layout((2,), "complex"),
 )
 UNITS: list[Basis] = [SplineBasis(20, 3), SplineBasis(24), SineBasis(16)]
-CASES = [(basis, readout) for basis in UNITS for readout in (False, True)]
 FREQUENCIES = torch.linspace(-3e6, 2e6, 40, dtype=torch.float64)
 
 
@@ -36,12 +35,41 @@ def component(layout: Layout, *batch: int, dtype: torch.dtype = torch.float32) -
     return square + square.mH if layout.kind == "hermitian" else square
 
 
-def mapping(basis: Basis, readout: bool) -> CompactMapping:
+def network(*links: int) -> NetworkTrunk:
+    """A perceptron of two layers, of each link or of all."""
+    sizes = [1, 6, 7, RANK]
+    weights = tuple(normal(*links, sizes[i + 1], sizes[i], seed=i) for i in range(3))
+    return NetworkTrunk(3.0, weights, tuple(normal(*links, size) for size in sizes[1:]))
+
+
+TRUNKS: list[Trunk] = [
+    *(BasisTrunk(basis) for basis in UNITS),
+    *(BasisTrunk(basis, normal(LINKS, basis.width, RANK)) for basis in UNITS),
+    network(),
+    network(LINKS),
+]
+each_trunk = pytest.mark.parametrize("trunk", TRUNKS)
+
+
+def functions(trunk: Trunk, x: Tensor) -> Tensor:
+    """φ at x [B], by its formula in float64, [LINKS, B, rank]."""
+    if isinstance(trunk, NetworkTrunk):
+        values = x[:, None]
+        for layer, (weight, bias) in enumerate(zip(trunk.weights, trunk.biases, strict=True)):
+            values = torch.sin(trunk.omega0 * values) if layer else values
+            product = torch.einsum("...bi,...oi->...bo", values, weight.double())
+            values = product + bias.double()[..., None, :]
+        return values.expand(LINKS, -1, -1)
+    assert isinstance(trunk, BasisTrunk)
+    values = trunk.basis.values(x)[None]
+    values = values if trunk.readout is None else values @ trunk.readout.double()
+    return values.expand(LINKS, -1, -1)
+
+
+def mapping(trunk: Trunk) -> CompactMapping:
     """A mapping whose second and last components depend on the noise power."""
-    rank = RANK if readout else basis.width
-    trunk = Trunk(basis, normal(LINKS, basis.width, RANK) if readout else None)
     latents = tuple(
-        normal(LINKS, rank, NODES if number % 2 else 1, layout.size, seed=number)
+        normal(LINKS, trunk.rank, NODES if number % 2 else 1, layout.size, seed=number)
         for number, layout in enumerate(LAYOUTS)
     )
     band = (FREQUENCIES[0].item(), FREQUENCIES[-1].item())
@@ -51,10 +79,7 @@ def mapping(basis: Basis, readout: bool) -> CompactMapping:
 def plain(whole: CompactMapping, frequencies: Tensor, no: Tensor) -> Components:
     """Ŷ(x, no) = Σ_r Σ_q φ_r(x) ψ_q(no) C_rq, all of it dense and in float64."""
     low, high = whole.band
-    basis = whole.trunk.basis.values((2 * frequencies - low - high) / (high - low))[None]
-    if whole.trunk.readout is not None:
-        basis = basis @ whole.trunk.readout.double()
-    basis = basis.expand(LINKS, -1, -1)
+    basis = functions(whole.trunk, (2 * frequencies - low - high) / (high - low))
     parts = []
     for latent, layout in zip(whole.latents, whole.layouts, strict=True):
         weights = whole.axis.weights(no) if latent.shape[2] > 1 else no.new_ones(len(no), 1)
@@ -96,20 +121,35 @@ def test_layouts_are_linear(layout: Layout) -> None:
     torch.testing.assert_close(layout.unpack(weights @ rows), expected)
 
 
-@pytest.mark.parametrize("basis, readout", CASES, ids=str)
-def test_trunk_is_the_units_mixed(basis: Basis, readout: bool) -> None:
-    trunk = mapping(basis, readout).trunk
+@each_trunk
+def test_a_trunk_is_its_formula(trunk: Trunk) -> None:
     x = torch.linspace(-1, 1, 33, dtype=torch.float64)
-    expected = basis.values(x)[None]
-    if trunk.readout is not None:
-        expected = expected @ trunk.readout.double()
+    expected = functions(trunk, x)
     assert trunk.rank == expected.shape[-1]
-    torch.testing.assert_close(trunk(x).double(), expected, rtol=0, atol=1e-5)
+    found = trunk(x).double()
+    assert len(found) == (1 if trunk.is_shared else LINKS)
+    torch.testing.assert_close(found.expand(LINKS, -1, -1), expected, rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("basis, readout", CASES, ids=str)
-def test_evaluation_is_the_plain_formula(basis: Basis, readout: bool) -> None:
-    whole = mapping(basis, readout)
+@each_trunk
+def test_terms_are_what_differs_from_zero(trunk: Trunk) -> None:
+    x = torch.linspace(-1, 1, 33, dtype=torch.float64)
+    columns, values = trunk.table(x).terms()
+    columns, full = columns.expand(values.shape), values.new_zeros(*values.shape[:-1], trunk.rank)
+    full.scatter_(-1, columns, values)
+    torch.testing.assert_close(full.expand(LINKS, -1, -1).double(), functions(trunk, x), rtol=0, atol=1e-5)
+
+
+@each_trunk
+def test_settings_and_tensors_tell_all_of_a_trunk(trunk: Trunk) -> None:
+    again, x = make_trunk(trunk.settings(), trunk.tensors()), torch.linspace(-1, 1, 33).double()
+    assert again.settings() == trunk.settings()
+    assert torch.equal(again(x), trunk(x))
+
+
+@each_trunk
+def test_evaluation_is_the_plain_formula(trunk: Trunk) -> None:
+    whole = mapping(trunk)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     shuffled = FREQUENCIES[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
     for frequencies in (FREQUENCIES, shuffled, FREQUENCIES[7:8] + 1234.5):
@@ -119,9 +159,9 @@ def test_evaluation_is_the_plain_formula(basis: Basis, readout: bool) -> None:
         assert_near(found, expected)
 
 
-@pytest.mark.parametrize("basis, readout", CASES, ids=str)
-def test_a_table_serves_tiles(basis: Basis, readout: bool) -> None:
-    whole = mapping(basis, readout)
+@each_trunk
+def test_a_table_serves_tiles(trunk: Trunk) -> None:
+    whole = mapping(trunk)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     expected = plain(whole, FREQUENCIES, no)
     table, folded = whole.trunk.table(whole.coordinate(FREQUENCIES)), whole.at(no)
@@ -130,18 +170,18 @@ def test_a_table_serves_tiles(basis: Basis, readout: bool) -> None:
         assert_near(found, tuple(c[:, tile] for c in expected))
 
 
-@pytest.mark.parametrize("basis, readout", CASES, ids=str)
+@each_trunk
 def test_a_component_of_one_node_is_the_same_at_every_noise_power(
-    basis: Basis, readout: bool
+    trunk: Trunk
 ) -> None:
-    whole = mapping(basis, readout)
+    whole = mapping(trunk)
     low, high = (whole(FREQUENCIES, torch.full((LINKS,), no)) for no in (0.0, 0.5))
     for number, (one, other) in enumerate(zip(low, high, strict=True)):
         assert torch.equal(one, other) == (whole.latents[number].shape[2] == 1)
 
 
 def test_at_a_node_only_its_own_latent_tensor_counts() -> None:
-    whole = mapping(SplineBasis(20), False)
+    whole = mapping(BasisTrunk(SplineBasis(20)))
     for node, power in enumerate(whole.axis.nodes):
         folded = whole.at(power.expand(LINKS))
         parts = folded.split(folded.rows)
@@ -151,18 +191,18 @@ def test_at_a_node_only_its_own_latent_tensor_counts() -> None:
 
 
 def test_the_band_ends_at_one() -> None:
-    whole = mapping(SplineBasis(20), False)
+    whole = mapping(BasisTrunk(SplineBasis(20)))
     x = whole.coordinate(FREQUENCIES)
     assert x.dtype == torch.float64
     torch.testing.assert_close(x, torch.linspace(-1, 1, 40, dtype=torch.float64))
 
 
-@pytest.mark.parametrize("basis, readout", CASES, ids=str)
+@each_trunk
 @pytest.mark.parametrize("links", [[1], [2, 0], [0, 0, 1]], ids=str)
 def test_selected_links_are_those_of_the_whole(
-    basis: Basis, readout: bool, links: list[int]
+    trunk: Trunk, links: list[int]
 ) -> None:
-    whole, chosen = mapping(basis, readout), torch.tensor(links)
+    whole, chosen = mapping(trunk), torch.tensor(links)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     part = whole.select(chosen)
     assert part.num_links == len(links)
@@ -171,35 +211,33 @@ def test_selected_links_are_those_of_the_whole(
 
 
 def test_selecting_one_link_copies_nothing() -> None:
-    whole = mapping(SplineBasis(20), True)
+    whole = mapping(network(LINKS))
     owners = [t.untyped_storage().data_ptr() for t in whole.tensors().values()]
     part = whole.select(torch.tensor([1]))
     assert [t.untyped_storage().data_ptr() for t in part.tensors().values()] == owners
 
 
-@pytest.mark.parametrize("basis, readout", CASES, ids=str)
-def test_joined_selections_are_the_whole(basis: Basis, readout: bool) -> None:
-    whole = mapping(basis, readout)
+@each_trunk
+def test_joined_selections_are_the_whole(trunk: Trunk) -> None:
+    whole = mapping(trunk)
     parts = [whole.select(torch.arange(LINKS)[part]) for part in (slice(0, 1), slice(1, LINKS))]
     joined = CompactMapping.concatenate(parts)
     assert joined.num_links == LINKS
     assert (joined.axis, joined.layouts, joined.band) == (whole.axis, whole.layouts, whole.band)
-    assert joined.trunk.basis == basis
+    assert joined.trunk.settings() == trunk.settings()
     assert joined.tensors().keys() == whole.tensors().keys()
     for name, tensor in whole.tensors().items():
         assert torch.equal(joined.tensors()[name], tensor)
 
 
-@pytest.mark.parametrize("basis, readout", CASES, ids=str)
-def test_tensors_hold_all_that_was_learned(basis: Basis, readout: bool) -> None:
-    whole = mapping(basis, readout)
+@each_trunk
+def test_tensors_hold_all_that_was_learned(trunk: Trunk) -> None:
+    whole = mapping(trunk)
     named = whole.tensors()
     latents = tuple(named[f"latent.{number}"] for number in range(len(LAYOUTS)))
-    assert set(named) - {f"latent.{number}" for number in range(len(LAYOUTS))} == (
-        {"readout"} if readout else set()
-    )
-    trunk = Trunk(basis, named.get("readout"))
-    again = CompactMapping(trunk, whole.axis, latents, whole.layouts, whole.band)
+    own = {name: named[name] for name in trunk.tensors()}
+    assert len(named) == len(own) + len(latents)
+    again = CompactMapping(make_trunk(trunk.settings(), own), whole.axis, latents, whole.layouts, whole.band)
     no = torch.full((LINKS,), 0.1, dtype=torch.float64)
     for one, other in zip(again(FREQUENCIES, no), whole(FREQUENCIES, no), strict=True):
         assert torch.equal(one, other)

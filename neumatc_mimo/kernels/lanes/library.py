@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 11
+_ABI = 12
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -75,7 +75,11 @@ class Call(ctypes.Structure):
         ("chirp", ctypes.c_void_p),
         ("latent", ctypes.c_void_p),
         *((n, ctypes.c_int64) for n in ("latent_item", "latent_row", "functions", "terms")),
-        *((name, ctypes.c_void_p) for name in ("term", "weight", "factor")),
+        ("term", ctypes.c_void_p),
+        ("term_step", ctypes.c_int64),
+        ("weight", ctypes.c_void_p),
+        ("weight_item", ctypes.c_int64),
+        ("factor", ctypes.c_void_p),
         ("factor_item", ctypes.c_int64),
         ("place", ctypes.c_void_p),
         *((name, ctypes.c_double) for name in ("quality", "range_error")),

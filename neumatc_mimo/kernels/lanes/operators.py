@@ -138,7 +138,7 @@ def precode_expansion(
     """Precode symbols with filters that are sums of few rows of a latent tensor.
 
     :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
-    :param values: [num_subcarriers, num_terms] float32, their weights
+    :param values: [num_subcarriers, num_terms] float32, their weights, or of each item
     :param rows: [num_items, rank, n] float32, with the filter [num_antennas, num_streams] first in
         a row, complex entries as pairs
     :param x: [num_items, num_streams, num_ofdm_symbols, num_subcarriers] complex64
@@ -356,10 +356,24 @@ def _latent(columns: Tensor, values: Tensor, rows: Tensor) -> dict[str, Any]:
         "latent": rows,
         "latent_item": rows.stride(0),
         "latent_row": rows.stride(1),
-        "functions": rows.shape[1],
+        **combined(columns, values, rows.shape[1]),
+    }
+
+
+def combined(columns: Tensor, values: Tensor, num_functions: int) -> dict[str, Any]:
+    """Fields of a call that tell which rows of a latent tensor each subcarrier takes.
+
+    :param columns: [num_subcarriers, num_terms] int64, the same for all of them where its first
+        stride is zero
+    :param values: their weights, [num_subcarriers, num_terms] float32, or of each item
+    """
+    return {
+        "functions": num_functions,
         "terms": columns.shape[1],
         "term": columns,
+        "term_step": columns.stride(0),
         "weight": values,
+        "weight_item": values.stride(0) if values.ndim == 3 and len(values) > 1 else 0,
     }
 
 

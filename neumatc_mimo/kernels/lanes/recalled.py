@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from neumatc_mimo.kernels.expansion import readable
 from neumatc_mimo.kernels.lanes.coverage import covers
 from neumatc_mimo.kernels.lanes.library import SourceKind, loaded
+from neumatc_mimo.kernels.lanes.operators import combined
 from neumatc_mimo.kernels.lanes.sources import MOST_ROWS, conjugate_chirp
 from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.operations.max_min import MaxMin
@@ -46,7 +48,7 @@ class Recalled:
     :param components: its components by their names
     :param columns: rows of latent tensors that a subcarrier takes, [num_subcarriers, num_terms]
         int64
-    :param values: their weights, likewise, float32
+    :param values: their weights, likewise, float32, or [num_items, num_subcarriers, num_terms]
     :param links: of each item, [num_items] int64
     :param order: row of the link that each row of an item is, [num_items, K]; None where it is the
         same
@@ -134,10 +136,7 @@ def run(
         "columns": antennas,
         "items": len(recalled.links),
         "chirp": conjugate_chirp(antennas, torch.complex64, recalled.links.device),
-        "functions": filters.rows.shape[1],
-        "terms": recalled.columns.shape[1],
-        "term": recalled.columns.contiguous(),
-        "weight": recalled.values.contiguous(),
+        **combined(*readable(recalled.columns, recalled.values), filters.rows.shape[1]),
         **_query(recalled, way),
     }
     if recalled.no is not None:

@@ -102,7 +102,11 @@ class _SplineTable(Table):
     values: Tensor
     known: dict[tuple[int, int], Windows | None] = field(default_factory=dict, compare=False)
 
-    def terms(self) -> tuple[Tensor, Tensor] | None:
+    @property
+    def is_local(self) -> bool:
+        return True
+
+    def terms(self) -> tuple[Tensor, Tensor]:
         return self.columns, self.values
 
     def windows(self, points: slice) -> Windows | None:

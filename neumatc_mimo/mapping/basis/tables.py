@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
+import torch
 from torch import Tensor
 
 
@@ -42,23 +43,40 @@ class Table(ABC):
 
     @abstractmethod
     def read(self, points: slice) -> tuple[slice, Tensor]:
-        """The consecutive functions that do not vanish at these points, and their values [b, w]."""
+        """The consecutive functions that do not vanish at these points, and their values [b, w], or
+        [num_links, b, w] where links have functions of their own.
+        """
 
     def windows(self, points: slice) -> Windows | None:
         """These points in groups; None where all functions are needed for any."""
         del points
         return None
 
-    def terms(self) -> tuple[Tensor, Tensor] | None:
-        """Functions that do not vanish at each point, and their values, [B, w]; None for all."""
-        return None
+    @property
+    def is_local(self) -> bool:
+        """Whether few functions differ from zero at a point."""
+        return False
+
+    @abstractmethod
+    def terms(self) -> tuple[Tensor, Tensor]:
+        """Functions that do not vanish at each point, [B, w] int64, and their values, [B, w] or
+        [num_links, B, w].
+        """
 
 
 @dataclass(frozen=True)
 class DenseTable(Table):
-    """All functions everywhere."""
+    """All functions everywhere.
+
+    :param values: [B, width], or [num_links, B, width] of links with functions of their own
+    """
 
     values: Tensor
 
     def read(self, points: slice) -> tuple[slice, Tensor]:
-        return slice(0, self.values.shape[1]), self.values[points]
+        return slice(0, self.values.shape[-1]), self.values[..., points, :]
+
+    def terms(self) -> tuple[Tensor, Tensor]:
+        *_, num_points, width = self.values.shape
+        every = torch.arange(width, device=self.values.device)
+        return every.expand(num_points, width), self.values

@@ -114,7 +114,7 @@ class ModelInParts:
         path = Path(folder).absolute()
         _claim(path, scenario, seed)
         parts = []
-        for job in jobs(scenario):
+        for job in map(Job.prepared, jobs(scenario)):
             store = Store(path, job.operation.name, job.key)
             parts.append(Assignment(f"{folder}: {store.name}", job, store, seed, store.finished()))
         return cls(folder, scenario, seed, parts)

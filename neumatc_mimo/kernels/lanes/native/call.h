@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 11;
+constexpr int32_t ABI = 12;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -100,12 +100,15 @@ struct Call {
     const void* chirp;
 
     // Filters as sums of rows of a latent tensor [items, functions, ...] of real numbers: which rows
-    // each subcarrier takes, and their weights, [subcarriers, terms].
+    // each subcarrier takes, and their weights, [items, subcarriers, terms]. Steps from a subcarrier's
+    // rows to the next one's, and from an item's weights, may be zero.
     const float* latent;
     int64_t latent_item, latent_row;
     int64_t functions, terms;
     const int64_t* term;
+    int64_t term_step;
     const float* weight;
+    int64_t weight_item;
     // What these filters are proven with, in a call of single precision. Factors of the channel's
     // rows, by which it differs from the link of the latent tensor, [items, subcarriers, rows]
     // complex; which row of the channel each row of the link is, [items, rows], or null where it is

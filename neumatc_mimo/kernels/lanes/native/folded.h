@@ -13,9 +13,9 @@ struct Span {
 };
 // Those that some subcarriers take.
 INLINE Span span_of(const Call& call, int64_t first, int64_t count) {
-    const int64_t terms = call.terms, *term = call.term + first * terms;
+    const int64_t step = call.term_step, *term = call.term + first * step;
     int64_t lowest = term[0], highest = term[0];
-    for (int64_t i = 1; i < count * terms; i++) {
+    for (int64_t i = 1; i < (step ? count : 1) * call.terms; i++) {
         lowest = term[i] < lowest ? term[i] : lowest;
         highest = term[i] > highest ? term[i] : highest;
     }
@@ -48,22 +48,23 @@ struct Folded {
         int64_t num, step;
     };
     INLINE Rows rows_of(int64_t item, int64_t first, int count) const {
-        const Span span = weigh(first, count);
+        const Span span = weigh(item, first, count);
         const float* latent = call.latent + item * call.latent_item;
         return {latent + span.lowest * call.latent_row, span.num, call.latent_row};
     }
 
     // The same of any latent tensor, and what each lane takes of them.
-    INLINE Span weigh(int64_t first, int count) const {
-        const int64_t terms = call.terms, *term = call.term + first * terms;
-        const float* weight = call.weight + first * terms;
+    INLINE Span weigh(int64_t item, int64_t first, int count) const {
+        const int64_t terms = call.terms, *term = call.term + first * call.term_step;
+        const float* weight = call.weight + item * call.weight_item + first * terms;
         const Span span = span_of(call, first, count);
         for (int64_t c = 0; c < span.num; c++) weights[c] = V{};
         for (int lane = 0; lane < L::N; lane++) {
             // The last one fills the lanes beyond it.
-            const int64_t at = terms * (lane < count ? lane : count - 1);
+            const int64_t at = lane < count ? lane : count - 1;
+            const int64_t* row = term + at * call.term_step;
             for (int64_t i = 0; i < terms; i++)
-                weights[term[at + i] - span.lowest][lane] += R(weight[at + i]);
+                weights[row[i] - span.lowest][lane] += R(weight[at * terms + i]);
         }
         return span;
     }

@@ -111,7 +111,7 @@ struct Recalled : Known<R, K> {
 
     // A row that is given takes the place of all others in its lane.
     INLINE Taken find(int64_t item, int64_t first, int count) const {
-        Taken taken{item, latent.weigh(first, count), 0, {}};
+        Taken taken{item, latent.weigh(item, first, count), 0, {}};
         V* weights = latent.weights;
         const int64_t num = taken.span.num;
         int64_t low = 0, high = query.places;
