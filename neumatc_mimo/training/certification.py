@@ -142,12 +142,12 @@ class _Proof:
         link, at = failed.any(1).nonzero(as_tuple=True)
         open_ = failed.mT[link, at]  # [pairs, num_stretches] that nothing has proven yet
         own, given = self._own(link, frequencies[at]), seen[link, at]
-        poor = _doubled(tuple(c[link, at] for c in mapped), num)
+        poor = _doubled(tuple(c[link, at] for c in mapped))
         for number in range(1, _STEPS + 2):
             if number <= _STEPS:
                 poor = self.operation.correct(own, poor, self.powers)
             else:
-                poor = _doubled(self.operation.exact(own, self.powers), num)
+                poor = _doubled(self.operation.exact(own, self.powers))
             proof = self.operation.certificate(given, _served(poor), self.powers, self.tolerance)
             ok = ~self._worst(~proof.ok.expand(len(link), num)) & open_
             levels = [self._lowest(level) for level in _levels(proof, num)]
@@ -216,10 +216,11 @@ def _served(components: Components) -> Components:
     return tuple(c.to(torch.complex64 if c.is_complex() else torch.float32) for c in components)
 
 
-def _doubled(components: Components, num: int) -> Components:
-    """Components [pairs, num_checks or 1, ...] in double precision, for every check."""
-    wide = (c.to(torch.complex128 if c.is_complex() else torch.float64) for c in components)
-    return tuple(c.expand(c.shape[0], num, *c.shape[2:]) for c in wide)
+def _doubled(components: Components) -> Components:
+    """Components [pairs, num_checks or 1, ...] in double precision: what is the same at every check
+    is corrected once.
+    """
+    return tuple(c.to(torch.complex128 if c.is_complex() else torch.float64) for c in components)
 
 
 def _levels(proof: Certificate, num: int) -> tuple[Tensor, Tensor]:
