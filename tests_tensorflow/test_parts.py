@@ -9,6 +9,7 @@ import tensorflow as tf
 from neumatc_mimo.foundation.cardinal_splines import cardinal_pieces
 from neumatc_mimo.tensorflow.basis import windows
 from neumatc_mimo.tensorflow.hermitian import eigenvectors
+from neumatc_mimo.tensorflow.network import functions
 from neumatc_mimo.tensorflow.power import waterfilling
 from tests_tensorflow.conftest import samples
 
@@ -70,3 +71,28 @@ def test_waterfilling() -> None:
     level = np.where(p > 0, p + 0.3 / s**2, np.nan)
     assert np.allclose(np.nanmax(level, -1), np.nanmin(level, -1))
     assert (0.3 / s[p == 0] ** 2 >= np.broadcast_to(level[:, :1], s.shape)[p == 0] - 1e-12).all()
+
+
+@pytest.mark.parametrize("links", [(), (3,)])
+def test_networks(links: tuple[int, ...]) -> None:
+    """Layers one after the other, each link its own or all the same."""
+    random, x = np.random.default_rng(0), np.linspace(-1, 1, 21)
+    sizes = [1, 5, 4, 6]
+    tensors = {}
+    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        tensors[f"weight.{layer}"] = random.normal(size=(*links, outputs, inputs)).astype("f")
+        tensors[f"bias.{layer}"] = random.normal(size=(*links, outputs)).astype("f")
+    settings = {"kind": "mlp", "omega0": 2.5, "depth": 2, "shared": not links}
+    values = functions(settings, tensors, x)
+    assert values is not None and values.shape == (*(links or (1,)), 21, 6)
+    for number, point in np.ndindex(values.shape[:2]):
+        h = x[point : point + 1].astype(np.float64)
+        for layer in range(3):
+            of_link = (number,) if links else ()
+            weight, bias = (tensors[f"{p}.{layer}"][of_link] for p in ("weight", "bias"))
+            h = weight.astype(np.float64) @ (np.sin(2.5 * h) if layer else h) + bias
+        assert np.allclose(values[number, point], h, rtol=1e-12)
+
+
+def test_fixed_functions_are_no_network() -> None:
+    assert functions({"kind": "sine"}, {}, np.zeros(3)) is None

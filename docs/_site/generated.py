@@ -79,20 +79,21 @@ def _documented(module: griffe.Module) -> Iterator[str]:
             yield from _documented(part)
 
 
-def _sections(title: str, section: type[BaseModel]) -> Iterator[str]:
+def _sections(title: str, section: type[BaseModel], path: str = "") -> Iterator[str]:
     rows, inner = [], []
-    for key, field in section.model_fields.items():
+    for name, field in section.model_fields.items():
+        key = field.alias or name
         kinds = [kind for kind in _alternatives(field.annotation) if isinstance(kind, type)]
         models = [kind for kind in kinds if issubclass(kind, BaseModel)]
         if models:
-            inner.append((f"`[{key}]`", models[0]))
+            inner.append((f"{path}{key}", models[0]))
         elif key == "operation":
             rows.append(f"| `{key}` | tables, [see below](#operations) | – | {field.description} |")
         else:
             rows.append(_row(key, field))
     yield _table(f"## {title[0].upper()}{title[1:]}", rows)
     for name, model in inner:
-        yield from _sections(name, model)
+        yield from _sections(f"`[{name}]`", model, f"{name}.")
 
 
 def _operations() -> Iterator[str]:

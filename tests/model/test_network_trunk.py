@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
 from neumatc_mimo.mapping.trunk import NetworkTrunk
 from neumatc_mimo.model.packing import shared_tensors
+from neumatc_mimo.storage.manifest import MANIFEST, sealed
 from neumatc_mimo.storage.shards import write_index
 from neumatc_mimo.training.batch import train_batch
 from neumatc_mimo.training.jobs import jobs
@@ -97,6 +99,45 @@ def test_blocks_serve_it_within_what_was_asked_for(
     median, largest = case.error_db(block(*case.inputs()), case.reference())
     assert median < -30 and largest < 0
     assert block.stats.links_recalled == 3 and block.stats.queried + block.stats.corrected > 192
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        ("depth", 3, "it lacks mapping.weight.3"),
+        ("depth", 65, "depth is 65"),
+        ("depth", None, "a network, and it alone, has a depth"),
+        ("kind", "sine", "a network, and it alone, has a depth"),
+        ("omega0", 0.0, "omega0 is 0.0"),
+        ("shared", "yes", "shared is 'yes'"),
+        ("shared", None, "a network, and it alone"),
+    ],
+)
+def test_lies_about_a_network_are_refused(
+    model: nm.ScenarioModel, tmp_path: Path, place: str, value: Any, message: str
+) -> None:
+    folder = Path(model.save(tmp_path / "model"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    manifest["operations"]["svd"]["mapping"]["basis"][place] = value
+    text = sealed("small", manifest["scenario"], manifest["operations"])
+    (folder / MANIFEST).write_text(text)
+    with pytest.raises(ValueError, match=message) as caught:
+        nm.ScenarioModel.load(folder)
+    assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
+
+
+def test_a_network_of_each_link_is_not_that_of_all(
+    model: nm.ScenarioModel, tmp_path: Path
+) -> None:
+    folder = Path(model.save(tmp_path / "model"))
+    manifest = json.loads((folder / MANIFEST).read_text())
+    basis = manifest["operations"]["svd"]["mapping"]["basis"]
+    basis["shared"] = not basis["shared"]
+    (folder / MANIFEST).write_text(
+        sealed("small", manifest["scenario"], manifest["operations"])
+    )
+    with pytest.raises(ValueError, match=r"mapping.weight.0 is float32 of the shape"):
+        nm.ScenarioModel.load(folder)
 
 
 def test_links_do_not_depend_on_each_other(scenario: nm.Scenario) -> None:
