@@ -1,8 +1,8 @@
 """The published network beside the other trunks: what each costs and how close it comes.
 
-``python -m benchmarks.trunks`` trains some links of each city with every trunk, and times queries of
-zero forcing, another link at every call. A trunk that links share has the rank that makes a link take
-as many bytes as with a network of its own.
+``python -m benchmarks.trunks`` trains some links of each city with every trunk, and times queries
+of zero forcing, another link at every call. A trunk that links share has the rank that makes a link
+take as many bytes as with a network of its own.
 """
 
 from __future__ import annotations
@@ -118,12 +118,12 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
         yield Sheet(
             name,
             f"Trunks: {title}",
-            f"{num_links} links of 8 users on 64 antennas, 3276 subcarriers, with the pseudo-inverse "
-            "at all noise powers. Error: of the filter, relative, before corrections and patches, "
+            f"{num_links} links of 8 users on 64 antennas, 3276 subcarriers, with the "
+            "pseudo-inverse at all noise powers. Error: of the filter, relative, before corrections and patches, "
             "median over subcarriers that training did not look at; corrected and patched: what "
             "of these takes correction steps or exact results to reach 40 dB. Training: "
-            f"wall-clock time with {torch.get_num_threads()} threads, certificates included. Query: "
-            "zero forcing of a slot in the block, another link at every call; exact: the same by "
+            f"wall-clock time with {torch.get_num_threads()} threads, certificates included. "
+            "Query: zero forcing of a slot in the block, another link at every call; exact: the same by "
             "exact results. As published: Algorithm 1 with plain Adam; variable projection is an "
             "addition. Shared: one trunk for all of these links.",
             rows,

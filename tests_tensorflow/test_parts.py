@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -79,7 +81,7 @@ def test_networks(links: tuple[int, ...]) -> None:
     random, x = np.random.default_rng(0), np.linspace(-1, 1, 21)
     sizes = [1, 5, 4, 6]
     tensors = {}
-    for layer, (inputs, outputs) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for layer, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
         tensors[f"weight.{layer}"] = random.normal(size=(*links, outputs, inputs)).astype("f")
         tensors[f"bias.{layer}"] = random.normal(size=(*links, outputs)).astype("f")
     settings = {"kind": "mlp", "omega0": 2.5, "depth": 2, "shared": not links}

@@ -1,12 +1,11 @@
-"""NeuMatC as published, on many links at once: Algorithm 1 with tensors that are batched over links."""
+"""NeuMatC as published, on many links at once: Algorithm 1, batched over links."""
 
 from __future__ import annotations
 
 import hashlib
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +22,7 @@ from neumatc_mimo.learning.rows import Rows, single
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import NetworkTrunk
-from neumatc_mimo.operations.base import Components, Operation
+from neumatc_mimo.operations.base import Components
 
 # Steps of latent tensors beside those of the network: what moves phases of many turns has to move
 # little.
@@ -140,13 +139,13 @@ def learn_networks(
               + \frac{\lambda}{|C|} \sum_{p \in C} \rho(p)^2,
 
     over exact samples S and collocation points C by Adam in float32, with failure-informed sampling
-    every N steps, as :func:`~neumatc_mimo.learning.algorithm1.train_algorithm1` does for one family.
+    every N steps, as :func:`~neumatc_mimo.learning.algorithm1.train_algorithm1` does for a family.
     Columns of a matrix count the same, however weak they are. Links do not influence each other:
     none depends on which ones are learned together.
 
     Plain Adam moves the network and the latent tensors. What lets it learn here: frequencies of the
-    first layer that are drawn up to where the samples' spectrum ends, latent tensors that begin near
-    zero in the coordinates of the samples' principal directions, and steps of theirs that are
+    first layer that are drawn up to where the samples' spectrum ends, latent tensors that begin
+    near zero in the coordinates of the samples' principal directions, and steps of theirs that are
     larger than those of phases with many turns. With ``projection`` latent tensors are the ridge
     solution of the first term at every step, in float64, and stand still in the gradient (variable
     projection; Golub and Pereyra, 1973), which is not in the paper.
@@ -354,9 +353,7 @@ class _Targets:
     factors: Tensor
 
     @classmethod
-    def of(
-        cls, exact: Components, layouts: tuple[Layout, ...], rank: int
-    ) -> _Targets:
+    def of(cls, exact: Components, layouts: tuple[Layout, ...], rank: int) -> _Targets:
         """From exact components [l, S, q, *shape]."""
         scaled = Rows.of(exact, layouts)
         full = scaled.pack(exact)

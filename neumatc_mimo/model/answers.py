@@ -249,7 +249,9 @@ class ProvenAnswers(Answers):
         if self._channels.trusted or not emitter.proves(operation, a, no):
             return None
         places = None if recall.order is None else recall.order.argsort(-1)
-        query = Query(*recall.table.terms(), recall.latents.rows, recall.rows, places, self._tolerance)
+        query = Query(
+            *recall.table.terms(), recall.latents.rows, recall.rows, places, self._tolerance
+        )
         done = emit(emitter, operation, a, no, query, looking=True)
         proven = int((done.amplification == 0).sum())
         self._counts.queried += proven

@@ -74,7 +74,9 @@ class AdaptedPlan:
             (self.gain @ layout.pack(c))[:, :, None]
             for layout, c in zip(layouts, points, strict=True)
         )
-        return CompactMapping(BasisTrunk(self.basis), NoiseAxis.at(0.0), latents, layouts, self.band)
+        return CompactMapping(
+            BasisTrunk(self.basis), NoiseAxis.at(0.0), latents, layouts, self.band
+        )
 
     def approximation(
         self, operation: Operation, channels: Channels, points: Components

@@ -112,9 +112,7 @@ def _check_mapping(
             )
 
 
-def _rank(
-    tensors: Mapping[str, Array], settings: Mapping[str, Any], num_links: int
-) -> int | None:
+def _rank(tensors: Mapping[str, Array], settings: Mapping[str, Any], num_links: int) -> int | None:
     """The number of functions that a trunk has; None if its settings do not tell."""
     if settings.get("depth") is not None:
         return _checked_network(tensors, settings, num_links)

@@ -90,7 +90,6 @@ class Job:
         frequencies = self.links.grid_frequencies()
         return Problem(self.operation, matrices, self.links.num_links, frequencies, self.axis)
 
-
     def prepared(self, on_round: OnRound | None = None) -> Job:
         """The same with what all links have in common learned, such as a trunk that they share."""
         return replace(self, settings=self.settings.prepared(self.problem, on_round))

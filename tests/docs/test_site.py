@@ -58,7 +58,9 @@ def test_every_command_and_every_key_is_shown(site: Path) -> None:
     for section in _SECTIONS:
         for name, field in section.model_fields.items():
             key = field.alias or name
-            assert f"<code>{key}</code>" in keys or re.search(rf"<code>\[(\w+\.)*{key}\]</code>", keys)
+            assert f"<code>{key}</code>" in keys or re.search(
+                rf"<code>\[(\w+\.)*{key}\]</code>", keys
+            )
 
 
 @pytest.mark.slow

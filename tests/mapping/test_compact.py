@@ -137,7 +137,9 @@ def test_terms_are_what_differs_from_zero(trunk: Trunk) -> None:
     columns, values = trunk.table(x).terms()
     columns, full = columns.expand(values.shape), values.new_zeros(*values.shape[:-1], trunk.rank)
     full.scatter_(-1, columns, values)
-    torch.testing.assert_close(full.expand(LINKS, -1, -1).double(), functions(trunk, x), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        full.expand(LINKS, -1, -1).double(), functions(trunk, x), rtol=0, atol=1e-5
+    )
 
 
 @each_trunk
@@ -171,9 +173,7 @@ def test_a_table_serves_tiles(trunk: Trunk) -> None:
 
 
 @each_trunk
-def test_a_component_of_one_node_is_the_same_at_every_noise_power(
-    trunk: Trunk
-) -> None:
+def test_a_component_of_one_node_is_the_same_at_every_noise_power(trunk: Trunk) -> None:
     whole = mapping(trunk)
     low, high = (whole(FREQUENCIES, torch.full((LINKS,), no)) for no in (0.0, 0.5))
     for number, (one, other) in enumerate(zip(low, high, strict=True)):
@@ -199,9 +199,7 @@ def test_the_band_ends_at_one() -> None:
 
 @each_trunk
 @pytest.mark.parametrize("links", [[1], [2, 0], [0, 0, 1]], ids=str)
-def test_selected_links_are_those_of_the_whole(
-    trunk: Trunk, links: list[int]
-) -> None:
+def test_selected_links_are_those_of_the_whole(trunk: Trunk, links: list[int]) -> None:
     whole, chosen = mapping(trunk), torch.tensor(links)
     no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
     part = whole.select(chosen)
@@ -237,7 +235,9 @@ def test_tensors_hold_all_that_was_learned(trunk: Trunk) -> None:
     latents = tuple(named[f"latent.{number}"] for number in range(len(LAYOUTS)))
     own = {name: named[name] for name in trunk.tensors()}
     assert len(named) == len(own) + len(latents)
-    again = CompactMapping(make_trunk(trunk.settings(), own), whole.axis, latents, whole.layouts, whole.band)
+    again = CompactMapping(
+        make_trunk(trunk.settings(), own), whole.axis, latents, whole.layouts, whole.band
+    )
     no = torch.full((LINKS,), 0.1, dtype=torch.float64)
     for one, other in zip(again(FREQUENCIES, no), whole(FREQUENCIES, no), strict=True):
         assert torch.equal(one, other)

@@ -126,16 +126,12 @@ def test_lies_about_a_network_are_refused(
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
-def test_a_network_of_each_link_is_not_that_of_all(
-    model: nm.ScenarioModel, tmp_path: Path
-) -> None:
+def test_a_network_of_each_link_is_not_that_of_all(model: nm.ScenarioModel, tmp_path: Path) -> None:
     folder = Path(model.save(tmp_path / "model"))
     manifest = json.loads((folder / MANIFEST).read_text())
     basis = manifest["operations"]["svd"]["mapping"]["basis"]
     basis["shared"] = not basis["shared"]
-    (folder / MANIFEST).write_text(
-        sealed("small", manifest["scenario"], manifest["operations"])
-    )
+    (folder / MANIFEST).write_text(sealed("small", manifest["scenario"], manifest["operations"]))
     with pytest.raises(ValueError, match=r"mapping.weight.0 is float32 of the shape"):
         nm.ScenarioModel.load(folder)
 
@@ -215,4 +211,3 @@ def test_what_no_network_has_is_refused(
     with pytest.raises(ValueError) as error:
         scenario.with_model(**changes)
     assert said in str(error.value)
-
