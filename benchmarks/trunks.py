@@ -119,13 +119,13 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
             name,
             f"Trunks: {title}",
             f"{num_links} links of 8 users on 64 antennas, 3276 subcarriers, with the "
-            "pseudo-inverse at all noise powers. Error: of the filter, relative, before corrections and patches, "
-            "median over subcarriers that training did not look at; corrected and patched: what "
-            "of these takes correction steps or exact results to reach 40 dB. Training: "
-            f"wall-clock time with {torch.get_num_threads()} threads, certificates included. "
-            "Query: zero forcing of a slot in the block, another link at every call; exact: the same by "
-            "exact results. As published: Algorithm 1 with plain Adam; variable projection is an "
-            "addition. Shared: one trunk for all of these links.",
+            "pseudo-inverse at all noise powers. Error: of the filter, relative, before "
+            "corrections and patches, median over subcarriers that training did not look at; "
+            "corrected and patched: what of these takes correction steps or exact results to "
+            f"reach 40 dB. Training: wall-clock time with {torch.get_num_threads()} threads, "
+            "certificates included. Query: zero forcing of a slot in the block, another link at "
+            "every call; exact: the same by exact results. As published: Algorithm 1 with plain "
+            "Adam; variable projection is an addition. Shared: one trunk for all of these links.",
             rows,
             seconds=time.perf_counter() - started,
         )

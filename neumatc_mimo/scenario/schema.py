@@ -18,7 +18,9 @@ from pydantic import (
     BeforeValidator,
     Field,
     PrivateAttr,
+    SerializerFunctionWrapHandler,
     ValidationError,
+    model_serializer,
     model_validator,
 )
 
@@ -331,6 +333,12 @@ class MLPConfig(Section):
     seed: limits.Seed = 0
     """Of the initial network and latent tensors, and of all points that are drawn."""
 
+    @model_serializer(mode="wrap")
+    def _as_in_files(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Where it is written it has the key that it is read by.
+        written: dict[str, Any] = values(self)
+        return {"lambda" if key == "lam" else key: value for key, value in written.items()}
+
     @model_validator(mode="after")
     def _enough_candidates(self) -> MLPConfig:
         if self.added > self.candidates:
@@ -476,7 +484,7 @@ class ScenarioConfig(Section):
 
         :raises ValueError: If a key is unknown, or a value not accepted
         """
-        values = self.model.model_dump(by_alias=True)
+        values = self.model.model_dump()
         for key, value in changes.items():
             section, dot, name = key.partition(".")
             if dot and isinstance(values.get(section), dict):

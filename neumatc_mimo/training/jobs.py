@@ -22,7 +22,7 @@ from neumatc_mimo.operations import Operation, OperationConfig
 from neumatc_mimo.operations.config import power
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.scenario.schema import ModelConfig, MultiUserConfig
+from neumatc_mimo.scenario.schema import MLPConfig, ModelConfig, MultiUserConfig
 from neumatc_mimo.scenario.trained import TrainedConfig
 from neumatc_mimo.storage.manifest import FORMAT_VERSION
 from neumatc_mimo.training.channels import channels_along
@@ -177,7 +177,7 @@ def _sines(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
 
 def _networks(config: ModelConfig, num_points: int, rank: int | None) -> NetworkConfig:
     del num_points
-    settings = config.mlp.model_dump()
+    settings = {name: getattr(config.mlp, name) for name in MLPConfig.model_fields}
     return NetworkConfig(**settings | {"rank": rank or config.mlp.rank})
 
 
