@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 import sys
 import time
 from collections.abc import Iterator
@@ -21,6 +22,9 @@ from neumatc_mimo.progress import Callback, Callbacks, within
 from neumatc_mimo.storage.files import Location, check_writable, child, local_path
 from neumatc_mimo.storage.model_folder import check_folder, holds_model
 from neumatc_mimo.storage.names import check_plain
+
+# Queries of an operation that are timed.
+_QUERIES = 5
 
 
 def train(
@@ -205,7 +209,22 @@ def _here(
     scenario: Any, folder: Location, device: str, seed: int, callback: Callbacks
 ) -> dict[str, Any]:
     model, path, seconds = train_and_save(scenario, folder, device, seed, callback)
-    return model_summary(model) | {"folder": str(path), "seconds": seconds}
+    summary = model_summary(model) | {"query_ms": query_milliseconds(model)}
+    return summary | {"folder": str(path), "seconds": seconds}
+
+
+def query_milliseconds(model: Any) -> dict[str, float]:
+    """What ``model.query`` takes for a link on its grid, repairs included; medians of some."""
+    found = {}
+    for operation, part in model.models.items():
+        frequencies, taken = part.links.grid_frequencies(), []
+        # The first call makes what later ones keep of the grid.
+        for number in range(_QUERIES + 1):
+            begin = time.perf_counter()
+            model.query(operation, frequencies, links=[number % part.links.num_links])
+            taken.append(1e3 * (time.perf_counter() - begin))
+        found[operation] = statistics.median(taken[1:])
+    return found
 
 
 def _on_cluster(
@@ -261,6 +280,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         table.add_column(column, no_wrap=True, overflow="fold")
     for column in ("error, dB", "quality, dB", "corrected", "patched", "s / link", "kB / link"):
         table.add_column(column, justify="right")
+    table.add_column("query, ms", justify="right")
     for row in rows:
         for operation, report in row["training"].items():
             table.add_row(
@@ -272,5 +292,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
                 f"{100 * report['patched_share']:.2f} %",
                 f"{report['seconds_per_link']:.2f}",
                 f"{report['bytes_per_link'] / 1e3:.0f}",
+                # A cluster's models are not at hand.
+                f"{row['query_ms'][operation]:.1f}" if "query_ms" in row else "–",
             )
     return table

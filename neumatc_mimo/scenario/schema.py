@@ -303,7 +303,7 @@ class MLPConfig(Section):
     lets them move faster."""
     rank: limits.Neurons = 128
     """Functions that the trunk puts out, unless `rank` or `svd_rank` in `[model]` say it."""
-    lam: Annotated[float, Field(alias="lambda", ge=0.0, le=1e6)] = 1e-3
+    lam: Annotated[float, Field(alias="lambda", ge=0.0, le=1e6)] = 1e-4
     """Weight of the structure residual in the loss; 0 leaves it out."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-4
     """Of Adam at the first step; it falls to a hundredth along a cosine."""

@@ -322,6 +322,22 @@ def test_a_grid_of_models_goes_behind_a_url(
         assert nm.ScenarioModel.load(folder).models.keys() == {"pseudo_inverse"}
 
 
+def test_trunks_beside_each_other(
+    write_scenario: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One table of them: error, certificate, shares, seconds, bytes and the time of a query."""
+    monkeypatch.chdir(tmp_path)
+    file = write_scenario(single_user=None, multi_user={"num_links": 2}, model={"samples": 64})
+    settings = ["trunk=mlp,spline", "mlp.steps=3", "mlp.width=8", "mlp.rank=16"]
+    arguments = ["train", str(file), *(part for one in settings for part in ("--set", one))]
+    result = _RUNNER.invoke(app, arguments, env={"COLUMNS": "200"})
+    assert result.exit_code == 0, result.output
+    for text in ("small-trunk=mlp", "small-trunk=spline", "error, dB", "kB / link", "query, ms"):
+        assert text in result.output
+    network = nm.ScenarioModel.load("models/small-trunk=mlp").models["pseudo_inverse"]
+    assert network.mapping.trunk.rank == 16
+
+
 def test_a_damaged_summary_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
