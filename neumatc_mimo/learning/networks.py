@@ -109,8 +109,9 @@ class NetworkConfig:
         """Grid indices of the samples and of what collocation points and candidates are drawn from,
         and where samples are.
         """
-        sampled = spread(num_frequencies, self.samples)
-        # Half of the grid is left to look at what was learned.
+        # Half of a small grid, and of any what others are drawn from: the rest is left to look at
+        # what was learned.
+        sampled = spread(num_frequencies, min(self.samples, -(-num_frequencies // 2)))
         points = torch.cat([torch.arange(0, num_frequencies, 2), sampled]).unique()
         return points, torch.isin(points, sampled)
 
@@ -293,7 +294,7 @@ class _Training:
             return supervised, supervised
         residual = self._residual(self._collocation.at, latents).square()
         counts = self._collocation.counts
-        structure = (counts * residual).sum(1) / counts.sum(1)
+        structure = (counts * residual).sum(1) / counts.sum(1).clamp_min(1)
         return supervised + config.lam * structure, supervised
 
     def _residual(self, at: Tensor, latents: Tensor) -> Tensor:

@@ -59,6 +59,6 @@ def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
         warn(
             f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
             f"reach {tolerance.quality_db:g} dB there: queries compute them exactly. To have "
-            "fewer, raise samples, width or rank in [model] of the scenario, or ask for less by "
-            "tolerance_db and tolerance_range."
+            "fewer, raise samples, width or rank in [model] of the scenario (of a network in "
+            "[model.mlp]), or ask for less by tolerance_db and tolerance_range."
         )

@@ -211,3 +211,11 @@ def test_what_no_network_has_is_refused(
     with pytest.raises(ValueError) as error:
         scenario.with_model(**changes)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("fft_size", [1, 2, 5, 24])
+def test_small_grids_leave_something_to_look_at(scenario: nm.Scenario, fft_size: int) -> None:
+    settings = next(jobs(scenario)).settings
+    points, sampled = settings.points(fft_size)
+    assert sampled.any() and len(points) <= fft_size
+    assert points.equal(points.unique()) and (fft_size < 3 or len(points) < fft_size)
