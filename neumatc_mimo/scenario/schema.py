@@ -307,7 +307,7 @@ class MLPConfig(Section):
     """Weight of the structure residual in the loss; 0 leaves it out."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-4
     """Of Adam at the first step; it falls to a hundredth along a cosine."""
-    steps: limits.Steps = 2000
+    steps: limits.Steps = 1500
     """Gradient steps."""
     projection: bool = False
     """Whether latent tensors are projected out at every step (variable projection), which is not in
