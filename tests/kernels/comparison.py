@@ -73,7 +73,7 @@ def check(ours: tuple[Tensor, ...], theirs: tuple[Tensor, ...], precision: str) 
     for own, other in zip(ours, theirs, strict=True):
         assert own.shape == other.shape and own.dtype == other.dtype
         error = torch.linalg.vector_norm(own - other) / torch.linalg.vector_norm(other)
-        assert float(error) < BOUNDS[precision]
+        assert float(error) < BOUNDS[precision], f"relative error {float(error):.1e}"
 
 
 class Spy:
