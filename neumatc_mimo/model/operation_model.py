@@ -114,13 +114,12 @@ class OperationModel(Displayed):
         none = torch.zeros_like(marks.patched)
         return replace(marks, corrected=marks.corrected.masked_fill(marks.patched, 1), patched=none)
 
-    @property
-    def keeps_repairs(self) -> bool:
-        """Whether components at all marked subcarriers of all links are few enough to be kept; else
-        each call computes those of its links, which takes less than to make them anew.
+    def keeps_repairs(self, num: int) -> bool:
+        """Whether components at so many marked subcarriers of each link are few enough to be kept;
+        else each call computes those of its links, which takes less than to make them anew.
         """
         # In time few of the marked ones fail again at a moment.
-        few = int(self.marks.any.sum()) * self._repair_bytes <= REPAIR_BYTES
+        few = num * self.links.num_links * self._repair_bytes <= REPAIR_BYTES
         return few or self.mapping.axis.margin_db > 0
 
     @property

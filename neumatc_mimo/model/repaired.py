@@ -118,14 +118,17 @@ def _of_link(recall: Recall, item: int, tolerance: Tolerance | None) -> LinkRepa
     exactly = marks.fragile | ~plan.on_grid
     if tolerance is not None:
         exactly = exactly | marks.short_of(tolerance)
-    if not model.keeps_repairs:
-        exactly = exactly | marks.any
     corrected, patched = (marks.corrected > 0) & ~exactly, marks.patched & ~exactly
     marked = (~(exactly | corrected | patched), corrected, patched, exactly, ~plan.on_grid)
     # Read at once, as a GPU is waited for at each number.
     *numbers, beside = torch.stack([those.sum() for those in marked]).tolist()
     names = ("queried", "corrected", "patched", "exact")
     counts = Counts(**dict(zip(names, numbers, strict=True)))
+    if not model.keeps_repairs(counts.corrected + counts.patched):
+        none, exactly = torch.zeros_like(exactly), exactly | corrected | patched
+        corrected, patched = none, none
+        counts.exact += counts.corrected + counts.patched
+        counts.corrected = counts.patched = 0
     repairs = _at_marks(recall, item, marks, (corrected | patched)[0].nonzero()[:, 0])
     if repairs.proven is not None:
         counts.corrected = 0
