@@ -37,7 +37,10 @@ def plan(
     with reported(callback, progress) as tell:
         training = within("training", tell)
         model = train(few, device=device, progress=False, callback=training)
-        for task in (task for task in tasks_of(few.config) if task is not Detection):
+        for task in tasks_of(few.config):
+            # A detector's filters are those of an equalizer.
+            if not task.queries or issubclass(task, Detection):
+                continue
             links = getattr(few, task.kind)
             if links is None or task.operation not in model.models:
                 continue

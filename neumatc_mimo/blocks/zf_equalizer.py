@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -10,7 +11,8 @@ from neumatc_mimo.blocks.checks import check_antennas
 from neumatc_mimo.blocks.equalizer import Equalizer, EqualizerInputs
 from neumatc_mimo.blocks.receiver import ReceiveFilter, as_it_is
 from neumatc_mimo.blocks.registry import register_equalizer
-from neumatc_mimo.kernels.lanes import Emitter
+from neumatc_mimo.blocks.symbols import Symbols, members
+from neumatc_mimo.kernels.lanes import Emitter, Forced
 from neumatc_mimo.tensors.differentiated import is_differentiated
 
 
@@ -89,6 +91,11 @@ class ZFEqualizer(Equalizer):
         # torch.Size([2, 4, 1, 896]) torch.Size([2, 4, 1, 896])
     """
 
+    def _emitter(
+        self, rx: int, y: Tensor, x_hat: Tensor, no_eff: Tensor, symbols: Symbols
+    ) -> Forced:
+        return Forced(y, x_hat, no_eff, members(symbols), self._desired[rx], self._places())
+
     def _filters(
         self, inputs: EqualizerInputs, rx: int, symbol: int, emitter: Emitter | None
     ) -> Iterator[ReceiveFilter]:
@@ -99,13 +106,21 @@ class ZFEqualizer(Equalizer):
         channels = self._asked(
             inputs, rx, symbol, a, products=white and not is_differentiated(inputs.y)
         )
-        for part in self._answers(self._operation, channels, self._borders()):
+        noise = variance[:, 0]
+        if not white:
+            emitter = None
+        elif isinstance(emitter, Forced):
+            # Rows of the matrices are the streams wanted.
+            emitter = replace(emitter, noise=noise, streams=range(a.shape[2]))
+        for part in self._answers(self._operation, channels, self._borders(), emitter=emitter):
             answer = part.answer
             if white:
-                noise = variance[:, 0] if variance.shape[-1] == 1 else variance[:, 0, part.tile]
-                no_eff = answer.column_power * noise[..., None]
+                here = noise if noise.shape[-1] == 1 else noise[:, part.tile]
+                if part.where is not None:
+                    here = noise.expand(part.where.shape)[part.where][None]
                 matrix = answer.w if part.applied is None else part.applied
-                yield ReceiveFilter(part.tile, matrix, answer.after, no_eff)
+                no_eff = answer.column_power * here[..., None]
+                yield ReceiveFilter(part.tile, matrix, answer.after, no_eff, part.where)
             else:
                 w = answer.dense
                 behind = self._behind(inputs, rx, symbol, part.tile, w)

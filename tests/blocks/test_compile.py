@@ -13,6 +13,7 @@ import torch
 from sionna.phy.mimo import StreamManagement
 
 import neumatc_mimo as nm
+from neumatc_mimo import blocks
 from neumatc_mimo.bench.tasks import MMSE, TASKS, Slot, Task
 from neumatc_mimo.blocks import (
     MMSEDetector,
@@ -29,6 +30,30 @@ from tests.conftest import ScenarioWriter, Trainer
 
 SETTINGS: dict[str, Any] = {"certify": None, "time_varying": False, "precision": "double"}
 ONE = StreamManagement(np.ones([1, 1]), 2)
+UPLINK = (grid(3, 1), StreamManagement(np.ones([1, 3]), 1))
+NUM_BITS = 2 * int(UPLINK[0].pilot_pattern.num_data_symbols)
+_PAIR, _PRIOR = "grid, streams and solver", "with a prior"
+# Names and arguments.
+RECEIVERS: dict[str, tuple[Any, ...]] = {
+    "ZFEqualizer": (_PAIR,),
+    "MFEqualizer": (_PAIR,),
+    "LinearDetector": ("zf", "bit", "app", _PAIR, "qam", 2),
+    "KBestDetector": ("bit", 3, 8, _PAIR, "qam", 2),
+    "EPDetector": ("bit", _PAIR, 2, False, 1),
+    "MMSEPICDetector": ("bit", "maxlog", _PAIR, 2, "qam", 2, _PRIOR),
+    "MaximumLikelihoodDetector": ("symbol", "app", _PAIR, "qam", 2),
+    "MaximumLikelihoodDetectorWithPrior": ("bit", "app", _PAIR, "qam", 2, _PRIOR),
+}
+
+
+def _made(arguments: tuple[Any, ...]) -> list[Any]:
+    """Arguments of a receiver."""
+    values: list[Any] = []
+    for argument in arguments:
+        values += (*UPLINK, Exact()) if argument == _PAIR else (argument,)
+    return [value for value in values if value != _PRIOR]
+
+
 CASES = {
     "zf": (
         ZFPrecoder(grid(1, 3), StreamManagement(np.ones([3, 1]), 3), Exact(), **SETTINGS),
@@ -67,6 +92,23 @@ CASES = {
             torch.tensor(0.0),
             torch.tensor(0.1),
         ),
+    ),
+    **{
+        name: (
+            getattr(blocks, name)(*_made(arguments), **SETTINGS),
+            (
+                noise(2, 1, 8, SYMBOLS, FFT_SIZE, seed=1),
+                noise(2, 1, 8, 3, 1, SYMBOLS, NUM_EFFECTIVE, seed=2),
+                *((noise(2, 3, 1, NUM_BITS, seed=3).real,) if arguments[-1:] == (_PRIOR,) else ()),
+                torch.tensor(0.0),
+                torch.tensor(0.1),
+            ),
+        )
+        for name, arguments in RECEIVERS.items()
+    },
+    "ratios": (
+        blocks.LMMSEPostEqualizationSINR(*UPLINK, Exact(), **SETTINGS),
+        (noise(2, 1, 8, 3, 1, SYMBOLS, NUM_EFFECTIVE, seed=2), torch.tensor(0.1)),
     ),
     "beamformer": (
         SVDBeamformer(grid(1, 2), ONE, Exact(), **SETTINGS),

@@ -20,7 +20,14 @@ what is asked, blocks compute with PyTorch, which is its reference in the tests.
 """
 
 from neumatc_mimo.kernels.lanes.demapping import Bits, DataRuns, SquareQAM
-from neumatc_mimo.kernels.lanes.emitters import Combined, Emitter, Precoded, Received, computes
+from neumatc_mimo.kernels.lanes.emitters import (
+    Combined,
+    Emitter,
+    Forced,
+    Precoded,
+    Received,
+    computes,
+)
 from neumatc_mimo.kernels.lanes.refined import Done, emit
 
 __all__ = [
@@ -29,6 +36,7 @@ __all__ = [
     "DataRuns",
     "Done",
     "Emitter",
+    "Forced",
     "Precoded",
     "Received",
     "SquareQAM",

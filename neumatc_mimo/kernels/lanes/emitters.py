@@ -14,6 +14,7 @@ from neumatc_mimo.kernels.lanes import operators, recalled
 from neumatc_mimo.kernels.lanes.coverage import covers
 from neumatc_mimo.kernels.lanes.demapping import Bits
 from neumatc_mimo.kernels.lanes.devices import has_kernel, whitens
+from neumatc_mimo.kernels.lanes.library import SourceKind
 from neumatc_mimo.kernels.lanes.proven import Query, parts_of
 from neumatc_mimo.kernels.lanes.recalled import Recalled
 from neumatc_mimo.kernels.lanes.sources import (
@@ -287,7 +288,17 @@ class Received(_Receiving):
         source, whitening = receiving_source_of(operation, *a.shape[-2:]), None
         if self.variance is not None:
             whitening = self.variance.rsqrt().expand(len(a), a.shape[-1], -1)
-        source, noise = _served(source, query), _noise(no, a)
+        return self._through(_served(source, query), a, _noise(no, a), query, whitening)
+
+    def _through(
+        self,
+        source: Source,
+        a: Tensor,
+        noise: Tensor | None,
+        query: Query | None,
+        whitening: Tensor | None,
+    ) -> Tensor:
+        """Estimates or bits through filters of a source."""
         if self.bits is None:
             return self._emit(source, a, noise, query, whitening)
         return operators.detect(
@@ -343,6 +354,41 @@ class Received(_Receiving):
 
     def _places(self, places: Tensor) -> tuple[Tensor, Tensor]:
         return places, self._moved(places, [(first, place) for first, _, place in self.stretches])
+
+
+@dataclass(frozen=True)
+class Forced(Received):
+    """Symbols estimated by zero forcing: the noise is no part of the filters.
+
+    :param noise: power behind the antennas, [num_items or 1, num_subcarriers or 1]
+    """
+
+    noise: Tensor | None = None
+
+    def covers(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        source = source_of(operation, *a.shape[-2:])
+        if no is not None or source is None or type(operation) is not PseudoInverse:
+            return False
+        return covers(a, self.noise, self.y, self.x_hat, kind=SourceKind.FORCING)
+
+    def proves(self, operation: Operation, a: Tensor, no: Tensor | None) -> bool:
+        return False
+
+    def recalls(self, links: Recalled) -> bool:
+        return False
+
+    def emit(
+        self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None
+    ) -> Tensor:
+        assert self.noise is not None
+        noise = self.noise.to(a.dtype.to_real()).expand(len(a), -1)
+        return self._through(Source(SourceKind.FORCING), a, noise, query, None)
+
+    def at(self, item: slice, places: Tensor) -> Self:
+        assert self.noise is not None
+        own = self.noise if len(self.noise) == 1 else self.noise[item]
+        own = own if own.shape[-1] == 1 else own[..., places]
+        return replace(super().at(item, places), noise=wide(own))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 12
+_ABI = 13
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -44,6 +44,7 @@ class SourceKind(IntEnum):
     RECALLED_FILTER = 11
     RECALLED_COLUMNS = 12
     RECALLED_VECTORS = 13
+    FORCING = 14
 
 
 # Components of a link that a kernel reads at most.

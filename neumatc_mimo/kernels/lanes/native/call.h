@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 12;
+constexpr int32_t ABI = 13;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -39,6 +39,8 @@ enum Source : int32_t {
     RECALLED_FILTER = 11,
     RECALLED_COLUMNS = 12,
     RECALLED_VECTORS = 13,
+    // As DEFINITE, for receivers: the noise is what lies behind a filter, and no part of it.
+    FORCING = 14,
 };
 
 // What is made of them.

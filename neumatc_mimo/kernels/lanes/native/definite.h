@@ -91,12 +91,16 @@ struct Definite {
     // Rows of what is sent that the last product runs over.
     INLINE int inner_rows() const { return rows(); }
 
+    // Whether the noise is no part of the filter, and only what lies behind it.
+    INLINE bool forces() const { return call.source == FORCING; }
+
     // C from the Gram matrix: lower triangle for the factor, the upper one to stay. `nothing`
     // becomes NaN where a power is out of range.
     INLINE void normalise(V noise, V& nothing) const {
         const int m = rows();
         for (int k = 0; k < m; k++) {
-            const V channel = factor[k * m + k].re, power = channel + noise;
+            const V channel = factor[k * m + k].re;
+            const V power = forces() ? channel : channel + noise;
             nothing += unless_in_range<R>(power);
             scale[k] = all<R>(1) / root<R>(power);
             lost[k] = noise / power;
@@ -211,11 +215,11 @@ struct Definite {
     INLINE V receiver(V noise, V* no_eff) const {
         const int m = rows();
         V most = prepare(noise);
-        const bool below = any_below();
+        const bool below = !forces() && any_below();
         if (below) multiply_out<R>(m, inverse);
         for (int k = 0; k < m; k++) {
             const V loss = lost[k] * diagonal[k];
-            const V kept = below ? gain(k, most) : all<R>(1) - loss;
+            const V kept = below ? gain(k, most) : forces() ? all<R>(1) : all<R>(1) - loss;
             before[k] = scale[k];
             // Of a stream that does not arrive nothing is known: zero, in infinite noise.
             after[k] = kept == V{} ? V{} : scale[k] / kept;
