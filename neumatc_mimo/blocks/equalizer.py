@@ -282,18 +282,30 @@ class Equalizer(Receiver):
             time=self._moment(inputs.time, symbol),
         )
 
-    def _behind(self, inputs: UplinkInputs, rx: int, symbol: int, tile: slice, w: Tensor) -> Tensor:
+    def _behind(
+        self,
+        inputs: UplinkInputs,
+        rx: int,
+        symbol: int,
+        tile: slice,
+        w: Tensor,
+        *,
+        of_unit_norm: bool = False,
+    ) -> Tensor:
         r"""Power behind filters, [batch_size, tile, num_streams]: diagonals of
         :math:`W^{\mathsf{T}} S W^*` with the covariance S of noise, estimation errors and the
         streams that others want.
 
         :param w: [batch_size, tile, num_rx_ant, num_streams]
+        :param of_unit_norm: whether their columns are
         """
         correlated = inputs.correlated_noise(rx, symbol)
         variance = inputs.noise_of(rx, symbol).mT
         variance = variance if variance.shape[1] == 1 else variance[:, tile]
         if correlated is not None:
             power = correlated.behind(w, tile).to(variance.dtype)
+        elif variance.shape[-1] == 1 and of_unit_norm:
+            power = variance.expand(len(w), w.shape[1], w.shape[3])
         else:
             power = (torch.view_as_real(w).square().sum(-1) * variance[..., None]).sum(-2)
         if not self._undesired[rx]:

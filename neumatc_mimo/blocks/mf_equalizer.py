@@ -95,12 +95,13 @@ class MFEqualizer(Equalizer):
         """Filters of the streams that a receiver is to get in one OFDM symbol."""
         for tile, a in self._own_channels(inputs, rx, symbol):
             # Columns of unit norm: squares of a channel of -150 dB would vanish.
-            size = torch.linalg.vector_norm(a, dim=-1)
-            w = (a / size[..., None]).conj().resolve_conj().mT
+            size = torch.linalg.vector_norm(torch.view_as_real(a), dim=(-2, -1))
+            w = (a * size.reciprocal()[..., None]).conj().resolve_conj().mT
             gains = (a @ w) / size[..., None, :]
             leaked = torch.view_as_real(gains).square().sum(-1)
             leaked = leaked - torch.diag_embed(leaked.diagonal(dim1=-2, dim2=-1))
-            noise = self._behind(inputs, rx, symbol, tile, w) / size.square()
+            behind = self._behind(inputs, rx, symbol, tile, w, of_unit_norm=True)
+            noise = behind / size.square()
             yield ReceiveFilter(tile, w, partial(_over, size), leaked.sum(-2) + noise)
 
 

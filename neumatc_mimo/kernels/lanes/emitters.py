@@ -328,6 +328,8 @@ class Received(_Receiving):
             super().take(other, item, places, chosen)
             return
         at = places[chosen]
+        if not len(at):
+            return
         items = None if item.start is None else torch.full_like(at, item.start)
         no_eff = other.no_eff[:, :, None, chosen].to(self.no_eff.dtype)
         x_hat = other.x_hat[..., chosen].to(self.x_hat.dtype)
