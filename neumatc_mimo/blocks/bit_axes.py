@@ -8,6 +8,9 @@ from torch import Tensor
 
 from neumatc_mimo.blocks.qam_demapper import QAMDemapper
 
+# Logarithm of a probability that no result of double precision shows.
+_TRIFLE = -70.0
+
 
 class BitAxis:
     """Points that some of a symbol's bits choose; a symbol is the sum of one of each axis.
@@ -71,3 +74,13 @@ def bit_axes(constellation: Constellation) -> list[BitAxis]:
         BitAxis(slice(0, None, 2), torch.complex(real, zero)),
         BitAxis(slice(1, None, 2), torch.complex(zero, imag)),
     ]
+
+
+def shares(logits: Tensor) -> Tensor:
+    """Probabilities along the first dimension, from their logarithms and any number.
+
+    What is less than a trifle of the largest is that trifle: numbers too small to be normal take a
+    processor a hundred times as long.
+    """
+    share = (logits - logits.amax(0)).clamp_min(_TRIFLE).exp()
+    return share / share.sum(0)

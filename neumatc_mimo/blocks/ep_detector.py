@@ -12,6 +12,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
+from neumatc_mimo.blocks.bit_axes import BitAxis, shares
 from neumatc_mimo.blocks.detector import Detector, Part
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.definite_inverse import side_by_side_inverse, side_by_side_product
@@ -144,17 +145,19 @@ class EPDetector(Detector):
         # As Sionna's: the variance of a sample.
         self._energy = float(levels.double().var())
         self._levels = levels.to(self.dtype).view(-1, 1, 1, 1)
+        self._axis = BitAxis(slice(None), points)
         # Least variance that an iteration takes for real, as Sionna's.
         self._least = 1e-6 if self.precision == "single" else 1e-12
 
     def _detected(self, part: Part) -> Tensor:
         logits = self._logits(part)
-        # [num_points, 2 num_streams, ...] of the real parts, then of the imaginary ones
+        if self._output == "bit":
+            # The axes take turns, the real one first.
+            ratios = self._axis.ratios(logits, sums=False).chunk(2, 1)
+            both = torch.stack(ratios, 1).flatten(0, 1)
+            return (both > 0).to(both.dtype) if self._hard else both
         real, imag = logits.movedim(0, -1).contiguous().chunk(2)
         kind = self._detector
-        if self._output == "bit":
-            ratios = [kind._symbollogits2llrs(one) for one in (real, imag)]
-            return torch.stack(ratios, -1).flatten(-2).movedim(-1, 0)
         if self._hard:
             chosen = (one.argmax(-1).to(torch.int32) for one in (real, imag))
             return kind._pam2qam(*chosen).to(torch.int32)[None]
@@ -179,15 +182,15 @@ class EPDetector(Detector):
             apart = (1 / (1 / variance - precision)).clamp_min(self._least)
             seen = apart * (mean / variance - gamma)
             # Eq. (33): and its levels, but for what all of them have.
-            logits = squares / apart + levels * (seen / apart)
-            share = torch.softmax(logits, 0)
+            over = apart.reciprocal()
+            logits = torch.addcmul(squares * over, levels, seen * over)
+            share = shares(logits)
             value = (levels * share).sum(0)
             spread = ((levels - value).square() * share).sum(0).clamp_min(self._least)
             # Eqs. (35) to (38).
             new_precision, new_gamma = 1 / spread - 1 / apart, value / spread - seen / apart
-            lost = new_precision < 0
-            new_precision = torch.where(lost, precision, new_precision)
-            new_gamma = torch.where(lost, gamma, new_gamma)
-            precision = torch.lerp(new_precision, precision, self._beta)
-            gamma = torch.lerp(new_gamma, gamma, self._beta)
+            # What would have a negative precision stays as it was.
+            kept = (new_precision < 0).to(z.dtype).clamp_min(self._beta)
+            precision = torch.lerp(new_precision, precision, kept)
+            gamma = torch.lerp(new_gamma, gamma, kept)
         return logits - seen.square() / (2 * apart)

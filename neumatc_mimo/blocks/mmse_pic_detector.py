@@ -11,7 +11,7 @@ from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid
 from torch import Tensor
 
-from neumatc_mimo.blocks.bit_axes import BitAxis, bit_axes
+from neumatc_mimo.blocks.bit_axes import BitAxis, bit_axes, shares
 from neumatc_mimo.blocks.detector import DetectorWithPrior, Part
 from neumatc_mimo.foundation.block_settings import BlockKeywords
 from neumatc_mimo.operations.definite_inverse import side_by_side_inverse, side_by_side_product
@@ -198,7 +198,7 @@ class MMSEPICDetector(DetectorWithPrior):
         means, variances = [], []
         for axis, values in zip(self._axes, logits, strict=True):
             points = axis.points.to(self.cdtype).view(-1, 1, 1, 1)
-            share = torch.softmax(values, 0)
+            share = shares(values)
             real, imag = ((part * share).sum(0) for part in (points.real, points.imag))
             away = (points.real - real).square() + (points.imag - imag).square()
             means.append(torch.complex(real, imag))
