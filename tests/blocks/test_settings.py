@@ -29,10 +29,18 @@ ONE = (grid(1, 2), StreamManagement(np.ones([1, 1]), 2))
 ARGUMENTS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "BDPrecodedChannel": (DOWN, ()),
     "BDPrecoder": (DOWN, ()),
+    "EPDetector": (("bit", *UP), (2,)),
+    "KBestDetector": (("bit", 3, 8, *UP), ("qam", 2)),
+    "LMMSEPostEqualizationSINR": (UP, ()),
+    "LinearDetector": (("zf", "bit", "app", *UP), ("qam", 2)),
+    "MFEqualizer": (UP, ()),
     "MMSEDetector": (("bit", "app", *UP), ("qam", 2)),
     "MMSEEqualizer": (UP, ()),
     "MaxMinPrecodedChannel": (DOWN, ()),
+    "MMSEPICDetector": (("bit", "app", *UP), (1, "qam", 2)),
     "MaxMinPrecoder": (DOWN, ()),
+    "MaximumLikelihoodDetector": (("bit", "app", *UP), ("qam", 2)),
+    "MaximumLikelihoodDetectorWithPrior": (("bit", "app", *UP), ("qam", 2)),
     "OperationPrecodedChannel": (DOWN, (nm.PseudoInverse(),)),
     "OperationPrecoder": (DOWN, (nm.PseudoInverse(),)),
     "RZFPrecodedChannel": (DOWN, ()),
@@ -43,6 +51,7 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "SVDCombiner": (ONE, ()),
     "WMMSEPrecodedChannel": (DOWN, ()),
     "WMMSEPrecoder": (DOWN, ()),
+    "ZFEqualizer": (UP, ()),
     "ZFPrecodedChannel": (DOWN, ()),
     "ZFPrecoder": (DOWN, ()),
 }
@@ -92,7 +101,11 @@ def test_the_table_has_all_blocks() -> None:
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_accepted_alike(name: str, settings: dict[str, Any]) -> None:
     block = made(name, Knowing(), **settings)
-    asked = getattr(block, "_equalizer", block)
+    # What asks the solver.
+    asked = next(
+        (found for name in ("_equalizer", "_statistics") if (found := getattr(block, name, None))),
+        block,
+    )
     assert asked._settings == BlockSettings(**settings)
     assert f"certify: {settings.get('certify', 'link')}" in repr(block)
     assert f"trust: {settings.get('trust', 'estimate')}" in repr(block)
