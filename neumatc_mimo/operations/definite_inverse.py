@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from neumatc_mimo.tensors import lu
 from neumatc_mimo.tensors.differentiated import is_differentiated
 from neumatc_mimo.tensors.tracing import is_mapped, is_traced
 
@@ -46,8 +47,7 @@ def side_by_side_inverse(a: Tensor, added: Tensor) -> Tensor:
     if is_differentiated(a, added) or is_traced() or is_mapped() or len(a) > _LARGEST:
         diagonal = (a.diagonal().movedim(-1, 0) + added).movedim(0, -1)
         whole = a.diagonal_scatter(diagonal).movedim((0, 1), (-2, -1))
-        inverse, _ = torch.linalg.inv_ex(whole, check_errors=False)
-        return inverse.movedim((-2, -1), (0, 1))
+        return lu.inverse(whole).movedim((-2, -1), (0, 1))
     whole = a.clone(memory_format=torch.contiguous_format)
     for k, one in enumerate(added):
         whole[k, k] += one
