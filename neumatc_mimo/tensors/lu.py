@@ -25,6 +25,11 @@ def inverse(a: Tensor) -> Tensor:
     return _each(_inverse, a)
 
 
+def unchecked_inverse(a: Tensor) -> Tensor:
+    """Inverses of a [..., n, n], some number or none where a pivot is lost to rounding."""
+    return _each(_unchecked, a)
+
+
 def solution(a: Tensor, b: Tensor) -> Tensor:
     """X with A X = B for a [..., n, n] and b [..., n, k]; NaN where A is singular, there only."""
     if not _apart(a):
@@ -36,6 +41,10 @@ def solution(a: Tensor, b: Tensor) -> Tensor:
 def log_determinant(a: Tensor) -> Tensor:
     """log |det A| of a [..., n, n], real; -inf where a matrix is singular."""
     return _each(_log_determinant, a)
+
+
+def _unchecked(a: Tensor) -> Tensor:
+    return torch.linalg.inv_ex(a)[0]
 
 
 def _inverse(a: Tensor) -> Tensor:
