@@ -13,6 +13,7 @@ from neumatc_mimo.operations.definite_inverse import definite_inverse
 from neumatc_mimo.operations.ill_conditioned import wide
 from neumatc_mimo.operations.precoding import Precoding, in_unit, own_noise
 from neumatc_mimo.operations.tracking import chirp_overlap, unit
+from neumatc_mimo.tensors import lu
 from neumatc_mimo.tensors.tracing import is_traced
 
 # Iterations from one look at whether they are done to the next.
@@ -107,8 +108,8 @@ class UserWMMSE(Operation):
     def sum_rate(self, a: Tensor, v: Tensor, no: Tensor | float = 0.0) -> Tensor:
         """What it maximises, in bit, [...]."""
         image, others = self._heard(wide(a) @ wide(v), wide(own_noise(no, a, self.no)))
-        inner = image.mH @ torch.linalg.solve(others, image)
-        return torch.linalg.slogdet(inner + identity(inner)).logabsdet.sum(-1) / torch.log(
+        inner = image.mH @ lu.solution(others, image)
+        return lu.log_determinant(inner + identity(inner)).sum(-1) / torch.log(
             torch.tensor(2.0, dtype=torch.float64, device=a.device)
         )
 
@@ -142,13 +143,13 @@ class UserWMMSE(Operation):
         """The next X from A V [..., m, K L] of the power of all streams, of that power again."""
         total = sum(self._ranks)
         own, others = self._heard(image, noise)
-        filters = torch.linalg.solve_ex(others, own)[0]  # [..., K, N, L]
+        filters = lu.solution(others, own)  # [..., K, N, L]
         inner = own.mH @ filters
         errors = definite_inverse(inner + identity(inner))
         weights = _on_diagonal(filters @ errors @ filters.mH)
         mu = noise * weights.diagonal(dim1=-2, dim2=-1).real.sum(-1) / total
         system = weights @ gram + mu[..., None, None] * identity(gram)
-        x = torch.linalg.solve_ex(system, _on_diagonal(filters))[0]
+        x = lu.solution(system, _on_diagonal(filters))
         power = positive((x.conj() * (gram @ x)).sum((-2, -1)).real)
         return x * (total / power).sqrt()[..., None, None]
 

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from neumatc_mimo.tensors import lu
+
 # How a scenario file may ask for groups; users of a random one are drawn.
 Selection = Literal["random", "semi_orthogonal", "sum_rate"]
 
@@ -101,11 +103,10 @@ def _sum_rates(rows: Tensor, power: float, no: float) -> Tensor:
     """Sum rates [num] of zero forcing for rows [num, num_frequencies, m, n]; zero for dependent
     ones.
     """
-    inverse, info = torch.linalg.inv_ex(rows @ rows.mH)
-    loss = inverse.diagonal(dim1=-2, dim2=-1).real
+    loss = lu.inverse(rows @ rows.mH).diagonal(dim1=-2, dim2=-1).real
     rate = torch.log2(1 + power / rows.shape[-2] / (no * loss)).sum(-1)
-    # What rounding makes of dependent rows may be negative.
-    sound = (info == 0) & (loss > 0).all(-1)
+    # NaN for dependent rows, or what rounding makes of them, which may be negative.
+    sound = (loss > 0).all(-1)
     return torch.where(sound, rate, 0.0).sum(-1)
 
 
