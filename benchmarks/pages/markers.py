@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks.pages import (  # noqa: F401  their figures
     demo,
+    large,
     sheets,
     simulations,
     speed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -274,6 +274,7 @@ def at_point(
     seconds: float = 1.5,
     theirs: bool = True,
     spline_samples: Sequence[int] = SPLINE_SAMPLES,
+    rivals: Mapping[str, Solver] | None = None,
     callback: Callbacks = None,
 ) -> Iterator[Row]:
     """Run all blocks at one point, each in all ways, on the same inputs.
@@ -291,6 +292,7 @@ def at_point(
     :param theirs: whether to time Sionna's way, where it fits into memory
     :param spline_samples: of which a spline may take the number that makes it fastest; none of it
         without any
+    :param rivals: other solvers by the names of their ways, each call of which is proven
     :param callback: told of each way to run each block
     """
     speed = copied_per_second(device)
@@ -302,8 +304,9 @@ def at_point(
                 splines = [n for n in spline_samples if n <= point.fft_size // 2]
                 if spline_samples and not splines:
                     splines = [max(point.fft_size // 4, 4)]
+                others = {f"spline, {n} samples": Spline(n) for n in splines} | dict(rivals or {})
                 told = within(f"{point.label}: {kind.title}", tell)
-                yield from _compared(turns, point, model, seconds, theirs, splines, speed, told)
+                yield from _compared(turns, point, model, seconds, theirs, others, speed, told)
 
 
 def learned(
@@ -328,7 +331,7 @@ def _compared(
     model: ScenarioModel | None,
     seconds: float,
     theirs: bool,
-    splines: Sequence[int],
+    rivals: Mapping[str, Solver],
     speed: float,
     tell: Callback,
 ) -> list[Row]:
@@ -337,7 +340,7 @@ def _compared(
     solvers: dict[str, tuple[Solver, str | None]] = {"exact": (Exact(), "link")}
     if task.asks_solver:
         solvers["exact, cached"] = (Cached(Exact()), "link")
-        solvers |= {f"spline, {n} samples": (Spline(n), "call") for n in splines}
+        solvers |= {way: (solver, "call") for way, solver in rivals.items()}
     training = {}
     auto = None
     asked = task.asks_solver and task.queries

@@ -151,11 +151,14 @@ def _settings(model: Any) -> str:
     rows = []
     for name, part in model.models.items():
         mapping, report = part.mapping, part.training
+        sizes = report.get("sizes", {})
         rows.append(
             {
                 "operation": name,
+                "turns over the band": sizes.get("turns"),
                 "rank": mapping.trunk.rank,
                 "trained for": str(mapping.axis),
+                "collocation points": sizes.get("collocation"),
                 "exact samples a link": report.get("exact_samples_per_link"),
                 "seconds a link": report.get("seconds_per_link"),
                 "MB": part.num_bytes / 1e6,

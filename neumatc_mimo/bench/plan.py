@@ -30,7 +30,8 @@ def plan(
     :param progress: show a progress bar, in a terminal or a notebook
     :param callback: told of the training, and of each way to run each block
 
-    :return: one entry a block: milliseconds, seconds of training, bytes and the cheapest way
+    :return: one entry a block: milliseconds, seconds of training, bytes, the cheapest way, and what
+        the operation is learned with
     """
     few = _with_links(scenario, few_links(Point.of(scenario)))
     entries = []
@@ -79,6 +80,8 @@ def _entry(
         # Slots over all links until queries have saved what their training took.
         "repaid, slots": seconds / gain if gain > 0 else math.inf,
         "cheapest": "queried" if queried < exact else "exact",
+        "operation": task.operation,
+        "sizes": part.training["sizes"],
     }
 
 

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario
 from neumatc_mimo.cli.options import Device, Json, ScenarioName, ScenarioSeed
+from neumatc_mimo.cli.sizes import told_sizes
 from neumatc_mimo.cli.terminal import out, print_json
 
 
@@ -31,12 +32,15 @@ def plan(
         print_json(entries)
         return
     table = Table(title=f"{loaded.name}: a slot of one link, and the training of all links")
+    learned = {entry.pop("operation"): entry.pop("sizes") for entry in entries}
     for column in entries[0]:
         text = column in ("block", "cheapest")
         table.add_column(column, justify="left" if text else "right", no_wrap=text)
     for entry in entries:
         table.add_row(*(_planned(key, value) for key, value in entry.items()))
     out.print(table)
+    for operation, sizes in learned.items():
+        out.print(told_sizes(operation, sizes))
 
 
 def _planned(key: str, value: Any) -> str:

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
+from neumatc_mimo.cli.sizes import told_sizes
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import Callback, Callbacks, within
 from neumatc_mimo.storage.files import Location, check_writable, child, local_path
@@ -132,6 +133,8 @@ def train(
             f"Trained in {row['seconds']:.0f} s, {row['mega_bytes']:.1f} MB, saved to "
             f"{row['folder']}"
         )
+        for operation, report in row["training"].items():
+            out.print(told_sizes(operation, report["sizes"]))
     else:
         out.print(_table(rows))
 

@@ -43,7 +43,7 @@ def projector(basis: Basis, x: Tensor, rank: int) -> Projector:
     """The fastest way to project values at the points x [N] of a basis to a rank."""
     table = basis.table(x)
     if rank >= basis.width and table.is_local and local.solves(x):
-        return _Local(*table.terms(), _diagonals(basis))
+        return Local(*table.terms(), _diagonals(basis))
     return _General(Design.of(basis.values(x)), rank, basis.penalty())
 
 
@@ -67,7 +67,7 @@ class _General:
 
 
 @dataclass(frozen=True)
-class _Local:
+class Local:
     """Functions few of which differ from zero at each point, without a readout.
 
     :param columns: consecutive functions that differ from zero at each point, [N, w]

@@ -69,6 +69,9 @@ class Operation(ABC):
     # Components that are Hermitian matrices, and those that are the same at every noise power.
     hermitian: ClassVar[tuple[str, ...]] = ()
     noise_free: ClassVar[tuple[str, ...]] = ()
+    # Components, complex matrices, that become Q times themselves where A becomes A Q^H, Q of
+    # orthonormal columns; the others stay the same.
+    column_components: ClassVar[tuple[str, ...]] = ()
     # The component [..., antennas, streams] that blocks multiply with symbols, if any.
     applied: ClassVar[str] = ""
     # Components that a caller has no use for: an answer may leave them out, as None.

@@ -211,6 +211,7 @@ class PseudoInverse(Operation):
     follows_rows: ClassVar[bool] = True
     hermitian: ClassVar[tuple[str, ...]] = ("x",)
     noise_free: ClassVar[tuple[str, ...]] = ("w",)
+    column_components: ClassVar[tuple[str, ...]] = ("w",)
     applied: ClassVar[str] = "w"
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:

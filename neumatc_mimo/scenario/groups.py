@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
@@ -29,6 +30,41 @@ _TRIES = 50
 # Users that a group is selected from, for each user of it.
 _POOL = 4
 _BATCH = 32
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What groups have to keep to be drawn.
+
+    :param key: of the scenario file
+    :param value: that it has there
+    :param what: is limited, in words
+    :param measure: of links, [num_links]
+    :param larger_is_better: whether ``value`` is the least, not the most
+    """
+
+    key: str
+    value: float
+    what: str
+    measure: Callable[[LinkSet], Tensor]
+    larger_is_better: bool = False
+
+    def keeps(self, found: float) -> bool:
+        """Whether what was measured is within the limit."""
+        return found >= self.value if self.larger_is_better else found <= self.value
+
+    def worst(self, found: Tensor) -> Tensor:
+        """Of links that are kept together or not at all: [n, size] to [n]."""
+        return found.amin(1) if self.larger_is_better else found.amax(1)
+
+    def told(self, found: Sequence[float], number: int) -> str:
+        """A limit, of two digits, that as many of what was measured keep."""
+        value = sorted(found, reverse=self.larger_is_better)[number - 1]
+        if not math.isfinite(value) or value == 0:
+            return f"{value:g}"
+        unit = 10.0 ** (math.floor(math.log10(value)) - 1)
+        rounded = math.floor if self.larger_is_better else math.ceil
+        return f"{unit * rounded(value / unit):g}"
 
 
 def draw_multi_user(
@@ -59,11 +95,9 @@ def draw_multi_user(
         return build_links(config, section, stations, _given(config, section, stations)), 0.0
     limit, size = section.max_condition, section.users_per_link
 
-    def accept(links: LinkSet) -> Tensor:
-        return _median_condition(links) <= limit
-
+    judge = Limit("max_condition", limit, "the median of cond(H H^H)", _median_condition)
     if section.joint:
-        return _draw_joint(config, section, stations, accept, callback)
+        return _draw_joint(config, section, stations, judge, callback)
     for index, station in zip(config.base_stations, stations, strict=True):
         if station.able.sum() < size:
             raise ValueError(
@@ -72,10 +106,10 @@ def draw_multi_user(
             )
     select = SELECTIONS.get(section.selection)
     if select is None:
-        return _draw(config, section, stations, size, accept, callback)
+        return _draw(config, section, stations, size, judge, callback)
     pool = section.pool or _POOL * size
     choose = partial(_selected, config, section, stations, select)
-    return _draw(config, section, stations, pool, accept, callback, choose)
+    return _draw(config, section, stations, pool, judge, callback, choose)
 
 
 def draw_single_user(
@@ -98,10 +132,11 @@ def draw_single_user(
         return build_links(config, section, stations, _given(config, section, stations)), 0.0
     limit, streams = section.min_singular_ratio, section.num_streams
 
-    def accept(links: LinkSet) -> Tensor:
-        return _least_singular_ratio(links, streams) >= limit
+    def ratios(links: LinkSet) -> Tensor:
+        return _least_singular_ratio(links, streams)
 
-    return _draw(config, section, stations, 1, accept, callback)
+    judge = Limit("min_singular_ratio", limit, "the least ratio", ratios, larger_is_better=True)
+    return _draw(config, section, stations, 1, judge, callback)
 
 
 def _given(
@@ -132,7 +167,7 @@ def _draw(
     section: MultiUserConfig | SingleUserConfig,
     stations: Sequence[BaseStation],
     size: int,
-    accept: Callable[[LinkSet], Tensor],
+    limit: Limit,
     callback: Callbacks,
     choose: Callable[[int, Iterator[NDArray[np.int64]]], Iterator[NDArray[np.int64]]] | None = None,
 ) -> tuple[LinkSet, float]:
@@ -156,13 +191,13 @@ def _draw(
                 candidates = choose(index, candidates)
             links = ([(index, group)] for group in candidates)
             progress = partial(_tell_drawn, tell, section, done)
-            kept, num_tried = _keep(config, section, stations, links, wanted, accept, progress)
+            kept, judged = _keep(config, section, stations, links, wanted, limit, progress)
             if len(kept) < wanted:
                 who = f"base station {config.base_stations[index]} has"
-                raise ValueError(_too_few(config, section, who, len(kept), wanted))
+                raise ValueError(_too_few(config, section, who, wanted, limit, judged))
             drawn.append(kept)
             done += len(kept)
-            tried += num_tried
+            tried += len(judged)
         _tell_drawn(tell, section, done, 0)
     turns = range(math.ceil(section.num_links / len(stations)))
     groups = [kept[turn] for turn in turns for kept in drawn if turn < len(kept)]
@@ -199,7 +234,7 @@ def _draw_joint(
     config: ScenarioConfig,
     section: MultiUserConfig,
     stations: Sequence[BaseStation],
-    accept: Callable[[LinkSet], Tensor],
+    limit: Limit,
     callback: Callbacks,
 ) -> tuple[LinkSet, float]:
     """Draw groups with users of all base stations until there are enough."""
@@ -214,12 +249,12 @@ def _draw_joint(
     links = ([(index, users) for index in range(num_cells)] for users in users_of)
     with reported(callback) as tell:
         progress = partial(_tell_drawn, tell, section, 0)
-        groups, tried = _keep(config, section, stations, links, wanted, accept, progress)
+        groups, judged = _keep(config, section, stations, links, wanted, limit, progress)
         progress(len(groups))
     if len(groups) < wanted:
         who = f"base stations {list(config.base_stations)} have"
-        raise ValueError(_too_few(config, section, who, len(groups), wanted))
-    return build_links(config, section, stations, groups), 1 - len(groups) / tried
+        raise ValueError(_too_few(config, section, who, wanted, limit, judged))
+    return build_links(config, section, stations, groups), 1 - len(groups) / len(judged)
 
 
 def _served(
@@ -251,27 +286,30 @@ def _keep(
     stations: Sequence[BaseStation],
     candidates: Iterator[list[Group]],
     wanted: int,
-    accept: Callable[[LinkSet], Tensor],
+    limit: Limit,
     progress: Callable[[int], None],
-) -> tuple[list[Group], int]:
+) -> tuple[list[Group], list[float]]:
     """Of candidates, each the groups of one link or more, the first whose links are all good.
 
     :param progress: Called with the number of links so far
 
-    :return: Groups, of ``wanted`` links if there are as many, and the number of those tried
+    :return: Groups, of ``wanted`` links if there are as many, and what the limit is set on of each
+        that was tried; links of one candidate share that of the worst
     """
     kept: list[Group] = []
-    tried = 0
+    judged: list[float] = []
     while len(kept) < wanted and (batch := list(islice(candidates, _BATCH))):
         progress(len(kept))
         size = len(batch[0])
         groups = [group for candidate in batch for group in candidate]
-        good = accept(build_links(config, section, stations, groups)).unflatten(0, (-1, size))
-        for candidate, is_good in zip(batch, good.all(1).tolist(), strict=True):
+        found = limit.measure(build_links(config, section, stations, groups)).unflatten(
+            0, (-1, size)
+        )
+        for candidate, worst in zip(batch, limit.worst(found).tolist(), strict=True):
             if len(kept) < wanted:
-                tried += size
-                kept += candidate if is_good else []
-    return kept, tried
+                judged += [worst] * size
+                kept += candidate if limit.keeps(worst) else []
+    return kept, judged
 
 
 def _candidates(
@@ -300,17 +338,21 @@ def _too_few(
     config: ScenarioConfig,
     section: MultiUserConfig | SingleUserConfig,
     who: str,
-    found: int,
     wanted: int,
+    limit: Limit,
+    judged: Sequence[float],
 ) -> str:
-    limit = (
-        f"max_condition = {section.max_condition:g}"
-        if isinstance(section, MultiUserConfig)
-        else f"min_singular_ratio = {section.min_singular_ratio:g}"
-    )
+    kept = sum(map(limit.keeps, judged))
+    best, tenth, half = (limit.told(judged, -(-len(judged) // n)) for n in (len(judged), 10, 2))
+    if len(judged) < wanted:
+        advice = f"lower num_links to {len(judged)} at most"
+    else:
+        advice = f"{limit.key} = {limit.told(judged, wanted)} would keep {wanted}"
     return (
-        f"{config.file}: {who} only {found} of {wanted} links within {limit} in "
-        f"[{link_kind(section)}], relax it or lower num_links."
+        f"{config.file}: {who} only {kept} of {wanted} links within {limit.key} = "
+        f"{limit.value:g} in [{link_kind(section)}], of {len(judged)} tried {limit.what} is "
+        f"{best} for the best, {tenth} or better for a tenth and {half} or better for half of "
+        f"them: {advice}."
     )
 
 

@@ -135,6 +135,25 @@ class LinkSet(Displayed, ABC):
         """Number M of columns: base-station antennas."""
 
     @abstractmethod
+    def latest_delays(self, within_db: float) -> Tensor:
+        """Largest delay after the alignment, before or after the row's own, beyond which a row has
+        so many dB less than its power, [num_links, K] in seconds, float64.
+        """
+
+    @abstractmethod
+    def column_gram(self) -> Tensor | None:
+        """Sum of h^H h over rows h of unit energy in all, which span the rows of a link's channel
+        at every frequency: [num_links, M, M], trace K. None where nothing small spans them.
+        """
+
+    @abstractmethod
+    def in_columns(self, basis: Tensor) -> LinkSet:
+        """The link set of H Q.
+
+        :param basis: Q, [num_links, M, r] complex128
+        """
+
+    @abstractmethod
     def row_power(self) -> Tensor:
         """Mean power of the rows' entries, [num_links, K], float64."""
 

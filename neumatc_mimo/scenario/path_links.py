@@ -92,6 +92,26 @@ class PathLinks(LinkSet):
         """Powers of all paths together."""
         return self.coefficients.abs().square().sum(-1).mean(-1)
 
+    def latest_delays(self, within_db: float) -> Tensor:
+        """Of the latest path within so many dB of the power of its row."""
+        rows = self._row(self.row_delays, self.check_links(None), self.delays)
+        delays = (self.delays - rows).abs().amax(2)  # [num_links, 1 or K, P]
+        powers = self.coefficients.abs().square().mean(2)
+        counts = powers > 10 ** (-within_db / 10) * powers.sum(-1, keepdim=True)
+        return torch.where(counts, delays.expand_as(powers), 0.0).amax(-1)
+
+    def column_gram(self) -> Tensor | None:
+        """Of array responses; None with beam squint, which turns them over the band."""
+        if self.delays.shape[2] > 1:
+            return None
+        power = self.coefficients.abs().square().sum((2, 3), keepdim=True)
+        rows = (self.coefficients / power.sqrt()).transpose(2, 3).flatten(1, 2)
+        return rows.mH @ rows
+
+    def in_columns(self, basis: Tensor) -> PathLinks:
+        paths = torch.einsum("lkmp,lmr->lkrp", self.coefficients, basis)
+        return replace(self, coefficients=paths.contiguous())
+
     def timing_advanced(self) -> PathLinks:
         # One row stands for all where the rows share their delays.
         first = self.row_delays[:, : self.delays.shape[1], None, None]

@@ -80,6 +80,32 @@ class SampledLinks(LinkSet):
         """Mean of all samples."""
         return self.samples.abs().square().mean((1, 3)).to(torch.float64)
 
+    def latest_delays(self, within_db: float) -> Tensor:
+        """Of impulse responses through a Hann window, which keeps the ends of the band from leaking
+        into all delays.
+        """
+        f, num = self.grid_frequencies(), self.fft_size
+        window = torch.hann_window(num, periodic=False, dtype=torch.float64, device=self.device)
+        taps = torch.arange(num, device=self.device)
+        taps = torch.minimum(taps, num - taps)  # before or after zero
+        order = taps.argsort(descending=True)
+        latest = []
+        for one in range(self.num_links):
+            h = self.channel(f, [one], aligned=True)[0] * window.to(torch.float32)[:, None, None]
+            power = torch.fft.ifft(h, dim=0).abs().square().mean(-1)[order].double()  # [N, K]
+            beyond = power.cumsum(0) < 10 ** (-within_db / 10) * power.sum(0)
+            last = beyond.sum(0).clamp_max(num - 1)
+            latest.append(taps[order][last].double() / (num * self.subcarrier_spacing))
+        return torch.stack(latest)
+
+    def column_gram(self) -> Tensor:
+        power = self.samples.abs().square().sum((1, 3), keepdim=True)
+        rows = (self.samples / power.sqrt()).flatten(1, 2).to(torch.complex128)
+        return rows.mH @ rows
+
+    def in_columns(self, basis: Tensor) -> SampledLinks:
+        return replace(self, samples=self.samples @ basis[:, None].to(self.samples.dtype))
+
     def known_channel(
         self,
         frequencies: Tensor,

@@ -358,15 +358,18 @@ class ModelConfig(Section):
     """Rank of the trunk for several users; without it the trunk keeps all functions, unmixed."""
     svd_rank: limits.Functions | None = None
     """Likewise for single users."""
-    width: limits.Functions = 800
-    """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers."""
+    width: limits.Functions | None = None
+    """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers.
+    Chosen unless given: four for each turn of the latest path over the band, 800 at least."""
     noise_nodes: limits.NoiseNodes | None = None
     """Nodes along the noise power, at which models are trained; 14 unless given, or 22 of joint
     links, whose rows differ in power."""
-    samples: limits.Subcarriers = 256
-    """Most subcarriers whose exact result is computed, of a link and node."""
-    collocation: limits.Subcarriers = 819
-    """Subcarriers at which the residual is lowered without an exact result."""
+    samples: limits.Subcarriers | None = None
+    """Most subcarriers whose exact result is computed, of a link and node. Chosen unless given: two
+    for each turn of the latest path over the band, 256 at least."""
+    collocation: limits.Subcarriers | None = None
+    """Subcarriers at which the residual is lowered without an exact result. Chosen unless
+    given: one for each function, up to two thirds of the grid, 819 at least."""
     rounds: limits.Rounds = 6
     """Most rounds of adaptive sampling."""
     tolerance_db: limits.Quality = 40.0

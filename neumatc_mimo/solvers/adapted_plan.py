@@ -15,7 +15,7 @@ from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import BasisTrunk
 from neumatc_mimo.operations.base import Components, Operation
-from neumatc_mimo.solvers.approximation import Approximation, mapped, with_samples
+from neumatc_mimo.solvers.approximation import Approximation, WithSamples, mapped
 from neumatc_mimo.solvers.base import Channels
 from neumatc_mimo.tensors.cache import storage_bytes
 
@@ -83,9 +83,7 @@ class AdaptedPlan:
     ) -> Approximation:
         """The mapping through components at all points, and the samples where they are."""
         samples = tuple(c[:, self.first] for c in points)
-        return with_samples(
-            mapped(self.mapping(operation, points), channels), self.samples, samples
-        )
+        return WithSamples(mapped(self.mapping(operation, points), channels), self.samples, samples)
 
 
 def _spread(num: int, count: int) -> Tensor:

@@ -1,4 +1,8 @@
-"""Answers of solvers that approximate: proven, corrected or replaced by exact results."""
+"""Answers of solvers that approximate: proven, corrected or replaced by exact results.
+
+A kernel proves them with the channel of the call and applies them in one pass, as it does with
+those of a model; what is not proven it computes exactly at once, which costs less than a step.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
+from neumatc_mimo.kernels.lanes import Emitter, emit
+from neumatc_mimo.kernels.lanes.proven import Query
+from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.operations import certified
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
-from neumatc_mimo.solvers.approximation import Approximation
-from neumatc_mimo.solvers.base import Answers, Channels, Counts
+from neumatc_mimo.solvers.approximation import Approximation, summed
+from neumatc_mimo.solvers.base import Answers, Channels, Counts, Emitted, ExactAnswers, tiles
 from neumatc_mimo.tensors.autocast import full_precision
+from neumatc_mimo.tensors.tracing import is_traced
 
 
 class ApproximateAnswers(Answers):
@@ -43,6 +51,34 @@ class ApproximateAnswers(Answers):
     @property
     def counts(self) -> Counts:
         return self._counts
+
+    def emitted(self, emitter: Emitter) -> Emitted | None:
+        operation, a, no = self._operation, self._channels.a, self._channels.no
+        # What nothing is left to prove of is applied as it is.
+        if self._tolerance is None or bool(self._settled.all()):
+            return None
+        if is_traced() or not emitter.proves(operation, a, no):
+            return None
+        found = summed(self._approximation, tiles(a))
+        factors = self._rows
+        if factors is None:
+            factors = a.new_ones(1, 1, 1).expand(*a.shape[:3])
+        rows = Latents.of(found.components).rows
+        query = Query(found.columns, found.values, rows, factors, None, self._tolerance)
+        done = emit(emitter, operation, a, no, query, looking=True)
+        open_ = ~self._settled.to(done.amplification.device)
+        proven = done.amplification[:, open_] == 0
+        self._counts.queried += int(proven.sum())
+        self._counts.exact += int((~proven).sum())
+        self._counts.refined += done.refined
+        return Emitted.of(done, self._singly)
+
+    def _singly(self, where: Tensor) -> Any:
+        """The exact answer for single matrices, [1, num_places, ...]."""
+        exact = ExactAnswers(self._operation, self._channels)
+        answer = exact.singly(where)
+        self._counts.add(exact.counts)
+        return answer
 
     @full_precision()
     def tile(self, subcarriers: slice) -> Any:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components, Operation, Tolerance
 from neumatc_mimo.solvers.approximate_answers import ApproximateAnswers
-from neumatc_mimo.solvers.approximation import Approximation, with_samples
+from neumatc_mimo.solvers.approximation import Approximation, WithSamples
 from neumatc_mimo.solvers.base import Answers, Channels, Counts, Solver
 from neumatc_mimo.solvers.checks import check_positive
 from neumatc_mimo.tensors.autocast import full_precision
@@ -44,7 +44,7 @@ class Sampled(Solver):
         samples = self._samples(operation, channels, points)
         settled = torch.zeros(channels.a.shape[1], dtype=torch.bool, device=points.device)
         settled[points] = True
-        approximation = with_samples(
+        approximation = WithSamples(
             self._interpolate(operation, channels, points, samples), points, samples
         )
         counts = Counts(exact=channels.a.shape[0] * len(points))

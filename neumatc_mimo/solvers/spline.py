@@ -7,8 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from neumatc_mimo.kernels.lanes import local
+from neumatc_mimo.learning.projector import Local
+from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.operations.base import Components, Operation
-from neumatc_mimo.solvers.approximation import Approximation
+from neumatc_mimo.solvers.approximation import Approximation, Summed, weighted
 from neumatc_mimo.solvers.base import Channels
 from neumatc_mimo.solvers.registry import register
 from neumatc_mimo.solvers.sampled import Sampled
@@ -46,18 +49,8 @@ class Spline(Sampled):
         x = channels.frequencies.to(torch.float64)
         degree = min(self.degree, len(points) - 1)
         knots = _not_a_knot(x[points], degree)
-        collocation = _dense(*_bsplines(x[points], knots, degree), len(points))
-        inverse = lu.inverse(collocation)
-        coefficients = tuple(_weighted(inverse, c) for c in samples)
-        first, values = _bsplines(x, knots, degree)
-
-        def approximation(subcarriers: slice) -> Components:
-            here, weights = first[subcarriers], values[subcarriers]
-            low, high = int(here[0]), int(here[-1]) + degree + 1
-            dense = _dense(here - low, weights, high - low)
-            return tuple(_weighted(dense, c[:, low:high]) for c in coefficients)
-
-        return approximation
+        at_samples = _bsplines(x[points], knots, degree)
+        return Summed(*_bsplines(x, knots, degree), _coefficients(*at_samples, samples))
 
 
 def _not_a_knot(x: Tensor, degree: int) -> Tensor:
@@ -75,7 +68,7 @@ def _not_a_knot(x: Tensor, degree: int) -> Tensor:
 def _bsplines(x: Tensor, knots: Tensor, degree: int) -> tuple[Tensor, Tensor]:
     """The B-splines that differ from zero at x [B], by the Cox-de Boor recursion.
 
-    :return: index of the first of them, [B], and the values of it and the next, [B, degree + 1]
+    :return: their indices, which follow each other, and their values, [B, degree + 1] each
     """
     num = len(knots) - degree - 1
     # The knot interval of x; the last one is closed.
@@ -89,18 +82,22 @@ def _bsplines(x: Tensor, knots: Tensor, degree: int) -> tuple[Tensor, Tensor]:
         rising, falling = (x[:, None] - left) * share, (right - x[:, None]) * share
         none = torch.zeros_like(x)[:, None]
         values = torch.cat([falling, none], -1) + torch.cat([none, rising], -1)
-    return interval - degree, values
+    return interval[:, None] - degree + torch.arange(degree + 1, device=x.device), values
 
 
-def _dense(first: Tensor, values: Tensor, num: int) -> Tensor:
-    """Rows [B, num] with the values [B, d + 1] from a column first [B] on."""
-    columns = first[:, None] + torch.arange(values.shape[1], device=first.device)
-    return values.new_zeros(len(first), num).scatter_(1, columns, values)
+def _coefficients(columns: Tensor, values: Tensor, samples: Components) -> Components:
+    """Coefficients [num_items, S, ...] of the S splines that take on the samples' values.
 
-
-def _weighted(weights: Tensor, values: Tensor) -> Tensor:
-    """Real weights [B, S] times values [num_items, S, ...]: [num_items, B, ...]."""
-    rows = torch.view_as_real(values.resolve_conj()) if values.is_complex() else values
-    shape = rows.shape[2:]
-    rows = (weights.to(rows.dtype) @ rows.flatten(2)).unflatten(-1, shape)
-    return torch.view_as_complex(rows) if values.is_complex() else rows
+    :param columns: of the splines that differ from zero at each sample, [S, degree + 1]
+    :param values: of these, likewise
+    """
+    num = len(columns)
+    side_by_side = Latents.of(samples)
+    rows = side_by_side.rows
+    if rows.dtype == torch.float32 and local.solves(rows):
+        every = values.new_ones(1, num)
+        solved = Local(columns, values, values.new_zeros(1, num))(rows, every)
+        return side_by_side.split(solved.latent)
+    collocation = values.new_zeros(num, num).scatter_(1, columns, values)
+    inverse = lu.inverse(collocation)
+    return tuple(weighted(inverse, c) for c in samples)

@@ -26,8 +26,9 @@ from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.training.channels import channels_along
 from neumatc_mimo.training.jobs import Job, stricter
 
-# Subcarriers times values of the axis that are certified at once, for each link.
-_AT_ONCE = 2**16
+# Subcarriers times values of the axis that are certified at once, for each link, and numbers of
+# their matrices and results.
+_AT_ONCE, _NUMBERS = 2**16, 2**26
 
 # Correction steps that are tried. In double precision each squares the error.
 _STEPS = 4
@@ -51,8 +52,8 @@ def certified_model(job: Job, mapping: CompactMapping, links: LinkSet) -> Operat
     unseen[job.settings.points(len(frequencies))[0]] = False
     proof = _Proof.of(job, mapping, links)
     marks, qualities, errors = [], [], []
-    # Channels at many times take much memory.
-    size = min(512, max(_AT_ONCE // len(proof.values), 1))
+    # Channels at many times take much memory, and so do large matrices.
+    size = min(512, max(_AT_ONCE // len(proof.values), 1), proof.most_points)
     for points in torch.arange(len(frequencies), device=links.device).split(size):
         here = unseen[points]
         found, quality, error = proof.at(frequencies[points], here.nonzero()[::8, 0])
@@ -131,6 +132,15 @@ class _Proof:
         error = self._error(own[:, few, 0], tuple(c[:, few, 0] for c in mapped))
         return marks, proof.quality, error
 
+    @property
+    def most_points(self) -> int:
+        """Subcarriers of whose channels and results so few numbers are held at once that they are a
+        small part of what the learning held.
+        """
+        moments = 1 if self.links.doppler is None else len(self.values)
+        channel = 2 * self.links.num_rows * self.links.num_cols * moments
+        return max(_NUMBERS // (self.links.num_links * (channel + self.folded.size)), 1)
+
     def _mend(
         self, marks: Marks, failed: Tensor, seen: Tensor, mapped: Components, frequencies: Tensor
     ) -> None:
@@ -138,10 +148,26 @@ class _Proof:
 
         :param failed: [num_links, num_stretches, F]
         """
+        pairs = failed.any(1).nonzero()
+        # Double precision, and what a step makes on its way, take several times as much.
+        for some in pairs.split(max(self.most_points // 8, 1)):
+            self._mend_some(marks, failed, seen, mapped, frequencies, some)
+
+    def _mend_some(
+        self,
+        marks: Marks,
+        failed: Tensor,
+        seen: Tensor,
+        mapped: Components,
+        frequencies: Tensor,
+        pairs: Tensor,
+    ) -> None:
+        """As above, for pairs of a link and a frequency, [num_pairs, 2]."""
         num = len(self.values)
-        link, at = failed.any(1).nonzero(as_tuple=True)
+        link, at = pairs.unbind(1)
         open_ = failed.mT[link, at]  # [pairs, num_stretches] that nothing has proven yet
         own, given = self._own(link, frequencies[at]), seen[link, at]
+        # What does not depend on the noise is corrected once for all checks.
         poor = _doubled(tuple(c[link, at] for c in mapped))
         for number in range(1, _STEPS + 2):
             if number <= _STEPS:

@@ -26,12 +26,15 @@ from neumatc_mimo.scenario.schema import MLPConfig, ModelConfig, MultiUserConfig
 from neumatc_mimo.scenario.trained import TrainedConfig
 from neumatc_mimo.storage.manifest import FORMAT_VERSION
 from neumatc_mimo.training.channels import channels_along
+from neumatc_mimo.training.sizes import Sizes, sizes
 from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 
 # Links are trained together as long as their samples take so many bytes. On a CPU more of them
-# leave the cache of the core that trains them, and make fewer batches to spread over the cores. A
-# step holds some thirty times as much.
+# leave the cache of the core that trains them, and make fewer batches to spread over the cores.
 _BATCH_BYTES = {"cpu": 3 * 2**22, "cuda": 2**30}
+# What a step holds, in units of these samples, where they are so large that nothing else counts,
+# and the share of the memory that all batches may take which are trained at once.
+_HELD, _SHARE = 5, 0.5
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Job:
     :param axis: noise powers or times
     :param settings: how it is learned
     :param tolerance: what the certificate asks for
+    :param sizes: what the settings were made from
     :param search: what gave an axis of the time the number of its nodes; None if it was given
     """
 
@@ -52,6 +56,7 @@ class Job:
     axis: Axis
     settings: Learning
     tolerance: Tolerance
+    sizes: Sizes
     search: NodeSearch | None = None
 
     @property
@@ -70,13 +75,23 @@ class Job:
     @property
     def together(self) -> int:
         """Number of links that are trained together."""
+        most = _BATCH_BYTES.get(self.links.device.type, 2**30)
+        return max(most // self._sample_bytes, 1)
+
+    def most_at_once(self, memory: float) -> int:
+        """Number of batches that may be trained at the same time in so many bytes."""
+        batch = _HELD * self.together * self._sample_bytes
+        return max(int(min(_SHARE * memory / batch, self.links.num_links)), 1)
+
+    @property
+    def _sample_bytes(self) -> int:
+        """Of exact results of a link at all points, in double precision."""
         shapes = self.operation.component_shapes(self.links.num_rows, self.links.num_cols)
         numbers = 0
         for name, shape in zip(self.operation.component_names, shapes, strict=True):
             numbers += math.prod(shape) * self.axis.nodes_of(name in self.operation.noise_free)
         points, _ = self.settings.points(self.links.fft_size)
-        most = _BATCH_BYTES.get(self.links.device.type, 2**30)
-        return max(most // (16 * numbers * len(points)), 1)
+        return 16 * numbers * len(points)
 
     @property
     def problem(self) -> Problem:
@@ -109,12 +124,13 @@ def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
         if section is None or links is None:
             continue
         links = links.to(device)
-        settings = _TRUNKS[model.trunk](model, links.fft_size, rank)
         for keys, operation in section.trained(links.num_cols):
             own = links if operation.follows_rows else links.unaligned()
+            chosen = sizes(model, own)
+            settings = _TRUNKS[model.trunk](model, chosen, links.fft_size, rank)
             noise = _noise(section, keys, operation, model.noise_nodes)
             axis, search = _in_time(scenario, operation, own, noise, tolerance)
-            yield Job(operation, own, axis, settings, tolerance, search)
+            yield Job(operation, own, axis, settings, tolerance, chosen, search)
 
 
 def _noise(
@@ -161,28 +177,30 @@ def stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
     return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
 
 
-def _of_basis(config: ModelConfig, basis: Basis, rank: int | None) -> FitConfig:
+def _of_basis(config: ModelConfig, chosen: Sizes, basis: Basis, rank: int | None) -> FitConfig:
     rank = min(rank or basis.width, basis.width)
-    return FitConfig(basis, rank, config.samples, config.collocation, config.rounds)
+    return FitConfig(basis, rank, chosen.samples, chosen.collocation, config.rounds)
 
 
-def _splines(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
-    return _of_basis(config, SplineBasis.on_grid(num_points, config.width), rank)
+def _splines(config: ModelConfig, chosen: Sizes, num_points: int, rank: int | None) -> FitConfig:
+    return _of_basis(config, chosen, SplineBasis.on_grid(num_points, chosen.width), rank)
 
 
-def _sines(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:
+def _sines(config: ModelConfig, chosen: Sizes, num_points: int, rank: int | None) -> FitConfig:
     del num_points
-    return _of_basis(config, SineBasis(config.width), rank)
+    return _of_basis(config, chosen, SineBasis(chosen.width), rank)
 
 
-def _networks(config: ModelConfig, num_points: int, rank: int | None) -> NetworkConfig:
-    del num_points
+def _networks(
+    config: ModelConfig, chosen: Sizes, num_points: int, rank: int | None
+) -> NetworkConfig:
+    del chosen, num_points  # they have sizes of their own
     settings = {name: getattr(config.mlp, name) for name in MLPConfig.model_fields}
     return NetworkConfig(**settings | {"rank": rank or config.mlp.rank})
 
 
 # From the values of `trunk` in [model] to how its models are learned.
-_TRUNKS: dict[str, Callable[[ModelConfig, int, int | None], Learning]] = {
+_TRUNKS: dict[str, Callable[[ModelConfig, Sizes, int, int | None], Learning]] = {
     "spline": _splines,
     "sine": _sines,
     "mlp": _networks,

@@ -11,7 +11,7 @@ from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.model import OperationModel
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.scenario.links import LinkSet
-from neumatc_mimo.training.time_nodes import NodeSearch
+from neumatc_mimo.training.jobs import Job
 
 # Of the training report what the certificate found.
 CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
@@ -46,11 +46,12 @@ def mean_report(parts: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
     return report
 
 
-def add_search(search: NodeSearch | None, num_links: int, report: dict[str, Any]) -> None:
-    """Add to the report on all links how the number of nodes of the time was found, if it was."""
-    if search is not None:
-        report["time_nodes"] = search.as_dict()
-        report["seconds_per_link"] += search.seconds / num_links
+def add_choices(job: Job, report: dict[str, Any]) -> None:
+    """Add to the report on all links of a job what was chosen for them, and how."""
+    report["sizes"] = job.sizes.as_dict()
+    if job.search is not None:
+        report["time_nodes"] = job.search.as_dict()
+        report["seconds_per_link"] += job.search.seconds / job.links.num_links
 
 
 def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:

@@ -19,8 +19,8 @@ from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.tensors.device import check_device
 from neumatc_mimo.training.batch import train_batch
 from neumatc_mimo.training.jobs import Job, jobs
-from neumatc_mimo.training.reports import CERTIFIED, add_search, concatenated, warn_of_patches
-from neumatc_mimo.training.side_by_side import at_once, side_by_side
+from neumatc_mimo.training.reports import CERTIFIED, add_choices, concatenated, warn_of_patches
+from neumatc_mimo.training.side_by_side import at_once, side_by_side, total_memory
 from neumatc_mimo.training.store import Store, discard_finished
 from neumatc_mimo.training.untrained import untrained_error
 
@@ -101,7 +101,7 @@ def _prepared(job: Job, tell: Callback) -> Job:
 def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:
     links = job.links
     batches = torch.arange(links.num_links, device=links.device).split(job.together)
-    workers = at_once(links.device, len(batches))
+    workers = at_once(links.device, min(len(batches), job.most_at_once(total_memory())))
     done = Event(job.operation.name, 0, links.num_links, "links")
     tell(done)
 
@@ -130,7 +130,7 @@ def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> Op
             tell(done)
     whole = concatenated(parts, links)
     whole.training["untrained_error"] = untrained_error(job, seed)
-    add_search(job.search, links.num_links, whole.training)
+    add_choices(job, whole.training)
     return whole
 
 

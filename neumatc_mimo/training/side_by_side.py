@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,14 @@ R = TypeVar("R")
 def at_once(device: torch.device, num_items: int) -> int:
     """How many of so many items :func:`side_by_side` works on at once on a device."""
     return min(torch.get_num_threads(), num_items) if device.type == "cpu" else 1
+
+
+def total_memory() -> float:
+    """Bytes of this machine's memory; infinite where it does not tell."""
+    try:
+        return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return float("inf")
 
 
 def side_by_side(

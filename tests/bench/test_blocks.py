@@ -249,3 +249,4 @@ def test_plan_names_the_cheapest(small: nm.Scenario) -> None:
         assert entry["cheapest"] == ("queried" if faster else "exact")
         assert math.isinf(entry["repaid, slots"]) != faster
         assert entry["training, s"] > 0 and entry["model, MB"] > 0
+        assert set(entry["sizes"]) == {"turns", "width", "samples", "collocation"}

@@ -23,6 +23,7 @@ from neumatc_mimo.kernels.lanes.proven import Query
 from neumatc_mimo.kernels.lanes.refined import emit
 from neumatc_mimo.operations.base import Tolerance
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
+from neumatc_mimo.solvers import DFT, Linear, Solver, Spline
 from tests.kernels.comparison import VARIANTS, Choice, Spy, both, needs_library, normal
 
 OPERATION, TOLERANCE = PseudoInverse(), Tolerance()
@@ -200,7 +201,14 @@ def test_what_single_precision_spoils_is_computed_again(no: float) -> None:
 
 
 def outputs(
-    choose: Choice, model: nm.ScenarioModel, kind: Any, a: Tensor, no: float, order: list[int]
+    choose: Choice,
+    model: nm.ScenarioModel,
+    kind: Any,
+    a: Tensor,
+    no: float,
+    order: list[int],
+    solver: Solver | None = None,
+    tolerance: Tolerance | None = None,
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...], nm.Counts, nm.Counts]:
     """Of a block, with kernels and without, for channels [num_items, num_subcarriers, K, M]."""
     users, symbols, num = a.shape[2], 3, a.shape[1]
@@ -218,7 +226,8 @@ def outputs(
         y = normal(len(a), 1, a.shape[3], symbols, num, dtype=torch.complex64)
         h = h.transpose(1, 2)[:, None, :, :, None, None]
         inputs = (y, h.expand(-1, -1, -1, -1, -1, symbols, -1), 0.0, no)
-    return both(choose, lambda: kind(*grid, model, certify="call"), *inputs)
+    settings = {"certify": "call", "tolerance": tolerance}
+    return both(choose, lambda: kind(*grid, solver or model, **settings), *inputs)
 
 
 @needs_library
@@ -245,6 +254,25 @@ def test_a_model_proves_its_answers(
     for own, other in zip(ours, theirs, strict=True):
         error = torch.linalg.vector_norm(own - other) / torch.linalg.vector_norm(other)
         assert float(error) < 3e-3
+
+
+@needs_library
+@pytest.mark.parametrize("kind, no", [(ZFPrecoder, 0.0), (MMSEEqualizer, 0.01)])
+@pytest.mark.parametrize("solver", [Spline(96), Spline(120, degree=5), Linear(96), DFT(96)])
+def test_interpolations_are_proven_likewise(
+    small_model: nm.ScenarioModel, choose: Choice, spy: Spy, kind: Any, no: float, solver: Solver
+) -> None:
+    links = small_model.models["pseudo_inverse"].links
+    a = links.channel(links.grid_frequencies(), dtype=torch.complex64)
+    rest, loose = [0, 1, 2], Tolerance(20.0, 0.1)  # which all of them keep somewhere
+    ours, theirs, counts, right = outputs(choose, small_model, kind, a, no, rest, solver, loose)
+    assert spy.calls == 1
+    assert abs(counts.queried - right.queried) <= 2
+    assert counts.queried + counts.exact == right.queried + right.corrected + right.exact
+    assert counts.queried > 0 and counts.corrected == 0
+    for own, other in zip(ours, theirs, strict=True):
+        error = torch.linalg.vector_norm(own - other) / torch.linalg.vector_norm(other)
+        assert float(error) < 0.1  # corrected there, exact here
 
 
 @needs_library

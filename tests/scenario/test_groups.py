@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,24 @@ def test_too_few_groups(write_scenario, changes, message: str) -> None:
     scenario = load_scenario(write_scenario(**changes))
     with pytest.raises(ValueError, match=message):
         _ = scenario.skipped
+
+
+@pytest.mark.parametrize(
+    ("section", "strict"),
+    [
+        ("multi_user", {"max_condition": 1.0, "num_links": 3}),
+        ("single_user", {"min_singular_ratio": 1.0, "num_links": 3}),
+    ],
+)
+def test_a_refusal_names_the_limit_that_keeps_enough(write_scenario, section, strict) -> None:
+    with pytest.raises(ValueError, match=r"the best, .* a tenth and .* half") as refused:
+        _ = load_scenario(write_scenario(**{section: strict})).skipped
+    advised = re.search(r": (\w+) = (\S+) would keep 3\.$", str(refused.value))
+    assert advised is not None
+    relaxed = {section: strict | {advised[1]: float(advised[2])}}
+    scenario = load_scenario(write_scenario(**relaxed))
+    assert getattr(scenario, section).num_links == 3
+    assert scenario.skipped[section] > 0.5
 
 
 def test_base_stations_take_turns(write_scenario, city: Path) -> None:

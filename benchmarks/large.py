@@ -1,0 +1,149 @@
+"""What large arrays cost, exact, queried and interpolated, another link at every call.
+
+``python -m benchmarks.large`` writes the tables of docs/scale.md: users and antennas, and 400 MHz
+at 120 kHz. ``--only K_M`` makes that of one size.
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from benchmarks.command import run, say
+from benchmarks.paper.sheet import Row, Settings, Sheet
+from neumatc_mimo import Scenario, ScenarioModel, load_scenario, train
+from neumatc_mimo.bench.blocks import Point, at_point
+from neumatc_mimo.bench.tasks import Slot, Task, tasks_of
+from neumatc_mimo.solvers import DFT, RandomizedSVD, Solver, Spline
+
+NAME = "large"
+_LINKS = 2
+_BLOCKS = ("ZFPrecoder", "MMSEEqualizer", "SVDBeamformer", "WMMSEPrecoder")
+_CAPTION = (
+    "Milliseconds of one call on a slot of 14 OFDM symbols, medians of ways that take turns, and "
+    "quartiles; each call has another link than the one before. Exact and queried blocks run in "
+    "the kernels where these cover them. Spline, DFT and randomised SVD: their answers are proven "
+    "in each call, what fails is computed exactly. Error: of the symbols on a subcarrier against "
+    "double precision, median. Trained: seconds a link; MB: megabytes a link. Peak: memory of the "
+    "process so far, in GB."
+)
+
+
+class Case(NamedTuple):
+    """A size, and the operations that are learned there.
+
+    :param point: users, antennas, subcarriers and streams
+    :param scenario: whose paths are taken
+    :param operations: the others are computed exactly
+    """
+
+    point: Point
+    scenario: str
+    operations: tuple[str, ...] = ("pseudo_inverse", "svd")
+
+
+CASES = {
+    "8_64": Case(Point(8, 64, num_streams=4), "munich", ("pseudo_inverse", "svd", "wmmse")),
+    "16_128": Case(Point(16, 128, num_streams=8), "munich", ("pseudo_inverse", "svd", "wmmse")),
+    "32_256": Case(Point(32, 256, num_streams=16), "munich"),
+    "64_256": Case(Point(64, 256, num_streams=16), "munich"),
+    "64_1024": Case(Point(64, 1024, fft_size=1584, num_streams=16), "munich"),
+    "400_mhz": Case(Point(8, 256, fft_size=3168, ue=(8, 1), num_streams=8), "munich400"),
+}
+_QUICK = {"4_16": Case(Point(4, 16, 96, num_streams=2, slot=Slot(2, 1)), "munich")}
+
+
+def sheets(chosen: Settings) -> Iterator[Sheet]:
+    """A sheet for each size."""
+    for name, case in (_QUICK if chosen.quick else CASES).items():
+        if chosen.wants(name):
+            started = time.perf_counter()
+            say(f"{case.point.label}: training")
+            scenario = scenario_of(case)
+            model = train(scenario, progress=False)
+            rows = list(rows_of(case, scenario, model, 0.1 if chosen.quick else 0.4))
+            title = f"Large arrays, {scenario.name}, {case.point.label}"
+            yield Sheet(name, title, _CAPTION, rows, seconds=time.perf_counter() - started)
+
+
+def scenario_of(case: Case) -> Scenario:
+    """The links of a size, which learn its operations alone."""
+    scenario = case.point.scenario(load_scenario(case.scenario), _LINKS)
+    config = scenario.config
+    kinds = {}
+    for kind in ("multi_user", "single_user"):
+        section = getattr(config, kind)
+        asked = tuple(keys for keys in section.operation if keys.name in case.operations)
+        kinds[kind] = section.model_copy(update={"operation": asked})
+    return scenario.with_config(config.model_copy(update=kinds))
+
+
+def rows_of(case: Case, scenario: Scenario, model: ScenarioModel, seconds: float) -> Iterator[Row]:
+    """Every block of a size, in all ways."""
+    num = case.point.fft_size
+    few = math.ceil(num / 6)
+    sampled: dict[str, Solver] = {f"spline, {few} samples": Spline(few)}
+    sampled[f"DFT, {few} samples"] = DFT(few)
+    for task in tasks_of(scenario.config):
+        if task.title not in _BLOCKS or task.operation not in model.models:
+            continue
+        rivals = sampled if task.operation == "pseudo_inverse" else {}
+        if task.operation == "svd":
+            rivals = sampled | {"randomised SVD": RandomizedSVD()}
+        say(f"{case.point.label}: {task.title}")
+        yield from _block(case, scenario, model, task, rivals, seconds)
+
+
+def _block(
+    case: Case,
+    scenario: Scenario,
+    model: ScenarioModel,
+    task: type[Task],
+    rivals: dict[str, Solver],
+    seconds: float,
+) -> Iterator[Row]:
+    part = model.models[task.operation]
+    learned = {
+        "trained, s": float(part.training["seconds_per_link"]),
+        "MB": part.num_bytes / part.links.num_links / 1e6,
+        "patched": float(part.marks.exact.double().mean()),
+    }
+    kept = {"exact", "queried", *rivals}
+    found = at_point(
+        scenario,
+        case.point,
+        model,
+        tasks=[task],
+        seconds=seconds,
+        theirs=False,
+        spline_samples=(),
+        rivals=rivals,
+    )
+    for row in found:
+        if row.way in kept:
+            told = learned if row.way == "queried" else dict.fromkeys(learned)
+            yield {
+                "block": row.block,
+                "way": row.way,
+                "ms": row.milliseconds.median,
+                "low": row.milliseconds.low,
+                "high": row.milliseconds.high,
+                "exact over it": row.query,
+                "error, dB": row.error_db,
+                **told,
+                "peak, GB": _peak(),
+            }
+
+
+def _peak() -> float:
+    """Most memory that the process has held, in GB."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+if __name__ == "__main__":
+    run(NAME, __doc__, sheets)
