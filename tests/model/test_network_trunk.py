@@ -12,6 +12,7 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.bench.tasks import MMSE, Beamforming, Combining, Slot, Task, ZeroForcing
+from neumatc_mimo.export import QueryModule
 from neumatc_mimo.mapping.trunk import NetworkTrunk
 from neumatc_mimo.model.packing import shared_tensors
 from neumatc_mimo.storage.manifest import MANIFEST, sealed
@@ -76,6 +77,21 @@ def test_queries_are_functions_times_latent_tensors(model: nm.ScenarioModel) -> 
     torch.testing.assert_close(
         torch.view_as_real(found).flatten(2).double(), rows, rtol=1e-4, atol=1e-5
     )
+
+
+def test_exported_queries_are_those_of_the_mapping(model: nm.ScenarioModel) -> None:
+    part, links = part_of(model), torch.tensor([3, 0, 3])
+    frequencies = part.links.grid_frequencies()[::5]
+    no = torch.tensor([0.0, 0.02, 1.0], dtype=torch.float64)
+    query = QueryModule(model, "pseudo_inverse")
+    found, certified = query(links, frequencies, no)
+    assert torch.equal(certified, ~part.marks.any.any(1)[links][:, ::5])
+    zero = query(links[:1], frequencies, no[:1])[0]
+    torch.testing.assert_close(found[:1], zero)
+    expected = part.mapping.select(links[:1])(frequencies, no[:1])[0]
+    # But for the phases of the rows, which an aligned link has not.
+    norms = (torch.linalg.vector_norm(w, dim=-2) for w in (zero, expected))
+    torch.testing.assert_close(*norms, rtol=1e-4, atol=1e-5)
 
 
 def test_a_saved_model_answers_bit_by_bit(model: nm.ScenarioModel, tmp_path: Path) -> None:
