@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 import neumatc_mimo
-from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.mapping.axes import TimeAxis
 from neumatc_mimo.mapping.basis import Table
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.tensors.waves import wave
@@ -60,7 +61,7 @@ class QueryModule(nn.Module):
         super().__init__()
         part = _part(model, operation, links)
         axis, mapping = part.mapping.axis, part.mapping
-        if not isinstance(axis, NoiseAxis):
+        if isinstance(axis, TimeAxis):
             raise ValueError(
                 f"The model of {operation} is one of moving users, at {axis}; models of users that "
                 "stand still can be exported."
@@ -85,7 +86,7 @@ class QueryModule(nn.Module):
     @property
     def takes_noise(self) -> bool:
         """Whether the results depend on a noise power that is given with the call."""
-        return len(self._axis.nodes) > 1
+        return self._axis.takes_noise
 
     @property
     def input_names(self) -> list[str]:
@@ -102,7 +103,7 @@ class QueryModule(nn.Module):
         links = torch.arange(num_links) % self.num_links
         frequencies = self._links.grid_frequencies().cpu()
         frequencies = frequencies[torch.linspace(0, len(frequencies) - 1, num_frequencies).long()]
-        no = torch.full((num_links,), self._axis.highest, dtype=torch.float64)
+        no = torch.full((num_links,), float(self._axis.checks[-1]), dtype=torch.float64)
         return (links, frequencies, no) if self.takes_noise else (links, frequencies)
 
     def forward(
@@ -125,10 +126,11 @@ class QueryModule(nn.Module):
         links = torch.where(known_link, links, 0)
         frequencies = torch.where(known_frequency, frequencies, 0.0)
         power = torch.where(known_link, power, 0.0)
-        components = self._components(links, frequencies, power)
-        noise: Tensor | float = 0.0 if no is None else power[:, None].float()
-        rows = wave(frequencies[:, None], self.row_delays[links][:, None], torch.complex64)
         operation = self._operation
+        noise: Tensor | float = 0.0 if no is None else power[:, None].float()
+        stored = self._components(links, frequencies, power)
+        components = operation.from_stored(stored, noise)
+        rows = wave(frequencies[:, None], self.row_delays[links][:, None], torch.complex64)
         results = operation.results(operation.answer(components, noise, rows))
         known = known_link[:, None] & known_frequency
         certified = known & on_grid & ~self.marked[links[:, None], index]
@@ -145,13 +147,14 @@ class QueryModule(nn.Module):
         return known_link, known_frequency, (position - index).abs() < _ON_GRID, index.long()
 
     def _components(self, links: Tensor, frequencies: Tensor, power: Tensor) -> Components:
-        """Components of aligned links, [num_links, num_frequencies, ...]."""
+        """Components of aligned links as they are stored, [num_links, num_frequencies, ...]."""
         mapping = self._mapping
         weights = mapping.axis.weights(power).float()
         table = mapping.trunk.table(mapping.coordinate(frequencies))
-        components = []
+        components, buffers = [], dict(self.named_buffers())
         for i, layout in enumerate(mapping.layouts):
-            latent = self.get_buffer(f"latent_{i}")[links]
+            scales = self.get_buffer(f"scale_{i}")[links] if f"scale_{i}" in buffers else None
+            latent = Latent(self.get_buffer(f"latent_{i}")[links], scales).values
             nodes = latent.shape[2]
             folded = (
                 latent[:, :, 0] if nodes == 1 else torch.einsum("lrqn,lq->lrn", latent, weights)
@@ -207,7 +210,8 @@ def _metadata(
 ) -> dict[str, Any]:
     """What a file says of itself, plain values; units are in the names."""
     own, axis = part.links, part.mapping.axis
-    assert isinstance(axis, NoiseAxis)
+    # Without noise, an operation has one power, zero.
+    ends = [float(power) for power in axis.checks[[0, -1]]]
     chosen = range(own.num_links) if links is None else torch.as_tensor(links).tolist()
     marked = part.marks.any
     return {
@@ -223,7 +227,7 @@ def _metadata(
         "fft_size": own.fft_size,
         "subcarrier_spacing_hz": own.subcarrier_spacing,
         "carrier_frequency_hz": own.carrier_frequency,
-        "noise_powers": [axis.highest if axis.num_nodes == 1 else 0.0, axis.highest],
+        "noise_powers": ends,
         "certified_quality_db": part.tolerance.quality_db,
         "certified_range_error": part.tolerance.range_error,
         "certified_share": 1 - marked.double().mean().item(),

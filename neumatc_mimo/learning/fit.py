@@ -20,6 +20,7 @@ from neumatc_mimo.learning.rows import Rows, single
 from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Basis
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations.base import Components, Operation
@@ -267,7 +268,7 @@ class _Mappings:
         projection = self._project()
         readout = None if projection.readout is None else projection.readout.float()
         latents = tuple(
-            layout.pack(c).float().contiguous()
+            Latent(layout.pack(c).float().contiguous())
             for c, layout in zip(self._rows.unpack(projection.latent), self._layouts, strict=True)
         )
         trunk = Trunk(self._config.basis, readout)

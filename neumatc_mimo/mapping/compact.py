@@ -11,6 +11,7 @@ from torch import Tensor
 from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.mapping.axes import Axis
 from neumatc_mimo.mapping.basis import Table
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Latents, Layout
 from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations.base import Components
@@ -28,15 +29,15 @@ class CompactMapping:
 
     :param trunk: φ
     :param axis: ψ
-    :param latents: C_i, [num_links, rank, nodes or 1, n] with n real numbers as :class:`Layout`
-        tells; a component that doesn't depend on y has one node
+    :param latents: C_i, of the shape [num_links, rank, nodes or 1, n] with n real numbers as
+        :class:`Layout` tells; a component that doesn't depend on y has one node
     :param layouts: how each component is stored
     :param band: lowest and highest frequency in Hz; x = -1 and 1
     """
 
     trunk: Trunk
     axis: Axis
-    latents: tuple[Tensor, ...]
+    latents: tuple[Latent, ...]
     layouts: tuple[Layout, ...]
     band: tuple[float, float]
 
@@ -66,7 +67,7 @@ class CompactMapping:
                 if c.shape[2] == 1 or plain
                 else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c)).contiguous()
             )
-            for c, layout in zip(self.latents, self.layouts, strict=True)
+            for c, layout in zip(self._values, self.layouts, strict=True)
         )
         return Latents.of(change(tuple(folded)))
 
@@ -102,28 +103,44 @@ class CompactMapping:
             listed = list(links.tolist() if listed is None else listed)
             first, stop = listed[0], listed[0] + len(listed)
             if listed == list(range(first, stop)):
-                return self._each(lambda t: t[first:stop])
-        return self._each(lambda t: t[links])
+                return self._some(slice(first, stop))
+        return self._some(links)
+
+    def _some(self, index: Tensor | slice) -> CompactMapping:
+        readout = self.trunk.readout
+        trunk = Trunk(self.trunk.basis, None if readout is None else readout[index])
+        return replace(self, trunk=trunk, latents=tuple(c[index] for c in self.latents))
 
     def to(self, other: torch.device | str | torch.dtype) -> CompactMapping:
         """The mapping on another device, or in another real precision."""
-        return self._each(lambda t: t.to(other))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> CompactMapping:
         readout = self.trunk.readout
-        trunk = Trunk(self.trunk.basis, None if readout is None else change(readout))
-        return replace(self, trunk=trunk, latents=tuple(change(c) for c in self.latents))
+        trunk = Trunk(self.trunk.basis, None if readout is None else readout.to(other))
+        return replace(self, trunk=trunk, latents=tuple(c.to(other) for c in self.latents))
+
+    def in_16_bits(self) -> CompactMapping:
+        """The mapping with the latent tensors of large complex matrices in 16 bits."""
+        latents = tuple(
+            Latent.in_16_bits(c.values, layout.shape[1]) if layout.is_large else c
+            for c, layout in zip(self.latents, self.layouts, strict=True)
+        )
+        return replace(self, latents=latents)
+
+    @property
+    def _values(self) -> tuple[Tensor, ...]:
+        return tuple(c.values for c in self.latents)
 
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
         readout = self.trunk.readout
         named = {} if readout is None else {"readout": readout}
-        return named | {f"latent.{i}": latent for i, latent in enumerate(self.latents)}
+        for i, latent in enumerate(self.latents):
+            named |= latent.tensors(str(i))
+        return named
 
     @property
     def num_bytes(self) -> int:
         """Bytes of trunk and latent tensors."""
-        return sum(t.numel() * t.element_size() for t in self.tensors().values())
+        return sum(t.nbytes for t in self.tensors().values())
 
     @staticmethod
     def concatenate(parts: Sequence[CompactMapping]) -> CompactMapping:
@@ -132,5 +149,6 @@ class CompactMapping:
         if trunk.readout is not None:
             readouts = [m.trunk.readout for m in parts if m.trunk.readout is not None]
             trunk = Trunk(trunk.basis, torch.cat(readouts))
-        latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
+        columns = zip(*(m.latents for m in parts), strict=True)
+        latents = tuple(Latent.concatenate(list(c)) for c in columns)
         return replace(parts[0], trunk=trunk, latents=latents)

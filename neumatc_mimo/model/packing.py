@@ -12,6 +12,7 @@ from torch import Tensor
 from neumatc_mimo.mapping.axes import make_axis
 from neumatc_mimo.mapping.basis import make_basis
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.model.marks import Marks
@@ -92,7 +93,7 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     mapping = CompactMapping(
         Trunk(make_basis(manifest["basis"]), named.get("readout")),
         axis,
-        tuple(named[f"latent.{i}"] for i in range(len(layouts))),
+        tuple(Latent(named[f"latent.{i}"], named.get(f"scale.{i}")) for i in range(len(layouts))),
         layouts,
         (manifest["band"][0], manifest["band"][1]),
     )
@@ -112,9 +113,10 @@ def _check_layouts(
 ) -> None:
     """Refuse components that are not stored as those of the operation on these links are."""
     one = links.channel(links.grid_frequencies()[:1], [0], aligned=True, dtype=torch.complex128)
+    stored = operation.stored
     expected = tuple(
-        Layout.of(tuple(c.shape[2:]), c, name in operation.hermitian)
-        for name, c in zip(operation.component_names, operation.exact(one, no), strict=True)
+        Layout.of(tuple(c.shape[2:]), c, name in stored.hermitian)
+        for name, c in zip(stored.component_names, stored.exact(one, no), strict=True)
     )
     if layouts != expected:
         raise ValueError(f"its components are {layouts}, those of the links are {expected}.")

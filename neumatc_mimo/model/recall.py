@@ -53,6 +53,13 @@ class Needed:
         used = self.used + (True,) * (len(full) - len(components))
         return tuple(c for c, wanted in zip(full, used, strict=True) if wanted)
 
+    def restored(self, evaluated: Components, no: Tensor | float) -> Components:
+        """At a noise power, broadcastable to [...], from those that a model stores."""
+        filled = self.filled(evaluated)
+        num = len(self.used)
+        restored = self.operation.from_stored(tuple(filled[:num]), no)
+        return tuple(c for c in (*restored, *filled[num:]) if c is not None)
+
     def filled(self, evaluated: Components) -> list[Any]:
         """All components in their places, None for those that are not evaluated."""
         rest = iter(evaluated)
@@ -149,21 +156,28 @@ class Recall:
             )
         given = repairs.rows or (None,) * len(mapping.latents)
         components = {}
-        for name, layout, rows, some in zip(
-            operation.component_names, mapping.layouts, mapping.latents, given, strict=True
+        for name, layout, latent, some in zip(
+            operation.stored.component_names, mapping.layouts, mapping.latents, given, strict=True
         ):
-            alone = rows.shape[2] == 1 or weights is None
+            alone = latent.shape[2] == 1 or weights is None
+            rows = latent.numbers.flatten(0, 1)
+            scales = None if latent.scales is None else latent.scales.flatten(0, 1)
             components[name] = Stored(
                 layout.kind,
                 layout.shape,
-                rows[:, :, :1] if alone else rows,
+                rows[:, :1] if alone else rows,
+                scales,
                 None if alone else weights,
                 some,
             )
+        num_links, rank = mapping.num_links, mapping.trunk.rank
         return Recalled(
             operation,
             components,
-            *terms,
+            terms[0][..., 0],
+            terms[1],
+            starts=torch.arange(num_links) * rank,
+            rank=rank,
             links=self.links,
             order=self.order,
             frequencies=self.plan.frequencies,
@@ -176,8 +190,8 @@ class Recall:
 
     def evaluated(self, points: slice) -> Components:
         """The needed components at a stretch of subcarriers, in the precision of the call."""
-        components = self.mapping.evaluate(self.plan.table, points, self.latents)
-        return in_precision(components, self.moment.dtype)
+        stored = self.mapping.evaluate(self.plan.table, points, self.latents)
+        return self.needed.restored(in_precision(stored, self.moment.dtype), self.no)
 
     def answer(self, components: Components, subcarriers: slice) -> Any:
         """The operation's answer from needed components, for the items' own rows."""

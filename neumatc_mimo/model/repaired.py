@@ -178,8 +178,10 @@ def _mapped(recall: Recall, item: int, where: Tensor) -> Components:
     mapping = recall.mapping.select(torch.tensor([item], device=where.device))
     value = recall.value[item : item + 1]
     table = mapping.trunk.table(mapping.coordinate(recall.plan.frequencies[where]))
-    components = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
-    return in_precision(components, recall.moment.dtype)
+    stored = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
+    no = recall.no[item : item + 1] if isinstance(recall.no, Tensor) else 0.0
+    stored = in_precision(stored, recall.moment.dtype)
+    return recall.model.operation.from_stored(stored, no)
 
 
 def _warn_of_band(model: OperationModel, plan: GridPlan) -> None:

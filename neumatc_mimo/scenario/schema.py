@@ -271,8 +271,8 @@ class ModelConfig(Section):
     width: limits.Functions = 800
     """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers."""
     noise_nodes: limits.NoiseNodes | None = None
-    """Nodes along the noise power, at which models are trained; 14 unless given, or 22 of joint
-    links, whose rows differ in power."""
+    """Nodes along the noise power of operations whose models depend on it, those of other packages;
+    14 unless given, or 22 of joint links. Zero forcing and MMSE need none."""
     samples: limits.Subcarriers = 256
     """Most subcarriers whose exact result is computed, of a link and node."""
     collocation: limits.Subcarriers = 819

@@ -107,14 +107,29 @@ def _check_mapping(
         name = f"mapping.latent.{i}"
         latent = _of(tensors, name)
         size = math.prod(layout["shape"]) * (2 if layout["kind"] == "complex" else 1)
+        scale = tensors.get(f"mapping.scale.{i}")
         first = latent.shape[1:2] if rank is None else (rank,)
         most = latent.shape[2:3] if nodes is None else (nodes,)
         fitting = [(num_links, *first, *n, size) for n in ((1,), most)]
-        if latent.dtype.kind != "f" or latent.shape not in fitting:
+        fits = latent.dtype.kind == "f" if scale is None else latent.dtype == np.int16
+        if not fits or latent.shape not in fitting:
             raise ValueError(
                 f"{name} is {latent.dtype} of the shape {list(latent.shape)}, {list(fitting[1])} "
                 "is needed."
             )
+        if scale is not None:
+            _check_scale(i, scale, latent, layout)
+
+
+def _check_scale(number: int, scale: Array, latent: Array, layout: Mapping[str, Any]) -> None:
+    """Scales [num_links, rank, nodes, columns] of a complex matrix in 16 bits."""
+    shape = (*latent.shape[:3], layout["shape"][-1])
+    fits = layout["kind"] == "complex" and len(layout["shape"]) == 2 and scale.shape == shape
+    if scale.dtype != np.float32 or not fits:
+        raise ValueError(
+            f"mapping.scale.{number} is {scale.dtype} of the shape {list(scale.shape)}, float32 of "
+            f"{list(shape)} is needed, of a complex matrix."
+        )
 
 
 def _check_marks(tensors: Mapping[str, Array], num_links: int, fft_size: int) -> None:

@@ -22,7 +22,7 @@ class Mapping:
     The frequencies are known when a graph is built, so that the trunk's functions are constants:
     a query is one product of matrices for each group of neighbouring subcarriers.
 
-    :param tensors: ``latent.0``, ... and, maybe, ``readout``, as
+    :param tensors: ``latent.0``, ... and, maybe, ``scale.0``, ... and ``readout``, as
         :class:`~neumatc_mimo.mapping.compact.CompactMapping` has them
     :param manifest: functions, axis, layouts and band, plain values
     """
@@ -32,7 +32,7 @@ class Mapping:
         self._basis, self._band = manifest["basis"], manifest["band"]
         self._layouts = [(tuple(one["shape"]), one["kind"]) for one in manifest["layouts"]]
         self._latents = [
-            _planar(_read_out(tensors[f"latent.{i}"], tensors.get("readout")), kind)
+            _planar(_read_out(_widened(tensors, i), tensors.get("readout")), kind)
             for i, (_, kind) in enumerate(self._layouts)
         ]
 
@@ -77,6 +77,16 @@ class MappingOnGrid:
             _unpacked(part, shape, kind)
             for part, (shape, kind) in zip(parts, self._layouts, strict=True)
         ]
+
+
+def _widened(tensors: dict[str, Array], number: int) -> Array:
+    """Latent tensors of a component in single precision, whose columns may have scales."""
+    latent, scale = tensors[f"latent.{number}"], tensors.get(f"scale.{number}")
+    if scale is None:
+        return latent
+    by_column = latent.reshape(*latent.shape[:-1], -1, scale.shape[-1], 2).astype(np.float32)
+    by_column *= scale[..., None, :, None]
+    return by_column.reshape(latent.shape)
 
 
 def _read_out(latent: Array, readout: Array | None) -> Array:

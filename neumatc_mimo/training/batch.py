@@ -20,6 +20,8 @@ def train_batch(job: Job, batch: Tensor, on_round: OnRound | None = None) -> Ope
     """
     started = time.perf_counter()
     mapping, report = fit(job.problem, job.settings, batch, on_round)
+    if job.in_16_bits:
+        mapping = mapping.in_16_bits()
     part = certified_model(job, mapping, job.links.select(batch))
     part.training.update(
         exact_samples_per_link=report.exact_samples_per_link,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.tolerance import Tolerance
 from neumatc_mimo.learning.fit import FitConfig, Problem
-from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.mapping.axes import Axis, NoiseAxis, NoiseRange, TimeAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.operations import Operation, OperationConfig
 from neumatc_mimo.operations.config import power
@@ -29,6 +29,10 @@ from neumatc_mimo.training.time_nodes import NodeSearch, enough_nodes
 # leave the cache of the core that trains them, and make fewer batches to spread over the cores. A
 # step holds some thirty times as much.
 _BATCH_BYTES = {"cpu": 3 * 2**22, "cuda": 2**30}
+
+
+# Quality in dB up to which rounding to 16 bits, at -90 dB, leaves a certificate what it needs.
+_MOST_OF_16_BITS = 50.0
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,13 @@ class Job:
     search: NodeSearch | None = None
 
     @property
+    def in_16_bits(self) -> bool:
+        """Whether latent tensors are stored in 16 bits: rounding is to stay well below what is
+        asked for, as far as filters of nearly dependent users amplify it.
+        """
+        return self.tolerance.quality_db <= _MOST_OF_16_BITS
+
+    @property
     def key(self) -> str:
         """SHA-256 in hex: equal exactly if the same is trained in the same way."""
         settings = vars(self.settings) | {"basis": self.settings.basis.settings()}
@@ -68,10 +79,11 @@ class Job:
     @property
     def together(self) -> int:
         """Number of links that are trained together."""
-        shapes = self.operation.component_shapes(self.links.num_rows, self.links.num_cols)
+        stored = self.operation.stored
+        shapes = stored.component_shapes(self.links.num_rows, self.links.num_cols)
         numbers = 0
-        for name, shape in zip(self.operation.component_names, shapes, strict=True):
-            numbers += math.prod(shape) * self.axis.nodes_of(name in self.operation.noise_free)
+        for name, shape in zip(stored.component_names, shapes, strict=True):
+            numbers += math.prod(shape) * self.axis.nodes_of(name in stored.noise_free)
         points, _ = self.settings.points(self.links.fft_size)
         most = _BATCH_BYTES.get(self.links.device.type, 2**30)
         return max(most // (16 * numbers * len(points)), 1)
@@ -86,7 +98,8 @@ class Job:
             )
 
         frequencies = self.links.grid_frequencies()
-        return Problem(self.operation, matrices, self.links.num_links, frequencies, self.axis)
+        stored, num_links = self.operation.stored, self.links.num_links
+        return Problem(stored, matrices, num_links, frequencies, self.axis)
 
 
 def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
@@ -113,7 +126,7 @@ def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
 
 def _noise(
     section: TrainedConfig, keys: OperationConfig, operation: Operation, num_nodes: int | None
-) -> NoiseAxis:
+) -> NoiseAxis | NoiseRange:
     """The noise powers that an operation is trained for: none, one, or the range of its links."""
     if not operation.depends_on_noise():
         return NoiseAxis.at(0.0)
@@ -121,6 +134,8 @@ def _noise(
         return NoiseAxis.at(keys.no)
     assert isinstance(section, MultiUserConfig)
     low, high = (power(decibels) for decibels in section.noise_db)
+    if not operation.stored.depends_on_noise():
+        return NoiseRange(low, high)
     # Squared singular values of joint links lie amid the noise powers, where s / (s² + no) bends.
     return NoiseAxis(low, high, num_nodes or (22 if section.joint else 14))
 
@@ -129,7 +144,7 @@ def _in_time(
     scenario: Scenario,
     operation: Operation,
     links: LinkSet,
-    noise: NoiseAxis,
+    noise: NoiseAxis | NoiseRange,
     tolerance: Tolerance,
 ) -> tuple[Axis, NodeSearch | None]:
     """The axis of links whose users move, at the first noise power; of others that of the noise."""

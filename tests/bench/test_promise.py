@@ -13,6 +13,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.bench.fidelity import BELOW, broken_promises, fidelity
 from neumatc_mimo.bench.promise import served
 from neumatc_mimo.cli import app
+from neumatc_mimo.mapping.latent import Latent
 from tests.conftest import ScenarioWriter, Trainer
 
 
@@ -41,9 +42,11 @@ def broken(model: nm.ScenarioModel) -> nm.ScenarioModel:
     """A model whose first link was trained for something else than was proven."""
     part = model.models["pseudo_inverse"]
     latents = tuple(
-        c * torch.where(torch.arange(len(c)) == 0, 1.05, 1.0)[:, None, None, None]
-        if index
-        else c.roll(1, -1)
+        Latent(
+            c.values * torch.where(torch.arange(len(c.values)) == 0, 1.05, 1.0)[:, None, None, None]
+            if index
+            else c.values.roll(1, -1)
+        )
         for index, c in enumerate(part.mapping.latents)
     )
     changed = replace(part, mapping=replace(part.mapping, latents=latents))

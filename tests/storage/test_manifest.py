@@ -72,12 +72,11 @@ def _at(manifest: dict[str, Any], place: str) -> tuple[Any, str]:
     ("place", "value", "message"),
     [
         ("mapping.basis.degree", 3000, "degree is 3000, it must be less than or equal to 31"),
-        ("mapping.basis.num_functions", 10**9, "mapping.latent.0 is float32 of the shape"),
+        ("mapping.basis.num_functions", 10**9, "mapping.latent.0 is int16 of the shape"),
         ("mapping.basis.kind", "wavelet", 'There is no basis "wavelet"'),
         ("mapping.basis.colour", "red", "colour"),
         ("mapping.axis.kind", "place", 'There is no axis "place"'),
         ("mapping.axis.num_nodes", 10**9, "num_nodes is 1000000000"),
-        ("mapping.axis.num_nodes", 13, "mapping.latent.1 is float32 of the shape"),
         ("mapping.axis.lowest", 0.0, "noise powers from 0.0 to 1.0 do not rise"),
         ("mapping.band", [1.0, 1.0], "the first must be the lower one"),
         ("mapping.band", [0.0, 1.0], r"subcarriers reach from -1.*"),
@@ -187,6 +186,8 @@ def test_whatever_a_manifest_says_it_is_a_model_or_a_value_error(
         ("unseen", lambda t: t[:-1]),
         ("mapping.latent.0", lambda t: t[:, :-1]),
         ("mapping.latent.0", lambda t: t.to(torch.int64)),
+        ("mapping.scale.0", lambda t: t[..., :-1]),
+        ("mapping.scale.0", lambda t: t.double()),
         ("links.coefficients", lambda t: t[0, 0]),
         ("links.delays", lambda t: t[:, :, :, :-1]),
         ("links.row_delays", lambda t: t[:, :-1]),
@@ -217,7 +218,7 @@ def test_tensors_that_are_no_models_are_refused(
         b"[" * 10**5,
         b'{"a":' * 10**5,
         b'{"format": ' + b"9" * 5000 + b"}",
-        b'{"format": 6, "name": "a", "scenario": {}, "operations": {}, "sha256": 3}',
+        b'{"format": 7, "name": "a", "scenario": {}, "operations": {}, "sha256": 3}',
     ],
 )
 def test_what_is_no_manifest_is_refused(tmp_path: Path, content: bytes) -> None:

@@ -358,7 +358,7 @@ def _latent(columns: Tensor, values: Tensor, rows: Tensor) -> dict[str, Any]:
         "latent_row": rows.stride(1),
         "functions": rows.shape[1],
         "terms": columns.shape[1],
-        "term": columns,
+        "lead": columns[:, 0].contiguous(),
         "weight": values,
     }
 
