@@ -14,6 +14,7 @@ import neumatc_mimo
 from neumatc_mimo.mapping.axes import TimeAxis
 from neumatc_mimo.mapping.basis import Table
 from neumatc_mimo.mapping.latent import Latent
+from neumatc_mimo.mapping.refined import RefinedMapping
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.tensors.waves import wave
@@ -69,7 +70,7 @@ class QueryModule(nn.Module):
         self._operation, self._axis = part.operation, axis
         self._mapping, self._links = mapping, part.links
         for name, tensor in mapping.tensors().items():
-            self.register_buffer(name.replace(".", "_"), tensor)
+            self.register_buffer(_buffer(name), tensor)
         self.register_buffer("row_delays", part.links.row_delays)
         marked = part.marks.any.any(1)
         self.register_buffer("marked", marked)
@@ -149,12 +150,17 @@ class QueryModule(nn.Module):
     def _components(self, links: Tensor, frequencies: Tensor, power: Tensor) -> Components:
         """Components of aligned links as they are stored, [num_links, num_frequencies, ...]."""
         mapping = self._mapping
+        named = {name: self.get_buffer(_buffer(name)) for name in mapping.tensors()}
+        if isinstance(mapping, RefinedMapping):
+            few = mapping.reading(named).select(links)
+            table = few.table(frequencies)
+            return few.evaluate(table, slice(None), few.at(power))
         weights = mapping.axis.weights(power).float()
-        table = mapping.trunk.table(mapping.coordinate(frequencies))
-        components, buffers = [], dict(self.named_buffers())
+        table = mapping.table(frequencies)
+        components = []
         for i, layout in enumerate(mapping.layouts):
-            scales = self.get_buffer(f"scale_{i}")[links] if f"scale_{i}" in buffers else None
-            latent = Latent(self.get_buffer(f"latent_{i}")[links], scales).values
+            scales = named[f"scale.{i}"][links] if f"scale.{i}" in named else None
+            latent = Latent(named[f"latent.{i}"][links], scales).values
             nodes = latent.shape[2]
             folded = (
                 latent[:, :, 0] if nodes == 1 else torch.einsum("lrqn,lq->lrn", latent, weights)
@@ -174,6 +180,11 @@ class QueryModule(nn.Module):
         columns, values = terms
         # [num_links, F, 1, w] times [num_links, F, w, n]: few of many functions differ from zero.
         return (values[:, None] @ rows[:, columns])[..., 0, :]
+
+
+def _buffer(name: str) -> str:
+    """The name of a mapping's tensor as a buffer's."""
+    return name.replace(".", "_")
 
 
 def _part(

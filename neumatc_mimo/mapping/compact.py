@@ -10,7 +10,7 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.mapping.axes import Axis
-from neumatc_mimo.mapping.basis import Table
+from neumatc_mimo.mapping.basis import Table, Windows
 from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Latents, Layout
 from neumatc_mimo.mapping.trunk import Trunk
@@ -46,6 +46,21 @@ class CompactMapping:
         """Number of links."""
         return self.latents[0].shape[0]
 
+    @property
+    def starts(self) -> Tensor:
+        """The first row of each link, where rows of latent tensors stand one below the other."""
+        rank = self.latents[0].shape[1]
+        return torch.arange(self.num_links, device=self.latents[0].numbers.device) * rank
+
+    def rows_of(self, latent: Latent) -> Latent:
+        """A latent tensor with the rows of all links one below the other."""
+        scales = None if latent.scales is None else latent.scales.flatten(0, 1)
+        return Latent(latent.numbers.flatten(0, 1), scales)
+
+    def table(self, frequencies: Tensor) -> Table:
+        """The trunk's functions at frequencies [B] in Hz."""
+        return self.trunk.table(self.coordinate(frequencies))
+
     def coordinate(self, frequencies: Tensor) -> Tensor:
         """x in [-1, 1] of frequencies [B] in Hz, float64."""
         return coordinate(frequencies.to(torch.float64), self.band)
@@ -75,7 +90,7 @@ class CompactMapping:
         """Components at frequencies [B] in Hz and values of the axis [num_links]:
         [num_links, B, ...].
         """
-        table = self.trunk.table(self.coordinate(frequencies))
+        table = self.table(frequencies)
         return self.evaluate(table, slice(0, len(frequencies)), self.at(values))
 
     def evaluate(self, table: Table, points: slice, folded: Latents) -> Components:
@@ -88,11 +103,7 @@ class CompactMapping:
         if windows is None or (torch.is_grad_enabled() and folded.rows.requires_grad):
             functions, basis = self.trunk.read(table, points)
             return folded.split(basis @ folded.rows[:, functions])
-        num_links, _, size = folded.rows.shape
-        product = folded.rows.new_empty(num_links, *windows.values.shape[:2], size)
-        for rows, into in zip(folded.rows, product, strict=True):
-            torch.bmm(windows.values, windows.of(rows), out=into)
-        return folded.split(product.flatten(1, 2))
+        return folded.split(windowed(windows, folded.rows))
 
     def select(self, links: Tensor, listed: Sequence[int] | None = None) -> CompactMapping:
         """The mapping of some links, in the order given; a view where they are consecutive.
@@ -144,11 +155,27 @@ class CompactMapping:
 
     @staticmethod
     def concatenate(parts: Sequence[CompactMapping]) -> CompactMapping:
-        """One mapping of all the links of several with the same basis."""
-        trunk = parts[0].trunk
+        """One mapping of all the links of several with the same kind of basis."""
+        return parts[0].joined(parts[1:])
+
+    def joined(self, others: Sequence[CompactMapping]) -> CompactMapping:
+        """One mapping of its links and those of others."""
+        parts, trunk = (self, *others), self.trunk
         if trunk.readout is not None:
             readouts = [m.trunk.readout for m in parts if m.trunk.readout is not None]
             trunk = Trunk(trunk.basis, torch.cat(readouts))
         columns = zip(*(m.latents for m in parts), strict=True)
         latents = tuple(Latent.concatenate(list(c)) for c in columns)
-        return replace(parts[0], trunk=trunk, latents=latents)
+        return replace(self, trunk=trunk, latents=latents)
+
+
+def windowed(windows: Windows, rows: Tensor) -> Tensor:
+    """Combinations of rows [num_links, rank, n] by values in groups of points,
+    [num_links, points, n].
+    """
+    num_links, _, size = rows.shape
+    product = rows.new_empty(num_links, *windows.values.shape[:2], size)
+    values = windows.values.to(rows)
+    for one, into in zip(rows, product, strict=True):
+        torch.bmm(values, windows.of(one), out=into)
+    return product.flatten(1, 2)

@@ -52,7 +52,9 @@ class Unevaluated:
             or operation.applied not in names
             or channels.a.dtype != torch.complex64
             or recall.model.mapping.trunk.readout is not None
-            or recall.plan.table.terms() is None
+            or (leading := recall.plan.table.leading()) is None
+            # Of links with knots of their own Triton's kernels have no tables.
+            or (leading[0].ndim > 1 and not kernels.in_lanes(channels.a.device))
             or is_traced()
             or not kernels.available(channels.a.device)
         ):
@@ -169,14 +171,14 @@ class RecalledAnswers(Answers):
         if self._unevaluated is None:
             return None
         recall, latents = self._recall, self._unevaluated.latents
-        terms = recall.plan.table.terms()
+        terms = recall.table.terms()
         assert terms is not None
-        columns, values = (t[subcarriers] for t in terms)
+        columns, values = (t[..., subcarriers, :] for t in terms)
         (layout,) = latents.layouts
         expansion = Expansion(columns, values, latents.rows, *layout.shape)
 
         def filters() -> Tensor:
-            return recall.mapping.evaluate(recall.plan.table, subcarriers, latents)[0]
+            return recall.mapping.evaluate(recall.table, subcarriers, latents)[0]
 
         if not len(self._repairs.at):
             return Applied(expansion, filters)
@@ -245,7 +247,7 @@ class ProvenAnswers(Answers):
 
     def emitted(self, emitter: Emitter) -> Emitted | None:
         recall, a, no = self._recall, self._channels.a, self._channels.no
-        operation, terms = recall.model.operation, recall.plan.table.terms()
+        operation, terms = recall.model.operation, recall.table.terms()
         if terms is None or self._channels.trusted or not emitter.proves(operation, a, no):
             return None
         places = None if recall.order is None else recall.order.argsort(-1)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from neumatc_mimo.mapping.axes import make_axis
-from neumatc_mimo.mapping.basis import make_basis
+from neumatc_mimo.mapping.axes import Axis, make_axis
+from neumatc_mimo.mapping.basis import Basis, KnotSplines, make_basis
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
+from neumatc_mimo.mapping.refined import RefinedMapping
 from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.operation_model import OperationModel
@@ -22,6 +23,7 @@ from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.storage.files import write_text
 from neumatc_mimo.storage.manifest import MANIFEST, sealed
+from neumatc_mimo.storage.names import RAGGED
 from neumatc_mimo.storage.shards import indexed_digests
 
 
@@ -90,13 +92,7 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     _check_layouts(layouts, operation, links, float(axis.powers[0]))
     if tensors["marks.corrected"].shape[1] != axis.num_stretches:
         raise ValueError(f"marks.corrected has marks of other times than those of {axis}.")
-    mapping = CompactMapping(
-        Trunk(make_basis(manifest["basis"]), named.get("readout")),
-        axis,
-        tuple(Latent(named[f"latent.{i}"], named.get(f"scale.{i}")) for i in range(len(layouts))),
-        layouts,
-        (manifest["band"][0], manifest["band"][1]),
-    )
+    mapping = make_mapping(named, make_basis(manifest["basis"]), axis, layouts, manifest["band"])
     return OperationModel(
         operation,
         mapping,
@@ -106,6 +102,25 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
         Tolerance(**values["tolerance"]),
         values["training"],
     )
+
+
+def make_mapping(
+    named: Mapping[str, Tensor],
+    basis: Basis,
+    axis: Axis,
+    layouts: tuple[Layout, ...],
+    band: Sequence[float],
+) -> CompactMapping:
+    """The mapping whose tensors these are, see ``CompactMapping.tensors``."""
+    kind, prefix = CompactMapping, ""
+    trunk = Trunk(basis, named.get("readout"))
+    if isinstance(basis, KnotSplines):
+        kind, prefix, trunk = RefinedMapping, RAGGED, Trunk(basis.holding(named))
+    latents = tuple(
+        Latent(named[f"{prefix}latent.{i}"], named.get(f"{prefix}scale.{i}"))
+        for i in range(len(layouts))
+    )
+    return kind(trunk, axis, latents, layouts, (band[0], band[1]))
 
 
 def _check_layouts(

@@ -36,7 +36,7 @@ class GridPlan:
         # A copy: the caller may write to its own.
         frequencies = frequencies.to(links.device, copy=True)
         index, on_grid = nearest_subcarriers(links, frequencies)
-        table = mapping.trunk.table(mapping.coordinate(frequencies))
+        table = mapping.table(frequencies)
         return cls(key, frequencies, table, index, on_grid)
 
     def is_within(self, band: tuple[float, float], margin: float) -> bool:

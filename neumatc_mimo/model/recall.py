@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.kernels.lanes.recalled import Recalled, Stored
+from neumatc_mimo.mapping.basis import Table
 from neumatc_mimo.mapping.compact import CompactMapping
 from neumatc_mimo.mapping.layout import Latents
 from neumatc_mimo.model.kept import LinksAt, Moment, RowsAt, kept
@@ -127,6 +128,11 @@ class Recall:
         return self.model.mapping.select(self.links, self.rows_at.links)
 
     @cached_property
+    def table(self) -> Table:
+        """The functions of these links on the grid."""
+        return self.plan.table.of(self.links, self.rows_at.links)
+
+    @cached_property
     def rows(self) -> Tensor:
         """Factors of the items' rows, [l, F, K]."""
         return _rows(self.model, self.plan, self.rows_at, self.found)
@@ -142,7 +148,7 @@ class Recall:
 
         :param repairs: all components where the mapping alone is not served
         """
-        mapping, terms = self.model.mapping, self.plan.table.terms()
+        mapping, terms = self.model.mapping, self.plan.table.leading()
         if mapping.trunk.readout is not None or terms is None or is_traced():
             return None
         values, operation = self.value.tolist(), self.model.operation
@@ -159,25 +165,22 @@ class Recall:
         for name, layout, latent, some in zip(
             operation.stored.component_names, mapping.layouts, mapping.latents, given, strict=True
         ):
-            alone = latent.shape[2] == 1 or weights is None
-            rows = latent.numbers.flatten(0, 1)
-            scales = None if latent.scales is None else latent.scales.flatten(0, 1)
+            alone = latent.shape[-2] == 1 or weights is None
+            rows = mapping.rows_of(latent)
             components[name] = Stored(
                 layout.kind,
                 layout.shape,
-                rows[:, :1] if alone else rows,
-                scales,
+                rows.numbers[:, :1] if alone else rows.numbers,
+                rows.scales,
                 None if alone else weights,
                 some,
             )
-        num_links, rank = mapping.num_links, mapping.trunk.rank
         return Recalled(
             operation,
             components,
-            terms[0][..., 0],
-            terms[1],
-            starts=torch.arange(num_links) * rank,
-            rank=rank,
+            *terms,
+            starts=mapping.starts,
+            rank=mapping.trunk.rank,
             links=self.links,
             order=self.order,
             frequencies=self.plan.frequencies,
@@ -190,7 +193,7 @@ class Recall:
 
     def evaluated(self, points: slice) -> Components:
         """The needed components at a stretch of subcarriers, in the precision of the call."""
-        stored = self.mapping.evaluate(self.plan.table, points, self.latents)
+        stored = self.mapping.evaluate(self.table, points, self.latents)
         return self.needed.restored(in_precision(stored, self.moment.dtype), self.no)
 
     def answer(self, components: Components, subcarriers: slice) -> Any:

@@ -177,7 +177,7 @@ def _mapped(recall: Recall, item: int, where: Tensor) -> Components:
     """All components of an item's link at subcarriers ``where``, [1, n, ...] each."""
     mapping = recall.mapping.select(torch.tensor([item], device=where.device))
     value = recall.value[item : item + 1]
-    table = mapping.trunk.table(mapping.coordinate(recall.plan.frequencies[where]))
+    table = mapping.table(recall.plan.frequencies[where])
     stored = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
     no = recall.no[item : item + 1] if isinstance(recall.no, Tensor) else 0.0
     stored = in_precision(stored, recall.moment.dtype)

@@ -73,6 +73,7 @@ class _Kind(_Values):
 
 class _Basis(_Kind):
     num_functions: _Size | None = None
+    num_intervals: _Size | None = None
     degree: _Degree | None = None
     points_per_interval: Annotated[int, Field(ge=0, le=2**31)] | None = None
     spacing: _Positive | None = None

@@ -119,7 +119,7 @@ class _Proof:
         every = torch.arange(self.links.num_links, device=self.links.device)
         own = channels_along(self.links, self.values, every, frequencies, torch.complex64)
         seen = own + self._rounding(own, frequencies)
-        table = self.mapping.trunk.table(self.mapping.coordinate(frequencies))
+        table = self.mapping.table(frequencies)
         stored = self.mapping.evaluate(table, slice(0, len(frequencies)), self.folded)
         proof = certificate(self.operation, seen, stored, self.powers, self.tolerance)
         failed = self._worst(~proof.ok.expand(*proof.ok.shape[:2], len(self.values)))

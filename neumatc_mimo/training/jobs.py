@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.kernels.lanes.proofs import certificate
 from neumatc_mimo.learning.fit import FitConfig, Problem
 from neumatc_mimo.mapping.axes import Axis, NoiseAxis, NoiseRange, TimeAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.operations import Operation, OperationConfig
+from neumatc_mimo.operations.base import Components
 from neumatc_mimo.operations.config import power
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
@@ -33,6 +35,10 @@ _BATCH_BYTES = {"cpu": 3 * 2**22, "cuda": 2**30}
 
 # Quality in dB up to which rounding to 16 bits, at -90 dB, leaves a certificate what it needs.
 _MOST_OF_16_BITS = 50.0
+
+
+# What is left out of a link's knots is proven at a third of the subcarriers, with so much to spare.
+_MARGIN_DB = 2.0
 
 
 @dataclass(frozen=True)
@@ -99,7 +105,17 @@ class Job:
 
         frequencies = self.links.grid_frequencies()
         stored, num_links = self.operation.stored, self.links.num_links
-        return Problem(stored, matrices, num_links, frequencies, self.axis)
+        return Problem(stored, matrices, num_links, frequencies, self.axis, self._proven)
+
+    def _proven(self, a: Tensor, stored: Components) -> Tensor:
+        """Where components will be proven, at the ends of the noise powers; with a margin for what
+        lies beside the points.
+        """
+        powers = self.axis.checks[[0, -1]] if self.axis.takes_noise else self.axis.powers
+        asked = stricter(self.tolerance, self.axis)
+        asked = with_margin(asked, _MARGIN_DB)
+        powers = powers.to(a.real.dtype)
+        return certificate(self.operation, a, stored, powers, asked).ok.all(-1)
 
 
 def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
@@ -166,8 +182,13 @@ def _in_time(
 
 def stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
     """With the margin by which a certificate at an axis' checks vouches for what lies between."""
-    range_error = tolerance.range_error * 10 ** (-axis.margin_db / 20)
-    return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
+    return with_margin(tolerance, axis.margin_db)
+
+
+def with_margin(tolerance: Tolerance, margin_db: float) -> Tolerance:
+    """What is so many decibels better."""
+    range_error = tolerance.range_error * 10 ** (-margin_db / 20)
+    return Tolerance(tolerance.quality_db + margin_db, range_error)
 
 
 def _settings(config: ModelConfig, num_points: int, rank: int | None) -> FitConfig:

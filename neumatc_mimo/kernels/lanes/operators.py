@@ -137,8 +137,9 @@ def precode_expansion(
 ) -> None:
     """Precode symbols with filters that are sums of few rows of a latent tensor.
 
-    :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
-    :param values: [num_subcarriers, num_terms] float32, their weights
+    :param columns: [num_subcarriers, num_terms] int64, consecutive rows that a subcarrier takes, or
+        [num_items, num_subcarriers, num_terms]
+    :param values: float32, their weights, likewise
     :param rows: [num_items, rank, n] float32, with the filter [num_antennas, num_streams] first in
         a row, complex entries as pairs
     :param x: [num_items, num_streams, num_ofdm_symbols, num_subcarriers] complex64
@@ -345,7 +346,7 @@ def _expansion(
         "rows": num_streams,
         "columns": num_antennas,
         "items": len(rows),
-        **along_stretches([0, len(columns), 0]),
+        **along_stretches([0, columns.shape[-2], 0]),
         **_latent(columns, values, rows),
     }
 
@@ -357,8 +358,9 @@ def _latent(columns: Tensor, values: Tensor, rows: Tensor) -> dict[str, Any]:
         "latent_item": rows.stride(0),
         "latent_row": rows.stride(1),
         "functions": rows.shape[1],
-        "terms": columns.shape[1],
-        "lead": columns[:, 0].contiguous(),
+        "terms": columns.shape[-1],
+        "lead": columns[..., 0].contiguous(),
+        "table_step": columns.shape[1] if columns.ndim > 2 else 0,
         "weight": values,
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -50,8 +51,22 @@ class Table(ABC):
         return None
 
     def terms(self) -> tuple[Tensor, Tensor] | None:
-        """Functions that do not vanish at each point, and their values, [B, w]; None for all."""
+        """Functions that do not vanish at each point, and their values, [B, w], or of each link,
+        [num_links, B, w]; None for all.
+        """
         return None
+
+    def leading(self) -> tuple[Tensor, Tensor] | None:
+        """The first of the functions of :meth:`terms`, and their values; consecutive ones."""
+        return None
+
+    def of(self, links: Tensor, listed: Sequence[int]) -> Table:
+        """That of some links [l], where they have one of their own.
+
+        :param listed: the links as numbers, empty in a trace
+        """
+        del links, listed
+        return self
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,118 @@
+"""Knots where they are needed: refinement of a link's splines where its proof fails."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from neumatc_mimo.learning.projector import local_projector
+from neumatc_mimo.mapping.basis import KnotSplines
+
+# Even spacings that are tried, from the finest on: so many, each so much wider.
+_SPACINGS, _WIDER = 24, 1.12
+# Of every so many points one tells which spacing will do, and the share that may fail there: where
+# more fail, wider splines in the rest of the band do not pay for those that are split.
+_PROBED, _MOST_SPLIT = 4, 0.1
+# Neighbouring intervals differ by such a factor at most, so that rounding tells splines apart.
+_GRADING = 4
+# Share of the points that may fail in the end: they are corrected, which takes less than knots.
+MOST_FAILED = 0.01
+
+
+@dataclass(frozen=True)
+class Refined:
+    """Splines of a link, and what they hold.
+
+    :param places: of the knots, int
+    :param latent: [num_functions, n] float32
+    :param loss: relative error at the points that count
+    """
+
+    places: Tensor
+    latent: Tensor
+    loss: float
+
+
+def refined(
+    targets: Tensor,
+    usable: Tensor,
+    place: Tensor,
+    finest: int,
+    num_places: int,
+    proven: Callable[[Tensor, Tensor], Tensor],
+    degree: int = 7,
+) -> Refined:
+    """The widest even knots on which most of the points are proven, split where others fail, until
+    few fail, or no interval is wide enough.
+
+    A failed point splits the interval that it lies in and those beside it, into halves: where
+    splines are wide enough for a result, a half takes 8 bits from its error.
+
+    :param targets: [N, n] float32
+    :param usable: which of these count, [N] bool
+    :param place: of the points, rising, [N] float64, from 0 to num_places
+    :param finest: least distance of knots
+    :param num_places: the last place of a knot
+    :param proven: tells where fitted values [l, n] at points, indices [l], will do, [l] bool
+    """
+    x, weights = 2 * place / num_places - 1, usable.double()[None]
+
+    def fit(places: Tensor, points: Tensor) -> tuple[Refined, Tensor]:
+        """The fit on some knots, and which of the points fail."""
+        (part,) = KnotSplines.of([places], degree).table(x).parts
+        found = local_projector(part, x)(targets[None], weights)
+        fitted = found.fitted[0]
+        error, size = ((t[usable]).norm() for t in (fitted - targets, targets))
+        failed = ~proven(fitted[points], points) & usable[points]
+        return Refined(places, found.latent[0], (error / size).item()), failed
+
+    every = torch.arange(len(place))
+    probed = every[::_PROBED]
+    fine, wide = 0, _SPACINGS
+    while wide - fine > 1:
+        middle = (fine + wide) // 2
+        _, failed = fit(_even(num_places, finest * _WIDER**middle), probed)
+        if failed.double().mean() > _MOST_SPLIT:
+            wide = middle
+        else:
+            fine = middle
+    places = _even(num_places, finest * _WIDER**fine)
+    while True:
+        found, failed = fit(places, every)
+        if failed.double().mean() > MOST_FAILED:
+            places = _split(places, place[failed], finest)
+        if len(places) == len(found.places):
+            return found
+
+
+def _even(num_places: int, spacing: float) -> Tensor:
+    """Knots at places about as far apart."""
+    num = max(math.ceil(num_places / spacing), 1)
+    return torch.linspace(0, num_places, num + 1, dtype=torch.float64).round().long().unique()
+
+
+def _split(places: Tensor, failed: Tensor, finest: int) -> Tensor:
+    """Knots with those intervals halved that hold failed points, or lie beside such."""
+    num = len(places) - 1
+    holds = torch.zeros(num + 2, dtype=torch.bool)
+    at = torch.searchsorted(places.double(), failed, right=True).clamp(1, num)
+    holds[at] = True
+    holds = holds[1:-1] | holds[:-2] | holds[2:]
+    while True:
+        length = places.diff()
+        halved = holds & (length >= max(2 * finest - 1, 2))
+        places = torch.cat([places, (places[:-1] + length // 2)[halved]]).sort().values
+        length = places.diff()
+        beside = torch.full_like(length, torch.iinfo(length.dtype).max)
+        beside[1:] = length[:-1]
+        beside[:-1] = torch.minimum(beside[:-1], length[1:])
+        holds = (length > _GRADING * beside) & (length >= max(2 * finest - 1, 2))
+        if not bool(holds.any()):
+            return places
+
+
+__all__ = ["MOST_FAILED", "Refined", "refined"]
