@@ -10,6 +10,7 @@ from benchmarks.pages import (  # noqa: F401  their figures
     demo,
     sheets,
     simulations,
+    sizes,
     speed,
     training,
     users,

@@ -12,11 +12,15 @@ from torch import Tensor
 from neumatc_mimo.learning.projector import local_projector
 from neumatc_mimo.mapping.basis import KnotSplines
 
-# Even spacings that are tried, from the finest on: so many, each so much wider.
+# Mean spacings that are tried, from the finest on: so many, each so much wider.
 _SPACINGS, _WIDER = 24, 1.12
 # Of every so many points one tells which spacing will do, and the share that may fail there: where
 # more fail, wider splines in the rest of the band do not pay for those that are split.
 _PROBED, _MOST_SPLIT = 4, 0.1
+# Differences that tell of an error, of splines of degree seven; what rounding makes of them; places
+# to each side that a knot's density is a mean of, as splines reach as far; and passes that spread
+# knots which would be too close.
+_ORDER, _ROUNDING, _SMOOTHED, _PASSES = 8, 1e-7, 4, 3
 # Neighbouring intervals differ by such a factor at most, so that rounding tells splines apart.
 _GRADING = 4
 # Share of the points that may fail in the end: they are corrected, which takes less than knots.
@@ -46,8 +50,8 @@ def refined(
     proven: Callable[[Tensor, Tensor], Tensor],
     degree: int = 7,
 ) -> Refined:
-    """The widest even knots on which most of the points are proven, split where others fail, until
-    few fail, or no interval is wide enough.
+    """As few knots as most of the points are proven on, as dense as fine ones tell, split where
+    others fail, until few fail, or no interval is wide enough.
 
     A failed point splits the interval that it lies in and those beside it, into halves: where
     splines are wide enough for a result, a half takes 8 bits from its error.
@@ -72,15 +76,16 @@ def refined(
 
     every = torch.arange(len(place))
     probed = every[::_PROBED]
+    density = _density(fit(_even(num_places, finest), every[:0])[0].latent, num_places)
     fine, wide = 0, _SPACINGS
     while wide - fine > 1:
         middle = (fine + wide) // 2
-        _, failed = fit(_even(num_places, finest * _WIDER**middle), probed)
+        _, failed = fit(_graded(density, num_places, finest * _WIDER**middle, finest), probed)
         if failed.double().mean() > _MOST_SPLIT:
             wide = middle
         else:
             fine = middle
-    places = _even(num_places, finest * _WIDER**fine)
+    places = _graded(density, num_places, finest * _WIDER**fine, finest)
     while True:
         found, failed = fit(places, every)
         if failed.double().mean() > MOST_FAILED:
@@ -93,6 +98,43 @@ def _even(num_places: int, spacing: float) -> Tensor:
     """Knots at places about as far apart."""
     num = max(math.ceil(num_places / spacing), 1)
     return torch.linspace(0, num_places, num + 1, dtype=torch.float64).round().long().unique()
+
+
+def _density(latent: Tensor, num_places: int) -> Tensor:
+    """How dense knots have to be at each place but for a factor, [num_places + 1] float64.
+
+    The error of splines of degree p on knots h apart is h^{p+1} times a derivative of that order
+    (de Boor, A Practical Guide to Splines, 1978, Chapter XII), of which differences of the
+    coefficients on the finest knots tell.
+
+    :param latent: these coefficients, [num_functions, n]
+    """
+    if len(latent) < 2 * _ORDER:
+        return torch.ones(num_places + 1, dtype=torch.float64)
+    rows = latent.double()
+    size = rows.norm(dim=1)[_ORDER // 2 : -_ORDER // 2].clamp_min(1e-30)
+    change = rows.diff(n=_ORDER, dim=0).norm(dim=1) / size
+    local = change.clamp_min(_ROUNDING) ** (1 / _ORDER)
+    window = 2 * _SMOOTHED + 1
+    smooth = torch.nn.functional.avg_pool1d(
+        local[None, None], window, 1, _SMOOTHED, count_include_pad=False
+    )[0, 0]
+    at = torch.linspace(0, len(smooth) - 1, num_places + 1, dtype=torch.float64)
+    low = at.floor().long().clamp_max(max(len(smooth) - 2, 0))
+    return torch.lerp(smooth[low], smooth[(low + 1).clamp_max(len(smooth) - 1)], at - low)
+
+
+def _graded(density: Tensor, num_places: int, spacing: float, finest: int) -> Tensor:
+    """Knots that are so far apart in the mean, and more or less by their density."""
+    num = max(math.ceil(num_places / spacing), 1)
+    for _ in range(_PASSES):
+        # Nowhere closer than the finest ones.
+        density = density.clamp_max(density.mean() * num_places / num / finest)
+    whole = torch.cat([density.new_zeros(1), (density[1:] + density[:-1]).cumsum(0)])
+    wanted = torch.linspace(0, 1, num + 1, dtype=torch.float64) * whole[-1]
+    places = torch.searchsorted(whole, wanted).clamp(0, num_places)
+    places[0], places[-1] = 0, num_places
+    return places.unique()
 
 
 def _split(places: Tensor, failed: Tensor, finest: int) -> Tensor:
