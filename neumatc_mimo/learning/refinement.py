@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from neumatc_mimo.learning.projector import local_projector
+from neumatc_mimo.learning.projector import Projected, local_projector
 from neumatc_mimo.mapping.basis import KnotSplines
 
 # Mean spacings that are tried, from the finest on: so many, each so much wider.
@@ -65,33 +65,34 @@ def refined(
     """
     x, weights = 2 * place / num_places - 1, usable.double()[None]
 
-    def fit(places: Tensor, points: Tensor) -> tuple[Refined, Tensor]:
-        """The fit on some knots, and which of the points fail."""
+    def fit(places: Tensor) -> Projected:
         (part,) = KnotSplines.of([places], degree).table(x).parts
-        found = local_projector(part, x)(targets[None], weights)
-        fitted = found.fitted[0]
-        error, size = ((t[usable]).norm() for t in (fitted - targets, targets))
-        failed = ~proven(fitted[points], points) & usable[points]
-        return Refined(places, found.latent[0], (error / size).item()), failed
+        return local_projector(part, x)(targets[None], weights)
+
+    def failed(found: Projected, points: Tensor) -> Tensor:
+        return ~proven(found.fitted[0, points], points) & usable[points]
 
     every = torch.arange(len(place))
-    probed = every[::_PROBED]
-    density = _density(fit(_even(num_places, finest), every[:0])[0].latent, num_places)
+    density = _density(fit(_even(num_places, finest)).latent[0], num_places)
     fine, wide = 0, _SPACINGS
     while wide - fine > 1:
         middle = (fine + wide) // 2
-        _, failed = fit(_graded(density, num_places, finest * _WIDER**middle, finest), probed)
-        if failed.double().mean() > _MOST_SPLIT:
+        found = fit(_graded(density, num_places, finest * _WIDER**middle, finest))
+        if failed(found, every[::_PROBED]).double().mean() > _MOST_SPLIT:
             wide = middle
         else:
             fine = middle
     places = _graded(density, num_places, finest * _WIDER**fine, finest)
     while True:
-        found, failed = fit(places, every)
-        if failed.double().mean() > MOST_FAILED:
-            places = _split(places, place[failed], finest)
-        if len(places) == len(found.places):
-            return found
+        found = fit(places)
+        open_ = failed(found, every)
+        if open_.double().mean() > MOST_FAILED:
+            split = _split(places, place[open_], finest)
+            if len(split) > len(places):
+                places = split
+                continue
+        error, size = (t[usable].norm() for t in (found.fitted[0] - targets, targets))
+        return Refined(places, found.latent[0], (error / size).item())
 
 
 def _even(num_places: int, spacing: float) -> Tensor:

@@ -269,7 +269,8 @@ class ModelConfig(Section):
     svd_rank: limits.Functions | None = None
     """Likewise for single users."""
     width: limits.Functions = 800
-    """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers."""
+    """Functions of a trunk; of splines so many a link where knots are nowhere wider apart than
+    needed, which few links come near: `tolerance_db` decides which knots are left out."""
     noise_nodes: limits.NoiseNodes | None = None
     """Nodes along the noise power of operations whose models depend on it, those of other packages;
     14 unless given, or 22 of joint links. Zero forcing and MMSE need none."""
@@ -280,7 +281,9 @@ class ModelConfig(Section):
     rounds: limits.Rounds = 6
     """Most rounds of adaptive sampling."""
     tolerance_db: limits.Quality = 40.0
-    """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR."""
+    """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR. Models are as
+    small as that allows: knots are as far apart as holds it, latent tensors have 16 bits up to
+    50 dB."""
     tolerance_range: Annotated[float, Field(ge=0.0, le=1e6)] = 1e-2
     """What it asks for beside: relative distance of a result from where it has to lie."""
 
