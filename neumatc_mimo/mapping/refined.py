@@ -38,7 +38,7 @@ class RefinedMapping(CompactMapping):
 
     @property
     def num_links(self) -> int:
-        return self.basis.num_links if self.chosen is None else len(self.chosen)
+        return self.basis.num_links if self.chosen is None else self.chosen.shape[0]
 
     @property
     def starts(self) -> Tensor:
@@ -55,7 +55,7 @@ class RefinedMapping(CompactMapping):
         assert isinstance(table, LinkTable)
         if is_traced() or (torch.is_grad_enabled() and folded.rows.requires_grad):
             columns, values = (t[:, points] for t in table.terms() or ())
-            items = torch.arange(len(columns), device=columns.device)[:, None, None]
+            items = torch.arange(columns.shape[0], device=columns.device)[:, None, None]
             rows = folded.rows[items, columns]
             return folded.split((values.to(rows)[..., None, :] @ rows)[..., 0, :])
         parts = []
