@@ -41,13 +41,12 @@ def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
 def broken(model: nm.ScenarioModel) -> nm.ScenarioModel:
     """A model whose first link was trained for something else than was proven."""
     part = model.models["pseudo_inverse"]
+    first = torch.arange(len(part.mapping.latents[0].numbers)) < part.mapping.starts[1]
     latents = tuple(
         Latent(
-            c.values * torch.where(torch.arange(len(c.values)) == 0, 1.05, 1.0)[:, None, None, None]
-            if index
-            else c.values.roll(1, -1)
+            c.values * torch.where(first, 1.05, 1.0)[:, None, None] if i else c.values.roll(1, -1)
         )
-        for index, c in enumerate(part.mapping.latents)
+        for i, c in enumerate(part.mapping.latents)
     )
     changed = replace(part, mapping=replace(part.mapping, latents=latents))
     return replace(model, models=model.models | {"pseudo_inverse": changed})
