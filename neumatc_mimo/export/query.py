@@ -67,6 +67,8 @@ class QueryModule(nn.Module):
                 f"The model of {operation} is one of moving users, at {axis}; models of users that "
                 "stand still can be exported."
             )
+        if isinstance(mapping, RefinedMapping):
+            mapping = mapping.alone
         self._operation, self._axis = part.operation, axis
         self._mapping, self._links = mapping, part.links
         for name, tensor in mapping.tensors().items():

@@ -81,7 +81,7 @@ class RefinedMapping(CompactMapping):
         return replace(self, trunk=trunk, latents=latents, chosen=chosen)
 
     def tensors(self) -> dict[str, Tensor]:
-        whole = self._alone
+        whole = self.alone
         named = dict(whole.basis.tensors)
         for i, latent in enumerate(whole.latents):
             named |= {f"{RAGGED}{k}": t for k, t in latent.tensors(str(i)).items()}
@@ -93,10 +93,10 @@ class RefinedMapping(CompactMapping):
             Latent(named[f"{RAGGED}latent.{i}"], named.get(f"{RAGGED}scale.{i}"))
             for i in range(len(self.latents))
         )
-        return replace(self._alone, latents=latents)
+        return replace(self.alone, latents=latents)
 
     def joined(self, others: Sequence[CompactMapping]) -> RefinedMapping:
-        parts = [part._alone for part in (self, *others) if isinstance(part, RefinedMapping)]
+        parts = [part.alone for part in (self, *others) if isinstance(part, RefinedMapping)]
         places = [part.basis.places(link) for part in parts for link in range(part.num_links)]
         columns = zip(*(part.latents for part in parts), strict=True)
         latents = tuple(Latent.concatenate(list(c)) for c in columns)
@@ -116,7 +116,7 @@ class RefinedMapping(CompactMapping):
         return () if self.chosen is None or is_traced() else tuple(self.chosen.tolist())
 
     @property
-    def _alone(self) -> RefinedMapping:
+    def alone(self) -> RefinedMapping:
         """The same with tensors of its own links alone."""
         if self.chosen is None:
             return self
