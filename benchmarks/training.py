@@ -155,8 +155,8 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
         "seconds",
         "What the training of a link costs",
         "Munich, all links of 8 users on 64 antennas at all noise powers, and as many of a user "
-        "with 4 antennas: the wall-clock time of the training of all models, certificates included, "
-        "for each link of a kind; median, least and most.",
+        "with 4 antennas: the wall-clock time of the training of all models, certificates "
+        "included, for each link of a kind; median, least and most.",
         rows,
         seconds=time.perf_counter() - started,
     )
