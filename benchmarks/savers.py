@@ -14,6 +14,7 @@ from typing import Any
 import neumatc_mimo as nm
 from benchmarks.command import say
 from benchmarks.saved_models import digest, is_sentence
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.storage.manifest import MANIFEST
 
 WHOLE = "one whole model"
@@ -32,7 +33,7 @@ def variant(model: nm.ScenarioModel, number: int) -> nm.ScenarioModel:
     """Another model of the same operations: other tensors, another name, another scenario."""
     models = {}
     for name, one in model.models.items():
-        latents = tuple((1 + number) * latent for latent in one.mapping.latents)
+        latents = tuple(Latent((1 + number) * latent.values) for latent in one.mapping.latents)
         models[name] = replace(one, mapping=replace(one.mapping, latents=latents))
     return nm.ScenarioModel(f"model_{number}", models, {"fingerprint": f"of {number}"})
 

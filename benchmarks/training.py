@@ -22,7 +22,7 @@ from benchmarks.kernels import settings as kernel_settings
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from neumatc_mimo import Scenario, load_scenario, train
 from neumatc_mimo.learning import fit
-from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.refined import RefinedMapping
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.training import certification
 from neumatc_mimo.training.batch import train_batch
@@ -39,7 +39,8 @@ _STAGES: tuple[tuple[str, Any, str], ...] = (
     ("projections", fit._Mappings, "_project"),
     ("residuals and the steps that lower them", fit, "refined"),
     ("targets taken in", fit._Mappings, "extend"),
-    ("evaluation on the grid", CompactMapping, "evaluate"),
+    ("knots", fit, "refined_splines"),
+    ("evaluation on the grid", RefinedMapping, "evaluate"),
     ("certificates", certification, "certificate"),
     ("what is corrected, patched or left", certification._Proof, "_mend"),
     ("errors of some answers", certification._Proof, "_error"),
@@ -153,9 +154,9 @@ def sheets(settings: Settings) -> Iterator[Sheet]:
     yield Sheet(
         "seconds",
         "What the training of a link costs",
-        "Munich, all links of 8 users on 64 antennas at 14 noise powers and as many of a user with "
-        "4 antennas: the wall-clock time of the training of all models, certificates included, "
-        "for each link of a kind; median, least and most.",
+        "Munich, all links of 8 users on 64 antennas at all noise powers, and as many of a user "
+        "with 4 antennas: the wall-clock time of the training of all models, certificates "
+        "included, for each link of a kind; median, least and most.",
         rows,
         seconds=time.perf_counter() - started,
     )

@@ -102,8 +102,8 @@ def _row(title: str, model: ScenarioModel, seconds: float) -> Row:
 def _rank_of_same_bytes(model: ScenarioModel) -> int:
     """The rank whose latent tensors take what those and the network of a link do."""
     mapping = model.models["pseudo_inverse"].mapping
-    of_a_function = sum(c[0, 0].numel() * c.element_size() for c in mapping.latents)
-    return round(mapping.num_bytes / mapping.num_links / of_a_function)
+    of_a_function = sum(c.num_bytes for c in mapping.latents) / mapping.trunk.rank
+    return round(mapping.num_bytes / of_a_function)
 
 
 def sheets(settings: Settings) -> Iterator[Sheet]:

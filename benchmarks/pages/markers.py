@@ -11,6 +11,7 @@ from benchmarks.pages import (  # noqa: F401  their figures
     large,
     sheets,
     simulations,
+    sizes,
     speed,
     training,
     users,

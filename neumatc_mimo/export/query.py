@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import neumatc_mimo
-from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.mapping.axes import TimeAxis
 from neumatc_mimo.mapping.basis import Table
-from neumatc_mimo.mapping.trunk import Trunk, make_trunk
+from neumatc_mimo.mapping.latent import Latent
+from neumatc_mimo.mapping.refined import RefinedMapping
+from neumatc_mimo.mapping.trunk import make_trunk
 from neumatc_mimo.model import OperationModel, ScenarioModel
 from neumatc_mimo.operations.base import Components
 from neumatc_mimo.tensors.waves import wave
@@ -61,15 +63,17 @@ class QueryModule(nn.Module):
         super().__init__()
         part = _part(model, operation, links)
         axis, mapping = part.mapping.axis, part.mapping
-        if not isinstance(axis, NoiseAxis):
+        if isinstance(axis, TimeAxis):
             raise ValueError(
                 f"The model of {operation} is one of moving users, at {axis}; models of users that "
                 "stand still can be exported."
             )
+        if isinstance(mapping, RefinedMapping):
+            mapping = mapping.alone
         self._operation, self._axis = part.operation, axis
         self._mapping, self._links = mapping, part.links
         for name, tensor in mapping.tensors().items():
-            self.register_buffer(name.replace(".", "_"), tensor)
+            self.register_buffer(_buffer(name), tensor)
         self.register_buffer("row_delays", part.links.row_delays)
         marked = part.marks.any.any(1)
         self.register_buffer("marked", marked)
@@ -86,7 +90,7 @@ class QueryModule(nn.Module):
     @property
     def takes_noise(self) -> bool:
         """Whether the results depend on a noise power that is given with the call."""
-        return len(self._axis.nodes) > 1
+        return self._axis.takes_noise
 
     @property
     def input_names(self) -> list[str]:
@@ -103,7 +107,7 @@ class QueryModule(nn.Module):
         links = torch.arange(num_links) % self.num_links
         frequencies = self._links.grid_frequencies().cpu()
         frequencies = frequencies[torch.linspace(0, len(frequencies) - 1, num_frequencies).long()]
-        no = torch.full((num_links,), self._axis.highest, dtype=torch.float64)
+        no = torch.full((num_links,), float(self._axis.checks[-1]), dtype=torch.float64)
         return (links, frequencies, no) if self.takes_noise else (links, frequencies)
 
     def forward(
@@ -126,10 +130,11 @@ class QueryModule(nn.Module):
         links = torch.where(known_link, links, 0)
         frequencies = torch.where(known_frequency, frequencies, 0.0)
         power = torch.where(known_link, power, 0.0)
-        components = self._components(links, frequencies, power)
-        noise: Tensor | float = 0.0 if no is None else power[:, None].float()
-        rows = wave(frequencies[:, None], self.row_delays[links][:, None], torch.complex64)
         operation = self._operation
+        noise: Tensor | float = 0.0 if no is None else power[:, None].float()
+        stored = self._components(links, frequencies, power)
+        components = operation.from_stored(stored, noise)
+        rows = wave(frequencies[:, None], self.row_delays[links][:, None], torch.complex64)
         results = operation.results(operation.answer(components, noise, rows))
         known = known_link[:, None] & known_frequency
         certified = known & on_grid & ~self.marked[links[:, None], index]
@@ -146,25 +151,27 @@ class QueryModule(nn.Module):
         return known_link, known_frequency, (position - index).abs() < _ON_GRID, index.long()
 
     def _components(self, links: Tensor, frequencies: Tensor, power: Tensor) -> Components:
-        """Components of aligned links, [num_links, num_frequencies, ...]."""
+        """Components of aligned links as they are stored, [num_links, num_frequencies, ...]."""
         mapping = self._mapping
+        # A module's own tensors are what it is exported with.
+        named = {name: self.get_buffer(_buffer(name)) for name in mapping.tensors()}
+        if isinstance(mapping, RefinedMapping):
+            few = mapping.reading(named).select(links)
+            table = few.table(frequencies)
+            return few.evaluate(table, slice(None), few.at(power))
         weights = mapping.axis.weights(power).float()
-        table = self._trunk().select(links).table(mapping.coordinate(frequencies))
+        trunk = make_trunk(mapping.trunk.settings(), named).select(links)
+        table = trunk.table(mapping.coordinate(frequencies))
         components = []
         for i, layout in enumerate(mapping.layouts):
-            latent = self.get_buffer(f"latent_{i}")[links]
+            scales = named[f"scale.{i}"][links] if f"scale.{i}" in named else None
+            latent = Latent(named[f"latent.{i}"][links], scales).values
             nodes = latent.shape[2]
             folded = (
                 latent[:, :, 0] if nodes == 1 else torch.einsum("lrqn,lq->lrn", latent, weights)
             )
             components.append(layout.unpack(self._combined(table, folded)))
         return tuple(components)
-
-    def _trunk(self) -> Trunk:
-        """The trunk, of the buffers: a module's own tensors are what it is exported with."""
-        trunk = self._mapping.trunk
-        own = {name: self.get_buffer(name.replace(".", "_")) for name in trunk.tensors()}
-        return make_trunk(trunk.settings(), own)
 
     def _combined(self, table: Table, rows: Tensor) -> Tensor:
         """Combinations of latent rows [num_links, rank, n] by the trunk's values."""
@@ -173,6 +180,11 @@ class QueryModule(nn.Module):
             return values @ rows
         # [num_links, F, 1, w] times [num_links, F, w, n]: few of many functions differ from zero.
         return (values[:, None] @ rows[:, columns])[..., 0, :]
+
+
+def _buffer(name: str) -> str:
+    """The name of a mapping's tensor as a buffer's."""
+    return name.replace(".", "_")
 
 
 def _part(
@@ -209,7 +221,8 @@ def _metadata(
 ) -> dict[str, Any]:
     """What a file says of itself, plain values; units are in the names."""
     own, axis = part.links, part.mapping.axis
-    assert isinstance(axis, NoiseAxis)
+    # Without noise, an operation has one power, zero.
+    ends = [float(power) for power in axis.checks[[0, -1]]]
     chosen = range(own.num_links) if links is None else torch.as_tensor(links).tolist()
     marked = part.marks.any
     return {
@@ -225,7 +238,7 @@ def _metadata(
         "fft_size": own.fft_size,
         "subcarrier_spacing_hz": own.subcarrier_spacing,
         "carrier_frequency_hz": own.carrier_frequency,
-        "noise_powers": [axis.highest if axis.num_nodes == 1 else 0.0, axis.highest],
+        "noise_powers": ends,
         "certified_quality_db": part.tolerance.quality_db,
         "certified_range_error": part.tolerance.range_error,
         "certified_share": 1 - marked.double().mean().item(),

@@ -96,6 +96,7 @@ _EACH_PART = {
     aten.alias.default,
     aten.cat.default,
     aten.clone.default,
+    aten.diagonal.default,
     aten.expand.default,
     aten.gather.default,
     aten.index.Tensor,

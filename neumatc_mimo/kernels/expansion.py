@@ -11,9 +11,9 @@ from torch import Tensor
 class Expansion(NamedTuple):
     """Filters as sums of rows of a latent tensor.
 
-    :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
-    :param values: [num_subcarriers, num_terms] float32, their weights, or of each item,
-        [num_items, num_subcarriers, num_terms]
+    :param columns: [num_subcarriers, num_terms] int64, consecutive rows that a subcarrier takes, or
+        [num_items, num_subcarriers, num_terms] where items take other ones
+    :param values: float32, their weights, likewise, or of each item
     :param rows: [num_items, rank, n] float32,
         with the filter [num_antennas, num_streams] first in a row, complex entries as pairs
     :param num_antennas: of the filter

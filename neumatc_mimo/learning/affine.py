@@ -19,6 +19,7 @@ from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import BasisTrunk
 
@@ -199,7 +200,7 @@ class _Solutions:
         return CompactMapping(
             BasisTrunk(self._config.basis, readout),
             NoiseAxis.at(0.0),
-            (full[None, :, None],),
+            (Latent(full[None, :, None]),),
             (Layout((self._system.size,), "real"),),
             self._system.domain,
         )

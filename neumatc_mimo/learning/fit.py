@@ -16,12 +16,15 @@ from neumatc_mimo.kernels.lanes.proofs import refined
 from neumatc_mimo.learning.adaptive import Evaluation, OnRound, sample_adaptively
 from neumatc_mimo.learning.alignment import align_along_nodes
 from neumatc_mimo.learning.projector import projector
+from neumatc_mimo.learning.refinement import refined as refined_splines
 from neumatc_mimo.learning.rows import Rows, single
 from neumatc_mimo.mapping.axes import Axis
-from neumatc_mimo.mapping.basis import Basis
+from neumatc_mimo.mapping.basis import Basis, KnotSplines, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import BasisTrunk
+from neumatc_mimo.mapping.refined import RefinedMapping
+from neumatc_mimo.mapping.trunk import BasisTrunk, KnotTrunk
 from neumatc_mimo.operations.base import Components, Operation
 
 Matrices = Callable[[Tensor, Tensor], Tensor]
@@ -37,6 +40,8 @@ class Problem:
     :param num_links: number of links
     :param frequencies: the grid in Hz, [num_frequencies], float64, ascending
     :param axis: the second coordinate; of one node where there is none
+    :param proven: tells of matrices [l, P, q or 1, m, n] and single-precision components at which
+        points these will do, [l, P] bool; None where nothing is left out of the functions
     """
 
     operation: Operation
@@ -44,6 +49,7 @@ class Problem:
     num_links: int
     frequencies: Tensor
     axis: Axis
+    proven: Callable[[Tensor, Components], Tensor] | None = None
 
     def exact(self, links: Tensor, points: Tensor) -> Components:
         """Exact components [l, P, q, *shape] at points of the grid.
@@ -107,6 +113,11 @@ class FitConfig:
         del problem, on_round
         return self
 
+    def is_refined(self, problem: Problem) -> bool:
+        """Whether links get knots of their own, where a problem tells which they can do without."""
+        even = isinstance(self.basis, SplineBasis) and self.basis.points_per_interval > 0
+        return even and self.rank >= self.basis.width and problem.proven is not None
+
     def points(self, num_frequencies: int) -> tuple[Tensor, Tensor]:
         """Grid indices of the collocation points and samples together, and where samples are."""
         grid = spread(num_frequencies, self.collocation)
@@ -157,7 +168,8 @@ def fit(
     started = time.perf_counter()
     mappings = _Mappings(problem, config, links)
     stopped, history = _improve(mappings, config.rounds, on_round)
-    mapping, loss = mappings.learned()
+    learn = mappings.refined if config.is_refined(problem) else mappings.learned
+    mapping, loss = learn()
     history.append({"round": float(len(history)), "loss": loss})
     seconds = time.perf_counter() - started
     return mapping, FitReport(stopped, mappings.samples_per_link, history, seconds)
@@ -282,12 +294,44 @@ class _Mappings:
         projection = self._project()
         readout = None if projection.readout is None else projection.readout.float()
         latents = tuple(
-            layout.pack(c).float().contiguous()
+            Latent(layout.pack(c).float().contiguous())
             for c, layout in zip(self._rows.unpack(projection.latent), self._layouts, strict=True)
         )
         trunk = BasisTrunk(self._config.basis, readout)
         axis = self._problem.axis
         return CompactMapping(trunk, axis, latents, self._layouts, self._band), projection.loss
+
+    def refined(self) -> tuple[CompactMapping, float]:
+        """The mappings on as few knots as will do, and their loss at the samples."""
+        basis, proven = self._config.basis, self._problem.proven
+        assert isinstance(basis, SplineBasis) and proven is not None
+        finest = basis.points_per_interval
+        num_places = (basis.num_functions - basis.degree) * finest
+        x = coordinate(self._problem.frequencies[self._points], self._band)
+        place = (x + 1) / 2 * num_places
+        places, latents, losses = [], [], []
+        for i in range(len(self._links)):
+            link = slice(i, i + 1)
+            rows = self._rows.of_link(link)
+
+            def fine(
+                fitted: Tensor, points: Tensor, link: slice = link, rows: Rows = rows
+            ) -> Tensor:
+                return proven(self._coarse[link, points], rows.unpack(fitted[None]))[0]
+
+            target, usable = self._targets[i], self._usable[i]
+            found = refined_splines(target, usable, place, finest, num_places, fine, basis.degree)
+            places.append(found.places)
+            latents.append(rows.unpack(found.latent[None]))
+            losses.append(found.loss)
+        columns = zip(*latents, strict=True)
+        whole = tuple(
+            Latent(torch.cat([layout.pack(c[0]).float() for c in column]).contiguous())
+            for layout, column in zip(self._layouts, columns, strict=True)
+        )
+        trunk, axis = KnotTrunk(KnotSplines.of(places, basis.degree)), self._problem.axis
+        mapping = RefinedMapping(trunk, axis, whole, self._layouts, self._band)
+        return mapping, math.sqrt(sum(loss**2 for loss in losses) / len(losses))
 
     def _project(self) -> _Projection:
         readout, latent, rows = self._project_rows(self._targets, self._usable.double())

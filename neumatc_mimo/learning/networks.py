@@ -20,6 +20,7 @@ from neumatc_mimo.learning.network import check_positive
 from neumatc_mimo.learning.perceptron import Perceptrons, turns
 from neumatc_mimo.learning.rows import Rows, single
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import NetworkTrunk
 from neumatc_mimo.operations.base import Components
@@ -275,7 +276,7 @@ class _Training:
         fitted = basis @ rows
         loss = (fitted - self._targets.full).square().sum() / self._targets.full.square().sum()
         latents = tuple(
-            layout.pack(c).float().contiguous()
+            Latent(layout.pack(c).float().contiguous())
             for c, layout in zip(self._targets.components(rows), self._layouts, strict=True)
         )
         mapping = CompactMapping(trunk, self._problem.axis, latents, self._layouts, self._band)

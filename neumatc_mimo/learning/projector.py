@@ -14,7 +14,11 @@ from torch import Tensor
 from neumatc_mimo.kernels.lanes import local
 from neumatc_mimo.learning.banded import bandwidth
 from neumatc_mimo.learning.projection import Design, project
-from neumatc_mimo.mapping.basis import Basis
+from neumatc_mimo.mapping.basis import Basis, SplineBasis
+from neumatc_mimo.mapping.basis.splines import SplinePart
+
+# As SplineBasis weighs it.
+_ROUGHNESS = 1e-8
 
 
 class Projected(NamedTuple):
@@ -43,8 +47,36 @@ def projector(basis: Basis, x: Tensor, rank: int) -> Projector:
     """The fastest way to project values at the points x [N] of a basis to a rank."""
     table = basis.table(x)
     if rank >= basis.width and table.is_local and local.solves(x):
-        return Local(*table.terms(), _diagonals(basis))
+        even = isinstance(basis, SplineBasis)
+        return Local(*table.terms(), _roughness(basis.width) if even else _diagonals(basis))
     return _General(Design.of(basis.values(x)), rank, basis.penalty())
+
+
+def local_projector(part: SplinePart, x: Tensor) -> Projector:
+    """Likewise for splines on uneven knots, of which all are kept.
+
+    :param part: their values at the points
+    """
+    columns, values = part.columns, part.values
+    if local.solves(x):
+        return Local(columns, values, _roughness(part.num_functions))
+    dense = values.new_zeros(len(values), part.num_functions).scatter_(1, columns, values)
+    bands = _roughness(part.num_functions)
+    penalty = sum(torch.diag(row[: len(row) - i], -i) for i, row in enumerate(bands))
+    assert isinstance(penalty, Tensor)
+    penalty = penalty + penalty.tril(-1).mT
+    return _General(Design.of(dense), part.num_functions, penalty)
+
+
+def _roughness(num: int) -> Tensor:
+    """Diagonals of the penalty of squared fourth differences, as :func:`_diagonals` has them."""
+    stencil = [1, -4, 6, -4, 1]
+    diagonals = torch.zeros(len(stencil), num, dtype=torch.float64)
+    rows = num - len(stencil) + 1
+    for i, one in enumerate(stencil):
+        for j, other in enumerate(stencil[: i + 1]):
+            diagonals[i - j, j : j + rows] += one * other
+    return _ROUGHNESS * diagonals
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from neumatc_mimo.foundation.coordinate import coordinate
 from neumatc_mimo.mapping.axes import Axis
-from neumatc_mimo.mapping.basis import Table
+from neumatc_mimo.mapping.basis import Table, Windows
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Latents, Layout
 from neumatc_mimo.mapping.trunk import Trunk
 from neumatc_mimo.operations.base import Components
@@ -28,15 +29,15 @@ class CompactMapping:
 
     :param trunk: φ
     :param axis: ψ
-    :param latents: C_i, [num_links, rank, nodes or 1, n] with n real numbers as :class:`Layout`
-        tells; a component that doesn't depend on y has one node
+    :param latents: C_i, of the shape [num_links, rank, nodes or 1, n] with n real numbers as
+        :class:`Layout` tells; a component that doesn't depend on y has one node
     :param layouts: how each component is stored
     :param band: lowest and highest frequency in Hz; x = -1 and 1
     """
 
     trunk: Trunk
     axis: Axis
-    latents: tuple[Tensor, ...]
+    latents: tuple[Latent, ...]
     layouts: tuple[Layout, ...]
     band: tuple[float, float]
 
@@ -44,6 +45,21 @@ class CompactMapping:
     def num_links(self) -> int:
         """Number of links."""
         return self.latents[0].shape[0]
+
+    @property
+    def starts(self) -> Tensor:
+        """The first row of each link, where rows of latent tensors stand one below the other."""
+        rank = self.latents[0].shape[1]
+        return torch.arange(self.num_links, device=self.latents[0].numbers.device) * rank
+
+    def rows_of(self, latent: Latent) -> Latent:
+        """A latent tensor with the rows of all links one below the other."""
+        scales = None if latent.scales is None else latent.scales.flatten(0, 1)
+        return Latent(latent.numbers.flatten(0, 1), scales)
+
+    def table(self, frequencies: Tensor) -> Table:
+        """The trunk's functions at frequencies [B] in Hz."""
+        return self.trunk.table(self.coordinate(frequencies))
 
     def coordinate(self, frequencies: Tensor) -> Tensor:
         """x in [-1, 1] of frequencies [B] in Hz, float64."""
@@ -66,7 +82,7 @@ class CompactMapping:
                 if c.shape[2] == 1 or plain
                 else torch.einsum("lrqn,l...q->lr...n", c, weights.to(c)).contiguous()
             )
-            for c, layout in zip(self.latents, self.layouts, strict=True)
+            for c, layout in zip(self._values, self.layouts, strict=True)
         )
         return Latents.of(change(tuple(folded)))
 
@@ -74,7 +90,7 @@ class CompactMapping:
         """Components at frequencies [B] in Hz and values of the axis [num_links]:
         [num_links, B, ...].
         """
-        table = self.trunk.table(self.coordinate(frequencies))
+        table = self.table(frequencies)
         return self.evaluate(table, slice(0, len(frequencies)), self.at(values))
 
     def evaluate(self, table: Table, points: slice, folded: Latents) -> Components:
@@ -86,12 +102,8 @@ class CompactMapping:
         # What is written in place has no gradient.
         if windows is None or (torch.is_grad_enabled() and folded.rows.requires_grad):
             functions, values = table.read(points)
-            return folded.split(values @ folded.rows[:, functions])
-        num_links, _, size = folded.rows.shape
-        product = folded.rows.new_empty(num_links, *windows.values.shape[:2], size)
-        for rows, into in zip(folded.rows, product, strict=True):
-            torch.bmm(windows.values, windows.of(rows), out=into)
-        return folded.split(product.flatten(1, 2))
+            return folded.split(values.to(folded.rows) @ folded.rows[:, functions])
+        return folded.split(windowed(windows, folded.rows))
 
     def select(self, links: Tensor, listed: Sequence[int] | None = None) -> CompactMapping:
         """The mapping of some links, in the order given; a view where they are consecutive.
@@ -114,20 +126,50 @@ class CompactMapping:
         latents = tuple(c[links] for c in self.latents)
         return replace(self, trunk=self.trunk.select(links), latents=latents)
 
+    def in_16_bits(self) -> CompactMapping:
+        """The mapping with the latent tensors of large complex matrices in 16 bits."""
+        latents = tuple(
+            Latent.in_16_bits(c.values, layout.shape[1]) if layout.is_large else c
+            for c, layout in zip(self.latents, self.layouts, strict=True)
+        )
+        return replace(self, latents=latents)
+
+    @property
+    def _values(self) -> tuple[Tensor, ...]:
+        return tuple(c.values for c in self.latents)
+
     def tensors(self) -> dict[str, Tensor]:
         """All tensors by name."""
-        latents = {f"latent.{i}": latent for i, latent in enumerate(self.latents)}
-        return self.trunk.tensors() | latents
+        named = self.trunk.tensors()
+        for i, latent in enumerate(self.latents):
+            named |= latent.tensors(str(i))
+        return named
 
     @property
     def num_bytes(self) -> int:
         """Bytes of trunk and latent tensors."""
-        return sum(t.numel() * t.element_size() for t in self.tensors().values())
+        return sum(t.nbytes for t in self.tensors().values())
 
     @staticmethod
     def concatenate(parts: Sequence[CompactMapping]) -> CompactMapping:
         """One mapping of all the links of several with trunks of the same kind."""
-        first, *others = (m.trunk for m in parts)
-        trunk = first.joined(others)
-        latents = tuple(torch.cat(c) for c in zip(*(m.latents for m in parts), strict=True))
-        return replace(parts[0], trunk=trunk, latents=latents)
+        return parts[0].joined(parts[1:])
+
+    def joined(self, others: Sequence[CompactMapping]) -> CompactMapping:
+        """One mapping of its links and those of others."""
+        columns = zip(*(m.latents for m in (self, *others)), strict=True)
+        latents = tuple(Latent.concatenate(list(c)) for c in columns)
+        trunk = self.trunk.joined([m.trunk for m in others])
+        return replace(self, trunk=trunk, latents=latents)
+
+
+def windowed(windows: Windows, rows: Tensor) -> Tensor:
+    """Combinations of rows [num_links, rank, n] by values in groups of points,
+    [num_links, points, n].
+    """
+    num_links, _, size = rows.shape
+    product = rows.new_empty(num_links, *windows.values.shape[:2], size)
+    values = windows.values.to(rows)
+    for one, into in zip(rows, product, strict=True):
+        torch.bmm(values, windows.of(one), out=into)
+    return product.flatten(1, 2)

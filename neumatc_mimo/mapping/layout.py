@@ -10,6 +10,8 @@ from torch import Tensor
 
 from neumatc_mimo.operations.base import Components
 
+_MANY_ROWS = 16
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -29,6 +31,13 @@ class Layout:
     def size(self) -> int:
         """Real numbers of one matrix."""
         return math.prod(self.shape) * (2 if self.kind == "complex" else 1)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it is a complex matrix of many rows, beside which scales of its columns are
+        small.
+        """
+        return self.kind == "complex" and len(self.shape) == 2 and self.shape[0] >= _MANY_ROWS
 
     @classmethod
     def of(cls, shape: tuple[int, ...], component: Tensor, hermitian: bool) -> Layout:

@@ -51,6 +51,8 @@ class Unevaluated:
             or recall.order is not None
             or operation.applied not in names
             or channels.a.dtype != torch.complex64
+            # Of links with functions of their own Triton's kernels have no tables.
+            or not (kernels.in_lanes(channels.a.device) or recall.table.leading()[0].ndim == 1)
             or is_traced()
             or not kernels.available(channels.a.device)
             # On a GPU products of dense matrices are faster.
@@ -169,11 +171,9 @@ class RecalledAnswers(Answers):
         if self._unevaluated is None:
             return None
         recall, latents = self._recall, self._unevaluated.latents
-        columns, values = recall.table.terms()
+        columns, values = (t[..., subcarriers, :] for t in recall.table.terms())
         (layout,) = latents.layouts
-        expansion = Expansion(
-            columns[subcarriers], values[..., subcarriers, :], latents.rows, *layout.shape
-        )
+        expansion = Expansion(columns, values, latents.rows, *layout.shape)
 
         def filters() -> Tensor:
             return recall.mapping.evaluate(recall.table, subcarriers, latents)[0]

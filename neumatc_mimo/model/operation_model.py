@@ -59,7 +59,8 @@ class OperationModel(Displayed):
 
         Corrections and patches need the channel, which comes from the links' paths.
         """
-        components = self.mapping.select(links)(frequencies, self.mapping.axis.value(no, time))
+        stored = self.mapping.select(links)(frequencies, self.mapping.axis.value(no, time))
+        components = self.operation.from_stored(stored, no[:, None])
         index, _ = nearest_subcarriers(self.links, frequencies)
         marks = self.marked(links, index, time)
         needed = marks.any.any(0)

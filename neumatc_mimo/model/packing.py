@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from neumatc_mimo.mapping.axes import make_axis
+from neumatc_mimo.mapping.axes import Axis, make_axis
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
-from neumatc_mimo.mapping.trunk import make_trunk
+from neumatc_mimo.mapping.refined import RefinedMapping
+from neumatc_mimo.mapping.trunk import KnotTrunk, make_trunk
 from neumatc_mimo.model.marks import Marks
 from neumatc_mimo.model.operation_model import OperationModel
 from neumatc_mimo.operations import make_operation
@@ -20,6 +22,7 @@ from neumatc_mimo.operations.base import Operation, Tolerance
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.storage.files import write_text
 from neumatc_mimo.storage.manifest import MANIFEST, sealed
+from neumatc_mimo.storage.names import RAGGED
 from neumatc_mimo.storage.shards import indexed_digests
 
 
@@ -93,13 +96,7 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     _check_layouts(layouts, operation, links, float(axis.powers[0]))
     if tensors["marks.corrected"].shape[1] != axis.num_stretches:
         raise ValueError(f"marks.corrected has marks of other times than those of {axis}.")
-    mapping = CompactMapping(
-        make_trunk(manifest["basis"], named),
-        axis,
-        tuple(named[f"latent.{i}"] for i in range(len(layouts))),
-        layouts,
-        (manifest["band"][0], manifest["band"][1]),
-    )
+    mapping = make_mapping(named, manifest["basis"], axis, layouts, manifest["band"])
     return OperationModel(
         operation,
         mapping,
@@ -111,14 +108,37 @@ def unpack_model(tensors: dict[str, Tensor], values: dict[str, Any]) -> Operatio
     )
 
 
+def make_mapping(
+    named: Mapping[str, Tensor],
+    settings: Mapping[str, Any],
+    axis: Axis,
+    layouts: tuple[Layout, ...],
+    band: Sequence[float],
+) -> CompactMapping:
+    """The mapping whose tensors these are, see ``CompactMapping.tensors``.
+
+    :param settings: of its trunk
+    """
+    trunk = make_trunk(settings, named)
+    kind, prefix = (
+        (RefinedMapping, RAGGED) if isinstance(trunk, KnotTrunk) else (CompactMapping, "")
+    )
+    latents = tuple(
+        Latent(named[f"{prefix}latent.{i}"], named.get(f"{prefix}scale.{i}"))
+        for i in range(len(layouts))
+    )
+    return kind(trunk, axis, latents, layouts, (band[0], band[1]))
+
+
 def _check_layouts(
     layouts: tuple[Layout, ...], operation: Operation, links: LinkSet, no: float
 ) -> None:
     """Refuse components that are not stored as those of the operation on these links are."""
     one = links.channel(links.grid_frequencies()[:1], [0], aligned=True, dtype=torch.complex128)
+    stored = operation.stored
     expected = tuple(
-        Layout.of(tuple(c.shape[2:]), c, name in operation.hermitian)
-        for name, c in zip(operation.component_names, operation.exact(one, no), strict=True)
+        Layout.of(tuple(c.shape[2:]), c, name in stored.hermitian)
+        for name, c in zip(stored.component_names, stored.exact(one, no), strict=True)
     )
     if layouts != expected:
         raise ValueError(f"its components are {layouts}, those of the links are {expected}.")

@@ -39,7 +39,7 @@ class GridPlan:
         frequencies = frequencies.to(links.device, copy=True)
         index, on_grid = nearest_subcarriers(links, frequencies)
         x = mapping.coordinate(frequencies)
-        table = mapping.trunk.table(x) if mapping.trunk.is_shared else None
+        table = mapping.trunk.table(x) if mapping.trunk.is_tabled_at_once else None
         return cls(key, frequencies, x, table, index, on_grid)
 
     def is_within(self, band: tuple[float, float], margin: float) -> bool:

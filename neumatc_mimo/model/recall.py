@@ -55,6 +55,13 @@ class Needed:
         used = self.used + (True,) * (len(full) - len(components))
         return tuple(c for c, wanted in zip(full, used, strict=True) if wanted)
 
+    def restored(self, evaluated: Components, no: Tensor | float) -> Components:
+        """At a noise power, broadcastable to [...], from those that a model stores."""
+        filled = self.filled(evaluated)
+        num = len(self.used)
+        restored = self.operation.from_stored(tuple(filled[:num]), no)
+        return tuple(c for c in (*restored, *filled[num:]) if c is not None)
+
     def filled(self, evaluated: Components) -> list[Any]:
         """All components in their places, None for those that are not evaluated."""
         rest = iter(evaluated)
@@ -156,21 +163,25 @@ class Recall:
             )
         given = repairs.rows or (None,) * len(mapping.latents)
         components = {}
-        for name, layout, rows, some in zip(
-            operation.component_names, mapping.layouts, mapping.latents, given, strict=True
+        for name, layout, latent, some in zip(
+            operation.stored.component_names, mapping.layouts, mapping.latents, given, strict=True
         ):
-            alone = rows.shape[2] == 1 or weights is None
+            alone = latent.shape[-2] == 1 or weights is None
+            rows = mapping.rows_of(latent)
             components[name] = Stored(
                 layout.kind,
                 layout.shape,
-                rows[:, :, :1] if alone else rows,
+                rows.numbers[:, :1] if alone else rows.numbers,
+                rows.scales,
                 None if alone else weights,
                 some,
             )
         return Recalled(
             operation,
             components,
-            *self.table.terms(),
+            *self.table.leading(),
+            starts=mapping.starts,
+            rank=mapping.trunk.rank,
             links=self.links,
             order=self.order,
             frequencies=self.plan.frequencies,
@@ -183,8 +194,8 @@ class Recall:
 
     def evaluated(self, points: slice) -> Components:
         """The needed components at a stretch of subcarriers, in the precision of the call."""
-        components = self.mapping.evaluate(self.table, points, self.latents)
-        return in_precision(components, self.moment.dtype)
+        stored = self.mapping.evaluate(self.table, points, self.latents)
+        return self.needed.restored(in_precision(stored, self.moment.dtype), self.no)
 
     def answer(self, components: Components, subcarriers: slice) -> Any:
         """The operation's answer from needed components, for the items' own rows."""
@@ -221,7 +232,7 @@ def functions(
     :param listed: the links as numbers, empty in a trace
     """
     if plan.table is not None:
-        return plan.table
+        return plan.table.of(links, listed)
     trunk = model.mapping.trunk
     if is_traced():
         return trunk.select(links).table(plan.x)

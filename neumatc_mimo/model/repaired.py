@@ -180,9 +180,11 @@ def _mapped(recall: Recall, item: int, where: Tensor) -> Components:
     """All components of an item's link at subcarriers ``where``, [1, n, ...] each."""
     mapping = recall.mapping.select(torch.tensor([item], device=where.device), [item])
     value = recall.value[item : item + 1]
-    table = mapping.trunk.table(recall.plan.x[where])
-    components = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
-    return in_precision(components, recall.moment.dtype)
+    table = mapping.table(recall.plan.frequencies[where])
+    stored = mapping.evaluate(table, slice(0, len(where)), mapping.at(value))
+    no = recall.no[item : item + 1] if isinstance(recall.no, Tensor) else 0.0
+    stored = in_precision(stored, recall.moment.dtype)
+    return recall.model.operation.from_stored(stored, no)
 
 
 def _warn_of_band(model: OperationModel, plan: GridPlan) -> None:

@@ -146,6 +146,23 @@ class Operation(ABC):
         del a, no
         return components
 
+    @property
+    def stored(self) -> Operation:
+        """The operation whose components models store; here this one.
+
+        Another one where few numbers give the components at every noise power, see
+        :meth:`from_stored`: they are then learned once, and not at nodes of it.
+        """
+        return self
+
+    def from_stored(self, stored: Components, no: Tensor | float = 0.0) -> Components:
+        """The components at noise powers, broadcastable to [...], from those of :attr:`stored`.
+
+        One that is None, as it is not asked for, stays that.
+        """
+        del no
+        return stored
+
     def align(self, components: Components) -> Components:
         """Make components sampled along p, the last batch dimension, continuous (gauge)."""
         return components

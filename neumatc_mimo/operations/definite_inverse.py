@@ -65,6 +65,23 @@ def side_by_side_product(a: Tensor, x: Tensor) -> Tensor:
     return whole
 
 
+def regularised_inverse(gram: Tensor, no: Tensor | float) -> Tensor:
+    r"""(G + σ² I)⁻¹ of Hermitian matrices G [..., m, m]; NaN where that is not positive definite.
+
+    In the units :math:`D = \operatorname{diag}(g_{kk} + \sigma^2)^{-1/2}` of its diagonal no
+    number leaves its range, and the condition number is near the smallest that any scaling gives
+    (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., Section 10.1).
+
+    :param no: σ², broadcastable to [..., m]
+    """
+    own = gram.diagonal(dim1=-2, dim2=-1).real + no
+    scale = own.clamp_min(torch.finfo(own.dtype).tiny).rsqrt()
+    both = scale[..., :, None] * scale[..., None, :]
+    ones = torch.eye(gram.shape[-1], dtype=own.dtype, device=gram.device)
+    unit = gram * (both * (1 - ones)) + ones
+    return both * (_unrolled(unit) if is_traced() else definite_inverse(unit))
+
+
 class _Inverse(torch.autograd.Function):
     """The inverse and its derivative: elimination writes in place, where autograd can't follow."""
 
@@ -128,3 +145,18 @@ def _eliminated(a: Tensor) -> tuple[Tensor, Tensor]:
         a.addcmul_(column[:, None], row[None], value=-1)
         a[k] = row
     return a, torch.stack(pivots)
+
+
+def _unrolled(a: Tensor) -> Tensor:
+    """Inverses of A [..., m, m] by the same elimination, written out in sums and products alone, as
+    graphs that leave PyTorch have no factorisation.
+    """
+    one = torch.eye(a.shape[-1], dtype=a.real.dtype, device=a.device)
+    for k in range(a.shape[-1]):
+        here = one[k]
+        others = 1 - here
+        factor = a[..., k : k + 1, k : k + 1].reciprocal()
+        column = a[..., :, k : k + 1] * others[:, None]
+        row = (a[..., k : k + 1, :] * others + here) * factor
+        a = (a * others - column * row) * others[:, None] + row * here[:, None]
+    return a

@@ -19,7 +19,8 @@ from neumatc_mimo.operations.base import (
     identity,
     positive,
 )
-from neumatc_mimo.operations.definite_inverse import definite_inverse
+from neumatc_mimo.operations.definite_inverse import definite_inverse, regularised_inverse
+from neumatc_mimo.operations.filter_and_gram import FilterAndGram
 from neumatc_mimo.operations.ill_conditioned import (
     doubtful,
     gain_terms,
@@ -216,6 +217,14 @@ class PseudoInverse(Operation):
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
         return (num_cols, num_rows), (num_rows, num_rows)
+
+    @property
+    def stored(self) -> Operation:
+        return FilterAndGram(self)
+
+    def from_stored(self, stored: Components, no: Tensor | float = 0.0) -> Components:
+        w, gram = stored
+        return w, regularised_inverse(gram, batched(no, gram, 1))
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
         adjoint = _adjoint(a)

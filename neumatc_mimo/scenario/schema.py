@@ -359,11 +359,12 @@ class ModelConfig(Section):
     svd_rank: limits.Functions | None = None
     """Likewise for single users."""
     width: limits.Functions | None = None
-    """Functions of a trunk; of splines at least, so many that their knots lie on subcarriers.
-    Chosen unless given: four for each turn of the latest path over the band, 800 at least."""
+    """Functions of a trunk; of splines so many a link where knots are nowhere wider apart than
+    needed, which few links come near: `tolerance_db` decides which knots are left out. Chosen
+    unless given: four for each turn of the latest path over the band, 800 at least."""
     noise_nodes: limits.NoiseNodes | None = None
-    """Nodes along the noise power, at which models are trained; 14 unless given, or 22 of joint
-    links, whose rows differ in power."""
+    """Nodes along the noise power of operations whose models depend on it, those of other packages;
+    14 unless given, or 22 of joint links. Zero forcing and MMSE need none."""
     samples: limits.Subcarriers | None = None
     """Most subcarriers whose exact result is computed, of a link and node. Chosen unless given: two
     for each turn of the latest path over the band, 256 at least."""
@@ -373,7 +374,9 @@ class ModelConfig(Section):
     rounds: limits.Rounds = 6
     """Most rounds of adaptive sampling."""
     tolerance_db: limits.Quality = 40.0
-    """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR."""
+    """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR. Models are as
+    small as that allows: knots are as far apart as holds it, latent tensors have 16 bits up to
+    50 dB."""
     tolerance_range: Annotated[float, Field(ge=0.0, le=1e6)] = 1e-2
     """What it asks for beside: relative distance of a result from where it has to lie."""
     mlp: MLPConfig = MLPConfig()

@@ -12,6 +12,7 @@ from neumatc_mimo.learning.projection import Design, project
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import BasisTrunk
 from neumatc_mimo.operations.base import Components, Operation
@@ -71,7 +72,7 @@ class AdaptedPlan:
         """The mapping through components at all points."""
         layouts = _layouts(operation, points)
         latents = tuple(
-            (self.gain @ layout.pack(c))[:, :, None]
+            Latent((self.gain @ layout.pack(c))[:, :, None])
             for layout, c in zip(layouts, points, strict=True)
         )
         return CompactMapping(

@@ -17,7 +17,7 @@ from neumatc_mimo.storage.manifest_schema import check_values
 from neumatc_mimo.storage.names import check_operation, check_plain, is_plain, shown
 from neumatc_mimo.storage.tensor_file import parsed
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 # The file that tells what the others of a model folder are.
 MANIFEST = "model.json"

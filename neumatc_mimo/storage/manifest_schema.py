@@ -73,6 +73,7 @@ class _Kind(_Values):
 
 class _Basis(_Kind):
     num_functions: _Size | None = None
+    num_intervals: _Size | None = None
     degree: _Degree | None = None
     points_per_interval: Annotated[int, Field(ge=0, le=2**31)] | None = None
     spacing: _Positive | None = None
@@ -96,14 +97,15 @@ class _Axis(_Kind):
     duration: _Positive | None = None
     power: _Power | None = None
     # Dense matrices have as many rows.
-    num_nodes: Annotated[int, Field(ge=1, le=2**13)]
+    num_nodes: Annotated[int, Field(ge=1, le=2**13)] = 1
 
     @model_validator(mode="after")
     def _ends(self) -> _Axis:
-        if self.kind == "noise":
+        if self.kind in ("noise", "noise_range"):
             if self.lowest is None or self.highest is None:
                 raise ValueError("a noise axis has a lowest and a highest power")
-            if self.num_nodes > 1 and not 0 < self.lowest <= self.highest:
+            several = self.num_nodes > 1 or self.kind == "noise_range"
+            if several and not 0 < self.lowest <= self.highest:
                 raise ValueError(f"noise powers from {self.lowest} to {self.highest} do not rise")
         if self.kind == "time" and (self.duration is None or self.num_nodes < 2):
             raise ValueError("an axis of the time has a duration, and two nodes at least")

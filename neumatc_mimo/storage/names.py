@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Begins, behind what they belong to, the names of tensors of which links have any number of rows.
+RAGGED = "ragged."
+
 # File systems take 255 bytes, and temporary names are longer than those of what they become.
 _MOST_BYTES = 200
 
@@ -14,6 +17,11 @@ def is_plain(name: object) -> bool:
         and not any(c in "/\\" or not c.isprintable() for c in name)
         and len(name.encode(errors="replace")) <= _MOST_BYTES
     )
+
+
+def is_ragged(name: str) -> bool:
+    """Whether a tensor is one of which links have any number of rows each."""
+    return f".{RAGGED}" in name
 
 
 def check_plain(what: str, name: object) -> str:
@@ -58,4 +66,4 @@ def shown(value: object, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
 
-__all__ = ["check_operation", "check_plain", "is_plain", "shown"]
+__all__ = ["RAGGED", "check_operation", "check_plain", "is_plain", "is_ragged", "shown"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from neumatc_mimo.storage.names import RAGGED
 from neumatc_mimo.storage.tensor_file import Array
 
 # Correction steps that a subcarrier may be marked with: an iteration that takes more has failed.
@@ -92,24 +93,64 @@ _LINKS = {"links.coefficients": _check_paths, "links.samples": _check_samples}
 def _check_mapping(
     tensors: Mapping[str, Array], mapping: Mapping[str, Any], num_links: int
 ) -> None:
-    """Latent tensors [num_links, rank, nodes or 1, n], and what reads them out."""
+    """Latent tensors [num_links, rank, nodes or 1, n], and what reads them out; on knots of the
+    links' own [num_rows, nodes or 1, n].
+    """
+    ragged = "mapping.functions" in tensors
+    prefix = f"mapping.{RAGGED if ragged else ''}"
+    leading = (_check_knots(tensors, mapping["basis"], num_links),) if ragged else (num_links,)
     layouts, nodes = mapping["layouts"], mapping["axis"].get("num_nodes")
-    rank = _rank(tensors, mapping["basis"], num_links)
-    latents = [name for name in tensors if name.startswith("mapping.latent.")]
+    rank = None if ragged else _rank(tensors, mapping["basis"], num_links)
+    latents = [name for name in tensors if name.startswith(f"{prefix}latent.")]
     if len(latents) != len(layouts):
         raise ValueError(f"there are {len(latents)} latent tensors of {len(layouts)} components.")
     for i, layout in enumerate(layouts):
-        name = f"mapping.latent.{i}"
+        name = f"{prefix}latent.{i}"
         latent = _of(tensors, name)
         size = math.prod(layout["shape"]) * (2 if layout["kind"] == "complex" else 1)
+        scale = tensors.get(f"{prefix}scale.{i}")
         first = latent.shape[1:2] if rank is None else (rank,)
-        most = latent.shape[2:3] if nodes is None else (nodes,)
-        fitting = [(num_links, *first, *n, size) for n in ((1,), most)]
-        if latent.dtype.kind != "f" or latent.shape not in fitting:
+        most = latent.shape[-2:-1] if nodes is None else (nodes,)
+        before = leading if ragged else (*leading, *first)
+        fitting = [(*before, *n, size) for n in ((1,), most)]
+        fits = latent.dtype.kind == "f" if scale is None else latent.dtype == np.int16
+        if not fits or latent.shape not in fitting:
             raise ValueError(
                 f"{name} is {latent.dtype} of the shape {list(latent.shape)}, {list(fitting[1])} "
                 "is needed."
             )
+        if scale is not None:
+            _check_scale(f"{prefix}scale.{i}", scale, latent, layout)
+
+
+def _check_knots(tensors: Mapping[str, Array], basis: Mapping[str, Any], num_links: int) -> int:
+    """Knots of each link's own, and numbers of functions; how many these are together."""
+    degree = basis.get("degree") or 7
+    knots, functions = _of(tensors, f"mapping.{RAGGED}knots"), _of(tensors, "mapping.functions")
+    if functions.dtype != np.int32 or functions.shape != (num_links,):
+        raise ValueError(
+            f"mapping.functions is {functions.dtype} of the shape {list(functions.shape)}."
+        )
+    total = int(functions.sum(dtype=np.int64))
+    least = int(functions.min(initial=degree + 1))
+    if least <= degree or knots.dtype != np.int32:
+        raise ValueError(f"mapping.functions has {least} splines of degree {degree}.")
+    if knots.shape != (total - num_links * (degree - 1),):
+        raise ValueError(
+            f"mapping.{RAGGED}knots has the shape {list(knots.shape)} beside {total} functions."
+        )
+    return total
+
+
+def _check_scale(name: str, scale: Array, latent: Array, layout: Mapping[str, Any]) -> None:
+    """Scales [num_links, rank, nodes, columns] of a complex matrix in 16 bits."""
+    shape = (*latent.shape[:-1], layout["shape"][-1])
+    fits = layout["kind"] == "complex" and len(layout["shape"]) == 2 and scale.shape == shape
+    if scale.dtype != np.float32 or not fits:
+        raise ValueError(
+            f"{name} is {scale.dtype} of the shape {list(scale.shape)}, float32 of "
+            f"{list(shape)} is needed, of a complex matrix."
+        )
 
 
 def _rank(tensors: Mapping[str, Array], settings: Mapping[str, Any], num_links: int) -> int | None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from neumatc_mimo.storage.files import Location, child
-from neumatc_mimo.storage.names import is_plain, shown
+from neumatc_mimo.storage.names import is_plain, is_ragged, shown
 from neumatc_mimo.storage.places import Place
 from neumatc_mimo.storage.tensor_file import Array, TensorFile, opened, parsed
 
@@ -33,7 +33,8 @@ _MOST_BYTES = 2**28
 def read_indexed(source: Place, name: str, digests: Mapping[str, str]) -> dict[str, Array]:
     """Read the tensors of ``name`` from the shards in its index.
 
-    Nothing is held twice: pieces are read to where they belong.
+    Nothing is held twice: pieces are read to where they belong, but those of which links have any
+    number of rows.
 
     :param digests: of all tensors and pieces by name, as the manifest has them
 
@@ -47,6 +48,7 @@ def read_indexed(source: Place, name: str, digests: Mapping[str, str]) -> dict[s
         if sorted(keys) != sorted(digests):
             raise ValueError("its tensors are not those of the model")
     tensors: dict[str, Array] = {}
+    ragged: defaultdict[str, dict[int, Array]] = defaultdict(dict)
     size = 0
     for file, keys in files.items():
         label = child(source.folder, file)
@@ -55,13 +57,21 @@ def read_indexed(source: Place, name: str, digests: Mapping[str, str]) -> dict[s
             digests_in(shard)
             size += num_bytes(shard)
             for key in keys:
-                _read(shard, key, digests[key], sizes, tensors)
+                name, links = parsed_name(key)
+                if links is not None and is_ragged(name):
+                    ragged[name][links.start] = shard.read(key, digests[key])
+                else:
+                    _read(shard, key, digests[key], sizes, tensors)
             # What is the same for all links is in every shard, and has to be.
             for key in shard.entries.keys() - set(keys):
                 shard.read(key, digests[key])
     with damage_of(child(source.folder, index_name(name))):
         if index["metadata"]["total_size"] != size:
             raise ValueError(f"its tensors take {size} bytes")
+        for key, pieces in ragged.items():
+            if len({piece.dtype for piece in pieces.values()}) > 1:
+                raise ValueError(f"pieces of {shown(key)} have several types")
+            tensors[key] = np.concatenate([pieces[start] for start in sorted(pieces)])
     return tensors
 
 

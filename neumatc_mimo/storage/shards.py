@@ -42,7 +42,8 @@ def write_shard(
     """Write the tensors of some links to a file of their own, whole or not at all.
 
     :param links: which of all links these are
-    :param tensors: of as many links each, in the first dimension
+    :param tensors: of as many links each, in the first dimension, or with any number of rows for
+        each (:data:`~neumatc_mimo.storage.names.RAGGED`)
     :param shared: names of tensors that are the same for all links, which are in every shard
     :param values: that JSON can hold, written into the file's header
 

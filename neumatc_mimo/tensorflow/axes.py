@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
+from neumatc_mimo.foundation.noise_range import BEYOND
 from neumatc_mimo.foundation.registry import Registry
 
-_AXES: Registry[type[NoiseAxis]] = Registry(
-    "axis", key="kind", none="The TensorFlow blocks have no"
-)
+_AXES: Registry[type[Axis]] = Registry("axis", key="kind", none="The TensorFlow blocks have no")
+
+
+class Axis(Protocol):
+    """A second coordinate of a mapping."""
+
+    def covers(self, no: tf.Tensor) -> tf.Tensor:
+        """Which noise powers [...] are within what the axis stands for, with some slack."""
+
+    def weights(self, no: tf.Tensor) -> tf.Tensor:
+        """Weights of the nodes at noise powers [...] float64: [..., num_nodes]."""
+
+
+@_AXES.register(name="noise_range")
+class NoiseRange:
+    """Any noise power, of what is stored without it, see
+    :class:`~neumatc_mimo.mapping.axes.NoiseRange`, whose arguments these are.
+    """
+
+    def __init__(self, lowest: float, highest: float) -> None:
+        del lowest  # it tells where links are certified
+        self._most = BEYOND * highest * (1 + 1e-6)
+
+    def covers(self, no: tf.Tensor) -> tf.Tensor:
+        return (no >= 0) & (no <= self._most)
+
+    def weights(self, no: tf.Tensor) -> tf.Tensor:
+        return tf.ones_like(no)[..., None]
 
 
 @_AXES.register(name="noise")
@@ -46,10 +72,10 @@ class NoiseAxis:
         return tf.where(at_node, tf.cast(hit, weights.dtype), weights)
 
 
-def make_axis(settings: dict[str, Any]) -> NoiseAxis:
+def make_axis(settings: dict[str, Any]) -> Axis:
     """The axis that ``Axis.settings`` described.
 
     :raises ValueError: if it is another one
     """
-    axis: NoiseAxis = _AXES.make(settings)
+    axis: Axis = _AXES.make(settings)
     return axis

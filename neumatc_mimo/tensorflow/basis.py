@@ -53,6 +53,60 @@ def windows(settings: dict[str, Any], x: Floats) -> Windows:
     return Windows(dense, first[:, None] + np.arange(num_functions))
 
 
+def windows_of_links(
+    settings: dict[str, Any], knots: NDArray[np.int32], functions: NDArray[np.int32], x: Floats
+) -> Windows:
+    """The same of links with knots of their own: values [num_links, num_groups, points, functions]
+    and indices of rows [num_links, num_groups, functions], those of all links one below the other.
+
+    :param knots: as :class:`~neumatc_mimo.mapping.basis.KnotSplines` has them, likewise
+    :param functions: numbers of functions, [num_links]
+    """
+    degree, place = settings["degree"], (x + 1) / 2 * settings["num_intervals"]
+    size = min(_GROUP, len(x))
+    filled = np.minimum(np.arange(-(-len(x) // size) * size), len(x) - 1).reshape(-1, size)
+    ends = (functions.astype(np.int64) - degree + 1).cumsum()
+    starts = functions.astype(np.int64).cumsum() - functions
+    parts = []
+    for end, number in zip(ends, functions, strict=True):
+        own = knots[end - number + degree - 1 : end].astype(np.float64)
+        lead, values = _on_knots(own, degree, place)
+        columns = (lead[:, None] + np.arange(degree + 1))[filled]
+        parts.append((columns, values[filled], columns.min((1, 2))))
+    most = max(int((columns.max((1, 2)) - first).max()) + 1 for columns, _, first in parts)
+    dense = np.zeros((len(parts), len(filled), size, most))
+    rows = np.empty((len(parts), len(filled), most), np.int64)
+    last = int(functions.sum(dtype=np.int64)) - 1
+    for link, (columns, values, first) in enumerate(parts):
+        np.put_along_axis(dense[link], columns - first[:, None, None], values, axis=2)
+        # Beyond a link's own rows others follow, which have no weight.
+        rows[link] = np.minimum(starts[link] + first[:, None] + np.arange(most), last)
+    return Windows(dense, rows)
+
+
+def _on_knots(knots: Floats, degree: int, x: Floats) -> tuple[NDArray[np.int64], Floats]:
+    """Splines on rising knots that differ from zero at x [B]: the first one, and their values
+    [B, degree + 1], by the recursion of Cox and de Boor.
+    """
+    beside = np.arange(1, degree + 1)
+    before = knots[0] - (knots[1] - knots[0]) * beside[::-1]
+    t = np.concatenate([before, knots, knots[-1] + (knots[-1] - knots[-2]) * beside])
+    # Points on a knot belong to the interval that follows, whatever rounding makes of them.
+    last = len(knots) - 2
+    lead = (np.searchsorted(knots, x + 1e-9, side="right") - 1).clip(0, last)
+    left = [x - t[lead + degree + 1 - j] for j in range(1, degree + 1)]
+    right = [t[lead + degree + j] - x for j in range(1, degree + 1)]
+    values = [np.ones_like(x)]
+    for j in range(degree):
+        saved, found = np.zeros_like(x), []
+        for r, value in enumerate(values):
+            part = value / (right[r] + left[j - r])
+            found.append(saved + right[r] * part)
+            saved = left[j - r] * part
+        values = [*found, saved]
+    return lead, np.stack(values, axis=-1)
+
+
 @_BASES.register(name="spline")
 class _Spline:
     """Cardinal B-splines on even knots, see :class:`~neumatc_mimo.mapping.basis.SplineBasis`."""

@@ -197,7 +197,7 @@ class ModelAnswers:
         links = tf.maximum(found.links, 0)
         # A power that was not trained is that of an unknown item, and may not spoil the others.
         noise = tf.where(known, _power(no, found), 0)
-        components = self._mapping(links, noise)
+        components = self._operation.from_stored(self._mapping(links, noise), noise)
         answer = self._operation.recalled(components, found, no)
         total = tf.reduce_sum(tf.cast(known, tf.int64)) * a.shape[1]
         if self._certify is None:

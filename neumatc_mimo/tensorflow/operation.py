@@ -56,6 +56,11 @@ class Operation(ABC):
     def narrow(self, answer: Any) -> Any:
         """An answer of double precision in single precision."""
 
+    def from_stored(self, stored: list[tf.Tensor], no: tf.Tensor) -> list[tf.Tensor]:
+        """Components at noise powers [B], float64, from those that models store."""
+        del no
+        return stored
+
     @abstractmethod
     def recalled(self, components: list[tf.Tensor], found: Found, no: tf.Tensor | None) -> Any:
         """The answer for channels that were found to be links, from the links' components.

@@ -148,6 +148,15 @@ class PseudoInverse(Operation):
         single = {tf.complex128: tf.complex64, tf.float64: tf.float32}
         return tf.nest.map_structure(lambda z: tf.cast(z, single[z.dtype]), whole)
 
+    def from_stored(self, stored: list[tf.Tensor], no: tf.Tensor) -> list[tf.Tensor]:
+        # X = (G + σ² I)^{-1}, in the units of the diagonal.
+        w, gram = stored
+        own = _real_diagonal(gram) + tf.cast(no, gram.dtype.real_dtype)[:, None, None]
+        scale = tf.math.rsqrt(tf.maximum(own, np.finfo(own.dtype.as_numpy_dtype).tiny))
+        both = tf.cast(scale[..., None] * scale[..., None, :], gram.dtype)
+        unit = tf.linalg.set_diag(gram * both, tf.ones_like(gram[..., 0]))
+        return [w, both * definite_inverse(unit)[0]]
+
     def recalled(self, components: list[tf.Tensor], found: Found, no: tf.Tensor | None) -> Filter:
         # A = D P B for the link's B: A^+ = B^+ P^T D^{-1}, and X turns with D^{-1} on both sides.
         w, x = components

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.operations import Operation
 from neumatc_mimo.scenario.links import LinkSet
@@ -48,7 +49,7 @@ class Directions:
     def mapping(self, operation: Operation, mapping: CompactMapping) -> CompactMapping:
         """That of the links from that of A Q."""
         parts = [
-            self._all_antennas(layout, latent)
+            self._all_antennas(layout, latent, mapping)
             if name in operation.column_components
             else (layout, latent)
             for name, layout, latent in zip(
@@ -58,10 +59,17 @@ class Directions:
         layouts, latents = zip(*parts, strict=True)
         return replace(mapping, layouts=tuple(layouts), latents=tuple(latents))
 
-    def _all_antennas(self, layout: Layout, latent: Tensor) -> tuple[Layout, Tensor]:
-        """Q C for latent tensors C of a component [r, columns]: [num_links, rank, nodes, n]."""
+    def _all_antennas(
+        self, layout: Layout, latent: Latent, mapping: CompactMapping
+    ) -> tuple[Layout, Latent]:
+        """Q C for latent tensors C of a component [r, columns]."""
         full = Layout((self.basis.shape[1], *layout.shape[1:]), layout.kind)
-        into = latent.new_empty(*latent.shape[:3], full.size)
-        for rows, basis, given in zip(into, self.basis.to(torch.complex64), latent, strict=True):
-            rows.copy_(full.pack(basis @ layout.unpack(given)))
-        return full, into
+        given = mapping.rows_of(latent).values
+        into = given.new_empty(*given.shape[:-1], full.size)
+        # Rows of links stand one below the other.
+        ends = [*mapping.starts.tolist()[1:], len(given)]
+        for start, end, basis in zip(
+            mapping.starts.tolist(), ends, self.basis.to(torch.complex64), strict=True
+        ):
+            into[start:end] = full.pack(basis @ layout.unpack(given[start:end]))
+        return full, Latent(into.view(*latent.shape[:-1], full.size))

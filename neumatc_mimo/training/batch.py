@@ -29,7 +29,9 @@ def train_batch(job: Job, batch: Tensor, on_round: OnRound | None = None) -> Ope
         small = replace(job, links=links.in_columns(directions.basis))
         every = torch.arange(len(batch), device=batch.device)
         mapping, report = job.settings.learn(small.problem, every, on_round)
-        mapping = directions.mapping(job.operation, mapping)
+        mapping = directions.mapping(job.operation.stored, mapping)
+    if job.in_16_bits:
+        mapping = mapping.in_16_bits()
     part = certified_model(job, mapping, links)
     part.training.update(
         exact_samples_per_link=report.exact_samples_per_link,

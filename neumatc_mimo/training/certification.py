@@ -103,7 +103,7 @@ class _Proof:
         """The mappings of some links of a job."""
         values, powers = mapping.axis.checks, mapping.axis.powers
         # Noise powers, unless the axis is the time.
-        powers = values if len(powers) > 1 else powers
+        powers = values if mapping.axis.takes_noise else powers
         folded = mapping.at(values.expand(links.num_links, -1))
         tolerance = stricter(job.tolerance, mapping.axis)
         return cls(job.operation, tolerance, mapping, links, values, powers, folded)
@@ -120,16 +120,17 @@ class _Proof:
         every = torch.arange(self.links.num_links, device=self.links.device)
         own = channels_along(self.links, self.values, every, frequencies, torch.complex64)
         seen = own + self._rounding(own, frequencies)
-        table = self.mapping.trunk.table(self.mapping.coordinate(frequencies))
-        mapped = self.mapping.evaluate(table, slice(0, len(frequencies)), self.folded)
-        proof = certificate(self.operation, seen, mapped, self.powers, self.tolerance)
+        table = self.mapping.table(frequencies)
+        stored = self.mapping.evaluate(table, slice(0, len(frequencies)), self.folded)
+        proof = certificate(self.operation, seen, stored, self.powers, self.tolerance)
         failed = self._worst(~proof.ok.expand(*proof.ok.shape[:2], len(self.values)))
         quality, closeness = (self._lowest(level) for level in _levels(proof, len(self.values)))
         none = torch.zeros_like(quality)
         marks = Marks(none, none.bool(), none.bool(), quality, closeness)
         if bool(failed.any()):
-            self._mend(marks, failed, seen, mapped, frequencies)
-        error = self._error(own[:, few, 0], tuple(c[:, few, 0] for c in mapped))
+            self._mend(marks, failed, seen, stored, frequencies)
+        first = self.operation.from_stored(tuple(c[:, few, 0] for c in stored), self.powers[0])
+        error = self._error(own[:, few, 0], first)
         return marks, proof.quality, error
 
     @property
@@ -142,23 +143,24 @@ class _Proof:
         return max(_NUMBERS // (self.links.num_links * (channel + self.folded.size)), 1)
 
     def _mend(
-        self, marks: Marks, failed: Tensor, seen: Tensor, mapped: Components, frequencies: Tensor
+        self, marks: Marks, failed: Tensor, seen: Tensor, stored: Components, frequencies: Tensor
     ) -> None:
         """Find what proves the subcarriers where the mapping alone failed, and mark them.
 
         :param failed: [num_links, num_stretches, F]
+        :param stored: components as the mapping holds them
         """
         pairs = failed.any(1).nonzero()
         # Double precision, and what a step makes on its way, take several times as much.
         for some in pairs.split(max(self.most_points // 8, 1)):
-            self._mend_some(marks, failed, seen, mapped, frequencies, some)
+            self._mend_some(marks, failed, seen, stored, frequencies, some)
 
     def _mend_some(
         self,
         marks: Marks,
         failed: Tensor,
         seen: Tensor,
-        mapped: Components,
+        stored: Components,
         frequencies: Tensor,
         pairs: Tensor,
     ) -> None:
@@ -168,7 +170,8 @@ class _Proof:
         open_ = failed.mT[link, at]  # [pairs, num_stretches] that nothing has proven yet
         own, given = self._own(link, frequencies[at]), seen[link, at]
         # What does not depend on the noise is corrected once for all checks.
-        poor = _doubled(tuple(c[link, at] for c in mapped))
+        some = self.operation.from_stored(tuple(c[link, at] for c in stored), self.powers)
+        poor = _doubled(some)
         for number in range(1, _STEPS + 2):
             if number <= _STEPS:
                 poor = self.operation.correct(own, poor, self.powers)

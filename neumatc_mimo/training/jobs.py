@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from neumatc_mimo.foundation.tolerance import Tolerance
+from neumatc_mimo.kernels.lanes.proofs import certificate
 from neumatc_mimo.learning.adaptive import OnRound
 from neumatc_mimo.learning.fit import FitConfig, Problem
 from neumatc_mimo.learning.learning import Learning
 from neumatc_mimo.learning.networks import NetworkConfig
-from neumatc_mimo.mapping.axes import Axis, NoiseAxis, TimeAxis
+from neumatc_mimo.mapping.axes import Axis, NoiseAxis, NoiseRange, TimeAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.operations import Operation, OperationConfig
+from neumatc_mimo.operations.base import Components
 from neumatc_mimo.operations.config import power
 from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.scenario.links import LinkSet
@@ -35,6 +37,14 @@ _BATCH_BYTES = {"cpu": 3 * 2**22, "cuda": 2**30}
 # What a step holds, in units of these samples, where they are so large that nothing else counts,
 # and the share of the memory that all batches may take which are trained at once.
 _HELD, _SHARE = 5, 0.5
+
+
+# Quality in dB up to which rounding to 16 bits, at -90 dB, leaves a certificate what it needs.
+_MOST_OF_16_BITS = 50.0
+
+
+# What is left out of a link's knots is proven at a third of the subcarriers, with so much to spare.
+_MARGIN_DB = 2.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,13 @@ class Job:
     tolerance: Tolerance
     sizes: Sizes
     search: NodeSearch | None = None
+
+    @property
+    def in_16_bits(self) -> bool:
+        """Whether latent tensors are stored in 16 bits: rounding is to stay well below what is
+        asked for, as far as filters of nearly dependent users amplify it.
+        """
+        return self.tolerance.quality_db <= _MOST_OF_16_BITS
 
     @property
     def key(self) -> str:
@@ -86,10 +103,11 @@ class Job:
     @property
     def _sample_bytes(self) -> int:
         """Of exact results of a link at all points, in double precision."""
-        shapes = self.operation.component_shapes(self.links.num_rows, self.links.num_cols)
+        stored = self.operation.stored
+        shapes = stored.component_shapes(self.links.num_rows, self.links.num_cols)
         numbers = 0
-        for name, shape in zip(self.operation.component_names, shapes, strict=True):
-            numbers += math.prod(shape) * self.axis.nodes_of(name in self.operation.noise_free)
+        for name, shape in zip(stored.component_names, shapes, strict=True):
+            numbers += math.prod(shape) * self.axis.nodes_of(name in stored.noise_free)
         points, _ = self.settings.points(self.links.fft_size)
         return 16 * numbers * len(points)
 
@@ -103,7 +121,18 @@ class Job:
             )
 
         frequencies = self.links.grid_frequencies()
-        return Problem(self.operation, matrices, self.links.num_links, frequencies, self.axis)
+        stored, num_links = self.operation.stored, self.links.num_links
+        return Problem(stored, matrices, num_links, frequencies, self.axis, self._proven)
+
+    def _proven(self, a: Tensor, stored: Components) -> Tensor:
+        """Where components will be proven, at the ends of the noise powers; with a margin for what
+        lies beside the points.
+        """
+        powers = self.axis.checks[[0, -1]] if self.axis.takes_noise else self.axis.powers
+        asked = stricter(self.tolerance, self.axis)
+        asked = with_margin(asked, _MARGIN_DB)
+        powers = powers.to(a.real.dtype)
+        return certificate(self.operation, a, stored, powers, asked).ok.all(-1)
 
     def prepared(self, on_round: OnRound | None = None) -> Job:
         """The same with what all links have in common learned, such as a trunk that they share."""
@@ -135,7 +164,7 @@ def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
 
 def _noise(
     section: TrainedConfig, keys: OperationConfig, operation: Operation, num_nodes: int | None
-) -> NoiseAxis:
+) -> NoiseAxis | NoiseRange:
     """The noise powers that an operation is trained for: none, one, or the range of its links."""
     if not operation.depends_on_noise():
         return NoiseAxis.at(0.0)
@@ -143,6 +172,8 @@ def _noise(
         return NoiseAxis.at(keys.no)
     assert isinstance(section, MultiUserConfig)
     low, high = (power(decibels) for decibels in section.noise_db)
+    if not operation.stored.depends_on_noise():
+        return NoiseRange(low, high)
     # Squared singular values of joint links lie amid the noise powers, where s / (s² + no) bends.
     return NoiseAxis(low, high, num_nodes or (22 if section.joint else 14))
 
@@ -151,7 +182,7 @@ def _in_time(
     scenario: Scenario,
     operation: Operation,
     links: LinkSet,
-    noise: NoiseAxis,
+    noise: NoiseAxis | NoiseRange,
     tolerance: Tolerance,
 ) -> tuple[Axis, NodeSearch | None]:
     """The axis of links whose users move, at the first noise power; of others that of the noise."""
@@ -173,8 +204,13 @@ def _in_time(
 
 def stricter(tolerance: Tolerance, axis: Axis) -> Tolerance:
     """With the margin by which a certificate at an axis' checks vouches for what lies between."""
-    range_error = tolerance.range_error * 10 ** (-axis.margin_db / 20)
-    return Tolerance(tolerance.quality_db + axis.margin_db, range_error)
+    return with_margin(tolerance, axis.margin_db)
+
+
+def with_margin(tolerance: Tolerance, margin_db: float) -> Tolerance:
+    """What is so many decibels better."""
+    range_error = tolerance.range_error * 10 ** (-margin_db / 20)
+    return Tolerance(tolerance.quality_db + margin_db, range_error)
 
 
 def _of_basis(config: ModelConfig, chosen: Sizes, basis: Basis, rank: int | None) -> FitConfig:

@@ -107,13 +107,15 @@ def _beyond_correction(
 ) -> float:
     """Share of results at the axis' checks that no correction steps prove, one link."""
     nodes, checks = axis.nodes.to(link.device), axis.checks.to(link.device)
-    exact = operation.exact(channels(link, frequencies, nodes), axis.powers.to(link.device))
-    exact = align_along_nodes(operation, exact)
+    stored, powers = operation.stored, axis.powers.to(link.device)
+    exact = stored.exact(channels(link, frequencies, nodes), powers)
+    exact = align_along_nodes(stored, exact)
     a = channels(link, frequencies, checks).to(torch.complex64)
     weights = axis.weights(checks)
     between = tuple(
         torch.einsum("cq,lfq...->lfc...", weights.to(c), c).to(a if c.is_complex() else a.real)
         for c in exact
     )
-    _, steps = certified.steps_to_prove(operation, a, between, axis.powers.to(a.real), tolerance)
+    between = operation.from_stored(between, powers.to(a.real))
+    _, steps = certified.steps_to_prove(operation, a, between, powers.to(a.real), tolerance)
     return (steps < 0).double().mean().item()

@@ -13,6 +13,7 @@ import neumatc_mimo as nm
 from neumatc_mimo.bench.fidelity import BELOW, broken_promises, fidelity
 from neumatc_mimo.bench.promise import served
 from neumatc_mimo.cli import app
+from neumatc_mimo.mapping.latent import Latent
 from tests.conftest import ScenarioWriter, Trainer
 
 
@@ -40,11 +41,12 @@ def model(scenario: nm.Scenario, trained: Trainer) -> nm.ScenarioModel:
 def broken(model: nm.ScenarioModel) -> nm.ScenarioModel:
     """A model whose first link was trained for something else than was proven."""
     part = model.models["pseudo_inverse"]
+    first = torch.arange(len(part.mapping.latents[0].numbers)) < part.mapping.starts[1]
     latents = tuple(
-        c * torch.where(torch.arange(len(c)) == 0, 1.05, 1.0)[:, None, None, None]
-        if index
-        else c.roll(1, -1)
-        for index, c in enumerate(part.mapping.latents)
+        Latent(
+            c.values * torch.where(first, 1.05, 1.0)[:, None, None] if i else c.values.roll(1, -1)
+        )
+        for i, c in enumerate(part.mapping.latents)
     )
     changed = replace(part, mapping=replace(part.mapping, latents=latents))
     return replace(model, models=model.models | {"pseudo_inverse": changed})

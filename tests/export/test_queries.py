@@ -153,7 +153,7 @@ def test_what_was_not_trained_is_no_number(
     query, run = exported("pseudo_inverse", SUFFIXES[0] if suffix == "module" else suffix)
     run = query if suffix == "module" else run
     links = torch.tensor([0, -1, 4, 0, 0, 0])
-    no = torch.tensor([0.0, 0.0, 0.0, 1.1, -0.1, torch.nan], dtype=torch.float64)
+    no = torch.tensor([0.0, 0.0, 0.0, 1100.0, -0.1, torch.nan], dtype=torch.float64)
     frequencies = torch.tensor([0.0, 13e6, -13e6, torch.nan, torch.inf], dtype=torch.float64)
     w, certified = run(links, frequencies, no)
     known = torch.zeros(6, 5, dtype=torch.bool)

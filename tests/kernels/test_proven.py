@@ -21,7 +21,7 @@ from neumatc_mimo.kernels.lanes import library
 from neumatc_mimo.kernels.lanes.emitters import Emitter, Precoded, Received
 from neumatc_mimo.kernels.lanes.proven import Query
 from neumatc_mimo.kernels.lanes.refined import emit
-from neumatc_mimo.operations.base import Tolerance
+from neumatc_mimo.operations.base import Tolerance, batched
 from neumatc_mimo.operations.pseudo_inverse import PseudoInverse
 from neumatc_mimo.solvers import DFT, Linear, Solver, Spline
 from tests.kernels.comparison import VARIANTS, Choice, Spy, both, needs_library, normal
@@ -94,7 +94,10 @@ class Case:
 
     def query(self) -> Query:
         """The query as kernels take it: each subcarrier is a function of its own."""
-        parts = [torch.view_as_real(c.flatten(2)).flatten(2) for c in self.components]
+        w, x = self.components
+        power = batched(self.noise, x, 1)
+        stored = (w, x.inverse() - power[..., None] * torch.eye(x.shape[-1]))
+        parts = [torch.view_as_real(c.flatten(2)).flatten(2) for c in stored]
         num = self.aligned.shape[1]
         columns, values = torch.arange(num)[:, None], torch.ones(num, 1)
         rows = torch.cat(parts, -1).to(torch.float32)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from neumatc_mimo.mapping.axes import NoiseAxis
 from neumatc_mimo.mapping.basis import Basis, SineBasis, SplineBasis
 from neumatc_mimo.mapping.compact import CompactMapping
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.mapping.layout import Layout
 from neumatc_mimo.mapping.trunk import BasisTrunk, NetworkTrunk, Trunk, make_trunk
 from neumatc_mimo.operations.base import Components
@@ -69,7 +72,7 @@ def functions(trunk: Trunk, x: Tensor) -> Tensor:
 def mapping(trunk: Trunk) -> CompactMapping:
     """A mapping whose second and last components depend on the noise power."""
     latents = tuple(
-        normal(LINKS, trunk.rank, NODES if number % 2 else 1, layout.size, seed=number)
+        Latent(normal(LINKS, trunk.rank, NODES if number % 2 else 1, layout.size, seed=number))
         for number, layout in enumerate(LAYOUTS)
     )
     band = (FREQUENCIES[0].item(), FREQUENCIES[-1].item())
@@ -83,7 +86,7 @@ def plain(whole: CompactMapping, frequencies: Tensor, no: Tensor) -> Components:
     parts = []
     for latent, layout in zip(whole.latents, whole.layouts, strict=True):
         weights = whole.axis.weights(no) if latent.shape[2] > 1 else no.new_ones(len(no), 1)
-        rows = torch.einsum("lbr,lq,lrqn->lbn", basis, weights, latent.double())
+        rows = torch.einsum("lbr,lq,lrqn->lbn", basis, weights, latent.values.double())
         parts.append(layout.unpack(rows))
     return tuple(parts)
 
@@ -186,7 +189,7 @@ def test_at_a_node_only_its_own_latent_tensor_counts() -> None:
         folded = whole.at(power.expand(LINKS))
         parts = folded.split(folded.rows)
         for latent, layout, part in zip(whole.latents, LAYOUTS, parts, strict=True):
-            own = latent[:, :, min(node, latent.shape[2] - 1)]
+            own = latent.values[:, :, min(node, latent.shape[2] - 1)]
             assert torch.equal(part, layout.unpack(own))
 
 
@@ -232,7 +235,7 @@ def test_joined_selections_are_the_whole(trunk: Trunk) -> None:
 def test_tensors_hold_all_that_was_learned(trunk: Trunk) -> None:
     whole = mapping(trunk)
     named = whole.tensors()
-    latents = tuple(named[f"latent.{number}"] for number in range(len(LAYOUTS)))
+    latents = tuple(Latent(named[f"latent.{number}"]) for number in range(len(LAYOUTS)))
     own = {name: named[name] for name in trunk.tensors()}
     assert len(named) == len(own) + len(latents)
     again = CompactMapping(
@@ -243,3 +246,38 @@ def test_tensors_hold_all_that_was_learned(trunk: Trunk) -> None:
         assert torch.equal(one, other)
     assert whole.num_bytes == 4 * sum(tensor.numel() for tensor in named.values())
     assert whole.to("cpu").num_bytes == whole.num_bytes
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3, 8])
+def test_sixteen_bits_round_below_the_largest_of_a_column(columns: int) -> None:
+    generator = torch.Generator().manual_seed(columns)
+    # Columns of any size, one of which is nothing at all.
+    size = 10 ** torch.linspace(-18, 6, columns) * torch.ones(2, 5, 1, 1)
+    size[:, 2] = 0
+    numbers = torch.randn(2, 5, 1, 20, columns, 2, generator=generator) * size[..., None, :, None]
+    rounded = Latent.in_16_bits(numbers.flatten(-3), columns)
+    assert rounded.numbers.dtype == torch.int16 and rounded.shape == (2, 5, 1, 40 * columns)
+    error = (rounded.values.unflatten(-1, (20, columns, 2)) - numbers).abs()
+    largest = numbers.abs().amax((-3, -1), keepdim=True)
+    assert (error <= largest / 2**16 * 1.01).all()
+    assert rounded.num_bytes == 2 * numbers.numel() + 4 * 10 * columns
+    again = Latent.in_16_bits(rounded.values, columns)
+    assert torch.equal(again.numbers, rounded.numbers)
+
+
+def test_a_mapping_in_sixteen_bits_is_selected_and_joined_as_any() -> None:
+    whole = mapping(SplineBasis(20), False)
+    layouts = (Layout((16, 2), "complex"), *LAYOUTS[1:])
+    large = Latent(normal(LINKS, 20, 1, 64))
+    whole = replace(whole, layouts=layouts, latents=(large, *whole.latents[1:])).in_16_bits()
+    assert [c.scales is not None for c in whole.latents] == [True, False, False, False]
+    parts = [whole.select(torch.tensor([link])) for link in range(LINKS)]
+    joined = CompactMapping.concatenate(parts)
+    assert joined.tensors().keys() == whole.tensors().keys() > {"latent.0", "scale.0"}
+    for name, tensor in whole.tensors().items():
+        assert torch.equal(joined.tensors()[name], tensor)
+    no = torch.full((LINKS,), 0.1, dtype=torch.float64)
+    for one, other in zip(
+        whole.to(torch.float32)(FREQUENCIES, no), joined(FREQUENCIES, no), strict=True
+    ):
+        assert torch.equal(one, other)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import neumatc_mimo as nm
-from neumatc_mimo.mapping.axes import NoiseAxis
+from neumatc_mimo.mapping.axes import NoiseAxis, NoiseRange
 from neumatc_mimo.operations import OPERATIONS
 from neumatc_mimo.scenario import ScenarioConfig, bundled_scenarios, load_scenario
 from neumatc_mimo.scenario.schema import read_config
@@ -297,13 +297,24 @@ def test_an_operation_in_noise_is_trained_for_all_of_it_unless_one_power_is_give
     class Regularised(nm.PseudoInverse):
         name = "regularised"
 
+    class AtNodes(nm.PseudoInverse):
+        """Whose models store what depends on the noise."""
+
+        name = "at_nodes"
+
+        @property
+        def stored(self) -> nm.operations.Operation:
+            return self
+
     monkeypatch.setattr(OPERATIONS, "_kinds", dict(OPERATIONS))
     OPERATIONS.register(Regularised)
+    OPERATIONS.register(AtNodes)
     for keys, axis in (
-        ({"name": "regularised"}, NoiseAxis(1e-4, 1.0, 14)),
+        ({"name": "regularised"}, NoiseRange(1e-4, 1.0)),
+        ({"name": "at_nodes"}, NoiseAxis(1e-4, 1.0, 14)),
         ({"name": "regularised", "noise_db": -10.0}, NoiseAxis.at(0.1)),
     ):
         scenario = load_scenario(write_scenario(**asked(keys), single_user=None))
         plain, own = jobs(scenario)
-        assert (plain.operation.name, own.operation.name) == ("pseudo_inverse", "regularised")
+        assert (plain.operation.name, own.operation.name) == ("pseudo_inverse", keys["name"])
         assert own.axis == axis and own.links is not None

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 import neumatc_mimo as nm
+from neumatc_mimo.mapping.latent import Latent
 from neumatc_mimo.storage import model_folder
 from neumatc_mimo.storage.files import child, local_path, write_text
 from neumatc_mimo.storage.manifest import FORMAT_VERSION, MANIFEST
@@ -28,7 +29,7 @@ def other_model(small_model: nm.ScenarioModel) -> nm.ScenarioModel:
     """Another model of the same operations."""
     models = {}
     for name, model in small_model.models.items():
-        latents = tuple(2 * latent for latent in model.mapping.latents)
+        latents = tuple(Latent(2 * latent.values) for latent in model.mapping.latents)
         models[name] = replace(model, mapping=replace(model.mapping, latents=latents))
     return nm.ScenarioModel("other", models, {"fingerprint": "of the other"})
 
@@ -79,7 +80,7 @@ def test_a_model_of_an_older_format_is_named_and_replaced(
         (tmp_path / name).write_text("{}")
     manifest = {"format": old, "name": "a", "scenario": {}, "operations": {"svd": {}}}
     (tmp_path / MANIFEST).write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=f"has the model format {old}, this version .* reads 6"):
+    with pytest.raises(ValueError, match=f"has the model format {old}, this version .* reads 7"):
         nm.ScenarioModel.load(tmp_path)
     small_model.save(tmp_path)
     names = names_in(str(tmp_path))
@@ -408,7 +409,9 @@ def test_a_nan_is_not_loaded(small_model: nm.ScenarioModel, tmp_path: Path) -> N
         ("row_delays", -np.inf),
     ):
         model = small_model.models["svd"]
-        tensor = model.mapping.latents[0] if name == "latent" else getattr(model.links, name)
+        tensor = (
+            model.mapping.latents[1].numbers if name == "latent" else getattr(model.links, name)
+        )
         before = tensor.flatten()[3].item()
         tensor.view(-1)[3] = value
         small_model.save(tmp_path / "model")

@@ -17,7 +17,7 @@ from torch import Tensor
 # "off" leaves all to PyTorch; the name of a variant takes that one.
 VARIABLE = "NEUMATC_LANES"
 # The library of another version of this file has another one.
-_ABI = 13
+_ABI = 14
 _FILE = Path(__file__).with_name("_lanes.so")
 # In the library's place, where building it was tried: why there is none.
 _NOTE = "_not_built.txt"
@@ -52,10 +52,12 @@ MOST_LATENTS = 2
 _COUNTS = ("source", "emitter", "wide", "threads", "rows", "columns")
 
 
+_LATENT_NUMBERS = ("row_step", "node_step", "nodes", "size", "columns", "scale_step")
+
 # Of ``Latent``, by which a call has several.
 _LATENT: tuple[tuple[str, Any], ...] = (
-    ("rows", ctypes.c_void_p),
-    *((n, ctypes.c_int64) for n in ("link_step", "row_step", "node_step", "nodes", "size")),
+    *((name, ctypes.c_void_p) for name in ("rows", "scale")),
+    *((n, ctypes.c_int64) for n in _LATENT_NUMBERS),
     *((name, ctypes.c_void_p) for name in ("weight", "given")),
 )
 
@@ -76,8 +78,8 @@ class Call(ctypes.Structure):
         ("chirp", ctypes.c_void_p),
         ("latent", ctypes.c_void_p),
         *((n, ctypes.c_int64) for n in ("latent_item", "latent_row", "functions", "terms")),
-        ("term", ctypes.c_void_p),
-        ("term_step", ctypes.c_int64),
+        ("lead", ctypes.c_void_p),
+        ("lead_item", ctypes.c_int64),
         ("weight", ctypes.c_void_p),
         ("weight_item", ctypes.c_int64),
         ("factor", ctypes.c_void_p),
@@ -103,7 +105,7 @@ class Call(ctypes.Structure):
         *((n, ctypes.c_void_p) for n in ("levels", "data_row", "data_begin", "data_symbol")),
         ("grid_symbols", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("run_at", "run")),
-        *((name, ctypes.c_void_p) for name in ("link", "order")),
+        *((name, ctypes.c_void_p) for name in ("link", "start", "order")),
         *(
             (f"latent_{number}_{name}", kind)
             for number in range(MOST_LATENTS)
@@ -169,8 +171,8 @@ class Proofs(ctypes.Structure):
         ("channel_step", ctypes.c_int64),
         ("filter", ctypes.c_void_p),
         ("filter_step", ctypes.c_int64),
-        ("inverse", ctypes.c_void_p),
-        ("inverse_step", ctypes.c_int64),
+        ("gram", ctypes.c_void_p),
+        ("gram_step", ctypes.c_int64),
         ("power", ctypes.c_void_p),
         ("steps", ctypes.c_int64),
         *((name, ctypes.c_void_p) for name in ("residual", "ratio", "range")),
@@ -227,7 +229,7 @@ class Library:
         self._spread("local", Local, values)
 
     def proofs(self, **values: Any) -> None:
-        """Pseudo-inverses at many noise powers: steps, or proofs, with the threads that PyTorch
+        """Pseudo-inverses: steps, or proofs at many noise powers, with the threads that PyTorch
         may use.
 
         :param values: Fields of :class:`Proofs`, as for :meth:`run`

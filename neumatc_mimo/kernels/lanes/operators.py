@@ -137,8 +137,9 @@ def precode_expansion(
 ) -> None:
     """Precode symbols with filters that are sums of few rows of a latent tensor.
 
-    :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
-    :param values: [num_subcarriers, num_terms] float32, their weights, or of each item
+    :param columns: [num_subcarriers, num_terms] int64, consecutive rows that a subcarrier takes, or
+        [num_items, num_subcarriers, num_terms] where items take other ones
+    :param values: float32, their weights, likewise, or of each item
     :param rows: [num_items, rank, n] float32, with the filter [num_antennas, num_streams] first in
         a row, complex entries as pairs
     :param x: [num_items, num_streams, num_ofdm_symbols, num_subcarriers] complex64
@@ -345,7 +346,7 @@ def _expansion(
         "rows": num_streams,
         "columns": num_antennas,
         "items": len(rows),
-        **along_stretches([0, len(columns), 0]),
+        **along_stretches([0, columns.shape[-2], 0]),
         **_latent(columns, values, rows),
     }
 
@@ -356,22 +357,23 @@ def _latent(columns: Tensor, values: Tensor, rows: Tensor) -> dict[str, Any]:
         "latent": rows,
         "latent_item": rows.stride(0),
         "latent_row": rows.stride(1),
-        **combined(columns, values, rows.shape[1]),
+        **combined(columns[..., 0], values, rows.shape[1]),
     }
 
 
-def combined(columns: Tensor, values: Tensor, num_functions: int) -> dict[str, Any]:
+def combined(lead: Tensor, values: Tensor, num_functions: int) -> dict[str, Any]:
     """Fields of a call that tell which rows of a latent tensor each subcarrier takes.
 
-    :param columns: [num_subcarriers, num_terms] int64, the same for all of them where its first
-        stride is zero
-    :param values: their weights, [num_subcarriers, num_terms] float32, or of each item
+    :param lead: the first one, [num_subcarriers] int64, or of each item
+    :param values: weights of it and of those that follow, [num_subcarriers, num_terms] float32, or
+        of each item
     """
+    lead = lead.contiguous()
     return {
         "functions": num_functions,
-        "terms": columns.shape[1],
-        "term": columns,
-        "term_step": columns.stride(0),
+        "terms": values.shape[-1],
+        "lead": lead,
+        "lead_item": lead.stride(0) if lead.ndim > 1 and len(lead) > 1 else 0,
         "weight": values,
         "weight_item": values.stride(0) if values.ndim == 3 and len(values) > 1 else 0,
     }

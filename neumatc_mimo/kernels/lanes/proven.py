@@ -14,8 +14,9 @@ from neumatc_mimo.kernels.expansion import plain
 class Query:
     """Results of links, and what they are to be proven with.
 
-    :param columns: [num_subcarriers, num_terms] int64, rows that a subcarrier takes
-    :param values: [num_subcarriers, num_terms] float32, their weights, or of each item
+    :param columns: [num_subcarriers, num_terms] int64, consecutive rows that a subcarrier takes, or
+        [num_items, num_subcarriers, num_terms] where items take other ones
+    :param values: float32, their weights, likewise, or of each item
     :param rows: [num_items, rank, n] float32, all components of the links side by side
     :param factors: of the channel's rows, by which it differs from the link,
         [num_items, num_subcarriers, num_rows] complex64
@@ -35,7 +36,7 @@ class Query:
         """That of some subcarriers."""
         return replace(
             self,
-            columns=self.columns[subcarriers],
+            columns=self.columns[..., subcarriers, :],
             values=self.values[..., subcarriers, :],
             factors=self.factors[:, subcarriers],
         )

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from neumatc_mimo.kernels.expansion import readable
 from neumatc_mimo.kernels.lanes.coverage import covers
 from neumatc_mimo.kernels.lanes.library import SourceKind, loaded
 from neumatc_mimo.kernels.lanes.operators import combined
@@ -28,7 +27,8 @@ class Stored:
 
     :param kind: "real", "complex" or "hermitian", as for a ``Layout``
     :param shape: of one matrix
-    :param rows: [num_links, rank, nodes, n] float32, as the kind tells
+    :param rows: [num_rows, nodes, n], as the kind tells, float32, or int16 that are to be scaled
+    :param scales: [num_rows, nodes, columns] float32, of the columns of a matrix; None for ones
     :param weights: of the nodes, [num_items, nodes] float32; None where there is one
     :param given: rows that stand in the place of some, [num_places, n] float32
     """
@@ -36,6 +36,7 @@ class Stored:
     kind: str
     shape: tuple[int, ...]
     rows: Tensor
+    scales: Tensor | None
     weights: Tensor | None
     given: Tensor | None
 
@@ -46,9 +47,12 @@ class Recalled:
 
     :param operation: of the model
     :param components: its components by their names
-    :param columns: rows of latent tensors that a subcarrier takes, [num_subcarriers, num_terms]
-        int64
-    :param values: their weights, likewise, float32, or [num_items, num_subcarriers, num_terms]
+    :param lead: first of the consecutive rows of a link that a subcarrier takes, [num_subcarriers]
+        int64, or [num_items, num_subcarriers] where links have other ones
+    :param values: weights of it and of those that follow, [num_subcarriers, num_terms] float32, or
+        [num_items, num_subcarriers, num_terms]
+    :param starts: first row of each link in the latent tensors, [num_links] int64
+    :param rank: most rows of a link
     :param links: of each item, [num_items] int64
     :param order: row of the link that each row of an item is, [num_items, K]; None where it is the
         same
@@ -62,8 +66,10 @@ class Recalled:
 
     operation: Operation
     components: dict[str, Stored]
-    columns: Tensor
+    lead: Tensor
     values: Tensor
+    starts: Tensor
+    rank: int
     links: Tensor
     order: Tensor | None
     frequencies: Tensor
@@ -106,7 +112,10 @@ def serves(recalled: Recalled, *grids: Tensor) -> bool:
     if way.needs_noise and recalled.no is None:
         return False
     components = [(recalled.components[name], kind) for name, kind in way.components]
-    if any(c.kind != kind or c.rows.dtype != torch.float32 for c, kind in components):
+    if any(
+        c.kind != kind or c.rows.dtype != (torch.float32 if c.scales is None else torch.int16)
+        for c, kind in components
+    ):
         return False
     latents = (c.rows for c, _ in components)
     single = all(grid.dtype == torch.complex64 for grid in grids)
@@ -136,7 +145,7 @@ def run(
         "columns": antennas,
         "items": len(recalled.links),
         "chirp": conjugate_chirp(antennas, torch.complex64, recalled.links.device),
-        **combined(*readable(recalled.columns, recalled.values), filters.rows.shape[1]),
+        **combined(recalled.lead, recalled.values.to(torch.float32).contiguous(), recalled.rank),
         **_query(recalled, way),
     }
     if recalled.no is not None:
@@ -149,6 +158,7 @@ def _query(recalled: Recalled, way: Way) -> dict[str, Any]:
     gain, delay, order = recalled.gain, recalled.delay, recalled.order
     values: dict[str, Any] = {
         "link": recalled.links.contiguous(),
+        "start": recalled.starts.contiguous(),
         "frequency": recalled.frequencies.to(torch.float64).contiguous(),
         "places": len(recalled.at),
         "place_item": recalled.item.contiguous(),
@@ -161,15 +171,17 @@ def _query(recalled: Recalled, way: Way) -> dict[str, Any]:
         values["order"] = order.contiguous()
     for number, (name, _) in enumerate(way.components):
         component = recalled.components[name]
-        rows = component.rows
-        link, row, node, _ = rows.stride()
+        rows, scales = component.rows, component.scales
+        row, node, _ = rows.stride()
         latent = {
             "rows": rows,
-            "link_step": link,
+            "scale": scales,
             "row_step": row,
             "node_step": node,
-            "nodes": rows.shape[2],
-            "size": rows.shape[3],
+            "nodes": rows.shape[1],
+            "size": rows.shape[2],
+            "columns": 0 if scales is None else scales.shape[2],
+            "scale_step": 0 if scales is None else scales.stride(0),
             "weight": component.weights,
             "given": component.given,
         }
@@ -187,7 +199,7 @@ def _slnr(operation: SLNR) -> Way | None:
 _FILTERS = ("v", "complex")
 _WAYS: dict[type[Operation], Callable[[Any], Way | None]] = {
     PseudoInverse: lambda _: Way(
-        SourceKind.RECALLED_FILTER, (("w", "complex"), ("x", "hermitian"))
+        SourceKind.RECALLED_FILTER, (("w", "complex"), ("gram", "hermitian"))
     ),
     SVD: lambda _: Way(SourceKind.RECALLED_VECTORS, (_FILTERS, ("s", "real")), by_rows=False),
     SLNR: _slnr,

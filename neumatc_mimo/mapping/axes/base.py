@@ -58,6 +58,11 @@ class Axis(ABC):
         return marks.amax(-1, keepdim=True)
 
     @property
+    def takes_noise(self) -> bool:
+        """Whether there are results for more than one noise power."""
+        return False
+
+    @property
     @abstractmethod
     def powers(self) -> Tensor:
         """Noise powers that operations are given at the nodes, [num_nodes], or [1] for all."""

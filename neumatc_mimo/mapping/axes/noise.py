@@ -49,6 +49,10 @@ class NoiseAxis(Axis):
     def powers(self) -> Tensor:
         return self.nodes
 
+    @property
+    def takes_noise(self) -> bool:
+        return self.num_nodes > 1
+
     def weights(self, values: Tensor) -> Tensor:
         values = values.detach().to(torch.float64)
         if self.num_nodes == 1:

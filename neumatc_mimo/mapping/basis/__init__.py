@@ -2,6 +2,7 @@
 
 from neumatc_mimo.mapping.basis.base import BASES, Basis, make_basis
 from neumatc_mimo.mapping.basis.fourier import FourierBasis
+from neumatc_mimo.mapping.basis.knots import KnotSplines, LinkTable
 from neumatc_mimo.mapping.basis.sines import SineBasis
 from neumatc_mimo.mapping.basis.splines import SplineBasis
 from neumatc_mimo.mapping.basis.tables import DenseTable, Table, Windows
@@ -11,6 +12,8 @@ __all__ = [
     "Basis",
     "DenseTable",
     "FourierBasis",
+    "KnotSplines",
+    "LinkTable",
     "SineBasis",
     "SplineBasis",
     "Table",

@@ -77,7 +77,7 @@ class SplineBasis(Basis):
         pieces = _pieces_on(self.degree, x.device)
         values = torch.linalg.vander(place - first - 0.5, N=self.degree + 1) @ pieces.T
         columns = first.long()[:, None] + torch.arange(self.degree + 1, device=x.device)
-        return _SplineTable(self.num_functions, columns, values.to(dtype))
+        return SplinePart(self.num_functions, columns, values.to(dtype))
 
     def penalty(self) -> Tensor:
         """Squared fourth differences: roughness, which decides where there are no samples."""
@@ -88,7 +88,7 @@ class SplineBasis(Basis):
 
 
 @dataclass(frozen=True)
-class _SplineTable(Table):
+class SplinePart(Table):
     """The splines that differ from zero at each point.
 
     :param num_functions: number of all splines

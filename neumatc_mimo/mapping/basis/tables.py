@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,9 +59,24 @@ class Table(ABC):
 
     @abstractmethod
     def terms(self) -> tuple[Tensor, Tensor]:
-        """Functions that do not vanish at each point, [B, w] int64, and their values, [B, w] or
-        [num_links, B, w].
+        """Functions that do not vanish at each point, [B, w] int64, and their values, likewise, or
+        one or both of each link, [num_links, B, w].
         """
+
+    def leading(self) -> tuple[Tensor, Tensor]:
+        """The first of the functions of :meth:`terms`, which are consecutive ones, [B] int64 or
+        [num_links, B], and their values.
+        """
+        columns, values = self.terms()
+        return columns[..., 0], values
+
+    def of(self, links: Tensor, listed: Sequence[int]) -> Table:
+        """That of some links [l], where they have one of their own.
+
+        :param listed: the links as numbers, empty in a trace
+        """
+        del links, listed
+        return self
 
 
 @dataclass(frozen=True)

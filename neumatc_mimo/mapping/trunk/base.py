@@ -29,6 +29,11 @@ class Trunk(ABC):
     def is_shared(self) -> bool:
         """Whether all links have the same functions."""
 
+    @property
+    def is_tabled_at_once(self) -> bool:
+        """Whether one table of all links is small enough to be kept; else each link has one."""
+        return self.is_shared
+
     @abstractmethod
     def table(self, x: Tensor, dtype: torch.dtype = torch.float32) -> Table:
         """φ at x [B], float64: one table for all links where they share it, else of each."""

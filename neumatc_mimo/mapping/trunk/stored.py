@@ -7,9 +7,10 @@ from typing import Any
 
 from torch import Tensor
 
-from neumatc_mimo.mapping.basis import make_basis
+from neumatc_mimo.mapping.basis import KnotSplines, make_basis
 from neumatc_mimo.mapping.trunk.base import Trunk
 from neumatc_mimo.mapping.trunk.basis import BasisTrunk
+from neumatc_mimo.mapping.trunk.knots import KnotTrunk
 from neumatc_mimo.mapping.trunk.network import NetworkTrunk
 
 
@@ -20,4 +21,7 @@ def make_trunk(settings: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Tr
     """
     if settings["kind"] == NetworkTrunk.kind:
         return NetworkTrunk.stored(settings, tensors)
-    return BasisTrunk(make_basis(dict(settings)), tensors.get("readout"))
+    basis = make_basis(dict(settings))
+    if isinstance(basis, KnotSplines):
+        return KnotTrunk(basis.holding(dict(tensors)))
+    return BasisTrunk(basis, tensors.get("readout"))

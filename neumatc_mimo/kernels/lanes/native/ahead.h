@@ -22,13 +22,12 @@ class Ahead {
         parts[num++] = pieces;
         whole += pieces.rows * pieces.columns;
     }
-    // Rows of single precision, `step` numbers apart, in pieces of some lines.
-    INLINE void add_rows(const float* first, int64_t step, int64_t rows, int64_t bytes) {
+    // Rows, `step` bytes apart, in pieces of some lines.
+    INLINE void add_rows(const void* first, int64_t step, int64_t rows, int64_t bytes) {
         constexpr int64_t PIECE = 8 * LINE;
         const int64_t columns = (bytes + PIECE - 1) / PIECE;
         const int64_t lines = columns > 1 ? PIECE / LINE : (bytes + LINE - 1) / LINE;
-        add({reinterpret_cast<const char*>(first), rows, columns, step * int64_t(sizeof(float)), PIECE,
-             lines});
+        add({static_cast<const char*>(first), rows, columns, step, PIECE, lines});
     }
 
     INLINE int64_t size() const { return whole; }

@@ -7,7 +7,7 @@
 #include <cstdint>
 
 // Raised whenever the structure changes: a library of another checkout is refused.
-constexpr int32_t ABI = 13;
+constexpr int32_t ABI = 14;
 // Rows of a channel at most.
 constexpr int MOST_ROWS = 64;
 
@@ -46,11 +46,13 @@ enum Source : int32_t {
 // What is made of them.
 enum Emitter : int32_t { PRECODE = 0, RECEIVE = 1 };
 
-// A component of a model's links as it is stored: real numbers [links, functions, nodes, size], single
-// precision.
+// A component of a model's links as it is stored: rows of real numbers [rows, nodes, size], in single
+// precision, or as integers of 16 bits times scales, single precision, of the columns that neighbouring
+// pairs of numbers belong to by turns, [rows, nodes, columns]; steps between rows and nodes.
 struct Latent {
-    const float* rows;
-    int64_t link_step, row_step, node_step, nodes, size;
+    const void* rows;
+    const float* scale;
+    int64_t row_step, node_step, nodes, size, columns, scale_step;
     // Weights of the nodes, [items, nodes], where there are several.
     const float* weight;
     // Numbers that stand in the place of some, [places, size].
@@ -61,9 +63,9 @@ constexpr int MOST_LATENTS = 2;
 
 // Links that the items of a call were recognised as.
 struct Query {
-    // Which ones, [items]; null where each row of an item is the link's own, else which one it is,
-    // [items, rows].
-    const int64_t *link, *order;
+    // Which ones, [items]; the first row of each link in the latent tensors, [links]; null where each
+    // row of an item is the link's own, else which one it is, [items, rows].
+    const int64_t *link, *start, *order;
     // The filters first; others where `rows` is null are none.
     Latent latent[MOST_LATENTS];
     // Of the subcarriers, Hz; of the links' rows [items, rows], gains, complex, and delays in seconds:
@@ -101,14 +103,14 @@ struct Call {
     // Of a phase to go by, the conjugate: [columns] complex.
     const void* chirp;
 
-    // Filters as sums of rows of a latent tensor [items, functions, ...] of real numbers: which rows
-    // each subcarrier takes, and their weights, [items, subcarriers, terms]. Steps from a subcarrier's
-    // rows to the next one's, and from an item's weights, may be zero.
+    // Filters as sums of rows of a latent tensor [items, functions, ...] of real numbers: the first one
+    // of the consecutive rows that each subcarrier takes, [items, subcarriers], and their weights,
+    // [items, subcarriers, terms]. Steps from one item to the next may be zero.
     const float* latent;
     int64_t latent_item, latent_row;
     int64_t functions, terms;
-    const int64_t* term;
-    int64_t term_step;
+    const int64_t* lead;
+    int64_t lead_item;
     const float* weight;
     int64_t weight_item;
     // What these filters are proven with, in a call of single precision. Factors of the channel's
@@ -162,7 +164,7 @@ struct Call {
     const int64_t *run_at, *run;
 
     // Of a recalled source; the rows of the latent tensors that subcarriers take stand in `functions`,
-    // `terms`, `term` and `weight`.
+    // `terms`, `lead` and `weight`.
     Query query;
 };
 
@@ -214,22 +216,23 @@ struct Local {
     float *coefficient, *fitted;
 };
 
-// Pseudo-inverses W of matrices A with X = (A A^H + σ² I)^-1 at many noise powers: steps that lower
-// their residual, in place, or what proves them. Single precision; steps from one matrix to the next
+// Pseudo-inverses W of matrices A: steps that lower their residual, in place, or what proves them with
+// X = (G + σ² I)^-1 at many noise powers. Single precision; steps from one matrix to the next
 // in numbers.
 struct Proofs {
     int32_t threads, rows, columns;
     int64_t matrices, powers;
-    // A [matrices, rows, columns], W [matrices, columns, rows], X [matrices, powers, rows, rows].
+    // A [matrices, rows, columns], W [matrices, columns, rows], and for a proof G, [matrices, rows,
+    // rows].
     const float* channel;
     int64_t channel_step;
     float* filter;
     int64_t filter_step;
-    float* inverse;
-    int64_t inverse_step;
+    const float* gram;
+    int64_t gram_step;
     // σ², [powers].
     const float* power;
-    // Steps, and written after them: the largest residual of all noise powers, [matrices].
+    // Steps, and written after them: the residual, [matrices].
     int64_t steps;
     float* residual;
     // Or, unless null: the smallest signal-to-interference ratio of a stream, and the largest range

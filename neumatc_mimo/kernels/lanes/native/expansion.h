@@ -31,7 +31,8 @@ struct Expansion : Known<R, K> {
         const float* first = call.latent + next.item * call.latent_item;
         const int64_t bytes = 2 * int64_t(call.rows) * call.columns * sizeof(float);
         Ahead ahead;
-        ahead.add_rows(first + span.lowest * call.latent_row, call.latent_row, span.num, bytes);
+        ahead.add_rows(first + span.lowest * call.latent_row,
+                       call.latent_row * int64_t(sizeof(float)), span.num, bytes);
         return ahead;
     }
     INLINE void prepare(int64_t, int64_t, int64_t) const {}

@@ -11,21 +11,21 @@ namespace {
 struct Span {
     int64_t lowest, num;
 };
-// Those that some subcarriers take.
-INLINE Span span_of(const Call& call, int64_t first, int64_t count) {
-    const int64_t step = call.term_step, *term = call.term + first * step;
-    int64_t lowest = term[0], highest = term[0];
-    for (int64_t i = 1; i < (step ? count : 1) * call.terms; i++) {
-        lowest = term[i] < lowest ? term[i] : lowest;
-        highest = term[i] > highest ? term[i] : highest;
+// Those that some subcarriers of an item take.
+INLINE Span span_of(const Call& call, int64_t item, int64_t first, int64_t count) {
+    const int64_t* lead = call.lead + item * call.lead_item + first;
+    int64_t lowest = lead[0], highest = lead[0];
+    for (int64_t i = 1; i < count; i++) {
+        lowest = lead[i] < lowest ? lead[i] : lowest;
+        highest = lead[i] > highest ? lead[i] : highest;
     }
-    return {lowest, highest - lowest + 1};
+    return {lowest, highest - lowest + call.terms};
 }
 // Those of the next chunk that this one does not take.
 INLINE Span span_beyond(const Call& call, const Chunk& chunk, const Chunk& next) {
-    const Span span = span_of(call, next.first, next.count);
+    const Span span = span_of(call, next.item, next.first, next.count);
     if (chunk.item != next.item) return span;
-    const Span read = span_of(call, chunk.first, chunk.count);
+    const Span read = span_of(call, chunk.item, chunk.first, chunk.count);
     const int64_t end = span.lowest + span.num, from = read.lowest + read.num;
     const bool follows = read.lowest <= span.lowest && span.lowest < from && from <= end;
     return follows ? Span{from, end - from} : span;
@@ -55,16 +55,15 @@ struct Folded {
 
     // The same of any latent tensor, and what each lane takes of them.
     INLINE Span weigh(int64_t item, int64_t first, int count) const {
-        const int64_t terms = call.terms, *term = call.term + first * call.term_step;
+        const int64_t terms = call.terms, *lead = call.lead + item * call.lead_item + first;
         const float* weight = call.weight + item * call.weight_item + first * terms;
-        const Span span = span_of(call, first, count);
+        const Span span = span_of(call, item, first, count);
         for (int64_t c = 0; c < span.num; c++) weights[c] = V{};
         for (int lane = 0; lane < L::N; lane++) {
             // The last one fills the lanes beyond it.
             const int64_t at = lane < count ? lane : count - 1;
-            const int64_t* row = term + at * call.term_step;
             for (int64_t i = 0; i < terms; i++)
-                weights[row[i] - span.lowest][lane] += R(weight[at * terms + i]);
+                weights[lead[at] - span.lowest + i][lane] += R(weight[at * terms + i]);
         }
         return span;
     }

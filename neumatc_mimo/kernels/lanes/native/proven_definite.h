@@ -8,6 +8,7 @@
 
 #include "definite.h"
 #include "folded.h"
+#include "regularised.h"
 
 namespace {
 
@@ -26,8 +27,11 @@ struct ProvenDefinite {
     static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 1) + 1; }
     static int64_t scratch_size(const Call& call) {
         const int64_t m = call.rows;
+        const int64_t computed =
+            Definite<R, K>::kept_size(call) + Definite<R, K>::scratch_size(call);
+        const int64_t step = regularised_size(m);
         return m * call.columns + 6 * m * m + 2 * m + Folded<R>::scratch_size(call) +
-               Definite<R, K>::kept_size(call) + Definite<R, K>::scratch_size(call);
+               (step > computed ? step : computed);
     }
 
     const Call& call;
@@ -87,6 +91,7 @@ struct ProvenDefinite {
         // The link's: with noise all rows have one gain.
         const R* powers = static_cast<const R*>(call.noise);
         const V noise = powers ? powers[item * call.noise_item] * ::power(over[0]) : V{};
+        regularise<R, true>(rows(), noise, x, rest);
         const Mask ok = proven(noise);
         if (call.emitter == RECEIVE) mix_received(noise);
         else mix_sent(noise);
@@ -96,7 +101,7 @@ struct ProvenDefinite {
         else for (int64_t i = 0; i < int64_t(rows()) * columns; i++) h[i] = queried[i];
     }
 
-    // The filter, X and the factors of the rows, in the order of the channel's rows.
+    // The filter, the Gram matrix in the place of X, and the factors of the rows, in the order of the channel's rows.
     INLINE void query(int64_t item, int64_t first, int count) const {
         const int m = rows();
         const auto taken = latent.rows_of(item, first, count);

@@ -1,9 +1,10 @@
-// Pseudo-inverses with one X for each of many noise powers: steps that lower their residual, and what
-// proves them. A matrix in each lane; operations/pseudo_inverse.py has the formulas.
+// Pseudo-inverses: steps that lower their residual, and what proves them at many noise powers. A matrix
+// in each lane; operations/pseudo_inverse.py has the formulas.
 #pragma once
 
 #include "call.h"
 #include "gram.h"
+#include "regularised.h"
 #include "vectors.h"
 
 namespace {
@@ -87,14 +88,15 @@ struct Inverses {
     const int count, m, n;
     // [n][m]: A^T, W, and scratch.
     C *a, *w, *v;
-    // [m][m]: W^H W, X, I - σ² X, products of them, and scratch.
-    C *gram, *x, *mixing, *times, *whole, *defect;
+    // [m][m]: W^H W, the Gram matrix that is given, X, I - σ² X, products of them, and scratch.
+    C *gram, *stored, *x, *mixing, *times, *whole, *defect;
     // A W, A A^H; of what W has outside of the range of A^H the product with A, and with itself.
     C *straight, *channel, *across, *within;
+    C* scratched;
 
     static int64_t scratch(const Proofs& given) {
         const int64_t m = given.rows, n = given.columns;
-        return (3 * (n * m | 1) + 10 * (m * m | 1)) * sizeof(C);
+        return (3 * (n * m | 1) + 11 * (m * m | 1) + regularised_size(m)) * sizeof(C);
     }
 
     Inverses(const Proofs& given, int64_t block, void* memory)
@@ -103,9 +105,10 @@ struct Inverses {
           n(given.columns) {
         C* next = static_cast<C*>(memory);
         for (C** matrix : {&a, &w, &v}) *matrix = next, next += int64_t(n) * m | 1;
-        for (C** matrix : {&gram, &x, &mixing, &times, &whole, &defect, &straight, &channel,
+        for (C** matrix : {&gram, &stored, &x, &mixing, &times, &whole, &defect, &straight, &channel,
                            &across, &within})
             *matrix = next, next += int64_t(m) * m | 1;
+        scratched = next;
     }
 
     // An entry of each matrix, from where the first one begins.
@@ -122,10 +125,6 @@ struct Inverses {
             memcpy(to + lane * step, numbers + 2 * lane, 2 * sizeof(float));
     }
     INLINE float* filter() const { return given.filter + first * given.filter_step; }
-    INLINE float* inverse(int64_t power) const {
-        return given.inverse + first * given.inverse_step + power * 2 * m * m;
-    }
-
     void load_channel() const {
         const float* from = given.channel + first * given.channel_step;
         for (int k = 0; k < m; k++)
@@ -133,14 +132,19 @@ struct Inverses {
                 a[c * m + k] = gather(from + 2 * (k * n + c), given.channel_step);
         for (int i = 0; i < n * m; i++) w[i] = gather(filter() + 2 * i, given.filter_step);
     }
-    // The X of a noise power, Hermitian, and I - σ² X.
-    void load_inverse(int64_t q) const {
-        const float* from = inverse(q);
+    // The lower triangle of the Gram matrix.
+    void load_gram() const {
+        const float* from = given.gram + first * given.gram_step;
         for (int i = 0; i < m; i++)
             for (int j = 0; j <= i; j++)
-                x[i * m + j] = gather(from + 2 * (i * m + j), given.inverse_step);
-        mirror(x);
+                stored[i * m + j] = gather(from + 2 * (i * m + j), given.gram_step);
+    }
+    // The X of a noise power, Hermitian, and I - σ² X.
+    void invert(int64_t q) const {
         const V no = all<float>(given.power[q]);
+        for (int i = 0; i < m; i++)
+            for (int j = 0; j <= i; j++) x[i * m + j] = stored[i * m + j];
+        regularise<float, true>(m, no, x, scratched);
         for (int i = 0; i < m; i++)
             for (int j = 0; j < m; j++) {
                 const C& value = x[i * m + j];
@@ -199,7 +203,7 @@ struct Inverses {
         mirror(whole);
     }
 
-    // A Newton-Schulz step of W, back into the range, and X to match.
+    // A Newton-Schulz step of W, and back into the range.
     void step() const {
         product(m, n, m, transpose(a), plain(w), [&](int i, int j, const C& sum) INLINED {
             defect[i * m + j] = {all<float>(i == j) - sum.re, -sum.im};
@@ -210,34 +214,16 @@ struct Inverses {
         });
         gram_of(v);
         product(n, m, m, conjugated(a), plain(gram), into(w));
-        for (int64_t q = 0; q < given.powers; q++) {
-            load_inverse(q);
-            grams(given.power[q], [](int, const V&) INLINED {});
-            for (int i = 0; i < m * m; i++)
-                scatter(inverse(q) + 2 * i, given.inverse_step, whole[i]);
-        }
     }
 
-    // The largest residual of all noise powers.
     V residual() const {
-        V right{}, own{}, most{};
+        V right{}, own{};
         product(m, n, m, transpose(a), plain(w), [&](int i, int j, const C& sum) INLINED {
             right += power(C{all<float>(i == j) - sum.re, -sum.im});
         });
         for (int i = 0; i < n * m; i++) own += power(w[i]);
         gram_of(w);
-        const V always = root<float>(right / float(m)) + root<float>(outside()) / root<float>(own);
-        for (int64_t q = 0; q < given.powers; q++) {
-            load_inverse(q);
-            grams(given.power[q], [](int, const V&) INLINED {});
-            V off{}, size{};
-            for (int i = 0; i < m * m; i++) {
-                off += power(C{whole[i].re - x[i].re, whole[i].im - x[i].im});
-                size += power(x[i]);
-            }
-            most = larger(always + root<float>(off) / root<float>(size), most);
-        }
-        return most;
+        return root<float>(right / float(m)) + root<float>(outside()) / root<float>(own);
     }
 
     void refine() const {
@@ -258,8 +244,9 @@ struct Inverses {
         product<true>(m, n, m, adjoint(v), plain(v), into(within));
         mirror(channel);
         mirror(within);
+        load_gram();
         for (int64_t q = 0; q < given.powers; q++) {
-            load_inverse(q);
+            invert(q);
             prove_one(q);
         }
     }

@@ -1,5 +1,6 @@
 // Components of recalled links as a model stores them: latent tensors at nodes of the noise power or
-// the time, read, combined and summed up a chunk at a time.
+// the time, of single precision or of 16 bits, read, widened, combined and summed up a chunk at a
+// time.
 #pragma once
 
 #include "ahead.h"
@@ -25,7 +26,7 @@ struct Recalled : Known<R, K> {
     const Query& query;
     C* channel;
     Folded<R> latent;
-    // First row of what is combined, and the combined rows of each component.
+    // First row of what is combined or widened, and these rows of each component.
     int64_t* lowest;
     float* combined;
 
@@ -41,10 +42,15 @@ struct Recalled : Known<R, K> {
     static int64_t weights_size(const Call& call) {
         return Folded<R>::scratch_size(call) + Lanes<R>::N;
     }
+    // What is summed up from other rows than those that are stored.
+    static INLINE bool is_made(const Latent& stored) { return stored.nodes > 1 || stored.scale; }
+    static INLINE int64_t width_of(const Latent& stored) {
+        return stored.scale ? sizeof(int16_t) : sizeof(float);
+    }
     static int64_t scratch_size(const Call& call) {
         int64_t numbers = 0;
         for (const Latent& stored : call.query.latent)
-            if (stored.nodes > 1) numbers += call.functions * stored.size;
+            if (is_made(stored)) numbers += call.functions * stored.size;
         return weights_size(call) + 1 + numbers * sizeof(float) / sizeof(C) + 1;
     }
 
@@ -56,56 +62,88 @@ struct Recalled : Known<R, K> {
         combined = reinterpret_cast<float*>(rest + 1);
     }
 
-    static INLINE const float* begin_of(const Call& call, const Latent& stored, int64_t item) {
-        return stored.rows + call.query.link[item] * stored.link_step;
+    // Where a row of an item's link begins.
+    static INLINE const char* begin_of(const Call& call, const Latent& stored, int64_t item,
+                                       int64_t row) {
+        const int64_t at = call.query.start[call.query.link[item]] + row;
+        return static_cast<const char*>(stored.rows) + at * stored.row_step * width_of(stored);
     }
     static INLINE Ahead ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
         const Span span = span_beyond(call, chunk, next);
         Ahead ahead;
         for (const Latent& stored : call.query.latent) {
             if (!stored.rows) continue;
-            const float* first = begin_of(call, stored, next.item) + span.lowest * stored.row_step;
-            const int64_t bytes = stored.nodes * stored.size * sizeof(float);
-            ahead.add_rows(first, stored.row_step, span.num, bytes);
+            const int64_t width = width_of(stored);
+            ahead.add_rows(begin_of(call, stored, next.item, span.lowest), stored.row_step * width,
+                           span.num, stored.nodes * stored.size * width);
         }
         return ahead;
     }
 
-    // Components of several nodes at the item's value of the axis, all that the chunk reads.
+    // Components of several nodes at the item's value of the axis, and those of 16 bits, all that the
+    // chunk reads.
     INLINE void prepare(int64_t item, int64_t first, int64_t count) const {
-        const Span span = span_of(call, first, count);
+        const Span span = span_of(call, item, first, count);
         *lowest = span.lowest;
         float* to = combined;
         for (const Latent& stored : query.latent) {
-            if (stored.nodes <= 1) continue;
-            const float* weight = stored.weight + item * stored.nodes;
-            const float* from = begin_of(call, stored, item) + span.lowest * stored.row_step;
-            const int64_t size = stored.size;
-            for (int64_t row = 0; row < span.num; row++, from += stored.row_step) {
-                float* sum = to + row * size;
-                for (int64_t e = 0; e < size; e++) sum[e] = 0;
-                for (int64_t node = 0; node < stored.nodes; node++) {
-                    // At a node the others have no weight, and are not read.
-                    if (!weight[node]) continue;
-                    const float* part = from + node * stored.node_step;
-                    for (int64_t e = 0; e < size; e++) sum[e] += weight[node] * part[e];
-                }
-            }
-            to += call.functions * size;
+            if (!is_made(stored)) continue;
+            for (int64_t row = 0; row < span.num; row++)
+                make_row(stored, item, span.lowest + row, to + row * stored.size);
+            to += call.functions * stored.size;
         }
+    }
+    INLINE void make_row(const Latent& stored, int64_t item, int64_t row, float* sum) const {
+        const int64_t size = stored.size;
+        const char* from = begin_of(call, stored, item, row);
+        const float* scale = nullptr;
+        if (stored.scale) {
+            const int64_t at = query.start[query.link[item]] + row;
+            scale = stored.scale + at * stored.scale_step;
+        }
+        for (int64_t e = 0; e < size; e++) sum[e] = 0;
+        for (int64_t node = 0; node < stored.nodes; node++) {
+            const float weight = stored.weight ? stored.weight[item * stored.nodes + node] : 1;
+            // At a node the others have no weight, and are not read.
+            if (!weight) continue;
+            const char* part = from + node * stored.node_step * width_of(stored);
+            if (scale)
+                widen(stored, reinterpret_cast<const int16_t*>(part), scale + node * stored.columns,
+                      weight, sum);
+            else {
+                const float* number = reinterpret_cast<const float*>(part);
+                for (int64_t e = 0; e < size; e++) sum[e] += weight * number[e];
+            }
+        }
+    }
+    // Integers times the scales of their columns: a pattern of whole vectors that repeats. What a number
+    // is is rounded as PyTorch rounds it, before it meets the weight.
+    INLINE void widen(const Latent& stored, const int16_t* from, const float* scale, float weight,
+                      float* sum) const {
+        constexpr int64_t VECTOR = 16;
+        float pattern[2 * MOST_ROWS * VECTOR / 2];
+        int64_t length = 2 * stored.columns;
+        while (length % VECTOR) length *= 2;
+        for (int64_t e = 0; e < length; e++) pattern[e] = scale[e / 2 % stored.columns];
+        int64_t at = 0;
+        for (; at + length <= stored.size; at += length)
+            for (int64_t e = 0; e < length; e++)
+                sum[at + e] += weight * (pattern[e] * float(from[at + e]));
+        for (; at < stored.size; at++)
+            sum[at] += weight * (pattern[at % length] * float(from[at]));
     }
 
     // The rows of a component that a block takes.
     INLINE Rows rows_of(int number, const Taken& taken) const {
         const Latent& stored = query.latent[number];
         const int64_t row = taken.span.lowest, num = taken.span.num;
-        if (stored.nodes <= 1) {
-            const float* first = begin_of(call, stored, taken.item) + row * stored.row_step;
-            return {first, num, stored.row_step};
+        if (!is_made(stored)) {
+            const char* first = begin_of(call, stored, taken.item, row);
+            return {reinterpret_cast<const float*>(first), num, stored.row_step};
         }
         const float* from = combined;
         for (int i = 0; i < number; i++)
-            if (query.latent[i].nodes > 1) from += call.functions * query.latent[i].size;
+            if (is_made(query.latent[i])) from += call.functions * query.latent[i].size;
         return {from + (row - *lowest) * stored.size, num, stored.size};
     }
 

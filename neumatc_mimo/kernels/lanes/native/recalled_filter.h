@@ -1,10 +1,11 @@
-// The source of zero forcing and MMSE from a model: W = A^+ and X = (A A^H + σ² I)^-1 of the aligned
-// link. The filter is W (I - σ² X) times factors of its columns; symbols meet the small matrices
-// beside W.
+// The source of zero forcing and MMSE from a model: W = A^+ and A A^H of the aligned link, of which a
+// step of rows x rows makes X = (A A^H + σ² I)^-1. The filter is W (I - σ² X) times factors of its
+// columns; symbols meet the small matrices beside W.
 #pragma once
 
 #include "gram.h"
 #include "recalled.h"
+#include "regularised.h"
 
 namespace {
 
@@ -17,39 +18,29 @@ struct RecalledFilter : Recalled<R, K> {
 
     static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 2); }
     static int64_t scratch_size(const Call& call) {
-        return Base::scratch_size(call) + int64_t(call.rows) * call.rows;
+        const int64_t m = call.rows;
+        return Base::scratch_size(call) + m * m + regularised_size(m);
     }
 
     // X [rows][rows], and then what symbols are multiplied with; the columns' factors, without their
-    // magnitudes, which are the sizes; the diagonal of X. X as it is stored: real parts in the lower
-    // triangle, imaginary ones above.
+    // magnitudes, which are the sizes; the diagonal of X. The Gram matrix as it is stored: real parts
+    // in the lower triangle, imaginary ones above.
     C *x, *column;
     V *size, *own, *numbers;
+    C* step;
 
     INLINE RecalledFilter(const Call& call, C* channel, C* kept, C* scratch)
         : Base(call, channel, kept, scratch), x(kept), column(kept + int64_t(call.rows) * call.rows),
           size(reinterpret_cast<V*>(column + call.rows)), own(size + call.rows),
-          numbers(reinterpret_cast<V*>(scratch + Base::scratch_size(call))) {}
+          numbers(reinterpret_cast<V*>(scratch + Base::scratch_size(call))),
+          step(scratch + Base::scratch_size(call) + int64_t(call.rows) * call.rows) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
         const auto taken = Base::find(item, first, count);
         const int m = inner_rows();
         Base::evaluate_filters(taken);
-        if (call.noise) {
-            Base::evaluate_numbers(1, taken, numbers);
-            for (int k = 0; k < m; k++) {
-                own[k] = numbers[k * m + k];
-                x[k * m + k] = {own[k], V{}};
-                for (int j = 0; j < k; j++) {
-                    const V re = numbers[k * m + j], im = numbers[j * m + k];
-                    x[k * m + j] = {re, -im};
-                    x[j * m + k] = {re, im};
-                }
-            }
-        } else {
-            // Without noise W is the filter; the norms of its columns stand on the diagonal.
-            Base::evaluate_some(1, taken, m, m + 1, own);
-        }
+        // Gains of one need no X where there is no noise.
+        if (call.noise || call.emitter == PRECODE) invert(item, taken);
         for (int k = 0; k < m; k++) {
             // Those of the row's reciprocal.
             const C turn = Base::unit_factor(item, k, first, count);
@@ -105,6 +96,36 @@ struct RecalledFilter : Recalled<R, K> {
     INLINE void receive(C* z, int symbols, int step) const { apply(z, symbols, step); }
 
   private:
+    // X of all lanes; without noise its diagonal, the squared norms of W's columns.
+    INLINE void invert(int64_t item, const typename Base::Taken& taken) const {
+        const int m = inner_rows();
+        const R* powers = static_cast<const R*>(call.noise);
+        Base::evaluate_numbers(1, taken, numbers);
+        unpack();
+        if (powers) regularise<R, true>(m, all<R>(powers[item * call.noise_item]), x, step);
+        else regularise<R, false>(m, V{}, x, step);
+        for (int k = 0; k < m; k++) own[k] = x[k * m + k].re;
+        if (!taken.num) return;
+        // Where components are given, it is X itself.
+        V given{};
+        for (int i = 0; i < taken.num; i++) given += Base::latent.weights[taken.span.num + i];
+        const auto where = given > V{};
+        for (int i = 0; i < m * m; i++) step[i] = x[i];
+        unpack();
+        for (int i = 0; i < m * m; i++) x[i] = select(where, x[i], step[i]);
+        for (int k = 0; k < m; k++) own[k] = where ? numbers[k * m + k] : own[k];
+    }
+    INLINE void unpack() const {
+        const int m = inner_rows();
+        for (int k = 0; k < m; k++) {
+            x[k * m + k] = {numbers[k * m + k], V{}};
+            for (int j = 0; j < k; j++) {
+                const V re = numbers[k * m + j], im = numbers[j * m + k];
+                x[k * m + j] = {re, -im};
+                x[j * m + k] = {re, im};
+            }
+        }
+    }
     static INLINE C product(const C& a, const C& b) {
         return {a.re * b.re - a.im * b.im, a.re * b.im + a.im * b.re};
     }

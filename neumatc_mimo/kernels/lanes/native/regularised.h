@@ -1,0 +1,48 @@
+// X = (G + σ² I)^-1 from the Gram matrix G that a model stores, at the noise power of a call.
+//
+// In the units of the diagonal no number leaves the range of single precision, and the condition number
+// is near the smallest that any scaling gives, as in definite.h.
+#pragma once
+
+#include "cholesky.h"
+#include "vectors.h"
+
+namespace {
+
+// Complex vectors of scratch memory that it takes.
+INLINE int64_t regularised_size(int64_t m) { return 2 * m * m + m; }
+
+// G [m][m], of which the lower triangle is read, becomes X; without `WHOLE` its diagonal alone is
+// written. NaN where G + σ² I is not positive definite.
+template <class R, bool WHOLE>
+INLINE void regularise(int m, typename Lanes<R>::V noise, typename Lanes<R>::C* x,
+                       typename Lanes<R>::C* scratch) {
+    using V = typename Lanes<R>::V;
+    using C = typename Lanes<R>::C;
+    C *factor = scratch, *inverse = factor + m * m;
+    V *scale = reinterpret_cast<V*>(inverse + m * m), *diagonal = scale + m;
+    for (int k = 0; k < m; k++) scale[k] = all<R>(1) / root<R>(x[k * m + k].re + noise);
+    for (int i = 0; i < m; i++) {
+        factor[i * m + i] = {all<R>(1), V{}};
+        for (int j = 0; j < i; j++) {
+            const V both = scale[i] * scale[j];
+            const C& g = x[i * m + j];
+            factor[i * m + j] = {g.re * both, g.im * both};
+        }
+    }
+    cholesky<R>(m, factor);
+    invert_factor<R>(m, factor, inverse, diagonal);
+    if (WHOLE) multiply_out<R>(m, inverse);
+    for (int j = 0; j < m; j++) {
+        x[j * m + j] = {scale[j] * scale[j] * diagonal[j], V{}};
+        if (!WHOLE) continue;
+        for (int k = j + 1; k < m; k++) {
+            const V both = scale[j] * scale[k];
+            const C value = {inverse[j * m + k].re * both, inverse[j * m + k].im * both};
+            x[j * m + k] = value;
+            x[k * m + j] = {value.re, -value.im};
+        }
+    }
+}
+
+}  // namespace
