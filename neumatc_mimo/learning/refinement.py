@@ -92,7 +92,7 @@ def refined(
                 places = split
                 continue
         error, size = (t[usable].norm() for t in (found.fitted[0] - targets, targets))
-        return Refined(places, found.latent[0], (error / size).item())
+        return Refined(places, found.latent[0].float(), (error / size).item())
 
 
 def _even(num_places: int, spacing: float) -> Tensor:

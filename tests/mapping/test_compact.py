@@ -266,7 +266,7 @@ def test_sixteen_bits_round_below_the_largest_of_a_column(columns: int) -> None:
 
 
 def test_a_mapping_in_sixteen_bits_is_selected_and_joined_as_any() -> None:
-    whole = mapping(SplineBasis(20), False)
+    whole = mapping(BasisTrunk(SplineBasis(20)))
     layouts = (Layout((16, 2), "complex"), *LAYOUTS[1:])
     large = Latent(normal(LINKS, 20, 1, 64))
     whole = replace(whole, layouts=layouts, latents=(large, *whole.latents[1:])).in_16_bits()

@@ -11,7 +11,7 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.model import OperationModel
-from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
+from neumatc_mimo.model.packing import pack_model, write_manifest
 from neumatc_mimo.storage.places import place
 from neumatc_mimo.storage.shard_index import read_indexed
 from neumatc_mimo.storage.shards import (
@@ -28,6 +28,8 @@ from neumatc_mimo.training.store import Store
 from tests.storage.common import same
 
 SHARDS = [range(0, 1), range(1, 4)]
+# What links of splines share, see `shared_tensors`.
+SHARED = frozenset({"unseen", "links.base_station_positions"})
 
 
 def _part(model: OperationModel, links: range) -> OperationModel:
