@@ -51,8 +51,6 @@ class Unevaluated:
             or recall.order is not None
             or operation.applied not in names
             or channels.a.dtype != torch.complex64
-            # Of links with functions of their own Triton's kernels have no tables.
-            or not (kernels.in_lanes(channels.a.device) or recall.table.leading()[0].ndim == 1)
             or is_traced()
             or not kernels.available(channels.a.device)
             # On a GPU products of dense matrices are faster.

@@ -29,6 +29,8 @@ class ApproximateAnswers(Answers):
     :param settled: [num_frequencies] grid points that need no proof and are in the counts already
     :param rows: [num_items, num_frequencies, m] factors of modulus one of the channels' rows that
         the approximation lacks, or None
+    :param stored: whether the approximation is of ``operation.stored``, as a model's mapping is,
+        which kernels read; else of the operation's own components
     """
 
     def __init__(
@@ -41,7 +43,11 @@ class ApproximateAnswers(Answers):
         settled: Tensor,
         counts: Counts,
         rows: Tensor | None = None,
+        *,
+        stored: bool = False,
     ) -> None:
+        # Of most operations there is no difference.
+        self._stored = stored or operation.stored is operation
         self._counts = counts
         self._rows = rows
         self._operation, self._channels, self._approximation = operation, channels, approximation
@@ -55,7 +61,7 @@ class ApproximateAnswers(Answers):
     def emitted(self, emitter: Emitter) -> Emitted | None:
         operation, a, no = self._operation, self._channels.a, self._channels.no
         # What nothing is left to prove of is applied as it is.
-        if self._tolerance is None or bool(self._settled.all()):
+        if self._tolerance is None or bool(self._settled.all()) or not self._stored:
             return None
         if is_traced() or not emitter.proves(operation, a, no):
             return None
@@ -83,13 +89,15 @@ class ApproximateAnswers(Answers):
     @full_precision()
     def tile(self, subcarriers: slice) -> Any:
         subcarriers = slice(*subcarriers.indices(len(self._settled))[:2])
+        noise = self._channels.noise(subcarriers=subcarriers)
         components = self._approximation(subcarriers)
+        if self._stored:
+            components = self._operation.from_stored(components, noise)
         unsettled = (~self._settled[subcarriers]).nonzero()[:, 0]
         if self._tolerance is None:
             self._counts.queried += components[0].shape[0] * len(unsettled)
         elif len(unsettled):
             components = self._proven(components, subcarriers, unsettled, self._tolerance)
-        noise = self._channels.noise(subcarriers=subcarriers)
         rows = None if self._rows is None else self._rows[:, subcarriers]
         return self._operation.answer(components, noise, rows)
 

@@ -58,6 +58,10 @@ class OperatorInterpolation(Sampled):
         SquareInverses(self, operation)
         return super().start(operation, channels, certify, tolerance)
 
+    def _sampled(self, operation: Operation) -> Operation:
+        # Inverses, at the noise power that is given.
+        return operation
+
     def _interpolate(
         self, operation: Operation, channels: Channels, points: Tensor, samples: Components
     ) -> Approximation:

@@ -41,16 +41,28 @@ class Sampled(Solver):
         tolerance: Tolerance | None = None,
     ) -> Answers:
         points = self._points(channels.frequencies).to(channels.a.device)
-        samples = self._samples(operation, channels, points)
+        sampled = self._sampled(operation)
+        samples = self._samples(sampled, channels, points)
         settled = torch.zeros(channels.a.shape[1], dtype=torch.bool, device=points.device)
         settled[points] = True
         approximation = WithSamples(
-            self._interpolate(operation, channels, points, samples), points, samples
+            self._interpolate(sampled, channels, points, samples), points, samples
         )
         counts = Counts(exact=channels.a.shape[0] * len(points))
         return ApproximateAnswers(
-            operation, channels, certify, tolerance, approximation, settled, counts
+            operation,
+            channels,
+            certify,
+            tolerance,
+            approximation,
+            settled,
+            counts,
+            stored=sampled is not operation,
         )
+
+    def _sampled(self, operation: Operation) -> Operation:
+        """The operation whose components are sampled: that which models store."""
+        return operation.stored
 
     def _points(self, frequencies: Tensor) -> Tensor:
         """Ascending indices of the samples on the grid [num_frequencies]."""

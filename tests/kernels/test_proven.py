@@ -270,7 +270,9 @@ def test_interpolations_are_proven_likewise(
     rest, loose = [0, 1, 2], Tolerance(20.0, 0.1)  # which all of them keep somewhere
     ours, theirs, counts, right = outputs(choose, small_model, kind, a, no, rest, solver, loose)
     assert spy.calls == 1
-    assert abs(counts.queried - right.queried) <= 2
+    # A kernel proves the Gram matrix, too, which DFTs hardly follow.
+    assert counts.queried <= right.queried + 2
+    assert isinstance(solver, DFT) or counts.queried >= right.queried - 2
     assert counts.queried + counts.exact == right.queried + right.corrected + right.exact
     assert counts.queried > 0 and counts.corrected == 0
     for own, other in zip(ours, theirs, strict=True):

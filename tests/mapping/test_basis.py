@@ -170,7 +170,9 @@ def test_too_few_splines_are_refused(num_functions: int, degree: int) -> None:
 
 
 def test_unknown_units_are_refused() -> None:
-    with pytest.raises(ValueError, match='no basis "wavelet", known are fourier, spline, knots, sine.'):
+    with pytest.raises(
+        ValueError, match='no basis "wavelet", known are fourier, spline, knots, sine.'
+    ):
         make_basis({"kind": "wavelet", "num_functions": 8})
     with pytest.raises(ValueError, match='no basis "None"'):
         make_basis({"num_functions": 8})

@@ -73,7 +73,7 @@ def test_queries_are_functions_times_latent_tensors(model: nm.ScenarioModel) -> 
     found = part.mapping.select(links)(frequencies, torch.zeros(2, dtype=torch.float64))[0]
     trunk = part.mapping.trunk.select(links)
     values = torch.as_tensor(trunk(part.mapping.coordinate(frequencies)))
-    rows = values.double() @ part.mapping.latents[0][links, :, 0].double()
+    rows = values.double() @ part.mapping.latents[0].values[links, :, 0].double()
     torch.testing.assert_close(
         torch.view_as_real(found).flatten(2).double(), rows, rtol=1e-4, atol=1e-5
     )

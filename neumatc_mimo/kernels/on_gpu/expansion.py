@@ -57,7 +57,7 @@ def received(expansion: Expansion, y: Tensor) -> Tensor:
 
 
 def _check(expansion: Expansion, x: Tensor, rows: int) -> None:
-    wanted = (len(expansion.rows), rows, len(expansion.columns))
+    wanted = (len(expansion.rows), rows, expansion.columns.shape[-2])
     if x.dtype != torch.complex64 or expansion.rows.dtype != torch.float32:
         raise ValueError(
             f"Symbols are {x.dtype} and the latent tensor {expansion.rows.dtype}, the kernels take "
@@ -81,6 +81,8 @@ def _arguments(expansion: Expansion, given: Tensor, out: Tensor) -> tuple[Any, .
         out,
         rows.stride(0),
         rows.stride(1),
+        _item_stride(columns),
+        _item_stride(values),
         *given.stride()[:4],
         *out.stride()[:4],
         given.shape[2],
@@ -88,11 +90,18 @@ def _arguments(expansion: Expansion, given: Tensor, out: Tensor) -> tuple[Any, .
     )
 
 
+def _item_stride(table: Tensor) -> int:
+    """From the table [num_subcarriers, num_terms] of an item to the next one's; zero where they
+    share it.
+    """
+    return table.shape[-2] * table.shape[-1] if table.ndim > 2 and len(table) > 1 else 0
+
+
 def _sizes(expansion: Expansion) -> dict[str, int]:
     return {
         "antennas": expansion.num_antennas,
         "streams": expansion.num_streams,
-        "terms": expansion.columns.shape[1],
+        "terms": expansion.columns.shape[-1],
         "block_a": _ANTENNAS,
         "block_k": triton.next_power_of_2(expansion.num_streams),
         "block_f": _SUBCARRIERS,
@@ -127,6 +136,8 @@ def _precode(  # type: ignore[no-untyped-def]
     out,
     item_stride,
     row_stride,
+    column_stride,
+    value_stride,
     xi,
     xk,
     xs,
@@ -146,6 +157,8 @@ def _precode(  # type: ignore[no-untyped-def]
 ):
     item = tl.program_id(0).to(tl.int64)
     own = rows + item * item_stride
+    columns += item * column_stride
+    values += item * value_stride
     f = tl.program_id(1) * block_f + tl.arange(0, block_f)
     a = tl.program_id(2) * block_a + tl.arange(0, block_a)
     k = tl.arange(0, block_k)
@@ -172,6 +185,8 @@ def _receive(  # type: ignore[no-untyped-def]
     out,
     item_stride,
     row_stride,
+    column_stride,
+    value_stride,
     yi,
     ya,
     ys,
@@ -191,6 +206,8 @@ def _receive(  # type: ignore[no-untyped-def]
 ):
     item = tl.program_id(0).to(tl.int64)
     own = rows + item * item_stride
+    columns += item * column_stride
+    values += item * value_stride
     f = tl.program_id(1) * block_f + tl.arange(0, block_f)
     k = tl.arange(0, block_k)
     kept = (k[:, None] < streams) & (f[None, :] < num)
