@@ -56,7 +56,6 @@ ZF_REFUSALS = {
     "batch": ((torch.cat([x(), x()]), downlink()), "x has the shape"),
     "rank": ((x(), downlink()[0]), "h has the shape"),
     "streams": ((x(), downlink(2)), "3 streams are more than the 2 antennas"),
-    "rows": ((x(), downlink().repeat(1, 1, 2, 1, 1, 1, 1)), "6 rows"),
     "alpha": ((x(), downlink(), -0.1), "alpha has negative"),
     "alpha shape": ((x(), downlink(), torch.ones(7)), "alpha has the shape"),
     "links shape": ((x(), downlink(), 0.0, torch.zeros(3, dtype=int)), "links has the shape"),
