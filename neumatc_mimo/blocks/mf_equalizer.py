@@ -95,7 +95,7 @@ class MFEqualizer(Equalizer):
         """Filters of the streams that a receiver is to get in one OFDM symbol."""
         for tile, a in self._own_channels(inputs, rx, symbol):
             # Columns of unit norm: squares of a channel of -150 dB would vanish.
-            size = torch.linalg.vector_norm(torch.view_as_real(a), dim=(-2, -1))
+            size = torch.linalg.vector_norm(torch.view_as_real(a.resolve_conj()), dim=(-2, -1))
             w = (a * size.reciprocal()[..., None]).conj().resolve_conj().mT
             gains = (a @ w) / size[..., None, :]
             leaked = torch.view_as_real(gains).square().sum(-1)

@@ -95,7 +95,11 @@ def origin(scenario: Scenario, seed: int) -> dict[str, Any]:
 def _prepared(job: Job, tell: Callback) -> Job:
     """A job with what all its links have in common, which is learned first."""
     done = Event(job.operation.name, 0, job.links.num_links, "links")
-    return job.prepared(lambda figures: tell(replace(done, metrics=figures)))
+
+    def tell_round(figures: dict[str, float]) -> None:
+        tell(replace(done, metrics=figures))
+
+    return job.prepared(tell_round)
 
 
 def _train_links(job: Job, store: Store | None, seed: int, tell: Callback) -> OperationModel:

@@ -16,7 +16,7 @@ import neumatc_mimo as nm
 from neumatc_mimo import blocks
 from neumatc_mimo.bench.tasks import MMSE, TASKS, Slot, Task
 from neumatc_mimo.blocks import (
-    MMSEDetector,
+    LinearDetector,
     MMSEEqualizer,
     OperationPrecoder,
     SVDBeamformer,
@@ -136,7 +136,7 @@ def model(write_scenario: ScenarioWriter, trained: Trainer) -> nm.ScenarioModel:
         multi_user={"users_per_link": 3, "num_links": 2, **noise_db},
         single_user={"ue": [2, 1], "num_streams": 1, "num_links": 2},
         model={
-            "width": 40,
+            "width": 64,
             "samples": 64,
             "collocation": 64,
             "noise_nodes": 5,
@@ -270,7 +270,7 @@ def test_what_is_certified_runs_within_a_compiled_function(
     compiled = torch.compile(whole, fullgraph=True, backend="eager")
     before = replace(block.stats)
     # Of a graph PyTorch demaps what the equalizer gives.
-    tolerance = 1e-6 if isinstance(block, MMSEDetector) else 1e-12
+    tolerance = 1e-6 if isinstance(block, LinearDetector) else 1e-12
     _same(compiled(first), expected, tolerance)
     assert block.stats.links_recalled == 2 * before.links_recalled > 0
     alone = torch.compile(block, fullgraph=True, backend="eager")
