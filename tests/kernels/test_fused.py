@@ -174,7 +174,7 @@ def test_blocks_give_the_same_through_the_kernels(
         finite = torch.isfinite(other)
         assert torch.equal(torch.isfinite(one), finite) and finite.double().mean() > 0.5
         one, other = one[finite], other[finite]
-        assert torch.linalg.norm(one - other) < 1e-5 * torch.linalg.norm(other)
+        assert torch.linalg.norm(one - other) < 3e-5 * torch.linalg.norm(other)
 
 
 def _tensors(output: Any) -> tuple[Tensor, ...]:
