@@ -278,24 +278,31 @@ def _value(text: str) -> Any:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(title="Mappings alone, at subcarriers that they were not trained on")
+    table = Table(
+        title="Mappings alone, at subcarriers that they were not trained on",
+        caption="Error and quality (5 %) in dB; shares in %; s and kB of a link, ms of a query.",
+    )
     for column in ("model", "operation"):
         table.add_column(column, no_wrap=True, overflow="fold")
-    for column in ("error, dB", "quality, dB", "corrected", "patched", "s / link", "kB / link"):
-        table.add_column(column, justify="right")
-    table.add_column("query, ms", justify="right")
+    for column in ("error", "quality", "corrected", "patched", "s", "kB", "ms"):
+        table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         for operation, report in row["training"].items():
             table.add_row(
                 row["folder"],
                 operation,
-                f"{20 * math.log10(report['error_median']):.1f}",
-                f"{report['quality_5_percent_db']:.1f}",
-                f"{100 * report['corrected_share']:.2f} %",
-                f"{100 * report['patched_share']:.2f} %",
+                _shown(20 * math.log10(report["error_median"]), 1),
+                _shown(report["quality_5_percent_db"], 1),
+                _shown(100 * report["corrected_share"], 2),
+                _shown(100 * report["patched_share"], 2),
                 f"{report['seconds_per_link']:.2f}",
                 f"{report['bytes_per_link'] / 1e3:.0f}",
                 # A cluster's models are not at hand.
                 f"{row['query_ms'][operation]:.1f}" if "query_ms" in row else "–",
             )
     return table
+
+
+def _shown(value: float, digits: int) -> str:
+    """A number, or a dash where a grid is so small that all of it was trained on."""
+    return "–" if math.isnan(value) else f"{value:.{digits}f}"

@@ -329,7 +329,8 @@ class _Mappings:
             Latent(torch.cat([layout.pack(c[0]).float() for c in column]).contiguous())
             for layout, column in zip(self._layouts, columns, strict=True)
         )
-        trunk, axis = KnotTrunk(KnotSplines.of(places, basis.degree)), self._problem.axis
+        trunk = KnotTrunk(KnotSplines.of(places, basis.degree).to(whole[0].numbers.device))
+        axis = self._problem.axis
         mapping = RefinedMapping(trunk, axis, whole, self._layouts, self._band)
         return mapping, math.sqrt(sum(loss**2 for loss in losses) / len(losses))
 

@@ -66,7 +66,8 @@ def side_by_side_product(a: Tensor, x: Tensor) -> Tensor:
 
 
 def regularised_inverse(gram: Tensor, no: Tensor | float) -> Tensor:
-    r"""(G + σ² I)⁻¹ of Hermitian matrices G [..., m, m]; NaN where that is not positive definite.
+    r"""(G + σ² I)⁻¹ of Hermitian matrices G [..., m, m]; some number where that is not positive
+    definite, as pivots of elimination that are rounding are raised to it.
 
     In the units :math:`D = \operatorname{diag}(g_{kk} + \sigma^2)^{-1/2}` of its diagonal no
     number leaves its range, and the condition number is near the smallest that any scaling gives
@@ -79,7 +80,14 @@ def regularised_inverse(gram: Tensor, no: Tensor | float) -> Tensor:
     both = scale[..., :, None] * scale[..., None, :]
     ones = torch.eye(gram.shape[-1], dtype=own.dtype, device=gram.device)
     unit = gram * (both * (1 - ones)) + ones
-    return both * (_unrolled(unit) if is_traced() else definite_inverse(unit))
+    # A look at which are not definite would wait for a device.
+    if is_traced() or unit.device.type != "cpu":
+        return both * _unrolled(unit)
+    inverse = definite_inverse(unit)
+    lost = torch.isnan(inverse.diagonal(dim1=-2, dim2=-1).real.sum(-1))
+    if not is_mapped() and bool(lost.any()):
+        inverse = inverse.index_put((lost,), _unrolled(unit[lost]))
+    return both * inverse
 
 
 class _Inverse(torch.autograd.Function):
@@ -155,7 +163,8 @@ def _unrolled(a: Tensor) -> Tensor:
     for k in range(a.shape[-1]):
         here = one[k]
         others = 1 - here
-        factor = a[..., k : k + 1, k : k + 1].reciprocal()
+        pivot = a[..., k : k + 1, k : k + 1].real
+        factor = pivot.clamp_min(torch.finfo(pivot.dtype).eps).reciprocal()
         column = a[..., :, k : k + 1] * others[:, None]
         row = (a[..., k : k + 1, :] * others + here) * factor
         a = (a * others - column * row) * others[:, None] + row * here[:, None]

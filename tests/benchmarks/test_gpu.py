@@ -52,7 +52,7 @@ def test_it_runs_without_a_gpu_deepmimo_or_a_ray_tracer(tmp_path: Path) -> None:
     assert first == {task.title for task in TASKS}
     for row in found["rows"]:
         if row["block"] in ("ZFPrecoder", "MMSEEqualizer") and row["way"] != gpu.LIMIT:
-            assert float(row["error, dB"]) < -80, row
+            assert float(row["error, dB"]) < -55, row
     for point in points:
         for block in ("ZFPrecoder", "MMSEEqualizer", "SVDBeamformer", "SVDCombiner"):
             ways = {r["way"] for r in found["rows"] if (r["point"], r["block"]) == (point, block)}

@@ -107,7 +107,8 @@ class KnotSplines(Basis):
 
     def table(self, x: Tensor, dtype: torch.dtype = torch.float64) -> LinkTable:
         place = (x.to(torch.float64) + 1) / 2 * self.num_intervals
-        lead, values = _values(self._extended, self._functions.long(), place, self.degree)
+        knots, functions = self._extended.to(x.device), self._functions.long().to(x.device)
+        lead, values = _values(knots, functions, place, self.degree)
         return LinkTable(tuple(self._numbers), lead, values.to(dtype))
 
     def penalty(self) -> Tensor:

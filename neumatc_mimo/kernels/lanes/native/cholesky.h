@@ -1,14 +1,15 @@
 // Inverses of Hermitian positive definite matrices [m][m], a subcarrier in each lane.
 #pragma once
 
+#include "range.h"
 #include "vectors.h"
 
 namespace {
 
 // C = L L^H in the lower triangle of C, with the reciprocals of L's diagonal on it; what lies above
-// stays. NaN from the first pivot that is not positive on.
+// stays. Pivots are raised to the least one; NaN from the first that is not positive on.
 template <class R>
-INLINE void cholesky(int m, typename Lanes<R>::C* factor) {
+INLINE void cholesky(int m, typename Lanes<R>::C* factor, R least = -Range<R>::most) {
     using C = typename Lanes<R>::C;
     for (int j = 0; j < m; j++) {
         auto pivot = factor[j * m + j].re;
@@ -17,6 +18,8 @@ INLINE void cholesky(int m, typename Lanes<R>::C* factor) {
             pivot -= l.re * l.re;
             pivot -= l.im * l.im;
         }
+        pivot = pivot < all<R>(least) ? all<R>(least) : pivot;
+        pivot = pivot < all<R>(least) ? all<R>(least) : pivot;
         const auto over = all<R>(1) / root<R>(pivot);
         factor[j * m + j].re = over;
         for (int i = j + 1; i < m; i++) {

@@ -13,7 +13,8 @@ namespace {
 INLINE int64_t regularised_size(int64_t m) { return 2 * m * m + m; }
 
 // G [m][m], of which the lower triangle is read, becomes X; without `WHOLE` its diagonal alone is
-// written. NaN where G + σ² I is not positive definite.
+// written. Where what a model gives is not positive definite, and so is proven nowhere, pivots that
+// are rounding are raised: there is some number.
 template <class R, bool WHOLE>
 INLINE void regularise(int m, typename Lanes<R>::V noise, typename Lanes<R>::C* x,
                        typename Lanes<R>::C* scratch) {
@@ -21,7 +22,11 @@ INLINE void regularise(int m, typename Lanes<R>::V noise, typename Lanes<R>::C* 
     using C = typename Lanes<R>::C;
     C *factor = scratch, *inverse = factor + m * m;
     V *scale = reinterpret_cast<V*>(inverse + m * m), *diagonal = scale + m;
-    for (int k = 0; k < m; k++) scale[k] = all<R>(1) / root<R>(x[k * m + k].re + noise);
+    const V tiny = all<R>(sizeof(R) == 4 ? R(1.17549435e-38) : R(2.2250738585072014e-308));
+    for (int k = 0; k < m; k++) {
+        const V own = x[k * m + k].re + noise;
+        scale[k] = all<R>(1) / root<R>(own < tiny ? tiny : own);
+    }
     for (int i = 0; i < m; i++) {
         factor[i * m + i] = {all<R>(1), V{}};
         for (int j = 0; j < i; j++) {
@@ -30,7 +35,7 @@ INLINE void regularise(int m, typename Lanes<R>::V noise, typename Lanes<R>::C* 
             factor[i * m + j] = {g.re * both, g.im * both};
         }
     }
-    cholesky<R>(m, factor);
+    cholesky<R>(m, factor, sizeof(R) == 4 ? R(1.1920929e-7) : R(2.220446049250313e-16));
     invert_factor<R>(m, factor, inverse, diagonal);
     if (WHOLE) multiply_out<R>(m, inverse);
     for (int j = 0; j < m; j++) {
