@@ -11,7 +11,7 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.model import OperationModel
-from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
+from neumatc_mimo.model.packing import pack_model, shared_tensors, write_manifest
 from neumatc_mimo.storage.places import place
 from neumatc_mimo.storage.shard_index import read_indexed
 from neumatc_mimo.storage.shards import (
@@ -51,7 +51,9 @@ def folder(small_model: nm.ScenarioModel, tmp_path: Path) -> Path:
     for name, model in small_model.models.items():
         for links in SHARDS:
             tensors, _ = pack_model(_part(model, links))
-            write_shard(tmp_path, name, links, tensors, SHARED, {"links": str(links)})
+            write_shard(
+                tmp_path, name, links, tensors, shared_tensors(model), {"links": str(links)}
+            )
         write_index(tmp_path, name, SHARDS)
         values[name] = pack_model(model)[1]
     write_manifest(tmp_path, small_model.name, small_model.scenario, values)
@@ -72,8 +74,9 @@ def test_the_index_maps_every_tensor_to_its_file(
     small_model: nm.ScenarioModel, folder: Path
 ) -> None:
     index = json.loads((folder / "svd.safetensors.index.json").read_text())
-    tensors, _ = pack_model(small_model.models["svd"])
-    again = sum(tensors[key].nbytes for key in SHARED)  # both shards hold these
+    model = small_model.models["svd"]
+    tensors, _ = pack_model(model)
+    again = sum(tensors[key].nbytes for key in shared_tensors(model))  # both shards hold these
     assert index["metadata"]["total_size"] == sum(t.nbytes for t in tensors.values()) + again
     names = {key.partition("[")[0] for key in index["weight_map"]}
     assert names == tensors.keys()
@@ -148,7 +151,7 @@ def test_a_shard_that_is_not_bit_by_bit_what_was_written_is_not_loaded(
         model = small_model.models["svd"]
         tensors, _ = pack_model(_part(model, SHARDS[1]))
         tensors["mapping.latent.0"] = 2 * tensors["mapping.latent.0"]
-        write_shard(folder, "svd", SHARDS[1], tensors, SHARED, {})
+        write_shard(folder, "svd", SHARDS[1], tensors, shared_tensors(model), {})
     else:
         content[-9 if where == "tensors" else content.index(b'"dtype":"F32"') + 10] ^= 1
         file.write_bytes(content)
