@@ -20,7 +20,7 @@ from sionna.phy.ofdm import ResourceGrid
 import neumatc_mimo as nm
 from benchmarks.small import small_model
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
-from neumatc_mimo.model.packing import SHARED, pack_model, write_manifest
+from neumatc_mimo.model.packing import pack_model, shared_tensors, write_manifest
 from neumatc_mimo.storage.shards import write_index, write_shard
 from tests_tensorflow.grids import FFT_SIZE, SYMBOLS, grid_settings
 
@@ -50,10 +50,11 @@ def _write_sharded(model: nm.ScenarioModel, folder: Path) -> None:
     operations = {}
     for name, one in model.models.items():
         tensors, operations[name] = pack_model(one)
+        shared = shared_tensors(one)
         for links in SHARDS:
             rows = slice(links.start, links.stop)
-            part = {key: t if key in SHARED else t[rows] for key, t in tensors.items()}
-            write_shard(folder, name, links, part, SHARED, {})
+            part = {key: t if key in shared else t[rows] for key, t in tensors.items()}
+            write_shard(folder, name, links, part, shared, {})
         write_index(folder, name, SHARDS)
     write_manifest(folder, model.name, model.scenario, operations)
 

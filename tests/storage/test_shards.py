@@ -11,7 +11,7 @@ import torch
 
 import neumatc_mimo as nm
 from neumatc_mimo.model import OperationModel
-from neumatc_mimo.model.packing import pack_model, write_manifest
+from neumatc_mimo.model.packing import pack_model, shared_tensors, write_manifest
 from neumatc_mimo.storage.places import place
 from neumatc_mimo.storage.shard_index import read_indexed
 from neumatc_mimo.storage.shards import (
@@ -28,8 +28,6 @@ from neumatc_mimo.training.store import Store
 from tests.storage.common import same
 
 SHARDS = [range(0, 1), range(1, 4)]
-# What links of splines share, see `shared_tensors`.
-SHARED = frozenset({"unseen", "links.base_station_positions"})
 
 
 def _part(model: OperationModel, links: range) -> OperationModel:
@@ -53,7 +51,9 @@ def folder(small_model: nm.ScenarioModel, tmp_path: Path) -> Path:
     for name, model in small_model.models.items():
         for links in SHARDS:
             tensors, _ = pack_model(_part(model, links))
-            write_shard(tmp_path, name, links, tensors, SHARED, {"links": str(links)})
+            write_shard(
+                tmp_path, name, links, tensors, shared_tensors(model), {"links": str(links)}
+            )
         write_index(tmp_path, name, SHARDS)
         values[name] = pack_model(model)[1]
     write_manifest(tmp_path, small_model.name, small_model.scenario, values)
@@ -74,13 +74,14 @@ def test_the_index_maps_every_tensor_to_its_file(
     small_model: nm.ScenarioModel, folder: Path
 ) -> None:
     index = json.loads((folder / "svd.safetensors.index.json").read_text())
-    tensors, _ = pack_model(small_model.models["svd"])
-    again = sum(tensors[key].nbytes for key in SHARED)  # both shards hold these
+    model = small_model.models["svd"]
+    tensors, _ = pack_model(model)
+    again = sum(tensors[key].nbytes for key in shared_tensors(model))  # both shards hold these
     assert index["metadata"]["total_size"] == sum(t.nbytes for t in tensors.values()) + again
     names = {key.partition("[")[0] for key in index["weight_map"]}
     assert names == tensors.keys()
-    pieces = [key for key in index["weight_map"] if key.startswith("mapping.ragged.latent.0")]
-    assert pieces == ["mapping.ragged.latent.0[0:1]", "mapping.ragged.latent.0[1:4]"]
+    pieces = [key for key in index["weight_map"] if key.startswith("mapping.latent.0")]
+    assert pieces == ["mapping.latent.0[0:1]", "mapping.latent.0[1:4]"]
     assert {folder / file for file in index["weight_map"].values()} == {
         shard_file(folder, "svd", links) for links in SHARDS
     }
@@ -149,8 +150,8 @@ def test_a_shard_that_is_not_bit_by_bit_what_was_written_is_not_loaded(
         # Whole and sound, but not of this model.
         model = small_model.models["svd"]
         tensors, _ = pack_model(_part(model, SHARDS[1]))
-        tensors["mapping.ragged.latent.0"] = 2 * tensors["mapping.ragged.latent.0"]
-        write_shard(folder, "svd", SHARDS[1], tensors, SHARED, {})
+        tensors["mapping.latent.0"] = 2 * tensors["mapping.latent.0"]
+        write_shard(folder, "svd", SHARDS[1], tensors, shared_tensors(model), {})
     else:
         content[-9 if where == "tensors" else content.index(b'"dtype":"F32"') + 10] ^= 1
         file.write_bytes(content)
@@ -197,9 +198,8 @@ def test_pieces_that_lie_ask_for_no_memory(folder: Path) -> None:
 def test_names_in_an_index_are_quoted(folder: Path) -> None:
     """A flipped bit makes a space of the digit."""
     index = folder / "svd.safetensors.index.json"
-    flipped = index.read_text().replace("ragged.latent.0[0:1]", "ragged.latent. [0:1]")
-    index.write_text(flipped)
-    with pytest.raises(ValueError, match=r"\('mapping\.ragged\.latent\.[0 ]' lacks links"):
+    index.write_text(index.read_text().replace("mapping.latent.0[0:1]", "mapping.latent. [0:1]"))
+    with pytest.raises(ValueError, match=r"\('mapping\.latent\.[0 ]' lacks links"):
         nm.ScenarioModel.load(folder)
 
 
@@ -245,6 +245,6 @@ def test_a_link_is_learned_alike_whatever_it_is_learned_with(write_scenario: Any
         for name, marks in whole.marks.tensors().items():
             assert torch.equal(parts.marks.tensors()[name], marks)
         for mine, theirs in zip(whole.mapping.latents, parts.mapping.latents, strict=True):
-            assert (mine.values - theirs.values).abs().max() < 1e-5 * mine.values.abs().max()
+            assert (mine - theirs).abs().max() < 1e-5 * mine.abs().max()
         exact = "exact_samples_per_link"
         assert parts.training[exact] == pytest.approx(whole.training[exact])
