@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich import box
 from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario, model_folder
@@ -280,11 +281,13 @@ def _value(text: str) -> Any:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(
         title="Mappings alone, at subcarriers that they were not trained on",
-        caption="Error and quality (5 %) in dB; shares in %; s and kB of a link, ms of a query.",
+        caption="Error and quality (5 %) in dB; corrected and exact in %; s and kB of a link, ms of a "
+        "query.",
+        box=box.SIMPLE_HEAD,
     )
     for column in ("model", "operation"):
         table.add_column(column, no_wrap=True, overflow="fold")
-    for column in ("error", "quality", "corrected", "patched", "s", "kB", "ms"):
+    for column in ("error", "quality", "corr.", "exact", "s", "kB", "ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         for operation, report in row["training"].items():

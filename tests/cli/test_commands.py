@@ -333,7 +333,7 @@ def test_trunks_beside_each_other(
     with patched():  # after three steps nothing is learned
         result = _RUNNER.invoke(app, arguments, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
-    for text in ("small-trunk=mlp", "small-trunk=spline", "error", "corrected", "kB", "ms"):
+    for text in ("small-trunk=mlp", "small-trunk=spline", "error", "corr.", "kB", "ms"):
         assert text in result.output
     network = nm.ScenarioModel.load("models/small-trunk=mlp").models["pseudo_inverse"]
     assert network.mapping.trunk.rank == 16
