@@ -281,8 +281,8 @@ def _value(text: str) -> Any:
 def _table(rows: list[dict[str, Any]]) -> Table:
     table = Table(
         title="Mappings alone, at subcarriers that they were not trained on",
-        caption="Error and quality (5 %) in dB; corrected and exact in %; s and kB of a link, ms of a "
-        "query.",
+        caption="Error and quality (5 %) in dB; corrected and exact in %; "
+        "s and kB of a link, ms of a query.",
         box=box.SIMPLE_HEAD,
     )
     for column in ("model", "operation"):
