@@ -61,5 +61,5 @@ def test_a_log_holds_what_was_told_before_a_run_ended_early(tmp_path: Path) -> N
 
 def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(ImportError, match=r"install \"neumatc-mimo\[tensorboard\]\"\."):
+    with pytest.raises(ImportError, match=r"install 'neumatc-mimo\[tensorboard\]'\."):
         nm.TensorBoard(tmp_path)
