@@ -338,12 +338,13 @@ def _compared(
     """All ways to run one block."""
     task = turns.first
     solvers: dict[str, tuple[Solver, str | None]] = {"exact": (Exact(), "link")}
-    if task.asks_solver:
+    # Else there is nothing to keep, and nothing to interpolate.
+    asked = task.asks_solver and task.queries
+    if asked:
         solvers["exact, cached"] = (Cached(Exact()), "link")
         solvers |= {way: (solver, "call") for way, solver in rivals.items()}
     training = {}
     auto = None
-    asked = task.asks_solver and task.queries
     if asked and model is not None and task.operation in model.models:
         solvers["queried"] = (model, "link")
         solvers["queried, proven a call"] = (model, "call")
