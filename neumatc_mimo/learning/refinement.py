@@ -72,8 +72,9 @@ def refined(
     def failed(found: Projected, points: Tensor) -> Tensor:
         return ~proven(found.fitted[0, points], points) & usable[points]
 
-    every = torch.arange(len(place))
-    density = _density(fit(_even(num_places, finest)).latent[0], num_places)
+    every = torch.arange(len(place), device=place.device)
+    # Knots are few: they are chosen on the host.
+    density = _density(fit(_even(num_places, finest)).latent[0].cpu(), num_places)
     fine, wide = 0, _SPACINGS
     while wide - fine > 1:
         middle = (fine + wide) // 2
@@ -87,7 +88,7 @@ def refined(
         found = fit(places)
         open_ = failed(found, every)
         if open_.double().mean() > MOST_FAILED:
-            split = _split(places, place[open_], finest)
+            split = _split(places, place[open_].cpu(), finest)
             if len(split) > len(places):
                 places = split
                 continue

@@ -160,11 +160,14 @@ class LinkTable(Table):
     :param numbers: of functions of the links
     :param lead: the first one at each point, [num_links, B]
     :param values: of the functions from it on, [num_links, B, degree + 1]
+    :param made: the table of each link where there are such already, with the windows that they
+        know; empty where not
     """
 
     numbers: tuple[int, ...]
     lead: Tensor
     values: Tensor
+    made: tuple[SplinePart, ...] = ()
 
     def read(self, points: slice) -> tuple[slice, Tensor]:
         raise NotImplementedError("Each link has a table of its own.")
@@ -175,7 +178,8 @@ class LinkTable(Table):
         if list(listed) == list(range(len(self.numbers))):
             return self
         numbers = tuple(self.numbers[link] for link in listed)
-        return LinkTable(numbers, self.lead[links], self.values[links])
+        made = tuple(self.parts[link] for link in listed)
+        return LinkTable(numbers, self.lead[links], self.values[links], made)
 
     @property
     def is_local(self) -> bool:
@@ -192,7 +196,7 @@ class LinkTable(Table):
     def parts(self) -> tuple[SplinePart, ...]:
         """The table of each link."""
         columns, _ = self.terms()
-        return tuple(map(SplinePart, self.numbers, columns, self.values))
+        return self.made or tuple(map(SplinePart, self.numbers, columns, self.values))
 
 
 def _values(t: Tensor, functions: Tensor, x: Tensor, degree: int) -> tuple[Tensor, Tensor]:
