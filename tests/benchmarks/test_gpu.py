@@ -51,7 +51,9 @@ def test_it_runs_without_a_gpu_deepmimo_or_a_ray_tracer(tmp_path: Path) -> None:
     first = {row["block"] for row in found["rows"] if row["point"] == points[0]}
     assert first == {task.title for task in TASKS}
     for row in found["rows"]:
-        if row["block"] in ("ZFPrecoder", "MMSEEqualizer") and row["way"] != gpu.LIMIT:
+        # What is not looked at is not certified, and the models here are small.
+        looked = row["way"] != gpu.LIMIT and "unlooked" not in row["way"]
+        if row["block"] in ("ZFPrecoder", "MMSEEqualizer") and looked:
             assert float(row["error, dB"]) < -55, row
     for point in points:
         for block in ("ZFPrecoder", "MMSEEqualizer", "SVDBeamformer", "SVDCombiner"):

@@ -34,7 +34,8 @@ def test_every_block_is_timed_with_and_without_kernels(trained: Trainer) -> None
     assert {"ZFPrecoder", "MMSEDetector", "WMMSEPrecoder", "SVDCombiner"} < set(blocks)
     plain = {task.title for task in RECEIVERS}
     for block in blocks:
-        for way in ("exact", "exact, cached", "limit", *([] if block in plain else ["queried"])):
+        # What asks no solver has nothing that could be kept.
+        for way in ("exact", "limit", *([] if block in plain else ["exact, cached", "queried"])):
             own = [row for row in rows if (row["block"], row["way"]) == (block, way)]
             assert [row["kernels"] for row in own] == variants
             assert all(row["bandwidth"] > 0 for row in own)

@@ -6,16 +6,14 @@ number.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import settings
 
 import neumatc_mimo as nm
-from benchmarks.against_sionna.blocks import Comparison, RefusedError
-from benchmarks.against_sionna.tally import KINDS
+from benchmarks.against_sionna.blocks import Comparison
+from benchmarks.against_sionna.tally import KINDS, tried
 
 COMPARISONS = [
     pytest.param(comparison, id=f"{block} on {kind}")
@@ -24,20 +22,14 @@ COMPARISONS = [
 ]
 
 
+@pytest.mark.hypothesis  # which draws, though not by its decorator
 @pytest.mark.parametrize("comparison", COMPARISONS)
-@given(data=st.data())
 def test_blocks_are_right_whatever_is_drawn(
-    comparison: Comparison, small_model: nm.ScenarioModel, data: Any
+    comparison: Comparison, small_model: nm.ScenarioModel
 ) -> None:
-    draw = data.draw(comparison.draws)
-    with warnings.catch_warnings():
-        # Of what is computed exactly, which other tests look at.
-        warnings.simplefilter("ignore", nm.NeuMatCWarning)
-        try:
-            for what, deviation in comparison.deviations(draw, small_model):
-                assert deviation <= 1, (what, deviation)
-        except RefusedError:
-            assume(False)
+    found = tried(comparison, small_model, settings.default.max_examples, seed=0)
+    assert not found.differences
+    assert found.refused < found.examples
 
 
 def test_what_differs_is_counted(small_model: nm.ScenarioModel) -> None:
@@ -50,8 +42,8 @@ def test_what_differs_is_counted(small_model: nm.ScenarioModel) -> None:
             return 1.001 * x, h_eff
 
     comparison = blocks.BLOCKS["ZFPrecoder"]
-    assert not tally.tried(comparison, small_model, 5, seed=1).differences
+    assert not tally.tried(comparison, small_model, 5, seed=0).differences
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(blocks, "ZFPrecoder", Wrong)
-        found = tally.tried(comparison, small_model, 5, seed=1)
+        found = tally.tried(comparison, small_model, 5, seed=0)
     assert len(found.differences) > 2 and found.largest["x_precoded"] > 10
