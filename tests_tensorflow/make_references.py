@@ -9,6 +9,7 @@ Run in the package's own environment; the tests beside this file read the folder
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from sionna.phy.ofdm import ResourceGrid
 import neumatc_mimo as nm
 from benchmarks.small import small_model
 from neumatc_mimo.blocks import MMSEDetector, MMSEEqualizer, SVDBeamformer, SVDCombiner, ZFPrecoder
+from neumatc_mimo.model import OperationModel
 from neumatc_mimo.model.packing import pack_model, shared_tensors, write_manifest
 from neumatc_mimo.storage.shards import write_index, write_shard
 from tests_tensorflow.grids import FFT_SIZE, SYMBOLS, grid_settings
@@ -49,14 +51,23 @@ def _write_sharded(model: nm.ScenarioModel, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     operations = {}
     for name, one in model.models.items():
-        tensors, operations[name] = pack_model(one)
-        shared = shared_tensors(one)
+        _, operations[name] = pack_model(one)
         for links in SHARDS:
-            rows = slice(links.start, links.stop)
-            part = {key: t if key in shared else t[rows] for key, t in tensors.items()}
-            write_shard(folder, name, links, part, shared, {})
+            tensors, _ = pack_model(_part(one, links))
+            write_shard(folder, name, links, tensors, shared_tensors(one), {})
         write_index(folder, name, SHARDS)
     write_manifest(folder, model.name, model.scenario, operations)
+
+
+def _part(model: OperationModel, links: range) -> OperationModel:
+    """The model of some of its links."""
+    chosen = torch.tensor(links)
+    return replace(
+        model,
+        mapping=model.mapping.select(chosen),
+        links=model.links.select(chosen),
+        marks=model.marks[chosen],
+    )
 
 
 def _multi_user(model: nm.ScenarioModel, arrays: dict[str, Any]) -> None:
