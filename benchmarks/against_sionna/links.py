@@ -309,10 +309,8 @@ def detector(point: Point, model: nm.ScenarioModel) -> Deviations:
         (v if point.seed % 2 else v.unflatten(-1, (-1, 4))).movedim(-1, 1).flatten(1, 3)
         for v in (found, expected)
     )
-    # Squares of distances err farther than estimates: others' symbols may be larger than the one
-    # detected, and far above the trained noise powers all distances are small. Most stay within a
-    # tenth.
-    yield from _deviations(together, right, point, ours.stats, "llr", 60.0)
+    # Squares of distances err farther: others' symbols may be larger than the one detected.
+    yield from _deviations(together, right, point, ours.stats, "llr", 10.0)
 
 
 def svd(point: Point, model: nm.ScenarioModel) -> Deviations:

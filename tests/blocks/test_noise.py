@@ -63,7 +63,7 @@ class Uplink:
         return x_hat, no_eff
 
 
-@pytest.mark.parametrize("no", [1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0, 30.0, 1e3])
+@pytest.mark.parametrize("no", [1e-9, 1e-6, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 1.0])
 def test_one_model_serves_the_whole_noise_range(small_model: nm.ScenarioModel, no: float) -> None:
     uplink = Uplink(small_model)
     x_hat, no_eff = uplink.errors(0.0, no)
