@@ -389,7 +389,7 @@ BLOCKS = {
         joint_detector("KBestDetector", "bit", "streams", 6, "pair", "qam", 4), _FILTERS, 0.01
     ),
     "EPDetector": Comparison(
-        joint_detector("EPDetector", "bit", "pair", 4, floor=1e-3), _FILTERS, 0.01
+        joint_detector("EPDetector", "bit", "pair", 4, floor=1e-5), _FILTERS, 0.01
     ),
     "MMSEPICDetector": Comparison(
         joint_detector("MMSEPICDetector", "bit", "maxlog", "pair", 2, "qam", 4, prior=True),

@@ -309,8 +309,8 @@ def detector(point: Point, model: nm.ScenarioModel) -> Deviations:
         (v if point.seed % 2 else v.unflatten(-1, (-1, 4))).movedim(-1, 1).flatten(1, 3)
         for v in (found, expected)
     )
-    # Squares of distances err farther: others' symbols may be larger than the one detected.
-    yield from _deviations(together, right, point, ours.stats, "llr", 10.0)
+    # Squares of distances err thrice as far: others' symbols may be larger than the one detected.
+    yield from _deviations(together, right, point, ours.stats, "llr", 3.0)
 
 
 def svd(point: Point, model: nm.ScenarioModel) -> Deviations:

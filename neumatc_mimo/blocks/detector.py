@@ -7,6 +7,7 @@ from typing import NamedTuple, Unpack
 
 import torch
 from sionna.phy import Block
+from sionna.phy.mapping import Constellation
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import RemoveNulledSubcarriers, ResourceGrid
 from torch import Tensor
@@ -199,12 +200,18 @@ class Detector(Displayed, Block):
 
 
 class DetectorWithPrior(Detector):
-    """Base of the detectors that take what is known beforehand.
+    """Base of the detectors that take what is known beforehand."""
 
-    A subclass sets the number of values that a prior has, :attr:`_num_prior`.
-    """
+    @property
+    def _constellation(self) -> Constellation:
+        return self._detector._constellation
 
-    _num_prior: int
+    @property
+    def _num_prior(self) -> int:
+        """Number of values that a prior has of a symbol."""
+        constellation = self._constellation
+        bits = self._output == "bit"
+        return int(constellation.num_bits_per_symbol if bits else constellation.num_points)
 
     def call(  # type: ignore[override]
         self,

@@ -4,37 +4,9 @@ from __future__ import annotations
 
 import torch
 from sionna.phy import Block
-from sionna.phy.mapping import Constellation
-from sionna.phy.mimo import MaximumLikelihoodDetector as VectorDetector
-from sionna.phy.mimo import StreamManagement
 from torch import Tensor
 
 from neumatc_mimo.blocks.detector import Part
-
-
-def vector_detector(
-    output: str,
-    demapping_method: str,
-    stream_management: StreamManagement,
-    constellation_type: str | None,
-    num_bits_per_symbol: int | None,
-    constellation: Constellation | None,
-    hard_out: bool,
-    precision: str | None,
-    device: str | None,
-) -> Block:
-    """Sionna's detector of single vectors, which checks these settings."""
-    return VectorDetector(
-        output=output,
-        demapping_method=demapping_method,
-        num_streams=int(stream_management.num_streams_per_rx),
-        constellation_type=constellation_type,
-        num_bits_per_symbol=num_bits_per_symbol,
-        constellation=constellation,
-        hard_out=hard_out,
-        precision=precision,
-        device=device,
-    )
 
 
 class Likelihood:

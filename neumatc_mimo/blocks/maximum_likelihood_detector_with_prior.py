@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Unpack
-
-from sionna.phy.mapping import Constellation
-from sionna.phy.mimo import StreamManagement
-from sionna.phy.ofdm import ResourceGrid
-from torch import Tensor
-
-from neumatc_mimo.blocks.detector import DetectorWithPrior, Part
-from neumatc_mimo.blocks.likelihood import Likelihood, vector_detector
-from neumatc_mimo.foundation.block_settings import BlockKeywords
-from neumatc_mimo.solvers.base import Solver
+from neumatc_mimo.blocks.detector import DetectorWithPrior
+from neumatc_mimo.blocks.maximum_likelihood_detector import MaximumLikelihoodDetector
 
 
-class MaximumLikelihoodDetectorWithPrior(DetectorWithPrior):
+class MaximumLikelihoodDetectorWithPrior(DetectorWithPrior, MaximumLikelihoodDetector):
     r"""Maximum-likelihood (ML) detection for OFDM MIMO transmissions, with prior knowledge of the
     bits or constellation points.
 
@@ -99,50 +90,3 @@ class MaximumLikelihoodDetectorWithPrior(DetectorWithPrior):
         print(detector(y, h_hat, prior, 0., 0.1).shape)
         # torch.Size([2, 4, 1, 1792])
     """
-
-    def __init__(
-        self,
-        output: str,
-        demapping_method: str,
-        resource_grid: ResourceGrid,
-        stream_management: StreamManagement,
-        solver: Solver,
-        constellation_type: str | None = None,
-        num_bits_per_symbol: int | None = None,
-        constellation: Constellation | None = None,
-        hard_out: bool = False,
-        precision: str | None = None,
-        device: str | None = None,
-        **settings: Unpack[BlockKeywords],
-    ) -> None:
-        detector = vector_detector(
-            output,
-            demapping_method,
-            stream_management,
-            constellation_type,
-            num_bits_per_symbol,
-            constellation,
-            hard_out,
-            precision,
-            device,
-        )
-        super().__init__(
-            detector,
-            output,
-            resource_grid,
-            stream_management,
-            solver,
-            precision,
-            device,
-            triangular=True,
-            energy=output == "symbol" and not hard_out,
-            **settings,
-        )
-        self._likelihood = Likelihood(detector, output, demapping_method, hard_out)
-        constellation = detector.constellation
-        self._constellation = constellation
-        num_bits, num_points = constellation.num_bits_per_symbol, constellation.num_points
-        self._num_prior = int(num_bits if output == "bit" else num_points)
-
-    def _detected(self, part: Part) -> Tensor:
-        return self._likelihood(part)

@@ -147,11 +147,7 @@ class MMSEPICDetector(DetectorWithPrior):
             **settings,
         )
         self._num_iterations, self._sums = num_iter, demapping_method == "app"
-        constellation = detector._constellation
-        self._constellation = constellation
-        num_bits, num_points = constellation.num_bits_per_symbol, constellation.num_points
-        self._num_prior = int(num_bits if output == "bit" else num_points)
-        self._made_axes = bit_axes(constellation)
+        self._made_axes = bit_axes(self._constellation)
 
     def _detected(self, part: Part) -> Tensor:
         assert part.prior is not None

@@ -8,7 +8,6 @@ from typing import Any, Protocol
 import numpy as np
 import tensorflow as tf
 
-from neumatc_mimo.foundation.noise_range import BEYOND
 from neumatc_mimo.foundation.registry import Registry
 
 _AXES: Registry[type[Axis]] = Registry("axis", key="kind", none="The TensorFlow blocks have no")
@@ -32,7 +31,7 @@ class NoiseRange:
 
     def __init__(self, lowest: float, highest: float) -> None:
         del lowest  # it tells where links are certified
-        self._most = BEYOND * highest * (1 + 1e-6)
+        self._most = highest * (1 + 1e-6)
 
     def covers(self, no: tf.Tensor) -> tf.Tensor:
         return (no >= 0) & (no <= self._most)

@@ -61,7 +61,7 @@ def test_paired_blocks(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
     assert scenario.multi_user is not None
     uplinks = pusch.Uplinks(scenario.multi_user.timing_advanced(), model, 2)
     with strangers(), pytest.warns(nm.NeuMatCWarning, match="the others are"):
-        sheet = pusch._paired(uplinks, 4, [-70.0, 30.0])
+        sheet = pusch._paired(uplinks, 4, [-30.0, 30.0])
     assert sheet.name == "paired_2"
     assert [row["blocks"] for row in sheet.rows] == [12, 12]
     assert [row["exact in error"] for row in sheet.rows] == [12, 0]

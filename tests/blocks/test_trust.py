@@ -173,7 +173,7 @@ def test_an_estimate_is_computed_exactly_by_default(model: nm.ScenarioModel) -> 
 def test_noise_that_the_model_does_not_know(model: nm.ScenarioModel) -> None:
     h = uplink(channel(model, "pseudo_inverse"))
     block = MMSEEqualizer(grid(USERS, 1), UP, unwarned(model), trust="model")
-    no = torch.tensor([NO, 1e5])
+    no = torch.tensor([NO, 100.0])
     perfect = LMMSEEqualizer(grid(USERS, 1), UP)(y_up(), h, torch.zeros(1), no)
     with beyond():
         found = block(y_up(), estimated(h), 0.1, no, LINKS)

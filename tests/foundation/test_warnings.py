@@ -80,7 +80,7 @@ def _calls(model: nm.ScenarioModel) -> dict[str, tuple[Callable[[], Any], str]]:
     return {
         "unknown links": (lambda: precoder(_x(), strange), 'set trust="model"'),
         "band": (lambda: wide(_x(2 * FFT_SIZE), outside), "widen [grid] in the scenario"),
-        "noise": (_equalize(model, 1e7), "widen noise_db"),
+        "noise": (_equalize(model, 1e3), "widen noise_db"),
     }
 
 

@@ -9,7 +9,6 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from neumatc_mimo.foundation.noise_range import BEYOND
 from neumatc_mimo.mapping.axes.base import AXES, Axis
 
 # From one check to the next. The part of a filter that a singular value s makes bends where the
@@ -24,7 +23,8 @@ class NoiseRange(Axis):
     (``Operation.stored``).
 
     There are no nodes, and nothing is interpolated. Links are certified at checks from no noise to
-    far above the upper end, and are served for whatever lies between.
+    the upper end, and are served for whatever lies between. Far above it single precision would
+    leave I - σ² X of a stored Gram matrix no digits.
 
     :param lowest: linear; from it on checks are a few dB apart
     :param highest: upper end, linear
@@ -43,8 +43,7 @@ class NoiseRange(Axis):
         low, high = math.log(self.lowest / _STEP), math.log(self.highest)
         num = 1 + math.ceil((high - low) / math.log(_STEP))
         powers = torch.linspace(low, high, num, dtype=torch.float64).exp()
-        beyond = self.highest * torch.tensor([BEYOND**0.5, BEYOND], dtype=torch.float64)
-        return torch.cat([torch.zeros_like(powers[:1]), powers, beyond])
+        return torch.cat([torch.zeros_like(powers[:1]), powers])
 
     @property
     def powers(self) -> Tensor:
@@ -62,11 +61,11 @@ class NoiseRange(Axis):
         return no
 
     def covers(self, no: Tensor, time: float) -> Tensor:
-        """Up to the last check, far above the upper end."""
-        return (no >= 0) & (no <= BEYOND * self.highest * (1 + 1e-6)) & (time == 0)
+        """1e-6 relative slack at the upper end."""
+        return (no >= 0) & (no <= self.highest * (1 + 1e-6)) & (time == 0)
 
     def __str__(self) -> str:
-        return f"noise powers from 0 to {BEYOND * self.highest:g}"
+        return f"noise powers from 0 to {self.highest:g}"
 
     def nodes_of(self, noise_free: bool) -> int:
         del noise_free

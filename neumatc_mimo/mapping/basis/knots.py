@@ -160,14 +160,14 @@ class LinkTable(Table):
     :param numbers: of functions of the links
     :param lead: the first one at each point, [num_links, B]
     :param values: of the functions from it on, [num_links, B, degree + 1]
-    :param made: the table of each link where there are such already, with the windows that they
-        know; empty where not
+    :param whole: the table that these links are chosen from, and which ones, so that the parts and
+        their windows are found once; None where it is none of another one
     """
 
     numbers: tuple[int, ...]
     lead: Tensor
     values: Tensor
-    made: tuple[SplinePart, ...] = ()
+    whole: tuple[LinkTable, tuple[int, ...]] | None = None
 
     def read(self, points: slice) -> tuple[slice, Tensor]:
         raise NotImplementedError("Each link has a table of its own.")
@@ -178,8 +178,8 @@ class LinkTable(Table):
         if list(listed) == list(range(len(self.numbers))):
             return self
         numbers = tuple(self.numbers[link] for link in listed)
-        made = tuple(self.parts[link] for link in listed)
-        return LinkTable(numbers, self.lead[links], self.values[links], made)
+        whole = (self, tuple(listed))
+        return LinkTable(numbers, self.lead[links], self.values[links], whole)
 
     @property
     def is_local(self) -> bool:
@@ -195,8 +195,11 @@ class LinkTable(Table):
     @cached_property
     def parts(self) -> tuple[SplinePart, ...]:
         """The table of each link."""
+        if self.whole is not None:
+            table, chosen = self.whole
+            return tuple(table.parts[link] for link in chosen)
         columns, _ = self.terms()
-        return self.made or tuple(map(SplinePart, self.numbers, columns, self.values))
+        return tuple(map(SplinePart, self.numbers, columns, self.values))
 
 
 def _values(t: Tensor, functions: Tensor, x: Tensor, degree: int) -> tuple[Tensor, Tensor]:
