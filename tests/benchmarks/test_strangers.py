@@ -34,7 +34,7 @@ def test_links_of_the_model_are_no_strangers(small_model: nm.ScenarioModel) -> N
         links = on_fewer_subcarriers(small_model.models[task.operation].links, 2)
         tally = Tally()
         tally.add(small_model, task, links)
-        assert tally.recalled == links.num_links and 0.0 < tally.error < 0.2
+        assert tally.recalled == links.num_links and 0.0 < tally.error < 0.12
 
 
 def test_ten_thousand_links_are_drawn() -> None:

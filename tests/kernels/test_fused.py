@@ -170,11 +170,9 @@ def test_blocks_give_the_same_through_the_kernels(
     without = block(*inputs, **named)
     assert not counted
     for one, other in zip(_tensors(with_kernels), _tensors(without), strict=True):
-        # Where nothing is certified, the inverse of what is no Gram matrix is no number.
-        finite = torch.isfinite(other)
-        assert torch.equal(torch.isfinite(one), finite) and finite.double().mean() > 0.5
-        one, other = one[finite], other[finite]
-        assert torch.linalg.norm(one - other) < 3e-5 * torch.linalg.norm(other)
+        # What nothing certifies may be near to singular.
+        bound = 1e-5 if certify else 3e-5
+        assert torch.linalg.norm(one - other) < bound * torch.linalg.norm(other)
 
 
 def _tensors(output: Any) -> tuple[Tensor, ...]:
