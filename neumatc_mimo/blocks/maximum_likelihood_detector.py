@@ -19,82 +19,81 @@ from neumatc_mimo.solvers.base import Solver
 class MaximumLikelihoodDetector(Detector):
     r"""Maximum-likelihood (ML) detection for OFDM MIMO transmissions.
 
-        A drop-in for :class:`~sionna.phy.ofdm.MaximumLikelihoodDetector` with the same outputs. With
-        the QR decomposition of the whitened channel
+    A drop-in for :class:`~sionna.phy.ofdm.MaximumLikelihoodDetector` with the same outputs. With
+    the QR decomposition of the whitened channel
 
-        .. math::
-            \lVert\mathbf{L}^{-1}\mathbf{y} - \mathbf{L}^{-1}\mathbf{H}\mathbf{x}\rVert^2
-            = \lVert\mathbf{Q}^{\mathsf{H}}\mathbf{L}^{-1}\mathbf{y} - \mathbf{R}\mathbf{x}\rVert^2
-                + \mathrm{const}
+    .. math::
+        \lVert\mathbf{L}^{-1}\mathbf{y} - \mathbf{L}^{-1}\mathbf{H}\mathbf{x}\rVert^2
+        = \lVert\mathbf{Q}^{\mathsf{H}}\mathbf{L}^{-1}\mathbf{y} - \mathbf{R}\mathbf{x}\rVert^2
+            + \mathrm{const}
 
-        The products R x with all vectors of constellation points are computed once per subcarrier, and
-        a distance has as many terms as there are streams, not antennas; see
-        :class:`~neumatc_mimo.blocks.sufficient_statistics.SufficientStatistics`.
+    The products R x with all vectors of constellation points are computed once per subcarrier, and
+    a distance has as many terms as there are streams, not antennas; see
+    :class:`~neumatc_mimo.blocks.sufficient_statistics.SufficientStatistics`.
 
-        :param output: Type of output, either "bit" or "symbol"
-        :param demapping_method: Demapping method used, either "app" or "maxlog"
-        :param resource_grid: ResourceGrid to be used
-        :param stream_management: StreamManagement to be used
-        :param solver: ScenarioModel or any other solver, such as ``Exact()``. What is computed here is
-            cheap: it is computed exactly, of the channel given, or of the links' own channels where a
-            model's links are trusted
-        :param constellation_type: "qam", "pam", "custom" or `None`; for "custom", an instance of
-            :class:`~sionna.phy.mapping.Constellation` must be provided
-        :param num_bits_per_symbol: Number of bits per constellation symbol, e.g., 4 for QAM16
-        :param constellation: Instance of :class:`~sionna.phy.mapping.Constellation` or `None`.
-            If `None`, ``constellation_type`` and ``num_bits_per_symbol`` must be provided.
-        :param hard_out: If `True`, the detector computes hard-decided bit values or constellation
-            point indices instead of soft-values
-        :param precision: Precision used for internal calculations and outputs.
-            If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-        :param device: Device for computation.
-            If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-        :param settings: ``certify`` and what else all blocks take, see
-            :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
+    :param output: Type of output, either "bit" or "symbol"
+    :param demapping_method: Demapping method used, either "app" or "maxlog"
+    :param resource_grid: ResourceGrid to be used
+    :param stream_management: StreamManagement to be used
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``. What is computed here is
+        cheap: it is computed exactly, of the channel given, or of the links' own channels where a
+        model's links are trusted
+    :param constellation_type: "qam", "pam", "custom" or `None`; for "custom", an instance of
+        :class:`~sionna.phy.mapping.Constellation` must be provided
+    :param num_bits_per_symbol: Number of bits per constellation symbol, e.g., 4 for QAM16
+    :param constellation: Instance of :class:`~sionna.phy.mapping.Constellation` or `None`.
+        If `None`, ``constellation_type`` and ``num_bits_per_symbol`` must be provided.
+    :param hard_out: If `True`, the detector computes hard-decided bit values or constellation
+        point indices instead of soft-values
+    :param precision: Precision used for internal calculations and outputs.
+        If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param device: Device for computation.
+        If `None`, :attr:`~sionna.phy.config.Config.device` is used.
+    :param settings: ``certify`` and what else all blocks take, see
+        :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
-        :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
-            Received OFDM resource grid after cyclic prefix removal and FFT.
-        :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-            num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
-            or symbol of ``y`` or ``h_hat`` holds for all.
-        :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
-            estimation error.
-        :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
-            of the AWGN.
-        :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
-            links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-        :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-            models of moving users.
-        :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-            Covariance of noise that is correlated between antennas, beside that of ``no``, as of
-            :class:`MMSEEqualizer`.
+    :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
+        Received OFDM resource grid after cyclic prefix removal and FFT.
+    :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
+        or symbol of ``y`` or ``h_hat`` holds for all.
+    :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
+        estimation error.
+    :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
+        of the AWGN.
+    :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
+        links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
+        models of moving users.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        :class:`MMSEEqualizer`.
 
-        :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
-            ``output`` "bit": LLRs or hard decisions, `torch.float`; for "symbol" [batch_size, num_tx,
-            num_streams, num_data_symbols, num_points], `torch.float`: logits, or [batch_size, num_tx,
-            num_streams, num_data_symbols], `torch.int32`: symbol indices.
+    :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
+        ``output`` "bit": LLRs or hard decisions, `torch.float`; for "symbol" [batch_size, num_tx,
+        num_streams, num_data_symbols, num_points], `torch.float`: logits, or [batch_size, num_tx,
+        num_streams, num_data_symbols], `torch.int32`: symbol indices.
 
-        .. rubric:: Examples
+    .. rubric:: Examples
 
-        .. code-block:: python
+    .. code-block:: python
 
-            import numpy as np
-            import torch
-            from sionna.phy.mimo import MaximumLikelihoodDetector as VectorDetector
-    from sionna.phy.mimo import StreamManagement
-            from sionna.phy.ofdm import ResourceGrid
+        import numpy as np
+        import torch
+        from sionna.phy.mimo import StreamManagement
+        from sionna.phy.ofdm import ResourceGrid
 
-            from neumatc_mimo.blocks import MaximumLikelihoodDetector
-            from neumatc_mimo.solvers.exact import Exact
+        from neumatc_mimo.blocks import MaximumLikelihoodDetector
+        from neumatc_mimo.solvers.exact import Exact
 
-            rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
-                              num_tx=4, num_streams_per_tx=1)
-            sm = StreamManagement(np.ones([1, 4]), 1)
-            detector = MaximumLikelihoodDetector("bit", "app", rg, sm, Exact(), "qam", 2)
-            y = torch.randn(2, 1, 16, 14, 64, dtype=torch.complex64)
-            h_hat = torch.randn(2, 1, 16, 4, 1, 14, 64, dtype=torch.complex64)
-            print(detector(y, h_hat, 0., 0.1).shape)
-            # torch.Size([2, 4, 1, 1792])
+        rg = ResourceGrid(num_ofdm_symbols=14, fft_size=64, subcarrier_spacing=30e3,
+                          num_tx=4, num_streams_per_tx=1)
+        sm = StreamManagement(np.ones([1, 4]), 1)
+        detector = MaximumLikelihoodDetector("bit", "app", rg, sm, Exact(), "qam", 2)
+        y = torch.randn(2, 1, 16, 14, 64, dtype=torch.complex64)
+        h_hat = torch.randn(2, 1, 16, 4, 1, 14, 64, dtype=torch.complex64)
+        print(detector(y, h_hat, 0., 0.1).shape)
+        # torch.Size([2, 4, 1, 1792])
     """
 
     def __init__(
