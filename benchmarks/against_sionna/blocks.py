@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -257,7 +257,7 @@ def joint_detector(
 
         ours = made(own_blocks, _solver(given, model), precision="double")
         theirs = _both(lambda p: made(sionna_ofdm, precision=p))
-        expected, found = theirs(*inputs), ours(*inputs)
+        expected, found = theirs(*_whole(inputs)), ours(*inputs)
         bound = max(floor, _DOUBLE_FLOOR)
         right = expected[1]
         size = torch.linalg.vector_norm(right, dim=(0, 3)).clamp_min(1e-300)
@@ -273,6 +273,15 @@ def joint_detector(
         yield "llr", float(error.nan_to_num(0).max())
 
     return deviations
+
+
+def _whole(inputs: Sequence[Any]) -> list[Any]:
+    """Received signals and channels of all items: Sionna's detectors put what one item of signals
+    gives with several channels into a result of one item.
+    """
+    y, h, *others = inputs
+    num = max(len(y), len(h))
+    return [y.expand(num, *y.shape[1:]), h.expand(num, *h.shape[1:]), *others]
 
 
 def svd(draw: Draw, model: nm.ScenarioModel) -> Deviations:

@@ -47,9 +47,6 @@ from neumatc_mimo.blocks.zf_equalizer import ZFEqualizer
 from neumatc_mimo.blocks.zf_precoded_channel import ZFPrecodedChannel
 from neumatc_mimo.blocks.zf_precoder import ZFPrecoder
 
-# Sionna's name of it.
-RZFPrecodedChannel = ZFPrecodedChannel
-
 __all__ = [
     "EQUALIZERS",
     "PRECODED_CHANNELS",
@@ -76,7 +73,6 @@ __all__ = [
     "NoisyPrecoder",
     "OperationPrecodedChannel",
     "OperationPrecoder",
-    "RZFPrecodedChannel",
     "SLNRPrecodedChannel",
     "SLNRPrecoder",
     "SVDBeamformer",

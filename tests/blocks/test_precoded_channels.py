@@ -273,7 +273,6 @@ def test_what_is_refused() -> None:
 
 
 def test_all_are_sionnas_precoded_channels_by_the_names_of_operations() -> None:
-    assert blocks.RZFPrecodedChannel is blocks.ZFPrecodedChannel
     for name, kind in PRECODED_CHANNELS.items():
         assert issubclass(kind, PrecodedChannel), name
     assert issubclass(blocks.EyePrecodedChannel, PrecodedChannel)

@@ -43,7 +43,6 @@ ARGUMENTS: dict[str, tuple[tuple[Any, ...], tuple[Any, ...]]] = {
     "MaximumLikelihoodDetectorWithPrior": (("bit", "app", *UP), ("qam", 2)),
     "OperationPrecodedChannel": (DOWN, (nm.PseudoInverse(),)),
     "OperationPrecoder": (DOWN, (nm.PseudoInverse(),)),
-    "RZFPrecodedChannel": (DOWN, ()),
     "SLNRPrecodedChannel": (DOWN, ()),
     "SLNRPrecoder": (DOWN, ()),
     "SVDBeamformer": (ONE, ()),
