@@ -37,6 +37,9 @@ class EPDetector(Detector):
         \boldsymbol{\mu} = \boldsymbol{\Sigma}(\mathbf{z} + \tfrac12\boldsymbol{\gamma})
 
     (Eqs. (28), (29)) and matches the moments of each unknown to those of its constellation points.
+    What the others tell of an unknown, :math:`1/(\tfrac12\Sigma_{kk}) - \lambda_k` in Eq. (31), is
+    computed as :math:`(\boldsymbol{\Sigma}\mathbf{G})_{kk}/(\tfrac12\Sigma_{kk})`, which keeps its
+    digits at any noise power.
     The Gram matrix G of the whitened channel and the matched filter of z are found once per
     subcarrier, see :class:`~neumatc_mimo.blocks.sufficient_statistics.SufficientStatistics`; an
     iteration inverts matrices of twice as many rows as there are streams.
@@ -173,24 +176,27 @@ class EPDetector(Detector):
         levels = self._levels
         gamma, precision = torch.zeros_like(z), torch.full_like(z, 1 / self._energy)
         squares = -levels.square() / 2
-        logits = seen = apart = z
+        logits = told = known = z
         for _ in range(self._num_iterations):
             inverse = side_by_side_inverse(gram, _NOISE * precision)
-            mean = side_by_side_product(inverse, z + _NOISE * gamma)
-            variance = _NOISE * inverse.diagonal().movedim(-1, 0)
-            # Eqs. (31), (32): what the others tell of an unknown.
-            apart = (1 / (1 / variance - precision)).clamp_min(self._least)
-            seen = apart * (mean / variance - gamma)
+            own = inverse.diagonal().movedim(-1, 0)
+            # Eqs. (31), (32): what the others tell of an unknown, as a precision and its product
+            # with the mean. The differences of the paper lose all digits where the noise is strong.
+            told = (inverse * gram).sum(1) / (_NOISE * own)
+            told = told.clamp(0, 1 / self._least)
+            others = inverse.diagonal_scatter(torch.zeros_like(inverse.diagonal()))
+            crossed = side_by_side_product(others, z + _NOISE * gamma)
+            known = (crossed + own * z) / (_NOISE * own)
             # Eq. (33): and its levels, but for what all of them have.
-            over = apart.reciprocal()
-            logits = torch.addcmul(squares * over, levels, seen * over)
+            logits = torch.addcmul(squares * told, levels, known)
             share = shares(logits)
             value = (levels * share).sum(0)
             spread = ((levels - value).square() * share).sum(0).clamp_min(self._least)
             # Eqs. (35) to (38).
-            new_precision, new_gamma = 1 / spread - 1 / apart, value / spread - seen / apart
+            new_precision, new_gamma = 1 / spread - told, value / spread - known
             # What would have a negative precision stays as it was.
             kept = (new_precision < 0).to(z.dtype).clamp_min(self._beta)
             precision = torch.lerp(new_precision, precision, kept)
             gamma = torch.lerp(new_gamma, gamma, kept)
-        return logits - seen.square() / (2 * apart)
+        heard = told > 0
+        return logits - heard * known.square() / (2 * torch.where(heard, told, 1.0))

@@ -149,6 +149,22 @@ def test_ratios(variant: str, whitens: bool) -> None:
         close(ours(h, power, other, whitens), theirs(h, power, other, whitens), 1e-9)
 
 
+@pytest.mark.parametrize("precision", ["single", "double"])
+def test_expectation_propagation_in_strong_noise(precision: Any) -> None:
+    """Streams tell nothing of each other there: ratios are those of the MMSE detector, in its
+    precision; of a stream that is silent there are none.
+    """
+    y, h, _, _ = received(1, "view")
+    h = h.clone()
+    h[:, :, :, -1] = 0
+    no, zero = (torch.tensor(number, dtype=torch.float64) for number in (1e10, 0.0))
+    linear = ofdm.LinearDetector("lmmse", "bit", "maxlog", GRID, STREAMS, "qam", BITS, **DOUBLE)
+    detect = blocks.EPDetector("bit", GRID, STREAMS, nm.Exact(), BITS, precision=precision)
+    found, expected = detect(y, h, zero, no), linear(y, h, zero, no)
+    close(found[:, :-1].double(), expected[:, :-1], 1e-4)
+    assert not found[:, -1].any()
+
+
 @pytest.mark.parametrize("variant", ["view", "every symbol"])
 def test_each_receiver_whitens_what_others_want(variant: str) -> None:
     """Two receivers of two users each, which hear the others."""
