@@ -87,11 +87,12 @@ def query_times(solvers: dict[str, Any], models: dict[str, ScenarioModel]) -> di
 def _row(title: str, model: ScenarioModel, seconds: float) -> Row:
     part = model.models["pseudo_inverse"]
     report, num_links = part.training, part.links.num_links
+    proven = report["quality_5_percent_db"]
     return {
         "trunk": title,
         "rank": part.mapping.trunk.rank,
         "error, dB": 20 * math.log10(report["error_median"]),
-        "SIR of 95 %, dB": report["quality_5_percent_db"],
+        "SIR of 95 %, dB": proven if math.isfinite(proven) else None,
         "corrected, %": 100 * report["corrected_share"],
         "patched, %": 100 * report["patched_share"],
         "kB a link": part.num_bytes / num_links / 1e3,

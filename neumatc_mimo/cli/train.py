@@ -307,5 +307,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
 
 
 def _shown(value: float, digits: int) -> str:
-    """A number, or a dash where a grid is so small that all of it was trained on."""
-    return "–" if math.isnan(value) else f"{value:.{digits}f}"
+    """A number, or a dash: where a grid is so small that all of it was trained on, or nothing is
+    proven of the mapping alone.
+    """
+    return f"{value:.{digits}f}" if math.isfinite(value) else "–"

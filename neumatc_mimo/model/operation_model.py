@@ -200,7 +200,8 @@ def figures(model: OperationModel) -> dict[str, str]:
     }
     # Of the mapping alone, where it was not trained; not a number if that is nowhere.
     if report.get("error_median", 0.0) > 0:
-        values["certificate (5 %)"] = f"{report['quality_5_percent_db']:.1f} dB"
+        quality = report["quality_5_percent_db"]
+        values["certificate (5 %)"] = f"{quality:.1f} dB" if math.isfinite(quality) else "none"
         values["error (median)"] = f"{20 * math.log10(report['error_median']):.1f} dB"
     for name, marks in (("corrected", model.marks.corrected), ("patched", model.marks.exact)):
         values[name] = f"{100 * (marks > 0).double().mean().item():.2f} %"

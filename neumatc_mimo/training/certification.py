@@ -65,9 +65,13 @@ def certified_model(job: Job, mapping: CompactMapping, links: LinkSet) -> Operat
     # At frequencies that were neither sampled nor collocation points, before any repair; not a
     # number where a grid is so small that there are none.
     quality = torch.cat(qualities)
+    # Of what is too far off for any bound nothing is proven.
+    quality = quality.nan_to_num(nan=-math.inf)
     report = {
         "error_median": torch.cat(errors, dim=1).median().item(),
-        "quality_5_percent_db": quality.quantile(0.05).item() if len(quality) else math.nan,
+        "quality_5_percent_db": (
+            quality.quantile(0.05, interpolation="lower").item() if len(quality) else math.nan
+        ),
         "corrected_share": (whole.corrected[..., unseen] > 0).double().mean().item(),
         "patched_share": whole.exact[..., unseen].double().mean().item(),
     }
