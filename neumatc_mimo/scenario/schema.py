@@ -305,9 +305,9 @@ class MLPConfig(Section):
     """Functions that the trunk puts out, unless `rank` or `svd_rank` in `[model]` say it."""
     lam: Annotated[float, Field(alias="lambda", ge=0.0, le=1e6)] = 1e-4
     """Weight of the structure residual in the loss; 0 leaves it out."""
-    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
     """Of Adam at the first step; it falls to a hundredth along a cosine."""
-    steps: limits.Steps = 1500
+    steps: limits.Steps = 3000
     """Gradient steps."""
     projection: bool = False
     """Whether latent tensors are projected out at every step (variable projection), which is not in
