@@ -48,7 +48,8 @@ class Point:
     :param slot: OFDM symbols, batch size and precision
     :param num_links: that the model knows; None is one for each of eight slots in turn, fewer where
         their training would take long
-    :param width: functions of its trunk; None is the scenario's
+    :param width: functions of its trunk; None is the scenario's, or where users or antennas are
+        others chosen for them
     """
 
     num_users: int = 8
@@ -111,8 +112,11 @@ class Point:
                 update={"fft_size": self.fft_size, "subcarrier_spacing": band / self.fft_size}
             ),
         }
+        # Sizes in a file suit its own users and antennas.
+        model = {} if self._is_of(config) else dict.fromkeys(("width", "samples", "collocation"))
         if self.width is not None:
-            changes["model"] = config.model.model_copy(update={"width": self.width})
+            model["width"] = self.width
+        changes["model"] = config.model.model_copy(update=model)
         if config.multi_user is not None:
             update: dict[str, Any] = {
                 "users_per_link": self.num_users,
@@ -133,6 +137,12 @@ class Point:
             user |= self._trained(config, "single_user", sizes)
             changes["single_user"] = config.single_user.model_copy(update=user)
         return base.with_config(config.model_copy(update=changes))
+
+    def _is_of(self, config: ScenarioConfig) -> bool:
+        """Whether it has the users and antennas of a scenario file."""
+        many = config.multi_user
+        users = self.num_users if many is None else many.users_per_link
+        return (self.num_users, self.num_antennas) == (users, math.prod(config.array.bs))
 
     def _trained(self, config: ScenarioConfig, kind: LinkKind, sizes: Dimensions) -> dict[str, Any]:
         """Keys of links that ask for the operations of all blocks that suit the point."""

@@ -361,13 +361,14 @@ class ModelConfig(Section):
     width: limits.Functions | None = None
     """Functions of a trunk; of splines so many a link where knots are nowhere wider apart than
     needed, which few links come near: `tolerance_db` decides which knots are left out. Chosen
-    unless given: four for each turn of the latest path over the band, 800 at least."""
+    unless given: four for each turn of the latest path over the band, at least 50 for each row
+    and 800."""
     noise_nodes: limits.NoiseNodes | None = None
     """Nodes along the noise power of operations whose models depend on it, those of other packages;
     14 unless given, or 22 of joint links. Zero forcing and MMSE need none."""
     samples: limits.Subcarriers | None = None
     """Most subcarriers whose exact result is computed, of a link and node. Chosen unless given: two
-    for each turn of the latest path over the band, 256 at least."""
+    for each turn of the latest path over the band, at least 20 for each row and 256."""
     collocation: limits.Subcarriers | None = None
     """Subcarriers at which the residual is lowered without an exact result. Chosen unless
     given: one for each function, up to two thirds of the grid, 819 at least."""

@@ -19,6 +19,9 @@ _SHARE = 0.9
 _WIDTH, _SAMPLES = 4.0, 2.0
 # However few turns there are: users who come close to each other make filters of longer delays.
 _LEAST_WIDTH, _LEAST_SAMPLES, _LEAST_COLLOCATION = 800, 256, 819
+# For each row: of many users some are always close (Munich, 32 x 256: 256 samples leave a fifth of
+# the subcarriers to exact results, 512 none; 1000 functions a twentieth to corrections, 1600 none).
+_WIDTH_A_ROW, _SAMPLES_A_ROW = 50, 20
 # Share of the grid for points of collocation: the rest shows what was not learned from.
 _LOOKED_AT = 2 / 3
 
@@ -52,8 +55,10 @@ def sizes(config: ModelConfig, links: LinkSet) -> Sizes:
     """
     turns, grid = turns_over_band(links), links.fft_size
     # Knots closer than subcarriers would tell nothing more.
-    width = config.width or _between(_LEAST_WIDTH, _WIDTH * turns, grid)
-    samples = config.samples or _between(_LEAST_SAMPLES, _SAMPLES * turns, grid)
+    fewest = min(max(_LEAST_WIDTH, _WIDTH_A_ROW * links.num_rows), max(_LEAST_WIDTH, grid))
+    width = config.width or _between(fewest, _WIDTH * turns, grid)
+    fewest = max(_LEAST_SAMPLES, _SAMPLES_A_ROW * links.num_rows)
+    samples = config.samples or _between(fewest, _SAMPLES * turns, grid)
     most = _LOOKED_AT * grid
     collocation = config.collocation or _between(_LEAST_COLLOCATION, width, most)
     return Sizes(turns, width, samples, collocation)
