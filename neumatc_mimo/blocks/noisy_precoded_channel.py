@@ -10,8 +10,8 @@ from neumatc_mimo.blocks.stream_power import leading
 
 
 class NoisyPrecodedChannel(MatrixPrecodedChannel):
-    """Base of precoded channels that are called with the noise power at a user, above zero; see
-    :class:`~neumatc_mimo.blocks.wmmse_precoded_channel.WMMSEPrecodedChannel`.
+    """Base class of precoded channels that are called with the noise power at a user, above zero;
+    see :class:`~neumatc_mimo.blocks.wmmse_precoded_channel.WMMSEPrecodedChannel`.
     """
 
     asks_noise = True

@@ -16,7 +16,7 @@ from neumatc_mimo.tensors.tracing import is_traced
 
 
 class NoisyPrecoder(MatrixPrecoder):
-    """Base of precoders that are called with the noise power at a user, above zero; see
+    """Base class of precoders that are called with the noise power at a user, above zero; see
     :class:`~neumatc_mimo.blocks.wmmse_precoder.WMMSEPrecoder`.
     """
 

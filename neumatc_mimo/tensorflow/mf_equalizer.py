@@ -13,8 +13,8 @@ class MFEqualizer(Equalizer):
     r"""Matched-filter equalization for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.MFEqualizer` of Sionna 1.2 with the same outputs. For the
-    channel :math:`\mathbf{H}` [num_rx_ant, K] of the streams that a receiver is to get, and the
-    covariance :math:`\mathbf{S}` of noise, estimation errors and the streams that others want,
+    channel :math:`\mathbf{H}` [num_rx_ant, K] of a receiver's desired streams, and the covariance
+    :math:`\mathbf{S}` of noise, estimation errors and undesired streams,
 
     .. math::
         \hat{\mathbf{x}} = \mathbf{G}\mathbf{y}, \qquad
@@ -30,7 +30,7 @@ class MFEqualizer(Equalizer):
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.

@@ -12,8 +12,8 @@ class ZFEqualizer(Equalizer):
     r"""Zero-forcing equalization for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.ZFEqualizer` of Sionna 1.2 with the same outputs. For the
-    channel :math:`\mathbf{H}` [num_rx_ant, K] of the streams that a receiver is to get, and the
-    covariance :math:`\mathbf{S}` of noise, estimation errors and the streams that others want,
+    channel :math:`\mathbf{H}` [num_rx_ant, K] of a receiver's desired streams, and the covariance
+    :math:`\mathbf{S}` of noise, estimation errors and undesired streams,
 
     .. math::
         \hat{\mathbf{x}} = \mathbf{G}\mathbf{y}, \qquad
@@ -27,7 +27,7 @@ class ZFEqualizer(Equalizer):
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
@@ -46,7 +46,7 @@ class ZFEqualizer(Equalizer):
         Estimated symbols.
     :output no_eff: [batch_size, num_tx, num_streams, num_data_symbols], `tf.float`.
         Effective noise variance for each estimated symbol.
-    :raises ValueError: If a receiver is to get more streams than it has antennas
+    :raises ValueError: If a receiver gets more streams than it has antennas
     """
 
     def _streams(

@@ -22,7 +22,7 @@ class ZFPrecoder(SolverBlock):
     r"""Zero-forcing precoding for multi-antenna OFDM transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` of Sionna 1.2 with the same outputs: for
-    every transmitter the channels to all its receivers are gathered into :math:`\mathbf{H}`, and
+    every transmitter the channels to all its receivers are collected in :math:`\mathbf{H}`, and
 
     .. math::
         \mathbf{G} = \mathbf{V}\mathbf{D}, \qquad
@@ -41,7 +41,7 @@ class ZFPrecoder(SolverBlock):
         returned. Defaults to `False`.
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `tf.complex`.
@@ -50,8 +50,8 @@ class ZFPrecoder(SolverBlock):
         `tf.complex`. Channel knowledge based on which the precoding is computed. One item, symbol
         or subcarrier of an input holds for all.
     :input alpha: `0.` (default) | [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size]
-        (or broadcastable), `float`. Regularization parameter, a noise power. A vector is taken
-        along the subcarriers, as in Sionna, if it has one entry for each of them.
+        (or broadcastable), `float`. Regularization parameter, a noise power. A vector with one
+        entry for each subcarrier is used along the subcarriers, as in Sionna.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
 
