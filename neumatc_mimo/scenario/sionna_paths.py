@@ -98,7 +98,7 @@ def traced(paths: Any, carrier_frequency: float | None = None) -> TracedPaths:
     :math:`a_i e^{-j 2\pi f_c \tau_i}` (``Paths.cir``), with absolute delays.
 
     :param paths: From ``sionna.rt.PathSolver``, with ``synthetic_array`` or without
-    :param carrier_frequency: Hz; that of the scene unless given
+    :param carrier_frequency: Hz; by default that of the scene
 
     :raises ValueError: If these are no such paths, or lead nowhere
     """

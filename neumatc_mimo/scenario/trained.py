@@ -51,7 +51,9 @@ class TrainedConfig(Section):
     newer: ClassVar[frozenset[str]] = frozenset({"groups"})
 
     operation: Operations = ()
-    """Operations to train beside the one that always is, each a table with a `name`."""
+    """Operations to train in addition to the one that is always trained, each a table with a
+    `name`.
+    """
 
     @property
     def operations(self) -> tuple[OperationConfig, ...]:
