@@ -41,7 +41,7 @@ class SumPowerConfig(AtNoiseConfig):
     """The keys of a precoder of a sum power."""
 
     num_iterations: Annotated[int, Field(ge=1, le=_MOST_ITERATIONS)] = 60
-    """Iterations at most."""
+    """Largest number of iterations."""
 
 
 class SumPowerPrecoding(Operation):
@@ -51,8 +51,8 @@ class SumPowerPrecoding(Operation):
 
     V lies in the range of A^H, and :math:`a_k v_k` is real and positive.
 
-    :param no: :math:`\sigma^2` where a caller gives none
-    :param num_iterations: Iterations at most
+    :param no: default of :math:`\sigma^2`
+    :param num_iterations: Largest number of iterations
     """
 
     component_names: ClassVar[tuple[str, ...]] = ("v",)
