@@ -29,9 +29,7 @@ def joint_sizes(**tensors: Tensor | None) -> Sizes:
     if all(n in (1, size) for column, size in zip(columns, joint, strict=True) for n in column):
         return joint
     given = " and ".join(f"{name} has the shape {list(shape)}" for name, shape in shapes.items())
-    raise ValueError(
-        f"{given}: batch sizes, OFDM symbols and subcarriers have to be as many, or one."
-    )
+    raise ValueError(f"{given}: batch sizes, OFDM symbols and subcarriers must be equal, or one.")
 
 
 def joint_items(*numbers: int) -> int:

@@ -49,5 +49,5 @@ class NoisyPrecoder(MatrixPrecoder):
         noise = transmitter_noise("no", no, shape, self.dtype, self.device)
         # Zero is still there where a gradient is asked of it.
         if noise is None or (is_differentiated(noise) and not (is_traced() or bool(noise.any()))):
-            raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
+            raise ValueError(f"no is zero, but without noise the {self._figure} is not finite.")
         return noise

@@ -281,7 +281,9 @@ def _results(block: Computing, names: str, given: Sequence[Tensor]) -> list[Tens
 def _found(handle: Tensor) -> Computing:
     block = _blocks.get(int(handle))
     if block is None:
-        raise RuntimeError("A compiled function's block is gone: keep it as long as the function.")
+        raise RuntimeError(
+            "The block of a compiled function was deleted: keep it as long as the function."
+        )
     return block
 
 

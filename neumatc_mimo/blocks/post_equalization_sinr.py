@@ -209,7 +209,7 @@ class LMMSEPostEqualizationSINR(Equalizer):
                 f"no has the shape {given}, the first dimensions of {shape} are needed."
             ) from None
         if not is_traced() and not bool((noise >= 0).all()):
-            raise ValueError("no has negative entries or NaN, it is a noise power.")
+            raise ValueError("no has negative entries or NaN, a noise power must not be negative.")
         return noise
 
 

@@ -73,7 +73,7 @@ def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"There is no file {os.fspath(file)} on this machine.")
     metadata = _format(path).read_metadata(path)
     if metadata.get("package") != "neumatc-mimo":
-        raise ValueError(f"{path} holds no query of neumatc-mimo.")
+        raise ValueError(f"{path} contains no query of neumatc-mimo.")
     return metadata
 
 

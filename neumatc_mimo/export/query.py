@@ -64,8 +64,8 @@ class QueryModule(nn.Module):
         axis, mapping = part.mapping.axis, part.mapping
         if isinstance(axis, TimeAxis):
             raise ValueError(
-                f"The model of {operation} is one of moving users, at {axis}; models of users that "
-                "stand still can be exported."
+                f"The model of {operation} is for moving users, at {axis}; only models of users "
+                "that do not move can be exported."
             )
         if isinstance(mapping, RefinedMapping):
             mapping = mapping.alone

@@ -74,7 +74,7 @@ class ScenarioModel(TrainedModels, Solver):
             self.warned.once(
                 f"{operation.name} of {list(shape)}",
                 self._ignorance(operation, shape) + " It is computed exactly: use nm.Exact(), or "
-                "train a model of what is asked for.",
+                "train a model for it.",
             )
 
     def _ignorance(self, operation: Operation, shape: Sequence[int]) -> str:
@@ -83,8 +83,7 @@ class ScenarioModel(TrainedModels, Solver):
             for m in self.models.values()
         )
         return (
-            f"The model knows {known}; {operation.settings()} of {shape[0]} x {shape[1]} was asked "
-            "for."
+            f"The model knows {known}; {operation.settings()} of {shape[0]} x {shape[1]} is needed."
         )
 
     def choosing(self, choose: Callable[[Solver], Solver]) -> ScenarioModel:

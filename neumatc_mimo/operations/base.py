@@ -223,8 +223,7 @@ class Operation(ABC):
         return {"name": self.name}
 
     def free_gains(self, no: Tensor | None) -> bool:
-        """Whether :meth:`answer` accepts rows with any gains, or only rows with the same magnitude.
-        """
+        """Whether :meth:`answer` accepts rows with any gains, or only of one magnitude."""
         del no
         return False
 
@@ -290,8 +289,7 @@ class Operation(ABC):
         return type(answers[0])(*merged)
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Any:
-        """The exact answer. Operations override it if they can compute it without the components.
-        """
+        """The exact answer. Operations override it if they do not need the components for it."""
         return self.answer(self.exact(a, no), no)
 
     def solve_surely(

@@ -62,7 +62,7 @@ class SumPowerPrecoding(Operation):
 
     def __init__(self, no: float = 0.1, num_iterations: int = 60) -> None:
         if not no > 0:
-            raise ValueError(f"no is {no}, a rate is finite with noise only.")
+            raise ValueError(f"no is {no}, a noise power above zero is needed.")
         if num_iterations < 1:
             raise ValueError(f"num_iterations is {num_iterations}, at least one is needed.")
         if num_iterations > _MOST_ITERATIONS:

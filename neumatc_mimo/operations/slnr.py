@@ -87,7 +87,7 @@ class SLNR(Operation):
 
     def __init__(self, no: float = 0.1, antennas_per_user: int = 1) -> None:
         if not no > 0:
-            raise ValueError(f"no is {no}, an SLNR is finite with noise only.")
+            raise ValueError(f"no is {no}, a noise power above zero is needed.")
         self.no = no
         self._set_antennas(antennas_per_user)
 

@@ -29,7 +29,7 @@ def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
     """
     positions = scenario.positions
     if positions is None:
-        raise ValueError(f"{scenario.name} has channels without positions, there is no map of it.")
+        raise ValueError(f"{scenario.name} has no positions of users, so there is no map.")
     ax = axes_or_new(ax)
     for found, grey, label in ((False, "0.85", "without"), (True, "0.6", "with")):
         x, y, _ = positions.users[positions.has_path == found].T

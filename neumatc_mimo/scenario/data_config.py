@@ -69,7 +69,7 @@ class DeepMIMOConfig(PathsConfig):
     def _one_source(self) -> DeepMIMOConfig:
         # Neither is what data sets of Python have, see `ScenarioConfig.data_folder`.
         if self.path is not None and self.scenario is not None:
-            raise ValueError("has both of path and scenario, give exactly one of them")
+            raise ValueError("has both path and scenario, give exactly one of them")
         if "" in (self.path, self.scenario):
             raise ValueError("has an empty path or scenario, give the name of one")
         if self.scenario is not None and not is_plain(self.scenario):

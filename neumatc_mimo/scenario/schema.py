@@ -67,7 +67,9 @@ def _with_sizes(values: Any, size_key: str | None) -> Any:
         return values
     sizes = {len(group) for group in groups}
     if len(sizes) > 1:
-        raise ValueError(f"has groups of {min(sizes)} and of {max(sizes)} users, all need as many")
+        raise ValueError(
+            f"has groups of {min(sizes)} and of {max(sizes)} users, all groups need the same number"
+        )
     if any(len(set(group)) < len(group) for group in groups):
         raise ValueError("has a user twice in one of its groups")
     told = {"num_links": len(groups)} | dict.fromkeys([size_key] if size_key else [], *sizes)
@@ -75,7 +77,9 @@ def _with_sizes(values: Any, size_key: str | None) -> Any:
         raise ValueError(f"has groups of {max(sizes)} users, links of a single user have one")
     for key, value in told.items():
         if values.get(key, value) != value:
-            raise ValueError(f"has {key} = {values[key]}, groups tell {value}: leave one out")
+            raise ValueError(
+                f"has {key} = {values[key]}, but the groups have {value}: leave one out"
+            )
     return values | told
 
 
@@ -173,7 +177,7 @@ class MultiUserConfig(TrainedConfig):
     def _groups_of_one_station(self) -> MultiUserConfig:
         if self.joint and self.groups is not None:
             raise ValueError(
-                "has groups beside joint = true, whose users are drawn: leave one of the two out"
+                "has groups and joint = true, which draws its users: leave one of the two out"
             )
         return self
 
@@ -182,7 +186,7 @@ class MultiUserConfig(TrainedConfig):
         asked = [*self._asked_before(), *(f'an operation "{c.name}"' for c in self.operation)]
         if self.joint and asked:
             raise ValueError(
-                f"has {asked[0]} beside joint = true, precoders serve the users of one base "
+                f"has {asked[0]} and joint = true, but precoders serve the users of one base "
                 "station: leave one of the two out"
             )
         return self
@@ -190,7 +194,7 @@ class MultiUserConfig(TrainedConfig):
     @model_validator(mode="after")
     def _enough_to_select_from(self) -> MultiUserConfig:
         if self.pool is not None and self.selection == "random":
-            raise ValueError('has pool beside selection = "random", which selects nobody')
+            raise ValueError('has pool and selection = "random", which does not use it')
         if self.pool is not None and self.pool < self.users_per_link:
             raise ValueError(
                 f"has pool = {self.pool}, at least users_per_link = {self.users_per_link} users "
@@ -198,12 +202,12 @@ class MultiUserConfig(TrainedConfig):
             )
         if self.groups is not None and self.selection != "random":
             raise ValueError(
-                f'has selection = "{self.selection}" beside groups, which are given: leave one '
+                f'has selection = "{self.selection}" and groups, which are given: leave one '
                 "of the two out"
             )
         if self.joint and self.selection != "random":
             raise ValueError(
-                f'has selection = "{self.selection}" beside joint = true, users of one base '
+                f'has selection = "{self.selection}" and joint = true, but users of one base '
                 "station are selected: leave one of the two out"
             )
         return self
@@ -286,16 +290,16 @@ class MotionConfig(Section):
                 name = next(name for name, given in keys.items() if given)
                 raise ValueError(f'has {name}, which needs source = "deepmimo"')
         elif keys["speed"]:
-            raise ValueError(f'has a speed, which source = "{self.source}" does not take')
+            raise ValueError(f'has a speed, which source = "{self.source}" does not use')
         elif self.source == "sionna_rt" and any(keys.values()):
             name = next(name for name, given in keys.items() if given)
             raise ValueError(f'has {name}, paths of source = "sionna_rt" have velocities already')
         elif keys["timestamps"] and (keys["rx_vel"] or keys["tx_vel"]):
-            raise ValueError("has timestamps beside rx_vel or tx_vel, give one or the other")
+            raise ValueError("has timestamps and rx_vel or tx_vel, give one or the other")
         times = self.timestamps or ()
         rising = all(early < late for early, late in itertools.pairwise(times))
         if times and not (rising and (len(times) > 1 or times[0] > 0)):
-            raise ValueError(f"has timestamps = {shown(list(times))}, they must rise")
+            raise ValueError(f"has timestamps = {shown(list(times))}, they must increase")
         return self
 
 
@@ -436,7 +440,9 @@ class ScenarioConfig(Section):
         if len(given) > 1:
             raise ValueError(f"has {given[0]} and {given[1]}, data come from one of them")
         if self.channel is not None and self.motion is not None:
-            raise ValueError("has [motion] beside [channel], channels of one's own stand still")
+            raise ValueError(
+                "has [motion] and [channel], but users of your own channels cannot move"
+            )
         if self.motion is not None and self.motion.source not in ("drawn", self.data_section):
             raise ValueError(
                 f'has source = "{self.motion.source}" in [motion], its data come from '
@@ -484,7 +490,7 @@ class ScenarioConfig(Section):
         if len(stations) < 2:
             raise ValueError(
                 f"has joint = true in [multi_user], but base_station = {shown(stations)} in "
-                f"[{self.data_section}], name all base stations that hear the users"
+                f"[{self.data_section}], name all base stations that receive the users"
             )
         for key in ("users_per_link", "num_links"):
             if (number := getattr(self.multi_user, key)) % len(stations):
@@ -503,7 +509,7 @@ class ScenarioConfig(Section):
                 if config.name in names:
                     raise ValueError(
                         f'has the operation "{config.name}" in [{names[config.name]}] and in '
-                        f"[{kind}], a model has one of a name: leave one of them out"
+                        f"[{kind}], a model has only one with this name: leave one of them out"
                     )
                 names[config.name] = kind
         return self
@@ -649,13 +655,13 @@ def read_config(source: str | os.PathLike[str]) -> ScenarioConfig:
     named = config.deepmimo
     if named is not None and (named.path, named.scenario) == (None, None):
         raise ValueError(
-            f"{file}: [deepmimo] has neither of path and scenario, give exactly one of them."
+            f"{file}: [deepmimo] has neither path nor scenario, give exactly one of them."
         )
     if config.channel is not None and config.channel.file is None:
         raise ValueError(f'{file}: the key "file" in [channel] is missing.')
     if config.sionna_rt is not None:
         raise ValueError(
-            f"{file}: [sionna_rt] is of nm.Scenario.from_sionna_rt alone; "
+            f"{file}: [sionna_rt] is only for nm.Scenario.from_sionna_rt; "
             "`neumatc-mimo trace` makes a folder for [deepmimo]."
         )
     return config

@@ -81,7 +81,7 @@ def sum_rate_users(h: Tensor, num_users: int, no: float, *, stop: bool = True) -
     """
     _check(h, num_users)
     if not no > 0:
-        raise ValueError(f"no is {no}, a rate is finite with noise only.")
+        raise ValueError(f"no is {no}, a noise power above zero is needed.")
     total = num_users * h.shape[2]
     chosen: list[int] = []
     rate = -torch.inf

@@ -119,8 +119,7 @@ class Answers(ABC):
         return None
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
-        """The matrices that a tile's answer belongs to: the given ones, unless links are trusted.
-        """
+        """The matrices that a tile's answer is for: the given ones, unless links are trusted."""
         return given[:, subcarriers]
 
     def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
@@ -287,8 +286,8 @@ def warn_of_lost(warned: Warned, lost: int, num: int, dtype: torch.dtype) -> Non
     if lost:
         warned.once(
             "lost",
-            f"{lost} of {num} matrices are so ill-conditioned that no result of the precision "
-            f"{dtype} is within 40 dB of the exact one. Take "
+            f"{lost} of {num} matrices are so ill-conditioned that no result in "
+            f"{dtype} reaches 40 dB. Use "
             'precision="double", a regularisation, or fewer streams there.',
         )
 

@@ -189,8 +189,8 @@ class ZFPrecoder(SolverBlock):
         if num_rows != self._num_streams:
             raise ValueError(
                 f"{self._precoding_ind.shape[1]} receivers of {h.shape[2]} antennas make "
-                f"{num_rows} rows of a transmitter's channel, its {self._num_streams} streams need "
-                "as many."
+                f"{num_rows} rows of a transmitter's channel, but it has {self._num_streams} "
+                "streams: they must be equal."
             )
         value = tf.get_static_value(alpha)
         if num_rows > h.shape[4] and value is not None and not np.all(value > 0):

@@ -335,11 +335,11 @@ def test_users_of_several_grids(two_grids: Path) -> None:
         ({"array": {"bs": [4, 2], "bs_each": [[4, 2], [2, 4]]}}, "2 entries in bs_each"),
         ({"array": {"bs": [4, 2], "bs_each": [[4, 4]]}}, "all base stations need as many"),
         ({"array": {"pattern": "patch"}}, "'isotropic' or 'halfwave-dipole'"),
-        ({"multi_user": {"groups": [[1, 2], [3]]}}, "all need as many"),
+        ({"multi_user": {"groups": [[1, 2], [3]]}}, "all groups need the same number"),
         ({"multi_user": {"groups": [[1, 1]]}}, "a user twice"),
-        ({"multi_user": {"groups": [[1, 2]], "num_links": 3}}, "groups tell 1"),
+        ({"multi_user": {"groups": [[1, 2]], "num_links": 3}}, "but the groups have 1"),
         ({"multi_user": {"groups": [[10**5, 1]]}}, "there are users 0 to 749"),
-        ({"deepmimo": {"path": "x", "scenario": "y"}}, "both of path and scenario"),
+        ({"deepmimo": {"path": "x", "scenario": "y"}}, "both path and scenario"),
     ],
 )
 def test_refusals(dataset: Any, sections: Any, message: str) -> None:

@@ -135,7 +135,7 @@ def test_unknown_scene_is_refused_with_the_known_ones(ray_tracer: None, tmp_path
     with pytest.raises(ValueError, match=r"'atlantis' is neither an XML file nor one of .*munich"):
         trace("atlantis", tmp_path / "folder")
     (tmp_path / "broken.xml").write_text("<scene>")
-    with pytest.raises(ValueError, match="is no scene that Sionna RT can load"):
+    with pytest.raises(ValueError, match="is not a scene that Sionna RT can load"):
         trace(tmp_path / "broken.xml", tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 

@@ -318,7 +318,7 @@ def _found() -> Library | str:
     variants = _variants(handle)
     names = [name for name, runs in variants if runs]
     if wanted and wanted not in names:
-        return f"{VARIABLE}={wanted} is none of the variants that run here: {', '.join(names)}"
+        return f"{VARIABLE}={wanted} is not one of the variants that run here: {', '.join(names)}"
     for number, (name, runs) in enumerate(variants):
         if runs and wanted in ("", name):
             return Library(handle, number, name)
