@@ -70,7 +70,8 @@ def run_and_write(
         alone; None for all
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
     :param progress: show a progress bar, in a terminal or a notebook
-    :param callback: told of the points that are done, and of what runs at the one under way
+    :param callback: called with the number of finished points, and with what runs at the one under
+        way
 
     :raises ValueError: if there is no such axis
     """

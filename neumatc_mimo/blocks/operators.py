@@ -39,7 +39,7 @@ class Computing(Protocol):
 
 
 class NoKernelError(Exception):
-    """Kernels alone were asked for, and do not cover a call."""
+    """Only kernels may be used, and there are none for a call."""
 
 
 # Blocks by the numbers that operators know them by.

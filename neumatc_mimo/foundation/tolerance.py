@@ -1,4 +1,4 @@
-"""What a certificate asks for."""
+"""What a certificate requires."""
 
 from __future__ import annotations
 

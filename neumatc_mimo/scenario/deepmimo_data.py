@@ -213,7 +213,7 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
     A scenario of the database that is not on disk is downloaded, after a log message; it lies in
     DeepMIMO's own folder, ``deepmimo.config.get("scenarios_folder")``, from then on.
 
-    :param dataset: DeepMIMO's data set, in the place of the one that the scenario names
+    :param dataset: DeepMIMO's data set, instead of the one that the scenario names
 
     :raises FileNotFoundError: If the scenario folder does not exist
     :raises ConnectionError: If a scenario cannot be downloaded

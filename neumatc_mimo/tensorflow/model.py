@@ -31,7 +31,7 @@ class OperationModel:
     :param mapping: the compact mappings of the aligned links
     :param links: the links
     :param marks: what the training proved of them
-    :param tolerance: what the certificate asked for
+    :param tolerance: what the certificate required
     """
 
     settings: dict[str, Any]

@@ -47,8 +47,8 @@ class ZFPrecoder(SolverBlock):
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `tf.complex`.
         Resource grids to be precoded.
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
-        `tf.complex`. Channel knowledge based on which the precoding is computed. One item, symbol
-        or subcarrier of an input holds for all.
+        `tf.complex`. Channel knowledge based on which the precoding is computed. An input may have
+        one item, symbol or subcarrier, which is then used for all.
     :input alpha: `0.` (default) | [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size]
         (or broadcastable), `float`. Regularization parameter, a noise power. A vector with one
         entry for each subcarrier is used along the subcarriers, as in Sionna.

@@ -331,7 +331,7 @@ def test_users_of_several_grids(two_grids: Path) -> None:
         ({"deepmimo": {"rows": [99]}}, r"rows in \[deepmimo\] is \[99\], there are rows 0 to 24"),
         ({"deepmimo": {"users": [10**5]}}, "there are users 0 to"),
         ({"deepmimo": {"box": [[9.0, 0.0], [0.0, 1.0]]}}, "first must be the lower one"),
-        ({"deepmimo": {"box": [[0.0, 1e-3], [0.0, 1e-3]]}}, r"no user that \[deepmimo\] takes"),
+        ({"deepmimo": {"box": [[0.0, 1e-3], [0.0, 1e-3]]}}, r"no user that \[deepmimo\] selects"),
         ({"array": {"bs": [4, 2], "bs_each": [[4, 2], [2, 4]]}}, "2 entries in bs_each"),
         ({"array": {"bs": [4, 2], "bs_each": [[4, 4]]}}, "all base stations need as many"),
         ({"array": {"pattern": "patch"}}, "'isotropic' or 'halfwave-dipole'"),

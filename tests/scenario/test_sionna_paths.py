@@ -155,7 +155,7 @@ def test_users_that_are_taken() -> None:
     ("sections", "message"),
     [
         ({"array": {"bs": [8, 1]}}, "traced transmitters have 4 antennas"),
-        ({"array": {"rotation": [0.0, 0.0, 9.0]}}, "rotation in .* of the scene that was traced"),
+        ({"array": {"rotation": [0.0, 0.0, 9.0]}}, "rotation in .* comes from the traced scene"),
         ({"multi_user": {"ue": [1, 1], "users_per_link": 2}}, "traced receivers have 2"),
         ({"sionna_rt": {"base_station": 2}}, "transmitters 0 to 1"),
         ({"sionna_rt": {"rows": [0]}}, "needs users on a grid"),

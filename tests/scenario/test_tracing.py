@@ -119,7 +119,7 @@ def test_existing_folder_is_refused(tmp_path: Path) -> None:
 
 def test_folder_that_is_no_scenario_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match="is no DeepMIMO scenario"):
+    with pytest.raises(FileExistsError, match="is not a DeepMIMO scenario"):
         trace("munich", tmp_path, overwrite=True)
     assert (tmp_path / "letter.txt").read_text() == "dear"
 

@@ -137,7 +137,7 @@ def test_no_whole_file_system_is_replaced(
     monkeypatch.chdir(tmp_path / "inner")
     (tmp_path / MANIFEST).touch()
     (tmp_path / "inner" / MANIFEST).touch()
-    with pytest.raises(ValueError, match="which is not replaced; give a folder in it"):
+    with pytest.raises(ValueError, match="which is never replaced; give a folder in it"):
         small_model.save(where)
 
 

@@ -293,7 +293,7 @@ def why_not() -> str | None:
 
 
 def forget() -> None:
-    """Look for the library anew when it is asked for next: after a change of ``NEUMATC_LANES``."""
+    """Look for the library again when it is needed next: after a change of ``NEUMATC_LANES``."""
     _found.cache_clear()
 
 
