@@ -1,12 +1,12 @@
 # %% [markdown]
 # # Getting started
 #
-# From a scenario to a precoder in five lines. A *scenario* is a piece of a ray-traced city with a
-# base station and users. For each *link*, here a group of eight users, the package learns the
-# zero-forcing filter as a function of frequency, once. From then on the filter is *queried*, not
-# computed, and every answer carries a proof.
+# How do you get from a scenario to a precoder? It takes five lines. A *scenario* is a part of a
+# ray-traced city with a base station and users. For each *link*, here a group of eight users, the
+# package learns the zero-forcing filter as a function of the frequency, once. After that the filter
+# is *queried* instead of computed, and every result has a certificate.
 #
-# Needed: the package (`pip install -e .` in a clone of it), and some minutes on a laptop.
+# You need the package (`pip install -e .` in a clone), and some minutes on a laptop.
 
 # %%
 from functools import partial
@@ -45,7 +45,7 @@ precoder = ZFPrecoder(resource_grid, stream_management, model)
 
 # %% [markdown]
 # The fifth line is the call. It needs symbols `x` and the channel `h`, in Sionna's shapes: here
-# the channels of the first link, which stand still during the slot.
+# the channels of the first link, which are constant during the slot.
 
 # %%
 h = links.channel(links.grid_frequencies(), [0])  # [1, 3276, 8, 64]
@@ -60,14 +60,14 @@ x_precoded.shape
 # %% [markdown]
 # ## What happened
 #
-# Nobody told the block which link this is. It compared the channel with those that the model
-# knows, at a few subcarriers, and found the first one. It counts how every filter came about:
+# The block was not told which link this is. It compared the channel with those of the model and
+# recognised the first link. It counts how every filter was obtained:
 
 # %%
 print(precoder.stats)
 
 # %% [markdown]
-# The scenario knows what it holds, and so does the model.
+# Print the scenario and the model to see what they contain.
 
 # %%
 scenario
@@ -81,9 +81,9 @@ ax = nm.plots.scenario_map(scenario)
 # %% [markdown]
 # ## Is it right?
 #
-# Sionna's block computes the same filter anew for every subcarrier and every OFDM symbol. Its
-# output is our yardstick. `nm.Exact()` goes into the same place as the model: it computes too,
-# but once for all symbols in which the channel is the same, and needs no training.
+# Sionna's block computes the same filter for every subcarrier and every OFDM symbol. We compare
+# with its output. `nm.Exact()` can be used instead of the model: it computes the filters, too, but
+# only once for all symbols with the same channel. It needs no training.
 
 # %%
 blocks = {
@@ -98,8 +98,8 @@ for name, output in outputs.items():
     print(f"{name} differs from Sionna by {error:.1e}")
 
 # %% [markdown]
-# And how long does it take? All three by turns, so that a change of the machine's load meets all
-# of them; medians are shown.
+# How long does it take? All three run in turn, so that a change of the machine's load affects all
+# of them. The table shows medians.
 
 # %%
 times = side_by_side({name: partial(block, x, h) for name, block in blocks.items()})
@@ -110,14 +110,14 @@ ax = nm.plots.times({"one slot": milliseconds})
 _ = ax.figure.set_size_inches(6.4, 2.4)
 
 # %% [markdown]
-# Most of the gap to Sionna is work that need not be done at all; a query then gains what is left.
-# For eight users that is little, for singular value decompositions and iterative precoders it is
-# much: [where a query pays](where_a_query_pays.ipynb) measures it.
+# Most of the difference to Sionna is repeated work. A query can only save what is left. For eight
+# users this is little, for iterative precoders and large arrays it is much:
+# [where a query pays](where_a_query_pays.ipynb) measures it.
 #
 # ## The filter itself
 #
-# A model answers at any frequency of its band, not only on the grid. Here is one entry of the
-# filter of link 0, exact and queried, with the delay of the first path taken out, which would
+# You can query a model at any frequency of its band, not only on the grid. Here is one entry of
+# the filter of link 0, exact and queried. The delay of the first path is removed, because it would
 # turn the phase hundreds of times over the band:
 
 # %%
@@ -134,7 +134,7 @@ ax = nm.plots.entry_error(f, *pair)
 # %% [markdown]
 # ## Keep it
 #
-# A model is a folder of plain tensors and a JSON card; nothing in it is executed when it is read.
+# A model is a folder with tensors and a JSON file. Nothing in it is executed when it is loaded.
 #
 # ```python
 # model.save("models/munich")
@@ -143,4 +143,4 @@ ax = nm.plots.entry_error(f, *pair)
 #
 # Next: [the method on one link](the_method_on_one_link.ipynb) explains what is learned,
 # [substitution in Sionna](substitution_in_sionna.ipynb) changes two lines of a simulation, and
-# [your own scenario](your_own_scenario.ipynb) brings your own data.
+# [your own scenario](your_own_scenario.ipynb) uses your own data.

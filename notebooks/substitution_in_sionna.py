@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Substitution in Sionna
 #
-# A link-level simulation that you have already keeps its grid, its bits, its channel and its
-# error counting. Only the block that inverts matrices is replaced: two lines, the import and the
-# construction. This notebook does so for a zero-forcing precoder (downlink) and an MMSE detector
-# (uplink), and compares error curves and times.
+# How do you use the blocks in a link-level simulation that you already have? Its grid, bits,
+# channel and error counting do not change. Only the block that inverts matrices is replaced. This
+# takes two lines: the import and the constructor. This notebook replaces a zero-forcing precoder
+# (downlink) and an MMSE detector (uplink), and compares error curves and times.
 
 # %%
 import time
@@ -28,9 +28,9 @@ from neumatc_mimo.blocks import MMSEDetector, ZFPrecoder
 # %% [markdown]
 # ## The simulation as it was
 #
-# Eight users, 64 antennas, 16-QAM or 64-QAM, a 5G LDPC code. Channels come from a scenario; any
-# other source that yields Sionna's `h` would do. To keep this page short we take every twelfth
-# subcarrier of 3276: the band is the same, a slot costs a twelfth.
+# There are eight users, 64 antennas, 16-QAM or 64-QAM, and a 5G LDPC code. The channels come from a
+# scenario, but any other source of `h` in Sionna's layout works, too. To save time, we use every
+# twelfth of the 3276 subcarriers. The band is the same, and a slot takes a twelfth of the time.
 
 # %%
 USERS, ANTENNAS, SYMBOLS, STRIDE = 8, 64, 2, 12
@@ -152,8 +152,8 @@ from_users = StreamManagement(np.ones([1, USERS]), 1)
 # +detector = MMSEDetector("bit", "app", up, from_users, model, "qam", 6)
 # ```
 #
-# `model` is trained once. `nm.Exact()` may stand in its place: then the block computes what is
-# asked for, and needs no training.
+# `model` is trained once. You can use `nm.Exact()` instead. Then the block computes all filters,
+# and needs no training.
 
 # %%
 model = nm.train(scenario)
@@ -172,8 +172,8 @@ detectors = {
 # %% [markdown]
 # ## The same error curves
 #
-# Each simulation starts from the same seed, so that all see the same bits, channels and noise.
-# What differs is rounding: the curves lie on each other.
+# Each simulation starts from the same seed, so all have the same bits, channels and noise. They
+# only differ by rounding, and the curves coincide.
 
 # %%
 SEED, BATCH = 1, 4
@@ -209,9 +209,9 @@ print(detectors["queried"].stats)
 # %% [markdown]
 # ## Times at full size
 #
-# One slot of 3276 subcarriers and 14 symbols, the precoder and the detector by themselves. All
-# ways are timed by turns, so that a change of the machine's load meets all of them; medians are
-# shown. Every block runs once before it is timed.
+# These are the times of the precoder and of the detector alone, for one slot of 3276 subcarriers
+# and 14 symbols. All ways run in turn, so that a change of the machine's load affects all of them.
+# The table shows medians. Every block runs once before it is measured.
 
 # %%
 size = {"fft_size": 3276, "spacing": 30e3, "symbols": 14}
@@ -253,14 +253,14 @@ for task, ways in blocks.items():
 ax = nm.plots.times(milliseconds)
 
 # %% [markdown]
-# Read the two steps apart. From Sionna to *exact*: a filter is computed once a subcarrier, not
-# once a symbol, in one well-shaped batch. From *exact* to *queried*: it is not computed at all.
-# The detector also has to demap, which takes the same time whatever the filter.
+# There are two steps. From Sionna to *exact*, a filter is computed once per subcarrier instead of
+# once per symbol. From *exact* to *queried*, it is not computed at all. The detector also has to
+# demap. This takes the same time for every filter.
 #
 # ## What a query promises
 #
-# A channel that is not a trained link's is computed exactly, counted as such, and told of once.
-# So a block with a model may be fed with anything:
+# If a channel is not one of the trained links, its filters are computed exactly and counted, and
+# the block warns once. So a block with a model accepts any channel:
 
 # %%
 block = ZFPrecoder(down, to_users, model)

@@ -1,10 +1,10 @@
 # %% [markdown]
 # # SVD beamforming and water-filling
 #
-# One user with several antennas: H = U Σ Vᴴ on every subcarrier, streams are sent along the
-# strongest columns of V and received along those of U. Without noise the streams do not disturb
-# each other. An SVD is dear, so here a query pays: the triplets are learned as functions of the
-# frequency.
+# How do you send several streams to one user with several antennas? With H = U Σ Vᴴ on every
+# subcarrier, streams are sent along the strongest columns of V and received along those of U. The
+# streams then do not interfere. An SVD is expensive. A model learns the triplets as functions of
+# the frequency, so that they can be queried.
 
 # %%
 import numpy as np
@@ -34,9 +34,9 @@ model
 # %% [markdown]
 # ## The streams along frequency
 #
-# A stream is a branch: the strongest triplets at the centre of the band, followed from there to
-# both sides. Where two singular values nearly cross, a branch goes on as what it is, not as the
-# stronger one.
+# Streams start with the strongest triplets at the centre of the band. From there, each one is
+# followed to both sides. Where two singular values nearly cross, a stream stays with its own
+# triplet, even if this is no longer the stronger one.
 
 # %%
 LINK = 0
@@ -47,8 +47,8 @@ ax = nm.plots.branches(f, torch.linalg.svdvals(h[0]))
 _ = ax.set(title=f"all singular values of link {LINK}", ylim=(2e-2, 50))
 
 # %% [markdown]
-# Queried triplets obey the equations that define them, H V = U Σ and Hᴴ U = V Σ, to within the
-# tolerance. The residual of each of the eight links:
+# Queried triplets satisfy their equations, H V = U Σ and Hᴴ U = V Σ, to within the tolerance. This
+# is the residual of each of the eight links:
 
 # %%
 few = f[::8]
@@ -59,8 +59,8 @@ print(f"median {float(residual.median()):.1e}, largest {float(residual.max()):.1
 # %% [markdown]
 # ## Beamformer and combiner
 #
-# Both take the same solver, so both know the same triplets. Two streams, one slot, no noise: what
-# was sent comes out.
+# Both blocks get the same solver, so they use the same triplets. With two streams in one slot and
+# without noise, the received symbols are equal to those that were sent.
 
 # %%
 grid = ResourceGrid(
@@ -82,10 +82,9 @@ print(beamformer.stats)
 # %% [markdown]
 # ## Water-filling
 #
-# Uniform powers waste power on a weak stream where noise is high. Water-filling gives stream k
-# the power p_k = (μ − σ²/s_k²)⁺ and puts the water level μ where the powers sum up to the number
-# of streams. In a block it is one argument, `power="waterfilling"`, and the noise power is an
-# input of the call:
+# If the noise is high, uniform powers waste power on weak streams. Water-filling gives stream k the
+# power p_k = (μ − σ²/s_k²)⁺. The water level μ is chosen such that the sum of the powers is the
+# number of streams. In a block, set `power="waterfilling"`, and pass the noise power to the call:
 #
 # ```python
 # beamformer = SVDBeamformer(grid, streams, model, power="waterfilling")
@@ -93,7 +92,7 @@ print(beamformer.stats)
 # x_precoded = beamformer(x, h, no=no)
 # ```
 #
-# The powers over frequency at three noise powers, from queried singular values:
+# These are the powers over frequency at three noise powers, from queried singular values:
 
 # %%
 no_dbs = [-10.0, 0.0, 10.0]
@@ -105,8 +104,8 @@ for line, no in zip(ax.lines, no_dbs, strict=True):
 legend = ax.legend()
 
 # %% [markdown]
-# What it gains is rate at a low signal-to-noise ratio. Mean over links and subcarriers, exact and
-# queried, uniform and water-filled:
+# Water-filling increases the rate at a low signal-to-noise ratio. This is the mean over links and
+# subcarriers, exact and queried, with uniform powers and with water-filling:
 
 # %%
 snr_dbs = np.arange(-20.0, 21.0, 5.0)
@@ -135,9 +134,9 @@ print(f"water-filling gains {100 * (gain[0] - 1):.1f} % at {snr_dbs[0]:g} dB")
 # %% [markdown]
 # ## Coded error rates
 #
-# The error curve falls in two steps: first the strong stream gets through, then the weak one. The
-# package's own pipeline transmits the same bits over the same channels with the same noise for
-# both solvers, on every twelfth subcarrier; 5G LDPC code.
+# The error curve falls in two steps: first the strong stream is decoded, then the weak one. For
+# both solvers, the package's pipeline transmits the same bits over the same channels with the same
+# noise, with a 5G LDPC code, on every twelfth subcarrier.
 
 
 # %%

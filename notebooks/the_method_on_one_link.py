@@ -1,13 +1,13 @@
 # %% [markdown]
 # # The method on one link
 #
-# NeuMatC replaces a matrix computation by a query: a small network maps a parameter p to r
-# numbers, and one product with a learned tensor gives the result. This page takes one link of the
-# bundled scenario and shows, one after the other, what makes this work: low rank, continuity,
-# alignment, the residual, and adaptive sampling. Numbers of equations are those of the paper,
-# *NeuMatC: A General Neural Framework For Fast Parametric Matrix Operation*.
+# How does the method work? NeuMatC replaces a matrix computation by a query: a small network maps
+# a parameter p to r numbers, and one product with a learned tensor gives the result. This page
+# uses one link of the bundled scenario. It shows step by step why this works: low rank,
+# continuity, alignment, the residual, and adaptive sampling. The numbers of equations are those of
+# the paper, *NeuMatC: A General Neural Framework For Fast Parametric Matrix Operation*.
 #
-# The parametric matrix is the channel H(f) of eight users on 64 antennas; the parameter is the
+# The parametric matrix is the channel H(f) of eight users and 64 antennas. The parameter is the
 # frequency f. The result that we want is its pseudo-inverse, the zero-forcing filter W(f).
 
 # %%
@@ -32,16 +32,16 @@ links
 # %% [markdown]
 # ## Low rank
 #
-# Let the results at all frequencies be the rows of one matrix. If its singular values decay
-# quickly, all rows are combinations of few functions φ₁ … φᵣ of the frequency. This is what the
-# compact mapping assumes, **Eq. (1)**:
+# Write the results at all frequencies as the rows of one matrix. If its singular values decay
+# quickly, all rows are combinations of a few functions φ₁ … φᵣ of the frequency. The compact
+# mapping assumes this, **Eq. (1)**:
 #
 # $$\hat Y_i(p) = \mathcal C_i \times_3 \varphi_i(p)$$
 #
-# It asks nothing of a single matrix: each W(f) has full rank. The decay depends on what is taken
-# out before. The wave of user k arrives after a delay τₖ, which turns row k of H by exp(−j2πfτₖ):
-# known, analytic, and the cause of most of the rank. So it is taken out first and put back after
-# the query.
+# A single matrix need not have a low rank: each W(f) has full rank. The decay depends on what is
+# removed before. The first path of user k arrives after a delay τₖ, which multiplies row k of H by
+# exp(−j2πfτₖ). This factor is known, and it causes most of the rank. So it is removed first and put
+# back after the query.
 
 
 # %%
@@ -67,9 +67,9 @@ for name, values in samples.items():
 # ## Continuity
 #
 # The mapping is Lipschitz-continuous, **Eq. (2)**: its results at p and p′ differ by at most a
-# constant times |p − p′|. That suits results that are continuous themselves, as an inverse is
-# where the matrix stays invertible. The filter's relative change between two frequencies is
-# proportional to their distance until they are about a coherence bandwidth apart:
+# constant times |p − p′|. So it can only represent results that are continuous. An inverse is
+# continuous if the matrix stays invertible. The relative change of the filter between two
+# frequencies is proportional to their distance, up to about the coherence bandwidth:
 
 # %%
 grid = links.grid_frequencies()
@@ -89,12 +89,12 @@ legend = ax.legend()
 # %% [markdown]
 # ## Alignment
 #
-# A singular value decomposition is not unique: each pair of singular vectors may be turned by a
-# phase, and equal singular values may swap. A library picks phases as its algorithm happens to
-# end, anew for every matrix, and the vectors jump along the frequency although the channel does
-# not. The paper aligns its training samples (Section 3); continuous factors exist (Theorem 4).
-# Here branches are followed by their largest overlap, and phases are fixed by parallel transport:
-# the inner product of neighbours, ⟨v(pₖ), v(pₖ₊₁)⟩, is real and positive.
+# A singular value decomposition is not unique: each pair of singular vectors may be multiplied by
+# a phase, and equal singular values may swap. The phases that a library returns are arbitrary for
+# every matrix. So the vectors jump along the frequency, although the channel does not. The paper
+# aligns its training samples (Section 3); continuous factors exist (Theorem 4). Here, each vector
+# is followed by its largest overlap, and phases are fixed by parallel transport: the inner product
+# of neighbours, ⟨v(pₖ), v(pₖ₊₁)⟩, is real and positive.
 
 # %%
 arrays = config.single_user.model_copy(update={"ue": (8, 1), "num_streams": 4, "num_links": 6})
@@ -113,13 +113,13 @@ ax = nm.plots.phase(f, entries)
 _ = ax.set_title("an entry of the second right singular vector")
 
 # %% [markdown]
-# Before alignment the phase winds and jumps; two routines of one library do not even agree on it.
-# What is left after it is what the channel does.
+# Before alignment, the phase turns and jumps, and two routines of the same library give different
+# phases. After alignment, only the changes of the channel are left.
 #
-# Below stands the largest step of any of the four vectors between neighbours, 120 kHz apart, for
-# six users. A step of 2 is a change of sign. Jumps cannot be learned as a function of the
-# frequency, however few they are. The rank tells little of them: it falls for one of these users,
-# and stays about where it was or rises for the others.
+# The table shows the largest step of any of the four vectors between neighbours, 120 kHz apart,
+# for six users. A step of 2 is a change of sign. Jumps cannot be learned as a function of the
+# frequency, even if they are few. The rank says little about them: it falls for one of these
+# users, and stays about the same or rises for the others.
 
 # %%
 for link in range(user.num_links):
@@ -133,17 +133,17 @@ for link in range(user.num_links):
 # %% [markdown]
 # ## The residual
 #
-# A wrong inverse can be told without knowing the right one: H W is not the identity. So the loss,
+# A wrong inverse can be detected without the exact one: H W is not the identity. So the loss,
 # **Eq. (3)**, has two terms,
 #
 # $$\sum_{p \in S} \lVert \hat Y(p) - Y(p) \rVert^2 + \lambda \sum_{p \in C} \lVert R(p) \rVert^2,$$
 #
-# the error at a few exact *samples* S, and the residual at *collocation points* C, which cost no
+# the error at a few exact *samples* S, and the residual at *collocation points* C, which need no
 # exact result. `train_algorithm1` is the paper's Algorithm 1: φ is a multilayer perceptron with
-# sine activations, trained by gradient steps. The paper's move the latent tensor, too (settings for
-# that are in `PLAIN_ADAM`); here it is the least-squares solution at every step, variable
-# projection, which needs fewer of them. To train in seconds we give it 10 MHz of the band, 24 exact
-# samples and a rank of 32.
+# sine activations, trained by gradient steps. In the paper, gradient steps also train the latent
+# tensor (for this, use the settings `PLAIN_ADAM`). Here it is the least-squares solution at every
+# step (variable projection), which needs fewer steps. To train in seconds, we use 10 MHz of the
+# band, 24 exact samples and a rank of 32.
 
 # %%
 link = 0
@@ -183,10 +183,10 @@ print(f"least possible at this rank:    {float(eckart_young_bounds(exact)[settin
 # %% [markdown]
 # ## Failure-informed adaptive sampling
 #
-# Where should collocation points lie? Every 100 steps the mapping is evaluated at 400 random
-# candidates (Section 2.2). Those whose residual exceeds a threshold have failed; as long as more
-# than a tolerated share of them does, the worst join the collocation points. The first look and
-# the last:
+# Where should the collocation points be? Every 100 steps, the mapping is evaluated at 400 random
+# candidates (Section 2.2). Candidates have failed if their residual exceeds a threshold. As long as
+# more than a tolerated share fails, the worst ones are added to the collocation points. This is the
+# first evaluation and the last:
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True, layout="constrained")
@@ -202,7 +202,7 @@ for look in looks:
     )
 
 # %% [markdown]
-# Does it help? The same training with as many random points added in place of the worst:
+# Does it help? Here is the same training with random points instead of the worst ones:
 
 # %%
 random_looks = []
@@ -213,13 +213,13 @@ for name, found in {"worst": looks, "random": random_looks}.items():
     print(f"{name} points added, largest residual:", *largest)
 
 # %% [markdown]
-# It lowers the largest residuals sooner. How much is left of that at the end depends on the
-# family: `docs/paper.md` counts seeds.
+# It lowers the largest residuals sooner. How much this helps in the end depends on the family:
+# `docs/paper.md` compares both for ten seeds.
 #
 # ## The query
 #
-# Once trained, a result costs a forward pass of φ and one product with the latent tensor, **Eq.
-# (4)**: no factorisation, whatever the operation. The network is the same for all entries.
+# After the training, a result takes a forward pass of φ and one product with the latent tensor,
+# **Eq. (4)**. No operation needs a factorisation. The network is the same for all entries.
 
 # %%
 numbers = sum(latent.numel() for latent in mapping.latents)
@@ -229,11 +229,11 @@ print(f"trunk: {weights} weights; latent tensors: {numbers} real numbers")
 # %% [markdown]
 # ## What this package does instead
 #
-# The mapping is kept, its training is not. φ consists of splines by default, and latent tensors
-# come in closed form, by least squares from exact samples, for all 98 MHz at once. Collocation
-# points that fail are lowered by Newton steps, and promoted to exact samples if that does not
-# help. In the end each of the 3276 subcarriers is certified, and the few that fail are kept as
-# exact patches. Both mappings on the same 10 MHz:
+# The package uses the same mapping, but another training. By default, φ consists of splines, and
+# the latent tensors are computed in closed form, by least squares from exact samples, for all 98
+# MHz at once. Newton steps lower the residual at collocation points. If this does not help, these
+# points become exact samples. In the end, each of the 3276 subcarriers is certified, and the few
+# that fail are corrected or stored as exact patches. Here are both mappings on the same 10 MHz:
 
 # %%
 model = nm.train(scenario)

@@ -1,13 +1,12 @@
 # %% [markdown]
 # # Where a query pays, and where it does not
 #
-# A query is not always the cheapest way to a matrix. This page measures where it is, on the
-# machine that runs it: for several operations at one size, over the number of users, and as a
-# choice that the package makes by itself.
+# When is a query faster than an exact result? This page measures it on the machine that runs it:
+# for several operations at one size, and for several numbers of users. It also shows how the
+# package chooses by itself.
 #
-# Two gains must be kept apart. Sionna computes a filter for every OFDM symbol; computing it once
-# a subcarrier, in one well-shaped batch, is what `nm.Exact()` does, and it needs no training. A
-# query competes with *that*.
+# There are two different gains. Sionna computes a filter for every OFDM symbol. `nm.Exact()`
+# computes it once per subcarrier, and needs no training. A query has to be faster than *that*.
 
 # %%
 import numpy as np
@@ -43,9 +42,8 @@ entries = plan(scenario)
 Markdown("\n".join(table(entries)))
 
 # %% [markdown]
-# The *limit* applies a filter that is known already: nothing can be faster. *Repaid* is the
-# number of slots, over all links of the scenario, until queries have saved what their training
-# took.
+# The *limit* applies filters that are already known, with PyTorch. *Repaid* is the number of slots,
+# over all links of the scenario, after which queries have saved the time of the training.
 
 # %%
 times = {
@@ -61,11 +59,11 @@ for entry in entries:
     print(f"{entry['block']:14} a query takes 1/{ratio:.1f} of the time of an exact result")
 
 # %% [markdown]
-# The pattern is that of the operations. An exact inverse takes some 16 K² M real multiplications
-# a subcarrier, a query 4 w K M, with w the number of trunk functions that a group of subcarriers
-# sees. Both are cheap, and the blocks' own work, reading and writing a slot, is as large: the
-# gain is small. An SVD costs several times as much, an iterative precoder tens of times; a query
-# costs the same for all of them.
+# The gain depends on the operation. For each subcarrier, an exact inverse takes about 16 K² M real
+# multiplications. A query takes 4 w K M, where w is the number of trunk functions that are
+# non-zero on a group of subcarriers. Both are cheap, and reading and writing a slot takes as long.
+# So the gain is small. An SVD needs several times as many multiplications as an inverse, and an
+# iterative precoder tens of times as many. A query takes the same time for all of them.
 #
 # ## Over the number of users
 
@@ -108,8 +106,8 @@ Markdown("\n".join(table(rows)))
 # %% [markdown]
 # ## Let it choose
 #
-# `nm.Auto(model)` times both ways on the first calls of each kind, and takes the faster one from
-# then on. All answers are certified alike, so the choice changes the time and nothing else.
+# `nm.Auto(model)` measures both ways on the first calls of each kind. After that it uses the faster
+# one. All results are certified in the same way, so the choice only changes the time.
 
 # %%
 K = 8
@@ -135,9 +133,10 @@ print(precoder.stats)
 # - **Few slots.** Below the number in the column *repaid*, exact results cost less than training.
 # - **Few users, plain inverses.** See the pictures over K: exact and queried are as fast, or exact
 #   is faster. Use `nm.Exact()`; it needs no model.
-# - **The same channel again.** `nm.Cached(nm.Exact())` keeps the filters of the last call, and
-#   beats a query.
-# - **Links that are not in the scenario.** They are computed exactly, or, where exact results are
-#   dear, get a mapping of their own from a tenth of them. `print(precoder.stats)` counts both.
-# - **Estimated channels.** An estimate matches no link, so its filters are exact. See the page on
-#   receivers in `docs/`.
+# - **The same channel again.** `nm.Cached(nm.Exact())` keeps the filters of the last call and
+#   needs no training.
+# - **Links that are not in the scenario.** They are computed exactly. If exact results are
+#   expensive and there is no kernel, the model adapts to them instead, from exact results at a
+#   twentieth of the subcarriers. `print(precoder.stats)` counts both.
+# - **Estimated channels.** An estimate is not equal to any link, so its filters are exact. See
+#   `docs/receivers.md`.

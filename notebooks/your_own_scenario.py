@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Your own scenario
 #
-# A scenario is a TOML file that points to ray-traced paths in DeepMIMO's v4 format. The paths may
-# be a folder of yours, a scenario of DeepMIMO's database, or a Sionna RT scene that you trace
-# yourself. This page takes the first way from a folder to an error curve, and then traces a small
-# scene.
+# How do you use your own data? A scenario is a TOML file that names ray-traced paths in DeepMIMO's
+# v4 format. The paths may be your own folder, a scenario of DeepMIMO's database, or a Sionna RT
+# scene that you trace yourself. This page goes from a folder to an error curve. Then it traces a
+# small scene.
 
 # %%
 import os
@@ -22,8 +22,8 @@ from neumatc_mimo.simulation import MultiUserDownlink, error_curves, waterfall
 # %% [markdown]
 # ## A DeepMIMO folder
 #
-# To have one at hand we copy the folder that is bundled with the package. Yours comes from
-# DeepMIMO's own converters, or from `neumatc-mimo trace` below.
+# As an example, we copy the folder that is bundled with the package. Your own folder comes from
+# DeepMIMO's converters, or from `neumatc-mimo trace` below.
 
 # %%
 work = Path(tempfile.mkdtemp())
@@ -34,9 +34,9 @@ print(*sorted(path.name for path in (work / "old_town").iterdir())[:6], "…")
 # %% [markdown]
 # ## The scenario file
 #
-# `path` is relative to the file, and variables in it are expanded. In place of it, `scenario =
-# "asu_campus_3p5"` names one of DeepMIMO's database, which is downloaded on first use. Everything
-# but the data and the grid has a default.
+# `path` is relative to the file, and variables in it are expanded. Instead of `path`, you can write
+# `scenario = "asu_campus_3p5"`, the name of a scenario in DeepMIMO's database. It is downloaded on
+# first use. Everything except the data and the grid has a default.
 
 # %%
 text = """
@@ -64,7 +64,7 @@ scenario = nm.load_scenario(file)
 scenario
 
 # %% [markdown]
-# What is wrong in a file is told in one sentence:
+# If a file is wrong, an error says why in one sentence:
 
 # %%
 (work / "wrong.toml").write_text(text.replace("users_per_link", "users_per_lnk"))
@@ -74,9 +74,9 @@ except ValueError as error:
     print(str(error).replace(str(work), "…"))
 
 # %% [markdown]
-# Look at it before you train: who is served, and does the channel have the low rank that the
-# method lives on? Links whose users cannot be told apart are skipped when groups are drawn; their
-# share is a sign of a wrong array or of too many users.
+# Look at the scenario before you train. Which users are served? Does the channel have the low rank
+# that the method needs? Groups of users with nearly equal channels are skipped. If their share is
+# large, the array may be wrong, or there may be too many users.
 
 # %%
 ax = nm.plots.scenario_map(scenario)
@@ -121,21 +121,22 @@ for name, curve in curves.items():
     print(f"{name:8} blocks in error:", *(f"{wrong} of {all_}" for wrong, all_ in counts), sep="  ")
 
 # %% [markdown]
-# The same from a shell: `neumatc-mimo train old_town.toml`, then `evaluate` and `simulate`.
+# To do the same from a shell, run `neumatc-mimo train old_town.toml`, then `evaluate` and
+# `simulate`.
 #
 # ## A scene of your own
 #
-# `neumatc-mimo trace` traces a Sionna RT scene, built in or an XML file of yours, from one base
-# station to a grid of users, and writes a DeepMIMO folder. The tracer needs a GPU or LLVM. On
-# Debian or Ubuntu:
+# `neumatc-mimo trace` traces a Sionna RT scene from one base station to a grid of users, and
+# writes a DeepMIMO folder. The scene is built in or your own XML file. The tracer needs a GPU or
+# LLVM. On Debian or Ubuntu:
 #
 # ```
 # apt install libllvm19
 # export DRJIT_LIBLLVM_PATH=$(dpkg -L libllvm19 | grep 'libLLVM.so.19' | head -1)
 # ```
 #
-# An LLVM that is too old does not raise an error, it crashes: the command runs in a process of
-# its own. Where it cannot trace, the rest of this page says so and is left out.
+# An LLVM that is too old does not raise an error, but crashes. So the command runs in a separate
+# process. If it cannot trace, the rest of this page says so and is left out.
 
 # %%
 command = [sys.executable, "-m", "neumatc_mimo", "trace", "simple_street_canyon"]

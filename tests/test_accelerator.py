@@ -435,7 +435,7 @@ def test_the_page_tells_what_blocks_wait_for(model: nm.ScenarioModel, there: str
     row(ZeroForcing, moved(unrepaired(model), there))
     # Each of them with a model that has not been asked for anything.
     expected = {t: row(task, moved(unrepaired(model), there)) for t, task in EVERY.items()}
-    text = PAGE.read_text().split("### What is waited for")[1].split("\n#")[0]
+    text = PAGE.read_text().split("### How often a call waits")[1].split("\n#")[0]
     lines = re.findall(r"^\| (`\w+`.*) \|$", text, re.MULTILINE)
     told = {line.split("`")[1]: line.split(" | ") for line in lines}
     wanted = "\n".join(f"| {' | '.join(cells)} |" for cells in expected.values())

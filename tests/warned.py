@@ -14,7 +14,7 @@ def strangers(expected: bool = True) -> contextlib.AbstractContextManager[object
     """Where links are computed exactly as no model knows them, a user is told of it."""
     if not expected:
         return contextlib.nullcontext()
-    return pytest.warns(nm.NeuMatCWarning, match="as they are none that its model knows")
+    return pytest.warns(nm.NeuMatCWarning, match="because its model does not know them")
 
 
 def patched() -> contextlib.AbstractContextManager[object]:

@@ -56,7 +56,7 @@ def test_settings(model: ScenarioModel) -> None:
         (lambda: make_any(rg, DOWNLINK, model, time_varying=2), ValueError, "time_varying is 2"),
         (lambda: make_any(rg, DOWNLINK, model, tolerance=40), TypeError, "tolerance is a int"),
         (lambda: beam(grid(3), DOWNLINK, Exact()), ValueError, "one receiver for each"),
-        (lambda: beam(grid(3), DOWNLINK, model), ValueError, "knows 2 triplets of a link, 3"),
+        (lambda: beam(grid(3), DOWNLINK, model), ValueError, "has 2 triplets for each link, but 3"),
         (lambda: beam(grid(2), SINGLE, model, power="most"), ValueError, "power is 'most'"),
         (lambda: detector("byte", "app", rg, UPLINK, model), ValueError, "output is 'byte'"),
     ]
@@ -140,6 +140,6 @@ def test_models(folder: Path, sharded: Path, tmp_path: Path) -> None:
         ScenarioModel.load(shards)
     one = ScenarioModel.load(folder)
     del one.models["svd"]
-    with pytest.raises(ValueError, match="The model knows pseudo_inverse; svd was asked for"):
+    with pytest.raises(ValueError, match="The model knows pseudo_inverse; svd is needed"):
         SVDBeamformer(grid(2), SINGLE, one)
     assert "pseudo_inverse: 4 links of 3 x 16" in repr(one)

@@ -29,10 +29,11 @@ def sheet_of_decays(
     sheet = Sheet(
         name,
         title,
-        "Samples of the whole grid as rows of one matrix, real and imaginary parts side by side; "
-        "rank: the smallest with an Eckart-Young error below the level. Synthetic 64 × 64 families "
-        "of Tables 1 and 2; real channels: 64 users on 128 antennas (inversion), one user of 64 on "
-        "128 antennas (SVD, four triplets, aligned), a point every 120 kHz.",
+        "The samples of the whole grid are the rows of one matrix, with real and imaginary parts "
+        "side by side. Rank: the smallest one with an Eckart–Young error below the level. "
+        "Synthetic: 64 × 64 families of Tables 1 and 2. Real channels: 64 users and 128 antennas "
+        "(inversion), one user with 64 antennas and 128 antennas (SVD, four triplets, aligned), "
+        "with a point every 120 kHz.",
     )
     figure, axes = panels(["synthetic", "real channels"])
     for ax, problems in zip(axes, (_synthetic(), _real(settings)), strict=True):

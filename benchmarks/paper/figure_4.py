@@ -29,9 +29,9 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "figure_4",
         "Figure 4: inversion over the size and the number of matrices",
-        f"The family of Table 1, {NUM_SAMPLES} samples, milliseconds a matrix over the size (157 "
-        f"matrices) and for all matrices over their number ({size} × {size}); training apart, "
-        "float32. Above 256 the rivals that take longest are left out.",
+        f"The family of Table 1 with {NUM_SAMPLES} samples, float32. Milliseconds per matrix over "
+        f"the size (157 matrices), and milliseconds for all matrices over their number ({size} × "
+        f"{size}), both without the training. Above 256, the slowest rivals are left out.",
     )
     for problems, whole in (
         ({n: _problem(n, 157) for n in sizes}, False),

@@ -49,10 +49,11 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "sweeps",
         "The rivals' tuning",
-        f"{n} × {n} families of Tables 1 and 2 with seeds {_SEEDS} that no table uses, "
-        f"{NUM_SAMPLES} samples at most. Best is the setting of fewest operations with a mean "
-        f"error of at most {TARGET:g}, of several the one of the smallest error, and where none "
-        "keeps the target the one of the smallest error. Used is what `rivals.py` has.",
+        f"{n} × {n} families of Tables 1 and 2, with seeds {_SEEDS} that no table uses and at most "
+        f"{NUM_SAMPLES} samples. Best: of the settings with a mean error of at most {TARGET:g}, "
+        "the one with the fewest operations, and of several the one with the smallest error. If no "
+        "setting reaches this error, the one with the smallest error. Used: the setting in "
+        "`rivals.py`.",
     )
     for operation, grids, make, chosen in (
         ("inversion", _INVERSE, synthetic_inversion, inverse_rivals(NUM_SAMPLES)),

@@ -26,13 +26,14 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_1",
         "Table 1: inversion of synthetic matrices",
-        f"n × n cosines of 16 frequencies of up to one period over half the domain, plus 3 I (the "
-        f"paper's constants are lost); an even grid of {NUM_POINTS} points, {NUM_SAMPLES} of them "
-        f"samples, errors at the others; as many data sets as the column says, cut for time where "
-        "matrices are large or methods slow; float32. "
-        "Milliseconds a matrix: median and quartiles over data sets. Methods that prepare (COI, "
-        "hold, linear, spline, NeuMatC) show the time of a query; what comes before it, exact "
-        "samples included, is training. Rivals as tuned by the sweep.",
+        "The matrices are n × n sums of cosines with 16 frequencies, of at most one period over "
+        "half the domain, plus 3 I. (The paper's constants are lost.) There are "
+        f"{NUM_POINTS} evenly spaced points. {NUM_SAMPLES} of them are samples, errors are for the "
+        "others. The column gives the number of data sets; there are fewer for large matrices and "
+        "slow methods. float32. Milliseconds per matrix: median and quartiles over data sets. For "
+        "methods with a preparation (COI, hold, linear, spline, NeuMatC), this is the time of a "
+        "query. The preparation, including the exact samples, is the training. The rivals have the "
+        "settings of the sweep.",
     )
     for problems in data_sets(synthetic_inversion, settings.quick):
         methods = [

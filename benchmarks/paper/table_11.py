@@ -30,11 +30,11 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_11",
         "Table 11: SVD at a controlled parametric rank",
-        f"{n} × {n} products of two factors of {_TRIPLETS} columns, each a sum of as many radial "
-        f"functions of the parameter, of width 0.4 on [-1, 1], as the rank says, columns decaying "
-        "to a fiftieth; the "
-        f"{_WANTED} strongest triplets are wanted, RelErr against their exact sum. {_SAMPLES} "
-        f"samples, {num_sets} data sets, float32.",
+        f"{n} × {n} products of two factors with {_TRIPLETS} columns. Each factor is a sum of "
+        "radial functions of the parameter, of width 0.4 on [-1, 1]; their number is the rank in "
+        f"the table. The columns decay to a fiftieth. The {_WANTED} strongest triplets are wanted. "
+        f"RelErr is relative to their exact sum. {_SAMPLES} samples, {num_sets} data sets, "
+        "float32.",
     )
     for rank in _RANKS:
         problems = [controlled(n, rank, seed) for seed in range(num_sets)]

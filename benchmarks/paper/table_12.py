@@ -32,9 +32,9 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_12",
         "Table 12: batches of matrices",
-        f"{library} through PyTorch against NeuMatC, families of Tables 1 and 2, float32, "
-        "milliseconds for the whole batch, scaled from the largest even grid that holds the "
-        "samples. 512 × 512: the smaller batch only, for memory.",
+        f"{library} through PyTorch compared with NeuMatC, families of Tables 1 and 2, float32. "
+        "Milliseconds for the whole batch, scaled from the largest even grid with these samples. "
+        "512 × 512: only the smaller batch, because of the memory.",
     )
     for n in sizes:
         for batch in batches if n < 512 else batches[:1]:

@@ -25,12 +25,13 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_2",
         "Table 2: SVD of synthetic matrices",
-        f"n × n products of two factors of {NUM_TRIPLETS} columns, cosines of 8 frequencies of up "
-        "to half a period over half the domain, columns decaying to a fiftieth; all "
-        f"{NUM_TRIPLETS} triplets are wanted, RelErr is that of U S Vᴴ. Data sets as the "
-        f"column says; {NUM_POINTS} points, {NUM_SAMPLES} samples, times and errors as in Table 1. "
-        "The matrices have no more triplets than are asked for, so randomised SVDs are exact here. "
-        "The rows of eigh, A Aᴴ first, are our exact block.",
+        f"The matrices are n × n products of two factors with {NUM_TRIPLETS} columns. The factors "
+        "are sums of cosines with 8 frequencies, of at most half a period over half the domain. "
+        f"The columns decay to a fiftieth. All {NUM_TRIPLETS} triplets are wanted, and RelErr is "
+        "the error of U S Vᴴ. The column gives the number of data sets. There are "
+        f"{NUM_POINTS} points and {NUM_SAMPLES} samples, with times and errors as in Table 1. The "
+        "matrices have no other triplets, so randomised SVDs are exact here. The rows of eigh, "
+        "A Aᴴ first, are our exact block.",
     )
     for problems in data_sets(synthetic_svd, settings.quick):
         methods = [

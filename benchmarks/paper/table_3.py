@@ -52,15 +52,16 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_3",
         "Table 3: inversion and SVD of real channels",
-        "Complex channels over frequency, 98 MHz at 3.5 GHz (128: half of it, 256: a quarter), a "
-        "point every 60 kHz, every fourth one a sample, errors at the odd ones; the points "
-        "half-way between samples have their residual lowered without an exact result (NeuMatC "
-        "only). Inversion: H Hᴴ + σ² I of n users on 2 n antennas, σ² 20 dB below the mean row "
-        f"power. SVD: the {NUM_STREAMS} strongest triplets of n × 2 n channels of one user. "
-        "complex64, one link a scenario; slow methods once. Cut for time: sizes in the cities, and "
-        "slow rivals and mappings with a readout at the larger sizes. Local: all B-splines, eight "
-        "of them at a frequency; rank r: a mapping of rank r with a readout of the same splines. A "
-        "user group or user that a scenario has not is left out.",
+        "Complex channels over frequency: 98 MHz at 3.5 GHz (n = 128: half of it, n = 256: a "
+        "quarter), with a point every 60 kHz. Every fourth point is a sample, and errors are for "
+        "the odd points. At the points half-way between samples, NeuMatC lowers the residual "
+        "without an exact result. Inversion: H Hᴴ + σ² I for n users and 2 n antennas, with σ² "
+        f"20 dB below the mean row power. SVD: the {NUM_STREAMS} strongest triplets of n × 2 n "
+        "channels of one user. complex64, one link for each scenario, slow methods once. To save "
+        "time, there are fewer sizes for the cities, and no slow rivals and no mappings with a "
+        "readout at the larger sizes. Local: all B-splines, eight of them at a frequency. Rank r: "
+        "a mapping of rank r with a readout of the same splines. If a scenario has no such user or "
+        "group of users, the row is left out.",
     )
     for operation, problem_rows in (("inversion", _inversion), ("SVD", _svd)):
         for name in scenarios():

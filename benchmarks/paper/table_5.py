@@ -27,13 +27,13 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_5",
         f"Table 5: training and SVDs of {n} × {n} matrices, all counted",
-        f"The family of Table 2, as many parameters as matrices, {NUM_SAMPLES} of them samples; "
-        f"{NUM_TRIPLETS} triplets of rank {RANK} along the parameter, float32, on a GPU where "
-        "there is one. All matrices of the largest even grid with these samples are computed "
-        f"({', '.join(str(spread_over(batch)[1]) for batch in batches)}), times scaled to the "
-        "batch. NumPy and LAPACK compute all n triplets, as there "
-        "are no others of them; eigh of A Aᴴ and the randomised SVD, exact on these matrices, "
-        "show what a user who knows the rank would do.",
+        "The family of Table 2, with as many parameters as matrices, of which "
+        f"{NUM_SAMPLES} are samples. {NUM_TRIPLETS} triplets of rank {RANK} along the parameter, "
+        "float32, on a GPU if there is one. All matrices of the largest even grid with these "
+        f"samples are computed ({', '.join(str(spread_over(batch)[1]) for batch in batches)}), and "
+        "times are scaled to the batch. NumPy and LAPACK compute all n triplets, because they "
+        "cannot compute fewer. eigh of A Aᴴ and the randomised SVD are exact on these matrices. "
+        "They show what is possible if the rank is known.",
     )
     family = decaying_product(n, NUM_TRIPLETS, 0)
     device = "cuda" if torch.cuda.is_available() else "cpu"

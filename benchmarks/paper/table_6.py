@@ -38,14 +38,14 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_6",
         "Table 6: domains of two and three dimensions",
-        f"2-D: inverse of {size} × {size} Fourier sums of order 1 in each of two parameters, plus "
-        "3 I. 3-D: the MMSE filter of 4 users over frequency, time and noise power, learned as "
-        "pseudo-inverse of [H(f, t), σI]: 16 antennas and random paths, 20 MHz; ray-traced paths "
-        "of Munich, 64 antennas, first-arrival delays taken out, narrow bands, the two of the "
-        "first four links whose filters have the lowest rank; 5 ms, users at "
-        "30 km/h in random directions, noise from −20 to 10 dB of an entry's power. "
-        f"Samples on a grid as given, errors at {NUM_TESTED} random points; {num_sets} data sets. "
-        "Spline: tensor product of degree 5 through the same samples.",
+        f"2-D: the inverse of {size} × {size} Fourier sums of order 1 in each of two parameters, "
+        "plus 3 I. 3-D: the MMSE filter of 4 users over frequency, time and noise power, learned "
+        "as the pseudo-inverse of [H(f, t), σI]. One family has 16 antennas and random paths, "
+        "20 MHz. The others have ray-traced paths of Munich, 64 antennas and narrow bands, without "
+        "first-arrival delays; of the first four links, these are the two whose filters have the "
+        "lowest rank. 5 ms, users at 30 km/h in random directions, noise from −20 to 10 dB of an "
+        f"entry's power. Samples are on a grid as given, errors at {NUM_TESTED} random points; "
+        f"{num_sets} data sets. Spline: tensor product of degree 5 through the same samples.",
     )
     for subject in subjects:
         families = [subject.family(seed) for seed in range(num_sets)]

@@ -13,8 +13,8 @@ def run(settings: Settings) -> Sheet:
     sheet = Sheet(
         "table_8",
         "Table 8: activations",
-        f"{task(settings)} {MEDIANS} Only the sine has a frequency ω₀; the others see W x + b "
-        "itself.",
+        f"{task(settings)} {MEDIANS} Only the sine has a frequency ω₀. The other "
+        "activations get W x + b itself.",
     )
     sheet.rows = [
         row("activation", name, trials(settings, activation=name)) for name in ACTIVATIONS

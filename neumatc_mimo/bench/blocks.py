@@ -303,7 +303,7 @@ def at_point(
     :param spline_samples: of which a spline may take the number that makes it fastest; none of it
         without any
     :param rivals: other solvers by the names of their ways, each call of which is proven
-    :param callback: told of each way to run each block
+    :param callback: called for each way to run each block
     """
     speed = copied_per_second(device)
     with reported(callback) as tell:

@@ -1,4 +1,4 @@
-"""The model card: what a model was trained on, what is proven of it, and what it is for."""
+"""The model card: what a model was trained on, what is proven, and what it is for."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def model_card(scenario: Any, model: Any, results: Mapping[str, Any]) -> str:
     rates = results.get("error_rates") or []
     parts = [
         f"# Model card: {scenario.name}",
-        f"Compact mappings that answer {_listed(list(model.models))} of the links of "
-        f"`{scenario.name}` at any frequency of its band, trained and evaluated with neumatc-mimo "
-        f"{neumatc_mimo.__version__}.",
+        f"Compact mappings from which {_listed(list(model.models))} of the links of "
+        f"`{scenario.name}` can be queried at any frequency of its band. Trained and evaluated "
+        f"with neumatc-mimo {neumatc_mimo.__version__}.",
         "## Intended use",
         _USE,
         "## Trained on",
@@ -51,7 +51,7 @@ def model_card(scenario: Any, model: Any, results: Mapping[str, Any]) -> str:
         parts += ["## Figures", _FIGURES, figures]
     if rates:
         parts += ["## Block error rates", _rates_read(rates), _rates(rates)]
-        parts += ["## How answers came about", _TIERS, _tiers(rates)]
+        parts += ["## How results were obtained", _TIERS, _tiers(rates)]
     parts += ["## Limits", _LIMITS]
     return "\n\n".join(part.strip("\n") for part in parts) + "\n"
 
@@ -66,7 +66,7 @@ def error_rate_rows(rates: Sequence[Mapping[str, Any]]) -> list[Row]:
             "blocks": row["num_blocks"],
             "exact": _rate(row["exact_bler"], row["exact_bler_interval"]),
             "queried": _rate(row["queried_bler"], row["queried_bler_interval"]),
-            "lost by one alone": f"{row['only_exact_lost']}, {row['only_queried_lost']}",
+            "lost by only one": f"{row['only_exact_lost']}, {row['only_queried_lost']}",
             "difference": _signed(row["difference"], row["difference_interval"]),
             "p": f"{row['p_value']:.3f}",
         }
@@ -75,7 +75,7 @@ def error_rate_rows(rates: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 def tier_rows(rates: Sequence[Mapping[str, Any]]) -> list[Row]:
-    """The shares of the ways in which answers came about, a row each, a column a transmission."""
+    """The shares of the ways in which results were obtained, with a column per transmission."""
     by_task = shares_by_task(rates)
     ways = next(iter(by_task.values()), {})
     return [
@@ -86,33 +86,34 @@ def tier_rows(rates: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 
 _USE = """
-As the `solver` of the package's blocks in link-level simulations of this scenario: the same base
-station array, band and subcarrier spacing, and the links named below, in any order of their users,
-at any delay and common gain. Channels that are none of these links are told from `h` and not
-answered by recall; `block.stats` counts them.
+Use the model as the `solver` of the package's blocks in link-level simulations of this scenario:
+with the same base station array, band and subcarrier spacing, and with the links named below. Their
+users may have any order, any delays and one common gain. The blocks recognise from `h` if a channel
+is not one of these links. They do not query the model then, and count this in `block.stats`.
 """
 
 _LIMITS = """
-- It knows the channels of one scenario, as ray-traced: a user who moved by 5 mm at 3.5 GHz
-  is another channel.
-- The certificate speaks of the true channel. With an estimated one the result is as good as the
-  estimate, and what a certificate finds is the estimate's error.
+- The model only knows the channels of one scenario, as ray-traced. If a user moves by 5 mm at
+  3.5 GHz, this is another channel.
+- The certificate is for the true channel. With an estimated channel, the result is as good as the
+  estimate, and a certificate sees the error of the estimate.
 - Frequencies outside the trained band and noise powers above the trained range are computed
   exactly, with a warning.
-- Error rates stand for the modulations, code and links above. A p-value below 1 − level shows a
-  difference; one above it shows none of a size that so many blocks could show: the interval of the
-  difference says which size that is.
+- The error rates are for the modulations, code and links above. A p-value below 1 − level shows a
+  difference. A larger p-value means that no difference was found with this number of blocks; the
+  interval of the difference says how large it may still be.
 """
 
 _FIGURES = """
-On subcarriers that training did not see, in double precision. Percentiles are of the worst: 95 % of
-the values are above a 5th percentile. `docs/evaluation.md` explains each of them.
+On subcarriers that were not used in training, in double precision. Percentiles count from the
+worst: 95 % of the values are above a 5th percentile. `docs/evaluation.md` explains all figures.
 """
 
 _TIERS = """
-Shares of the calls above, of links (`links …`) and of subcarriers (the others): *queried* ones come
-from the mapping alone, *corrected* ones took a step with the channel, *patched* ones are exact
-results because no certificate was reached, *exact* ones were computed as if there were no model.
+Shares in the calls above, of links (`links …`) and of subcarriers (all others). *Queried* results
+come from the mapping alone. *Corrected* results needed a correction step with the channel.
+*Patched* results are exact, because the certificate failed in training. *Exact* results were
+computed without the model.
 """
 
 
@@ -178,7 +179,7 @@ def _certified(model: Any) -> str:
         lines.append(
             f"- {name}: every subcarrier of every link reaches {tolerance.quality_db:g} dB and a "
             f"range error of {tolerance.range_error:g}, proven with the channel over the whole "
-            f"grid and noise range; {100 * shares[0]:.2f} % take a correction step for it, "
+            f"grid and noise range; {100 * shares[0]:.2f} % need a correction step for it, "
             f"{100 * shares[1]:.2f} % are exact results"
         )
     return "\n".join(lines)
@@ -203,12 +204,12 @@ def _rates(rates: Sequence[Mapping[str, Any]]) -> str:
 def _rates_read(rates: Sequence[Mapping[str, Any]]) -> str:
     percent = f"{100 * rates[0]['level']:g} %"
     found = sum(row["differs"] for row in rates)
-    said = "no difference" if not found else f"a difference in {found} of them"
+    said = "no difference" if not found else f"{found} differences"
     return (
         f"LDPC-coded blocks of {rates[0]['block_length']} bits, exact and queried results on the "
-        "same bits, channels and noise, where the exact results lose about a block in ten. "
-        f"Intervals are those of {percent}; p is that of McNemar's exact test. At {percent} the "
-        f"test sees {said} in {len(rates)} comparisons."
+        "same bits, channels and noise, at an Eb/N0 where the exact results lose about one block "
+        f"in ten. Intervals have a confidence of {percent}; p is the p-value of McNemar's exact "
+        f"test. At {percent} the test finds {said} in {len(rates)} comparisons."
     )
 
 

@@ -98,7 +98,8 @@ def paired_errors(
     :param ebno_db: Eb/N0 in dB
     :param num_blocks: blocks to transmit
     :param batch_size: slots of a call
-    :param callback: told of the blocks done, and how many of them either pipeline lost
+    :param callback: called with the number of blocks done, and how many of them either pipeline
+        lost
 
     :raises ValueError: if ``num_blocks`` is none, or the pipelines draw different bits
     """

@@ -21,14 +21,13 @@ def plan(
 ) -> list[dict[str, Any]]:
     """Train a few links of each kind, time the blocks on them, and compare.
 
-    Exact blocks and queries are timed by turns on slots of 14 OFDM symbols, each call with another
-    link than the one before; what is queried is certified as the scenario asks for, so both have
-    the wanted fidelity.
+    Exact blocks and queries are measured in turn on slots of 14 OFDM symbols, each call with
+    another link than the one before; queried results are certified as the scenario requires.
 
     :param scenario: whose links, antennas and grid are planned for
     :param device: where everything runs
     :param progress: show a progress bar, in a terminal or a notebook
-    :param callback: told of the training, and of each way to run each block
+    :param callback: called with the progress of the training, and for each way to run each block
 
     :return: one entry a block: milliseconds, seconds of training, bytes, the cheapest way, and what
         the operation is learned with

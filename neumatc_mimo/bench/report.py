@@ -70,7 +70,8 @@ def run_and_write(
         alone; None for all
     :param theirs: whether Sionna's blocks are timed, where they fit into memory
     :param progress: show a progress bar, in a terminal or a notebook
-    :param callback: told of the points that are done, and of what runs at the one under way
+    :param callback: called with the number of finished points, and with what runs at the one under
+        way
 
     :raises ValueError: if there is no such axis
     """
@@ -155,21 +156,22 @@ def _quoted(names: Iterable[str]) -> str:
 def _caption(source: dict[str, Any]) -> str:
     return (
         f"Milliseconds of one call, median and quartiles, on {source['device']}, "
-        f"{source['threads']} threads; all ways of a block by turns on the same inputs, h in "
-        "memory, eight slots one after the other: each call has other links than the one before. "
-        "Same link again: the first slot at every call. Sionna: its block, which computes for "
-        "every OFDM symbol; for the SVD, where it has none, torch.linalg.svd for every symbol. "
+        f"{source['threads']} threads; all ways of a block in turn on the same inputs, h in "
+        "memory, eight slots in turn: each call has other links than the call before. "
+        "Same link again: the first slot in every call. Sionna: its block, which computes for "
+        "every OFDM symbol; it has none for the SVD: torch.linalg.svd for every symbol. "
         "Exact: our block with nm.Exact(). Cached: nm.Cached(nm.Exact()), which keeps the last "
         "call's results. Spline: through exact results of the call, all of it proven. Queried: our "
-        "block with a trained model, certified link by link in training, or by proof of every "
+        "block with a trained model, certified in training for each link, or proven in every "
         "call. Limit: known matrices applied with PyTorch in the same layout; kernels may be "
-        "faster. Bandwidth: what any way has to read and write (symbols, a channel of one symbol, "
-        "results) at the speed of a copy. Once × query: Sionna over exact, "
-        "times exact over this row. Error: of the symbols on a subcarrier against the exact result "
-        "in double precision, median and largest. State: kept between calls. Peak: held in a call "
-        "beside its inputs, result included. Repaid: slots until training has paid. Alone: the "
-        "solver's answers, without what the block does with them. Auto: nm.Auto(model), and its "
-        "time over the better one's of exact and queried."
+        "faster. Bandwidth: data that any way has to read and write (symbols, a channel of one "
+        "symbol, results) at the speed of a copy. Once × query: Sionna over exact, "
+        "times exact over this row. Error: of the symbols on a subcarrier, compared with the exact "
+        "result in double precision, median and largest. State: bytes kept between calls. Peak: "
+        "bytes held in a call in addition to its inputs, with the result. Repaid: slots after "
+        "which the saved time is as long as the training. Alone: the solver only, without the rest "
+        "of the block. Auto: nm.Auto(model), and its time over that of the faster one of exact and "
+        "queried."
     )
 
 

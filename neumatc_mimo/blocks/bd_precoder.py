@@ -24,17 +24,17 @@ from neumatc_mimo.solvers.base import Solver
 class BDPrecoder(MatrixPrecoder):
     r"""Block diagonalisation: zero forcing between receivers, not between a receiver's antennas.
 
-    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
+    For every transmitter the channels to its receivers are collected in :math:`\mathbf{H}` as in
     :class:`ZFPrecoder`, a receiver's antennas in consecutive rows :math:`\mathbf{H}_k`. Each
     receiver gets as many streams as it has antennas, or fewer, its strongest first, along
 
     .. math:: \mathbf{G}_k \quad\text{with}\quad \mathbf{H}_j \mathbf{G}_k = \mathbf{0}
               \quad (j \ne k), \qquad \mathbf{G}_k^{\mathsf{H}} \mathbf{G}_k = \mathbf{I},
 
-    the right singular vectors of :math:`\mathbf{H}_k` within what the others do not hear, see
-    :class:`~neumatc_mimo.operations.block_diagonalization.BlockDiagonalization`. For receivers of
-    one antenna it is zero forcing, up to phases. Sionna has no such block; the others' conventions
-    hold.
+    the right singular vectors of :math:`\mathbf{H}_k` within the null space of the other receivers'
+    channels, see :class:`~neumatc_mimo.operations.block_diagonalization.BlockDiagonalization`. For
+    receivers with one antenna it is zero forcing, up to phases. Sionna has no such block. It
+    follows the same conventions as the other precoders.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -45,9 +45,9 @@ class BDPrecoder(MatrixPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
@@ -56,8 +56,8 @@ class BDPrecoder(MatrixPrecoder):
         `torch.complex`. Channel knowledge based on which the precoding is computed.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.

@@ -19,10 +19,10 @@ class CBFPrecodedChannel(MatrixPrecodedChannel):
 
     A drop-in for :class:`~sionna.phy.ofdm.CBFPrecodedChannel` with the same call and output,
     :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
-    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` with
-    :math:`\mathbf{g}_k = \mathbf{h}_k^{\mathsf{H}} / \lVert\mathbf{h}_k\rVert_2` for the rows of
-    the channel knowledge, once for all OFDM symbols of the same channel. No solver is needed: the
-    matched filter takes less time than looking anything up.
+    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` with :math:`\mathbf{g}_k =
+    \mathbf{h}_k^{\mathsf{H}} / \lVert\mathbf{h}_k\rVert_2` for the rows of the channel knowledge,
+    once for all OFDM symbols of the same channel. No solver is needed, because the matched filter
+    takes less time than a query.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -30,7 +30,7 @@ class CBFPrecodedChannel(MatrixPrecodedChannel):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param time_varying: Whether channels differ between OFDM symbols; `None` finds out
+    :param time_varying: Whether channels differ between OFDM symbols. `None`: the block finds out
 
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Actual channel realizations.

@@ -93,7 +93,7 @@ class Detector(Displayed, Block):
 
     @property
     def stats(self) -> Counts:
-        """How results came about, accumulated over calls."""
+        """Counts of how results were obtained, summed over calls."""
         stats: Counts = self._statistics.stats
         return stats
 

@@ -37,19 +37,19 @@ class EPDetector(Detector):
         \boldsymbol{\mu} = \boldsymbol{\Sigma}(\mathbf{z} + \tfrac12\boldsymbol{\gamma})
 
     (Eqs. (28), (29)) and matches the moments of each unknown to those of its constellation points.
-    What the others tell of an unknown, :math:`1/(\tfrac12\Sigma_{kk}) - \lambda_k` in Eq. (31), is
-    computed as :math:`(\boldsymbol{\Sigma}\mathbf{G})_{kk}/(\tfrac12\Sigma_{kk})`, which keeps its
-    digits at any noise power.
-    The Gram matrix G of the whitened channel and the matched filter of z are found once per
+    The precision of the cavity distribution, :math:`1/(\tfrac12\Sigma_{kk}) - \lambda_k` in
+    Eq. (31), is computed as :math:`(\boldsymbol{\Sigma}\mathbf{G})_{kk}/(\tfrac12\Sigma_{kk})`,
+    which is accurate at any noise power.
+    The Gram matrix G of the whitened channel and the matched filter of z are computed once per
     subcarrier, see :class:`~neumatc_mimo.blocks.sufficient_statistics.SufficientStatistics`; an
     iteration inverts matrices of twice as many rows as there are streams.
 
     :param output: Type of output, either "bit" or "symbol"
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
-    :param solver: ScenarioModel or any other solver, such as ``Exact()``. What is computed here is
-        cheap: it is computed exactly, of the channel given, or of the links' own channels where a
-        model's links are trusted
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``. The matrices of this
+        block are cheap, so they are always computed exactly: from the given channel, or from the
+        links' own channels with ``trust="model"``
     :param num_bits_per_symbol: Number of bits per QAM symbol, e.g., 4 for QAM16
     :param hard_out: If `True`, the detector computes hard-decided bit values or constellation
         point indices instead of soft-values
@@ -59,24 +59,24 @@ class EPDetector(Detector):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
-        or symbol of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item or symbol, which is then used for all.
     :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        Covariance of noise that is correlated between antennas, in addition to ``no``, as for
         :class:`MMSEEqualizer`.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for

@@ -100,7 +100,7 @@ class Equalizer(Receiver):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
     """
 

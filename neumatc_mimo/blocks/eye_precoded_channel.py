@@ -14,7 +14,7 @@ from neumatc_mimo.foundation.display import Displayed, Facts
 
 
 class EyePrecodedChannel(Displayed, PrecodedChannel):
-    r"""Effective channel of streams that are not precoded, one of each transmit antenna.
+    r"""Effective channel of streams that are not precoded, one for each transmit antenna.
 
     A drop-in for :class:`~sionna.phy.ofdm.EyePrecodedChannel` with the same call and output,
 
@@ -22,11 +22,11 @@ class EyePrecodedChannel(Displayed, PrecodedChannel):
         \widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}
         \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots),
 
-    a factor of each entry in the place of a product with the identity.
+    computed as a factor of each entry, without a product with the identity.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of as many streams as a
-        transmitter has antennas
+    :param stream_management: StreamManagement to be used, with as many streams as a transmitter has
+        antennas
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.

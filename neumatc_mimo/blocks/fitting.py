@@ -1,5 +1,5 @@
-"""How the tensors of a call fit each other: what has one item, OFDM symbol or subcarrier holds for
-all, as in Sionna.
+"""How the tensors of a call fit each other: a tensor with one item, OFDM symbol or subcarrier is
+used for all, as in Sionna.
 """
 
 from __future__ import annotations
@@ -29,9 +29,7 @@ def joint_sizes(**tensors: Tensor | None) -> Sizes:
     if all(n in (1, size) for column, size in zip(columns, joint, strict=True) for n in column):
         return joint
     given = " and ".join(f"{name} has the shape {list(shape)}" for name, shape in shapes.items())
-    raise ValueError(
-        f"{given}: batch sizes, OFDM symbols and subcarriers have to be as many, or one."
-    )
+    raise ValueError(f"{given}: batch sizes, OFDM symbols and subcarriers must be equal, or one.")
 
 
 def joint_items(*numbers: int) -> int:

@@ -1,4 +1,4 @@
-"""What a block is called with, and whose links are taken at their word."""
+"""The inputs of a block, and whose links are trusted."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ class Inputs:
 
     :param links: [batch_size, num_tx or num_rx] link index or -1, or None where they are to be
         recognised
-    :param time: Seconds from the burst's begin to the slot; None where users stand still
-    :param trusted: Transmitters or receivers whose links are taken at their word, the same for all
-        items
+    :param time: Seconds from the burst's begin to the slot; None if users do not move
+    :param trusted: Transmitters or receivers whose links are trusted, the same for all items
     """
 
     # What the matrices are applied to: of a block's results, the first alone depends on it.
@@ -49,7 +48,7 @@ class Inputs:
         return cls(**values)
 
     def select(self, items: Tensor) -> Self:
-        """The inputs of some items; what is of one item holds for all."""
+        """The inputs of some items. A tensor with one item is used for all."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         some: dict[str, Any] = {
             name: value[items]

@@ -24,12 +24,13 @@ class LinearDetector(Displayed, Block):
     r"""Linear detection for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.LinearDetector`: an equalizer followed by a demapper. For
-    bits of square QAM that is :class:`~neumatc_mimo.blocks.qam_demapper.QAMDemapper`, whose values
-    are those of Sionna's :class:`~sionna.phy.mapping.Demapper` in a fraction of the time, else
-    Sionna's own or its :class:`~sionna.phy.mapping.SymbolDemapper`.
+    bits of square QAM, the demapper is :class:`~neumatc_mimo.blocks.qam_demapper.QAMDemapper`. It
+    gives the values of Sionna's :class:`~sionna.phy.mapping.Demapper` in a fraction of the time.
+    Otherwise it is Sionna's :class:`~sionna.phy.mapping.Demapper` or
+    :class:`~sionna.phy.mapping.SymbolDemapper`.
 
     :param equalizer: Name of the equalizer: "lmmse" for :class:`MMSEEqualizer`, "zf" for
-        :class:`ZFEqualizer`, "mf" for :class:`MFEqualizer`. A callable of one's own is for Sionna's
+        :class:`ZFEqualizer`, "mf" for :class:`MFEqualizer`. For your own callable, use Sionna's
         block.
     :param output: Type of output, either "bit" or "symbol"
     :param demapping_method: Demapping method used, either "app" or "maxlog"
@@ -47,7 +48,7 @@ class LinearDetector(Displayed, Block):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
@@ -60,10 +61,10 @@ class LinearDetector(Displayed, Block):
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        Covariance of noise that is correlated between antennas, in addition to ``no``, as for
         :class:`MMSEEqualizer`.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
@@ -151,7 +152,7 @@ class LinearDetector(Displayed, Block):
 
     @property
     def stats(self) -> Counts:
-        """How results came about, accumulated over calls."""
+        """Counts of how results were obtained, summed over calls."""
         stats: Counts = self._equalizer.stats
         return stats
 

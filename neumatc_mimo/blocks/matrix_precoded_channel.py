@@ -36,13 +36,13 @@ class ChannelInputs(ChannelKnowledge):
 
 
 class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
-    """Base of the precoded channels: what a precoder makes of channels.
+    """Base class of the precoded channels: the effective channel of a precoder.
 
-    They have the methods of :class:`~sionna.phy.ofdm.PrecodedChannel`, too:
-    ``get_desired_channels``, ``apply_tx_power`` and ``compute_effective_channel``, of matrices of
-    one's own.
+    They also have the methods of :class:`~sionna.phy.ofdm.PrecodedChannel`:
+    ``get_desired_channels``, ``apply_tx_power`` and ``compute_effective_channel``, for your own
+    precoding matrices.
 
-    :param precoder: Whose matrices they are; grid, streams, solver and settings are its own
+    :param precoder: The precoder. Grid, streams, solver and settings are those of the precoder
     """
 
     # Whether it is made with a solver, called with the noise power at a user, and whether its

@@ -60,7 +60,7 @@ class PrecoderInputs(ChannelKnowledge):
 
 
 class MatrixPrecoder(SolverBlock):
-    """Base of the precoders, whose answer has a transmitter's precoding matrix as ``v``,
+    """Base class of the precoders. The answer contains a transmitter's precoding matrix as ``v``,
     [..., num_tx_ant, num_streams].
 
     The streams of a transmitter are those of its receivers' antennas, one receiver after another.
@@ -74,7 +74,7 @@ class MatrixPrecoder(SolverBlock):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
     """
 

@@ -20,15 +20,15 @@ from neumatc_mimo.solvers.base import Solver
 class MaxMinPrecoder(NoisyPrecoder):
     r"""Precoding of the users' streams for the largest smallest SINR.
 
-    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
+    For every transmitter the channels to its receivers are collected in :math:`\mathbf{H}` as in
     :class:`ZFPrecoder`, and :math:`\mathbf{G}` maximises
 
     .. math:: \min_k \mathrm{SINR}_k \quad\text{with}\quad \lVert\mathbf{G}\rVert_F^2 = K
 
     on every subcarrier, see :class:`~neumatc_mimo.operations.max_min.MaxMin`: all streams get the
-    same SINR, with the power that zero forcing has in all. Each row of :math:`\mathbf{H}` is a
-    user of its own. Interference between transmitters counts as no noise. Sionna has no such block;
-    the others' conventions hold.
+    same SINR, and their total power is that of zero forcing. Each row of :math:`\mathbf{H}` is a
+    separate user. Interference between transmitters is not taken into account. Sionna has no such
+    block. It follows the same conventions as the other precoders.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -40,9 +40,9 @@ class MaxMinPrecoder(NoisyPrecoder):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param num_iterations: Iterations at most
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.

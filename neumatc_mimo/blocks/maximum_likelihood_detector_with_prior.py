@@ -19,16 +19,16 @@ class MaximumLikelihoodDetectorWithPrior(DetectorWithPrior, MaximumLikelihoodDet
             + \mathrm{const}
 
     The products R x with all vectors of constellation points are computed once per subcarrier, and
-    a distance has as many terms as there are streams, not antennas; see
+    a distance has one term for each stream instead of one for each antenna; see
     :class:`~neumatc_mimo.blocks.sufficient_statistics.SufficientStatistics`.
 
     :param output: Type of output, either "bit" or "symbol"
     :param demapping_method: Demapping method used, either "app" or "maxlog"
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
-    :param solver: ScenarioModel or any other solver, such as ``Exact()``. What is computed here is
-        cheap: it is computed exactly, of the channel given, or of the links' own channels where a
-        model's links are trusted
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``. The matrices of this
+        block are cheap, so they are always computed exactly: from the given channel, or from the
+        links' own channels with ``trust="model"``
     :param constellation_type: "qam", "pam", "custom" or `None`; for "custom", an instance of
         :class:`~sionna.phy.mapping.Constellation` must be provided
     :param num_bits_per_symbol: Number of bits per constellation symbol, e.g., 4 for QAM16
@@ -40,27 +40,27 @@ class MaximumLikelihoodDetectorWithPrior(DetectorWithPrior, MaximumLikelihoodDet
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
-        or symbol of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item or symbol, which is then used for all.
     :input prior: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
         ``output`` "bit": LLRs; or [batch_size, num_tx, num_streams, num_data_symbols, num_points]
-        for "symbol": logits, `torch.float`. What is known of the transmitted signals.
+        for "symbol": logits, `torch.float`. Prior knowledge of the transmitted signals.
     :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        Covariance of noise that is correlated between antennas, in addition to ``no``, as for
         :class:`MMSEEqualizer`.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for

@@ -19,8 +19,8 @@ class MFEqualizer(Equalizer):
     r"""Matched-filter equalization for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.MFEqualizer` with the same outputs. For the channel
-    :math:`\mathbf{H}` [num_rx_ant, K] of the streams that a receiver is to get, and the covariance
-    :math:`\mathbf{S}` of noise, estimation errors and the streams that others want,
+    :math:`\mathbf{H}` [num_rx_ant, K] of a receiver's desired streams, and the covariance
+    :math:`\mathbf{S}` of noise, estimation errors and undesired streams,
 
     .. math::
         \hat{\mathbf{x}} = \mathbf{G}\mathbf{y}, \qquad
@@ -29,36 +29,36 @@ class MFEqualizer(Equalizer):
         \sigma^2_{\mathrm{eff},k} = \sum_{j \ne k} |[\mathbf{G}\mathbf{H}]_{kj}|^2
             + [\mathbf{G}\mathbf{S}\mathbf{G}^{\mathsf{H}}]_{kk}
 
-    (Björnson, Hoydis and Sanguinetti, Massive MIMO Networks, 2017, Eq. (4.11)). G is found once for
-    OFDM symbols of the same channel and the same variances.
+    (Björnson, Hoydis and Sanguinetti, Massive MIMO Networks, 2017, Eq. (4.11)). G is computed once
+    for all OFDM symbols with the same channel and the same variances.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
-    :param solver: ScenarioModel or any other solver, such as ``Exact()``. What is computed here is
-        cheap: it is computed exactly, of the channel given, or of the links' own channels where a
-        model's links are trusted
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``. The matrices of this
+        block are cheap, so they are always computed exactly: from the given channel, or from the
+        links' own channels with ``trust="model"``
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
-        or symbol of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item or symbol, which is then used for all.
     :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        Covariance of noise that is correlated between antennas, in addition to ``no``, as for
         :class:`MMSEEqualizer`.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.

@@ -34,7 +34,7 @@ class MMSEDetector(LinearDetector):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
@@ -47,10 +47,10 @@ class MMSEDetector(LinearDetector):
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        Covariance of noise that is correlated between antennas, in addition to ``no``, as for
         :class:`MMSEEqualizer`.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for

@@ -42,25 +42,24 @@ class MMSEEqualizer(Equalizer):
         \hat{x}_k = (\mathbf{W}^{\mathsf{T}}\mathbf{y})_k / d_k, \qquad
         \sigma^2_{\mathrm{eff},k} = \sigma^2 X_{kk} / d_k .
 
-    An error variance that is the same for all antennas and subcarriers adds to the noise power, and
-    the solver serves both.
+    If the error variance is the same for all antennas and subcarriers, it is added to the noise
+    power that the solver gets.
 
-    Undesired streams, of transmitters that other receivers serve, are rows of :math:`\mathbf{A}`
-    like the desired ones: the joint filter's columns of the desired streams are what whitening the
-    interference gives, because :math:`\mathbf{G}_d\mathbf{G}_d^{\mathsf{H}} +
-    \mathbf{G}_u\mathbf{G}_u^{\mathsf{H}} = \mathbf{G}\mathbf{G}^{\mathsf{H}}`. A model answers
-    where its links have all of a receiver's streams, desired and undesired, in any order; a link of
-    the desired ones alone tells nothing of the interference, and the joint filter is then computed.
+    Undesired streams (those for other receivers) are rows of :math:`\mathbf{A}`, too. The joint
+    filter's columns for the desired streams are equal to the result of whitening the interference,
+    because :math:`\mathbf{G}_d\mathbf{G}_d^{\mathsf{H}} + \mathbf{G}_u\mathbf{G}_u^{\mathsf{H}} =
+    \mathbf{G}\mathbf{G}^{\mathsf{H}}`. A model is queried if its links contain all of a receiver's
+    streams, desired and undesired, in any order. Otherwise the joint filter is computed exactly.
 
-    Noise that is correlated between the antennas has a covariance matrix
-    :math:`\mathbf{S}`, ``noise_covariance``, and the filter is that of the channel
-    :math:`\mathbf{L}^{-1}\mathbf{G}` with :math:`\mathbf{L}\mathbf{L}^{\mathsf{H}} = \mathbf{S} +
-    \sigma^2\mathbf{I}`, for :math:`\mathbf{L}^{-1}\mathbf{y}`.
+    If the noise is correlated between the antennas, with the covariance matrix :math:`\mathbf{S}`
+    (``noise_covariance``), the filter is that of the channel :math:`\mathbf{L}^{-1}\mathbf{G}` with
+    :math:`\mathbf{L}\mathbf{L}^{\mathsf{H}} = \mathbf{S} + \sigma^2\mathbf{I}`, for
+    :math:`\mathbf{L}^{-1}\mathbf{y}`.
 
     With noise or estimation errors that differ between the antennas or subcarriers, with correlated
-    noise, and with more interfering streams than antennas, the filter is computed exactly whatever
-    the solver, and :attr:`stats` counts it. All of it is done once for OFDM symbols of the same
-    channel and the same variances, see :class:`ZFPrecoder`.
+    noise, and with more interfering streams than antennas, the filter is computed exactly with
+    every solver, and :attr:`stats` counts it. All of this is done once for all OFDM symbols with
+    the same channel and the same variances, see :class:`ZFPrecoder`.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -70,28 +69,28 @@ class MMSEEqualizer(Equalizer):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
-        or symbol of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item or symbol, which is then used for all.
     :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``; leading
+        Covariance of noise that is correlated between antennas, in addition to ``no``. The leading
         dimensions can be broadcast to [batch_size, num_rx, num_ofdm_symbols,
-        num_effective_subcarriers]. Fewer matrices along the subcarriers hold for as many
-        neighbours each: resource blocks. Hermitian and positive semidefinite, and definite together
-        with ``no``.
+        num_effective_subcarriers]. Along the subcarriers there may be fewer matrices: each is then
+        used for a group of neighbouring subcarriers, such as a resource block. The matrices must be
+        Hermitian and positive semidefinite, and positive definite together with ``no``.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.
         Estimated symbols.

@@ -26,8 +26,8 @@ class MMSEPICDetector(DetectorWithPrior):
 
     A drop-in for :class:`~sionna.phy.ofdm.MMSEPICDetector` with the same outputs (Studer, Fateh and
     Seethaler, ASIC Implementation of Soft-Input Soft-Output MIMO Detection Using MMSE Parallel
-    Interference Cancellation, IEEE J. Solid-State Circuits 46, 2011). From the means
-    :math:`\hat{\mathbf{s}}` and variances V that the prior gives the symbols an iteration computes
+    Interference Cancellation, IEEE J. Solid-State Circuits 46, 2011). From the prior, each symbol
+    has a mean in :math:`\hat{\mathbf{s}}` and a variance in V. With these, an iteration computes
 
     .. math::
         \mathbf{A} = \mathbf{G}\mathbf{V} + \mathbf{I}, \qquad
@@ -36,16 +36,16 @@ class MMSEPICDetector(DetectorWithPrior):
             + [\mathbf{A}^{-1}(\mathbf{z} - \mathbf{G}\hat{\mathbf{s}})]_k / \mu_k
 
     with an effective noise of :math:`1/\mu_k - V_k`, and demaps them. The Gram matrix G of the
-    whitened channel and the matched filter of z are found once per subcarrier, see
+    whitened channel and the matched filter of z are computed once per subcarrier, see
     :class:`~neumatc_mimo.blocks.sufficient_statistics.SufficientStatistics`.
 
     :param output: Type of output, either "bit" or "symbol"
     :param demapping_method: Demapping method used, either "app" or "maxlog"
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
-    :param solver: ScenarioModel or any other solver, such as ``Exact()``. What is computed here is
-        cheap: it is computed exactly, of the channel given, or of the links' own channels where a
-        model's links are trusted
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``. The matrices of this
+        block are cheap, so they are always computed exactly: from the given channel, or from the
+        links' own channels with ``trust="model"``
     :param num_iter: Number of MMSE PIC iterations
     :param constellation_type: "qam", "pam", "custom" or `None`; for "custom", an instance of
         :class:`~sionna.phy.mapping.Constellation` must be provided
@@ -58,27 +58,27 @@ class MMSEPICDetector(DetectorWithPrior):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
-        or symbol of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item or symbol, which is then used for all.
     :input prior: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for
         ``output`` "bit": LLRs; or [batch_size, num_tx, num_streams, num_data_symbols, num_points]
-        for "symbol": logits, `torch.float`. What is known of the transmitted signals.
+        for "symbol": logits, `torch.float`. Prior knowledge of the transmitted signals.
     :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        Covariance of noise that is correlated between antennas, in addition to ``no``, as for
         :class:`MMSEEqualizer`.
 
     :output z: [batch_size, num_tx, num_streams, num_data_symbols * num_bits_per_symbol] for

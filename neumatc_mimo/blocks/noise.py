@@ -28,7 +28,7 @@ def receiver_noise(
             f"no has the shape {given}, the first dimensions of {list(shape)} are needed."
         ) from None
     if not is_traced() and not bool((noise >= 0).all()):
-        raise ValueError("no has negative entries or NaN, it is a noise power.")
+        raise ValueError("no has negative entries or NaN, a noise power must not be negative.")
     return noise
 
 
@@ -47,7 +47,9 @@ def transmitter_noise(
     power = torch.as_tensor(power, dtype=dtype, device=device)
     if not is_traced():
         if not bool((power >= 0).all()):
-            raise ValueError(f"{name} has negative entries or NaN, it is a noise power.")
+            raise ValueError(
+                f"{name} has negative entries or NaN, a noise power must not be negative."
+            )
         if not bool(power.any()) and not is_differentiated(power):
             return None
     if list(power.shape) == [shape[0]] and shape[0] not in (1, shape[3]):
@@ -116,7 +118,7 @@ def error_and_noise(
     # Only the variance of each entry is known: the errors of all streams add up.
     error = error.expand(-1, -1, -1, shape[3], shape[4], -1, -1).sum((3, 4))
     if not is_traced() and not bool((error >= 0).all()):
-        raise ValueError("err_var has negative entries or NaN, it is a variance.")
+        raise ValueError("err_var has negative entries or NaN, a variance must not be negative.")
     noise = receiver_noise(no, shape[:3], dtype, device)
     return error + _collapsed(noise, 2)[..., None, None]
 

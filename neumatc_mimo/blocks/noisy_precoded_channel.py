@@ -10,8 +10,8 @@ from neumatc_mimo.blocks.stream_power import leading
 
 
 class NoisyPrecodedChannel(MatrixPrecodedChannel):
-    """Base of precoded channels that are called with the noise power at a user, above zero; see
-    :class:`~neumatc_mimo.blocks.wmmse_precoded_channel.WMMSEPrecodedChannel`.
+    """Base class of precoded channels that are called with the noise power at a user, above zero;
+    see :class:`~neumatc_mimo.blocks.wmmse_precoded_channel.WMMSEPrecodedChannel`.
     """
 
     asks_noise = True
@@ -32,7 +32,7 @@ class NoisyPrecodedChannel(MatrixPrecodedChannel):
     ) -> Tensor:
         """Effective channel; inputs and outputs as in the class's description."""
         if no is None:
-            raise ValueError("no is missing, this precoder is made for a noise power.")
+            raise ValueError("no is missing, this precoder needs a noise power.")
         h, h_hat, shape = self._channels(h, h_hat)
         no = no if isinstance(no, float | int) else leading(no, 4)
         noise = self._precoder._checked_noise(no, shape)

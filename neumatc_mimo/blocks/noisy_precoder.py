@@ -16,7 +16,7 @@ from neumatc_mimo.tensors.tracing import is_traced
 
 
 class NoisyPrecoder(MatrixPrecoder):
-    """Base of precoders that are called with the noise power at a user, above zero; see
+    """Base class of precoders that are called with the noise power at a user, above zero; see
     :class:`~neumatc_mimo.blocks.wmmse_precoder.WMMSEPrecoder`.
     """
 
@@ -49,5 +49,5 @@ class NoisyPrecoder(MatrixPrecoder):
         noise = transmitter_noise("no", no, shape, self.dtype, self.device)
         # Zero is still there where a gradient is asked of it.
         if noise is None or (is_differentiated(noise) and not (is_traced() or bool(noise.any()))):
-            raise ValueError(f"no is zero, the {self._figure} is finite with noise only.")
+            raise ValueError(f"no is zero, but without noise the {self._figure} is not finite.")
         return noise

@@ -18,11 +18,10 @@ from neumatc_mimo.solvers.base import Solver
 
 
 class OperationPrecodedChannel(MatrixPrecodedChannel):
-    r"""Effective channel after precoding with the matrix that an operation results in, for
-    operations that have no block of their own:
-    :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
-    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the matrix
-    :math:`\mathbf{G}_j` of :class:`OperationPrecoder`, as it is.
+    r"""Effective channel after precoding with the result of any operation, for operations without a
+    block of their own: :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
+    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the matrix :math:`\mathbf{G}_j` of
+    :class:`OperationPrecoder`, which is not normalised.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -32,7 +31,7 @@ class OperationPrecodedChannel(MatrixPrecodedChannel):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
@@ -41,12 +40,12 @@ class OperationPrecodedChannel(MatrixPrecodedChannel):
         the first n dims), `torch.float`. Power of each stream for each transmitter.
     :input h_hat: `None` (default) | as ``h``. Channel knowledge based on which the precoding is
         computed; ``h`` if `None`.
-    :input no: `0.` (default) | [batch_size, num_tx, num_ofdm_symbols, fft_size] (or only the
-        first n dims), `float`. Noise power at a user, of an operation that depends on it.
+    :input no: `0.` (default) | [batch_size, num_tx, num_ofdm_symbols, fft_size] (or only the first
+        n dims), `float`. Noise power at a user, for operations that depend on it.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from the channel knowledge.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
 
     :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
         num_effective_subcarriers], `torch.complex`. The effective channel after precoding, without

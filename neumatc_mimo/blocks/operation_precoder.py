@@ -21,13 +21,12 @@ from neumatc_mimo.tensors.tracing import is_traced
 
 
 class OperationPrecoder(MatrixPrecoder):
-    r"""Precoding with the matrix that an operation results in, for operations that have no block of
-    their own.
+    r"""Precoding with the result of any operation, for operations without a block of their own.
 
-    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
-    :class:`ZFPrecoder`, a receiver's antennas in consecutive rows. The component of the operation's
-    result that is called ``applied``, or else the first one, is the precoding matrix
-    [num_tx_ant, num_streams_per_tx], as it is: its columns are not normalised.
+    For every transmitter the channels to its receivers are collected in :math:`\mathbf{H}` as in
+    :class:`ZFPrecoder`, a receiver's antennas in consecutive rows. The precoding matrix
+    [num_tx_ant, num_streams_per_tx] is the component of the operation's result that its attribute
+    ``applied`` names, by default the first one. Its columns are not normalised.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -39,7 +38,7 @@ class OperationPrecoder(MatrixPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
@@ -47,11 +46,11 @@ class OperationPrecoder(MatrixPrecoder):
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Channel knowledge based on which the precoding is computed.
     :input no: `0.` (default) | [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size] (or
-        broadcastable), `float`. Noise power, of an operation that depends on it.
+        broadcastable), `float`. Noise power, for operations that depend on it.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.

@@ -39,7 +39,7 @@ class Computing(Protocol):
 
 
 class NoKernelError(Exception):
-    """Kernels alone were asked for, and do not cover a call."""
+    """Only kernels may be used, and there are none for a call."""
 
 
 # Blocks by the numbers that operators know them by.
@@ -281,7 +281,9 @@ def _results(block: Computing, names: str, given: Sequence[Tensor]) -> list[Tens
 def _found(handle: Tensor) -> Computing:
     block = _blocks.get(int(handle))
     if block is None:
-        raise RuntimeError("A compiled function's block is gone: keep it as long as the function.")
+        raise RuntimeError(
+            "The block of a compiled function was deleted: keep it as long as the function."
+        )
     return block
 
 

@@ -34,8 +34,8 @@ class LMMSEPostEqualizationSINR(Equalizer):
     r"""SINR of every stream after LMMSE equalization.
 
     A drop-in for :class:`~sionna.phy.ofdm.LMMSEPostEqualizationSINR` with the same outputs, for
-    effective channels of any precoder. With the channel :math:`\mathbf{H}` [num_rx_ant, K] of the
-    streams that a receiver is to get, that of the others, :math:`\mathbf{U}`, and a filter
+    effective channels of any precoder. With the channel :math:`\mathbf{H}` [num_rx_ant, K] of a
+    receiver's desired streams, the channel :math:`\mathbf{U}` of the undesired ones, and a filter
     :math:`\mathbf{F}` [K, num_rx_ant]
 
     .. math::
@@ -45,12 +45,12 @@ class LMMSEPostEqualizationSINR(Equalizer):
             + [\mathbf{F}\mathbf{S}\mathbf{F}^{\mathsf{H}}]_{kk}}, \qquad
         \mathbf{F} = \mathbf{H}^{\mathsf{H}}(\mathbf{H}\mathbf{H}^{\mathsf{H}} + \mathbf{S})^{-1}.
 
-    :math:`\mathbf{S}` is the covariance of the noise, and with ``interference_whitening`` that of
-    the undesired streams, too, which then count twice, as in Sionna.
+    :math:`\mathbf{S}` is the covariance of the noise. With ``interference_whitening`` it also
+    contains that of the undesired streams, which then count twice, as in Sionna.
 
-    Where the noise is the same at all antennas the filter is the solver's. It is found once for
-    OFDM symbols of the same channel and noise; a channel that :class:`ZFPrecodedChannel` returns
-    repeats one symbol in memory where it can.
+    If the noise is the same at all antennas, the filter comes from the solver. It is computed once
+    for all OFDM symbols with the same channel and noise. (If possible, the channel that
+    :class:`ZFPrecodedChannel` returns stores only one symbol and repeats it.)
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -59,23 +59,23 @@ class LMMSEPostEqualizationSINR(Equalizer):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
         num_effective_subcarriers], `torch.complex`. Effective channel after precoding.
     :input no: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, num_effective_subcarriers] (or
         only the first n dims), `torch.float`. Noise variance.
-    :input h_eff_hat: `None` (default) | as ``h_eff``. Estimated effective channel, which is then
-        the one that counts, as in Sionna.
+    :input h_eff_hat: `None` (default) | as ``h_eff``. Estimated effective channel. If given, it is
+        used instead of ``h_eff``, as in Sionna.
     :input interference_whitening: `True` (default) | `bool`. Whether undesired streams are
         whitened.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from the channel.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `torch.complex`.
-        Covariance of noise that is correlated between antennas, beside that of ``no``, as of
+        Covariance of noise that is correlated between antennas, in addition to ``no``, as for
         :class:`MMSEEqualizer`.
 
     :output sinr: [batch_size, num_ofdm_symbols, num_effective_subcarriers, num_rx,
@@ -209,7 +209,7 @@ class LMMSEPostEqualizationSINR(Equalizer):
                 f"no has the shape {given}, the first dimensions of {shape} are needed."
             ) from None
         if not is_traced() and not bool((noise >= 0).all()):
-            raise ValueError("no has negative entries or NaN, it is a noise power.")
+            raise ValueError("no has negative entries or NaN, a noise power must not be negative.")
         return noise
 
 

@@ -51,7 +51,7 @@ class QAMDemapper(Block):
     ) -> None:
         super().__init__(precision=precision, device=device)
         if not self.suits(constellation):
-            raise ValueError("The bits of the constellation do not lie on one axis each.")
+            raise ValueError("Each bit of the constellation must belong to one axis only.")
         self._method = demapping_method
         self._hard_out = hard_out
         self._num_bits = num_bits = int(constellation.num_bits_per_symbol) // 2

@@ -31,7 +31,7 @@ class EveryStream:
         if num_rx_ant != self._most:
             raise ValueError(
                 f"{num} receivers of {num_rx_ant} antennas make {num * num_rx_ant} rows of a "
-                f"transmitter's channel, its {num * self._most} streams need as many."
+                f"transmitter's channel, but it has {num * self._most} streams: they must be equal."
             )
 
     def is_full(self, num_rx_ant: int) -> bool:

@@ -19,9 +19,9 @@ from neumatc_mimo.solvers.base import Solver
 
 @register(name=SLNR.name)
 class SLNRPrecoder(NoisyPrecoder):
-    r"""Precoding of users of several antennas for the largest signal-to-leakage-and-noise ratios.
+    r"""Precoding of users with several antennas for the largest signal-to-leakage-and-noise ratios.
 
-    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
+    For every transmitter the channels to its receivers are collected in :math:`\mathbf{H}` as in
     :class:`ZFPrecoder`, a receiver's antennas in consecutive rows :math:`\mathbf{H}_k`. Each
     receiver gets as many streams as it has antennas, or fewer, its strongest first, along the
     directions that maximise
@@ -30,8 +30,9 @@ class SLNRPrecoder(NoisyPrecoder):
               {\sum_{j \ne k} \lVert \mathbf{H}_j \mathbf{g} \rVert^2 + \sigma^2} \quad
               \text{with}\quad \lVert \mathbf{g} \rVert = 1,
 
-    see :class:`~neumatc_mimo.operations.slnr.SLNR`. For receivers of one antenna these are the
-    directions of regularised zero forcing. Sionna has no such block; the others' conventions hold.
+    see :class:`~neumatc_mimo.operations.slnr.SLNR`. For receivers with one antenna these are the
+    directions of regularised zero forcing. Sionna has no such block. It follows the same
+    conventions as the other precoders.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -42,9 +43,9 @@ class SLNRPrecoder(NoisyPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.

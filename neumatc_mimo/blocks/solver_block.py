@@ -93,8 +93,8 @@ class SolverBlock(Displayed, Block):
         self._settings = BlockSettings(**settings)
         if self._settings.trust == "model" and not solver.knows_links:
             raise ValueError(
-                f'trust="model" needs a solver that knows links, a ScenarioModel or Auto of one; '
-                f"{type(solver).__name__} knows none."
+                f'trust="model" needs a solver with trained links, a ScenarioModel or Auto of one; '
+                f"{type(solver).__name__} has none."
             )
         self._resource_grid, self._stream_management = resource_grid, stream_management
         self._solver = solver
@@ -294,7 +294,7 @@ class SolverBlock(Displayed, Block):
         if links is not None:
             return check_links(links, batch_sizes, num, self.device)
         if self._settings.trust == "model":
-            raise ValueError('trust="model" needs links: they tell whose matrices to take.')
+            raise ValueError('trust="model" needs links: name the links whose matrices to use.')
         return None
 
     def _count(self, counts: Counts, *, warns: bool = True) -> None:
@@ -326,10 +326,11 @@ def _warn_of_unknown(name: str, stats: Counts, warned: Warned) -> None:
     if unknown > _UNKNOWN * links:
         warned.once(
             "unknown links",
-            f"{name} computed {unknown} of {links} links exactly, as they are none that its model "
-            "knows at their noise power. A model knows the channels that it was trained on, on the "
-            'subcarriers of its grid. For estimates of them name the links and set trust="model". '
-            "For other users and channels train a model of theirs (nm.Scenario.from_channel), or "
-            "use nm.Exact(); DeepMIMO's compute_channels needs centred = false in [grid]. "
-            "print(block) shows all counts.",
+            f"{name} computed {unknown} of {links} links exactly, because its model does not know "
+            "them at their noise power. A model only knows the channels that it was trained on, "
+            "on the subcarriers of its grid. For estimates of these channels, name the links and "
+            'set trust="model". For other users and channels, train a model for them '
+            "(nm.Scenario.from_channel), or use nm.Exact(). For channels from DeepMIMO's "
+            "compute_channels, train with centred = false in [grid]. print(block) shows all "
+            "counts.",
         )

@@ -42,9 +42,9 @@ class SufficientStatistics(Equalizer):
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
-    :param solver: ScenarioModel or any other solver, such as ``Exact()``. What is computed here is
-        cheap: it is computed exactly, of the channel given, or of the links' own channels where a
-        model's links are trusted
+    :param solver: ScenarioModel or any other solver, such as ``Exact()``. The matrices of this
+        block are cheap, so they are always computed exactly: from the given channel, or from the
+        links' own channels with ``trust="model"``
     :param triangular: whether Q and R are wanted
     :param energy: whether y has another row, the part of :math:`\lVert\mathbf{L}^{-1}\mathbf{y}
         \rVert^2` that no stream explains; needs ``triangular``
@@ -52,22 +52,22 @@ class SufficientStatistics(Equalizer):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. One item
-        or symbol of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `torch.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item or symbol, which is then used for all.
     :input err_var: [Broadcastable to shape of ``h_hat``], `torch.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `torch.float`. Variance
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
 
     :output y: [batch_size, num_rx, n, num_ofdm_symbols, num_effective_subcarriers],
         `torch.complex`, with n streams, or as many as there are antennas if these are fewer

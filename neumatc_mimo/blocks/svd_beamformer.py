@@ -23,7 +23,7 @@ from neumatc_mimo.solvers.base import Solver
 
 
 class SVDBeamformer(MatrixPrecoder):
-    r"""SVD beamforming for multi-antenna users, one of each transmitter.
+    r"""SVD beamforming for multi-antenna users, one for each transmitter.
 
     With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
     a subcarrier the streams are sent along the strongest right singular vectors,
@@ -37,27 +37,27 @@ class SVDBeamformer(MatrixPrecoder):
 
     the powers of the largest rate (Telatar, 1999; see
     :func:`~neumatc_mimo.blocks.power.waterfilling`). They are divided among the streams of each
-    subcarrier: all subcarriers send the power L, as they do with uniform powers and with all other
-    precoders here and in Sionna, so that masks and comparisons hold. (Water-filling over streams
-    and subcarriers together gains little beyond that where noise is low, and its spectrum is not
-    flat.) Streams follow the singular vectors along frequency: they are the
-    strongest, in this order, at the centre of the band, and continuous from there. With
-    :class:`SVDCombiner` of the same ``solver`` at the receiver the streams don't interfere.
+    subcarrier. So every subcarrier has the power L, as with uniform powers and with all other
+    precoders here and in Sionna. (Water-filling over streams and subcarriers together gains little
+    more if the noise is low, and its spectrum is not flat.) Streams follow the singular vectors
+    along the frequency. At the centre of the band they are the strongest ones, in this order, and
+    from there they are continuous. With :class:`SVDCombiner` and the same ``solver`` at the
+    receiver, the streams do not interfere.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
+    :param stream_management: StreamManagement to be used, with one receiver for each transmitter
     :param solver: ScenarioModel or any other solver, such as ``Exact()``
     :param return_effective_channel: Indicates if the effective channel after precoding should be
         returned. Defaults to `False`.
     :param power: Power of the streams: "uniform", one each, or "waterfilling", which needs the
-        noise power; that of the :class:`SVDCombiner` must be the same
+        noise power. The :class:`SVDCombiner` must have the same
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], `torch.complex`.
@@ -66,11 +66,11 @@ class SVDBeamformer(MatrixPrecoder):
         `torch.complex`. Downlink channel.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input no: `None` (default) | [batch_size, num_rx, num_rx_ant] (or only the first n dims),
-        `float`. Noise power at the receivers, as the combiner gets it; water-filling takes the mean
-        over the antennas of a receiver. Without effect on uniform powers.
+        `float`. Noise power at the receivers, as the combiner gets it; water-filling uses the mean
+        over the antennas of a receiver. It has no effect on uniform powers.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.

@@ -64,26 +64,26 @@ class SVDCombiner(Receiver):
             + \sum_j |e_{kj}|^2, \qquad
         \mathbf{E} = \mathbf{S}^{-1}\mathbf{U}^{\mathsf{H}}\mathbf{H}\mathbf{V} - \mathbf{I}.
 
-    :math:`\mathbf{E}` is the leakage between streams of unit power. It is measured with ``h``, so
-    an inexact answer of the solver counts as noise; it vanishes for an exact one.
+    :math:`\mathbf{E}` is the leakage between streams of unit power. It is computed with ``h``. So
+    the error of an inexact result counts as noise. For an exact result it is zero.
 
-    Streams of the powers :math:`p_k` (``power="waterfilling"``) come with
+    For streams with the powers :math:`p_k` (``power="waterfilling"``), the estimates are
     :math:`\mathbf{P}^{-1/2}\mathbf{S}^{-1}\mathbf{U}^{\mathsf{H}}\mathbf{y}`,
 
     .. math:: \sigma^2_{\mathrm{eff},k} = \frac{1}{p_k} \Bigl(\sum_i |u_{ik}|^2 \sigma_i^2 / s_k^2
             + \sum_j |e_{kj}|^2 p_j\Bigr).
 
-    With several transmitters the streams of the others, which they send along the right singular
-    vectors of their own links, count likewise: :math:`\mathbf{E}` has columns
+    With several transmitters, the streams of the other transmitters also count as noise. They are
+    sent along the right singular vectors of their own links: :math:`\mathbf{E}` has columns
     :math:`\mathbf{S}^{-1}\mathbf{U}^{\mathsf{H}}\mathbf{H}_{i}\mathbf{V}_{i}` for the channel
     :math:`\mathbf{H}_{i}` from each of them.
 
-    The powers follow from singular values and noise here as in the beamformer. A stream without
+    The powers are computed from singular values and noise as in the beamformer. A stream without
     power on a subcarrier has :math:`\hat{x}_k = 0` and an infinite effective noise variance there:
     a demapper's log-likelihood ratios are zero.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
+    :param stream_management: StreamManagement to be used, with one receiver for each transmitter
     :param solver: The solver of the beamformer
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
@@ -91,7 +91,7 @@ class SVDCombiner(Receiver):
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param power: Power of the streams as in the beamformer: "uniform" or "waterfilling"
     :param ranks: Streams of each receiver as in the beamformer
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `torch.complex`.
@@ -102,8 +102,8 @@ class SVDCombiner(Receiver):
         of the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `torch.complex`.
         Estimated symbols.

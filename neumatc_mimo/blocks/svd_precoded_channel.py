@@ -19,17 +19,17 @@ from neumatc_mimo.solvers.base import Solver
 
 @register_channel(name=SVD.name)
 class SVDPrecodedChannel(MatrixPrecodedChannel):
-    r"""Effective channel after SVD beamforming, one receiver of each transmitter:
+    r"""Effective channel after SVD beamforming, with one receiver for each transmitter:
     :math:`\widetilde{\mathbf{H}}_{i,j} = \mathbf{H}_{i,j}\mathbf{G}_{j}
-    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the beams
-    :math:`\mathbf{G}_j` of :class:`SVDBeamformer`.
+    \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the beams :math:`\mathbf{G}_j` of
+    :class:`SVDBeamformer`.
 
     With ``power="waterfilling"`` the beams have the powers of the largest rate on each subcarrier,
-    and ``tx_power`` scales them. Sionna has no such block; the conventions are those of
+    and ``tx_power`` scales them. Sionna has no such block. It follows the conventions of
     :class:`~sionna.phy.ofdm.PrecodedChannel`.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
+    :param stream_management: StreamManagement to be used, with one receiver for each transmitter
     :param solver: ScenarioModel or any other solver, such as ``Exact()``
     :param power: Power of the beams: "uniform", one each, or "waterfilling", which needs the noise
         power
@@ -37,9 +37,9 @@ class SVDPrecodedChannel(MatrixPrecodedChannel):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
@@ -50,10 +50,10 @@ class SVDPrecodedChannel(MatrixPrecodedChannel):
         computed; ``h`` if `None`.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from the channel knowledge.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
     :input no: `None` (default) | [batch_size, num_rx, num_rx_ant] (or only the first n dims),
-        `float`. Noise power at the receivers that water-filling takes, for streams of unit power.
+        `float`. Noise power at the receivers for water-filling, for streams of unit power.
 
     :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
         num_effective_subcarriers], `torch.complex`. The effective channel after precoding, without

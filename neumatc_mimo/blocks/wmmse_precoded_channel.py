@@ -23,10 +23,9 @@ class WMMSEPrecodedChannel(NoisyPrecodedChannel):
     \mathrm{diag}(\sqrt{p_{j,1}}, \sqrt{p_{j,2}}, \dots)` for the precoder
     :math:`\mathbf{G}_j` of :class:`WMMSEPrecoder`.
 
-    The precoder divides the power among the streams itself: the columns of
-    :math:`\mathbf{G}_j` have a mean power of one, and ``tx_power`` scales what each of them has.
-    Sionna has no such block; the conventions are those of
-    :class:`~sionna.phy.ofdm.PrecodedChannel`.
+    The precoder divides the power among the streams itself: the columns of :math:`\mathbf{G}_j`
+    have a mean power of one, and ``tx_power`` scales the power of each column. Sionna has no such
+    block. It follows the conventions of :class:`~sionna.phy.ofdm.PrecodedChannel`.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -36,9 +35,9 @@ class WMMSEPrecodedChannel(NoisyPrecodedChannel):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param num_iterations: Iterations at most
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
@@ -51,8 +50,8 @@ class WMMSEPrecodedChannel(NoisyPrecodedChannel):
         Noise power at a user that the precoder is made for, above zero, for streams of unit power.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from the channel knowledge.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
 
     :output h_eff: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
         num_effective_subcarriers], `torch.complex`. The effective channel after precoding, without

@@ -23,23 +23,24 @@ class WMMSEPrecoder(NoisyPrecoder):
     r"""Precoding of the users' streams for the largest sum rate, by weighted minimum mean squared
     errors.
 
-    For every transmitter the channels to its receivers are gathered into :math:`\mathbf{H}` as in
+    For every transmitter the channels to its receivers are collected in :math:`\mathbf{H}` as in
     :class:`ZFPrecoder`, and :math:`\mathbf{G}` maximises
 
     .. math:: \sum_k \log_2 (1 + \mathrm{SINR}_k) \quad\text{with}\quad
               \lVert\mathbf{G}\rVert_F^2 = K
 
-    on every subcarrier, see :class:`~neumatc_mimo.operations.wmmse.WMMSE`: the power of all
-    streams together is that of zero forcing, divided among them as suits the rate. Interference
-    between transmitters counts as no noise. Sionna has no such block; the others' conventions hold.
+    on every subcarrier, see :class:`~neumatc_mimo.operations.wmmse.WMMSE`: the total power of all
+    streams is that of zero forcing, divided among them for the largest rate. Interference between
+    transmitters is not taken into account. Sionna has no such block. It follows the same
+    conventions as the other precoders.
 
-    Each row of :math:`\mathbf{H}` is a user of its own. With fewer streams than antennas receivers
-    equalize all of their antennas together, and the rate is that of them, see
-    :class:`~neumatc_mimo.operations.user_wmmse.UserWMMSE`; that is computed exactly, whatever the
+    Each row of :math:`\mathbf{H}` is a separate user. With fewer streams than antennas, each
+    receiver equalizes all of its antennas together, and the rate is that of these receivers, see
+    :class:`~neumatc_mimo.operations.user_wmmse.UserWMMSE`; this is computed exactly with every
     solver.
 
-    The iteration costs hundreds of times what applying its result costs, which makes a model's
-    query worth most here.
+    The iteration takes much longer than applying its result. So a model's query saves more time
+    here than for other precoders.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -51,9 +52,9 @@ class WMMSEPrecoder(NoisyPrecoder):
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
     :param num_iterations: Iterations at most
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.

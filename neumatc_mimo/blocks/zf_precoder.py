@@ -25,8 +25,8 @@ from neumatc_mimo.tensors.tracing import is_traced
 class ZFPrecoder(MatrixPrecoder):
     r"""Zero-forcing precoding for multi-antenna OFDM transmissions.
 
-    A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` with the same outputs: for every
-    transmitter the channels to all its receivers are gathered into :math:`\mathbf{H}`, and
+    A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` with the same outputs: for every transmitter
+    the channels to all its receivers are collected in :math:`\mathbf{H}`, and
 
     .. math::
         \mathbf{G} = \mathbf{V}\mathbf{D}, \qquad
@@ -34,11 +34,11 @@ class ZFPrecoder(MatrixPrecoder):
         + \alpha\mathbf{I})^{-1}, \qquad
         \mathbf{D} = \mathrm{diag}(\lVert\mathbf{v}_k\rVert_2^{-1})
 
-    precodes the streams. :math:`\mathbf{V}` comes from the ``solver``, once for all OFDM symbols of
-    the same channel and the same :math:`\alpha`. That channels are the same is told from a zero
-    stride or from bitwise equality over the band; ``time_varying=True`` skips the check. Values
-    of :math:`\alpha` that differ between subcarriers, or lie beyond the noise powers that the
-    solver knows, are served by exact filters.
+    precodes the streams. :math:`\mathbf{V}` comes from the ``solver``, once for all OFDM symbols
+    with the same channel and the same :math:`\alpha`. Channels are the same if they are a view with
+    a zero stride, or equal bit by bit over the band. ``time_varying=True`` skips this check. If
+    :math:`\alpha` differs between subcarriers, or is outside of the solver's noise powers, the
+    filters are exact.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
@@ -49,24 +49,24 @@ class ZFPrecoder(MatrixPrecoder):
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param device: Device for computation.
         If `None`, :attr:`~sionna.phy.config.Config.device` is used.
-    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
-        the first ones are sent; None for all
-    :param settings: ``certify`` and what else all blocks take, see
+    :param ranks: Number of streams that each receiver gets, at most as many as in
+        ``stream_management``. The first ones are sent. `None`: all
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.BlockSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `torch.complex`.
         Resource grids to be precoded.
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
-        `torch.complex`. Channel knowledge based on which the precoding is computed. One item,
-        symbol or subcarrier of ``x`` or ``h`` holds for all. More streams than antennas need an
-        ``alpha`` above zero.
+        `torch.complex`. Channel knowledge based on which the precoding is computed. ``x`` or ``h``
+        may have one item, symbol or subcarrier, which is then used for all. With more streams than
+        antennas, ``alpha`` must be above zero.
     :input alpha: `0.` (default) | [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size]
-        (or broadcastable), `float`. Regularization parameter, a noise power. A vector is taken
-        along the subcarriers, as in Sionna, if it has one entry for each of them.
+        (or broadcastable), `float`. Regularization parameter, a noise power. A vector with one
+        entry for each subcarrier is used along the subcarriers, as in Sionna.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
-    :input time: `None` (default) | `float`. Seconds from a burst's begin to that of the slot, for
-        models of moving users.
+    :input time: `None` (default) | `float`. Seconds from the start of the burst to the start of the
+        slot, for models of moving users.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
         `torch.complex`. Precoded resource grids.

@@ -1,4 +1,4 @@
-"""``neumatc-mimo bench``: every block beside its rivals and its limit."""
+"""``neumatc-mimo bench``: the times of every block, its rivals and its limit."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ def bench(
     ),
     quick: Annotated[
         bool,
-        typer.Option("--quick", help="Few repetitions; without --axis the scenario's sizes."),
+        typer.Option("--quick", help="Few repetitions; without --axis, only the scenario's sizes."),
     ] = False,
     axis: Annotated[
         list[str] | None,
         typer.Option(
-            help="Only this axis from the scenario's sizes, or own: these; may be given again."
+            help="Vary only this size; own: the scenario's sizes. May be given several times."
         ),
     ] = None,
-    sionna: Annotated[bool, typer.Option(help="Time Sionna's blocks, too.")] = True,
+    sionna: Annotated[bool, typer.Option(help="Measure Sionna's blocks, too.")] = True,
     device: Device = "cpu",
     scenario_seed: ScenarioSeed = None,
     as_json: Json = False,
 ) -> None:
-    """Time every block beside Sionna's, its rivals and its limit, along every size.
+    """Measure the times of every block, of Sionna's and of rivals, for many sizes.
 
-    Each call gets other links than the one before, as in a simulation.
+    Each call has other links than the call before, as in a simulation.
 
     Example: [cyan]neumatc-mimo bench munich --quick[/cyan]
     """

@@ -1,4 +1,4 @@
-"""``neumatc-mimo demo``: train, simulate, time and report."""
+"""``neumatc-mimo demo``: train, simulate, measure and report."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def demo(
     model: ModelFolder = None,
     folder: Annotated[Path, typer.Option("--report", help="Report folder.")] = Path("report"),
     exact_only: Annotated[
-        bool, typer.Option("--exact-only", help="Train nothing, show exact blocks only.")
+        bool, typer.Option("--exact-only", help="Use exact blocks only, without training.")
     ] = False,
     points: Points = 5,
     block_errors: BlockErrors = 100,
@@ -49,7 +49,7 @@ def demo(
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Train, simulate, time and report: everything, on the bundled scenario.
+    """Train, simulate, measure times and write a report, on the bundled scenario.
 
     Example: [cyan]neumatc-mimo demo munich --report report[/cyan]
     """

@@ -1,4 +1,4 @@
-"""``neumatc-mimo evaluate``: a model beside exact results, and its model card."""
+"""``neumatc-mimo evaluate``: compare a model with exact results, and write its model card."""
 
 from __future__ import annotations
 
@@ -20,14 +20,12 @@ def evaluate(
     model: ModelFolder = None,
     blocks: Annotated[
         int,
-        typer.Option(
-            min=0, max=10**9, help="Coded blocks of each modulation; 0 for no error rates."
-        ),
+        typer.Option(min=0, max=10**9, help="Coded blocks for each modulation; 0: no error rates."),
     ] = 1000,
     bits: Annotated[
-        str, typer.Option(help="Bits of the QAM symbols, of 2, 4, 6 and 8.")
+        str, typer.Option(help="Bits per QAM symbol, out of 2, 4, 6 and 8.")
     ] = "2,4,6,8",
-    level: Annotated[float, typer.Option(help="Level of confidence intervals and tests.")] = 0.99,
+    level: Annotated[float, typer.Option(help="Confidence level of intervals and tests.")] = 0.99,
     card: Annotated[
         Path | None,
         typer.Option(help="Model card to write; README.md in the model folder by default."),
@@ -38,15 +36,17 @@ def evaluate(
     num_frequencies: Annotated[
         int,
         typer.Option(
-            min=1, max=2**20, help="Spread subcarriers of the figures, of those not trained on."
+            min=1, max=2**20, help="Subcarriers for the figures, out of those not used in training."
         ),
     ] = 512,
     num_receivers: Annotated[
         int,
-        typer.Option(min=1, max=10**6, help="Links whose MMSE block is compared with Sionna's."),
+        typer.Option(
+            min=1, max=10**6, help="Links for which the MMSE block is compared with Sionna's."
+        ),
     ] = 8,
     every: Annotated[
-        bool, typer.Option("--all", help="Show all figures that the model card has.")
+        bool, typer.Option("--all", help="Show all figures of the model card.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -85,13 +85,13 @@ def evaluate(
     rates = results.get("error_rates")
     if rates:
         out.print(rows_table("Coded block error rates, paired", error_rate_rows(rates)))
-        out.print(rows_table("How answers came about", tier_rows(rates)))
+        out.print(rows_table("How results were obtained", tier_rows(rates)))
     broken = broken_promises(results)
     if broken:
         where = ", ".join(f"{number:,} of {name}" for name, number in broken.items())
         out.print(
             f"[bold red]The promise is broken:[/bold red] results below the quality that was "
-            f'proven in training: {where}. Train again; until then, take certify="call".',
+            f'proven in training: {where}. Train again; until then, use certify="call".',
             highlight=False,
         )
     out.print(f"Wrote {file}")

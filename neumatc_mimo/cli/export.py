@@ -24,7 +24,7 @@ def export(
         str, typer.Option(help="Name of the operation, as in the model.")
     ] = "pseudo_inverse",
     links: Annotated[
-        str | None, typer.Option(help="Indices of links with commas between them; all by default.")
+        str | None, typer.Option(help="Indices of links, separated by commas; all by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:

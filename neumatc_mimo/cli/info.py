@@ -12,7 +12,7 @@ from neumatc_mimo.foundation.ray_tracing import LLVM_HINT
 
 
 def info(as_json: Json = False) -> None:
-    """Print versions, devices and the data that is found.
+    """Print versions, devices and the data that were found.
 
     Example: [cyan]neumatc-mimo info --json[/cyan]
     """
@@ -67,13 +67,13 @@ def _device(device: dict[str, Any]) -> str:
 
 def _kernels(kernels: dict[str, str | None]) -> str:
     if kernels["lanes"] is None:
-        return f"PyTorch alone; subcarriers in lanes are {kernels['reason']}"
+        return f"PyTorch only; kernels (subcarriers in lanes) are {kernels['reason']}"
     return f"subcarriers in lanes, variant {kernels['lanes']}"
 
 
 def _scenario(scenario: dict[str, Any]) -> str:
     if scenario["folder"] is None:
-        return f"{scenario['name']}: its data is not found"
+        return f"{scenario['name']}: its data were not found"
     return f"{scenario['name']}: {scenario['bytes'] / 1e6:.3g} MB in {scenario['folder']}"
 
 

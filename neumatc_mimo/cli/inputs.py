@@ -47,6 +47,4 @@ def integers(option: str, text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise ValueError(
-            f'{option} is "{text}", numbers with commas between them are needed.'
-        ) from None
+        raise ValueError(f'{option} is "{text}", numbers separated by commas are needed.') from None

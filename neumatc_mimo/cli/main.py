@@ -28,7 +28,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Learned, certified matrix inverses and SVDs for MIMO-OFDM link-level simulation.\n\n"
-    "To see it all at work: [cyan]neumatc-mimo demo[/cyan]. With a scenario of your own: "
+    "To see everything run: [cyan]neumatc-mimo demo[/cyan]. With your own scenario: "
     "[cyan]train[/cyan], then [cyan]evaluate[/cyan] and [cyan]simulate[/cyan].",
 )
 

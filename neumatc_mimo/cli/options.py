@@ -30,7 +30,9 @@ ScenarioSeed = Annotated[
         min=0, max=_MOST_SEED, help="Seed of the user groups; the scenario file's by default."
     ),
 ]
-Seed = Annotated[int, typer.Option(min=0, max=_MOST_SEED, help="Seed of all that is random here.")]
+Seed = Annotated[
+    int, typer.Option(min=0, max=_MOST_SEED, help="Seed of all random numbers of this command.")
+]
 ScenarioName = Annotated[str, typer.Argument(help="Bundled name, or path of a scenario TOML.")]
 ModelFolder = Annotated[
     str | None,
@@ -38,8 +40,12 @@ ModelFolder = Annotated[
 ]
 
 # Of simulated error curves.
-Points = Annotated[int, typer.Option(min=2, max=1000, help="Eb/N0 points of a curve.")]
-BlockErrors = Annotated[int, typer.Option(min=1, max=10**9, help="Block errors at a point.")]
-MaxCalls = Annotated[int, typer.Option(min=1, max=10**9, help="Most batches at a point.")]
+Points = Annotated[int, typer.Option(min=2, max=1000, help="Number of Eb/N0 points of a curve.")]
+BlockErrors = Annotated[
+    int, typer.Option(min=1, max=10**9, help="Block errors after which a point ends.")
+]
+MaxCalls = Annotated[
+    int, typer.Option(min=1, max=10**9, help="Largest number of batches at a point.")
+]
 Stride = Annotated[int, typer.Option(min=1, max=2**20, help="Simulate every n-th subcarrier.")]
-BatchSize = Annotated[int, typer.Option(min=1, max=10**5, help="Slots of a batch.")]
+BatchSize = Annotated[int, typer.Option(min=1, max=10**5, help="Slots in a batch.")]

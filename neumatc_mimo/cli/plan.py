@@ -1,4 +1,4 @@
-"""``neumatc-mimo plan``: what training and querying cost here."""
+"""``neumatc-mimo plan``: the cost of training and queries on this machine."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def plan(
     scenario_seed: ScenarioSeed = None,
     as_json: Json = False,
 ) -> None:
-    """Tell what training and querying cost here, and which way is the cheapest.
+    """Estimate the cost of training and queries on this machine, and find the fastest way.
 
-    Trains one link of each kind and times the blocks on it.
+    This trains one link of each kind and measures the blocks with it.
 
     Example: [cyan]neumatc-mimo plan munich[/cyan]
     """

@@ -67,12 +67,12 @@ class Task(StrEnum):
 
 def simulate(
     scenario: ScenarioName = "munich",
-    task: Annotated[Task, typer.Option(help="Which transmission.")] = Task.ALL,
+    task: Annotated[Task, typer.Option(help="Transmission to simulate.")] = Task.ALL,
     model: ModelFolder = None,
     exact_only: Annotated[
-        bool, typer.Option("--exact-only", help="Run the exact blocks alone.")
+        bool, typer.Option("--exact-only", help="Use exact blocks only, without a model.")
     ] = False,
-    coded: Annotated[bool, typer.Option(help="LDPC-coded, or uncoded, transmission.")] = True,
+    coded: Annotated[bool, typer.Option(help="LDPC-coded or uncoded transmission.")] = True,
     points: Points = 5,
     block_errors: BlockErrors = 100,
     max_calls: MaxCalls = 80,
@@ -118,8 +118,7 @@ def tasks_of(scenario: Any, task: Task) -> list[str]:
         return available
     if task.value not in available:
         raise ValueError(
-            f"{scenario.name} has no links for {task.value}, it has those for "
-            f"{' and '.join(available)}."
+            f"{scenario.name} has no links for {task.value}, only for {' and '.join(available)}."
         )
     return [task.value]
 
@@ -180,7 +179,7 @@ def offset_words(run: dict[str, Any]) -> str | None:
     if offset is None or error is None or not math.isfinite(offset + error):
         return None
     if error > _MOST_ERROR_DB:
-        return f"within ± {error:.1f} dB, as far as so few block errors tell"
+        return f"within ± {error:.1f} dB; more block errors are needed to say more"
     return f"{offset:+.2f} ± {error:.2f} dB"
 
 

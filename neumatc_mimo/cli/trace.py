@@ -12,7 +12,9 @@ from neumatc_mimo.cli.terminal import out, print_json
 
 
 def trace(
-    scene: Annotated[str, typer.Argument(help="Built-in scene of Sionna RT, or a scene XML.")],
+    scene: Annotated[
+        str, typer.Argument(help="Built-in scene of Sionna RT, or a Mitsuba XML file.")
+    ],
     folder: Annotated[Path, typer.Argument(help="DeepMIMO scenario folder to write.")],
     frequency: Annotated[float, typer.Option(help="Carrier frequency in Hz.")] = 3.5e9,
     base_station: Annotated[tuple[float, float, float], typer.Option(help="Position in m.")] = (
@@ -29,8 +31,8 @@ def trace(
         160.0,
     ),
     users: Annotated[tuple[int, int], typer.Option(help="Users along x and y.")] = (30, 25),
-    max_depth: Annotated[int, typer.Option(help="Most reflections of a path.")] = 5,
-    num_samples: Annotated[int, typer.Option(help="Rays that leave the base station.")] = 10**6,
+    max_depth: Annotated[int, typer.Option(help="Largest number of reflections of a path.")] = 5,
+    num_samples: Annotated[int, typer.Option(help="Number of rays from the base station.")] = 10**6,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing scenario.")
     ] = False,

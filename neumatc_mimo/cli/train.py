@@ -40,14 +40,14 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE,...",
-            help="Another value of a key of the scenario's \\[model]; may be given again. Several "
-            "values, or keys of several, make a grid: a model for each combination.",
+            help="Set a key of the scenario's \\[model]; may be given several times. With several "
+            "values, a model is trained for each combination.",
         ),
     ] = None,
     models: Annotated[
         str | None,
         typer.Option(
-            help="Folder of several models, or its URL, each in a folder of its own name; "
+            help="Folder of several models, or its URL; each model has its own folder in it; "
             "models by default."
         ),
     ] = None,
@@ -55,8 +55,8 @@ def train(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Train on the Ray cluster at this address; auto for the one that this machine "
-            "belongs to, local for one of this machine alone.",
+            help="Train on the Ray cluster at this address; auto: the cluster of this machine; "
+            "local: the cores of this machine.",
         ),
     ] = None,
     task_seconds: Annotated[
@@ -64,16 +64,16 @@ def train(
         typer.Option(
             min=0.0,
             max=1e9,
-            help="With --ray: what a task, which is tried again, is to take; 60 by default.",
+            help="With --ray: seconds that a task should take; 60 by default.",
         ),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a model that is there, without asking.")
+        bool, typer.Option("--force", help="Replace an existing model without asking.")
     ] = False,
     device: Device = "cpu",
     tensorboard: Annotated[
         Path | None,
-        typer.Option(help="Folder of a TensorBoard log of the training to write."),
+        typer.Option(help="Folder for a TensorBoard log of the training."),
     ] = None,
     scenario_seed: ScenarioSeed = None,
     seed: Seed = 0,
@@ -89,11 +89,13 @@ def train(
     from neumatc_mimo.training.grid import grid
 
     if ray is not None and device != "cpu":
-        raise ValueError(f"--device is {device}, tasks of --ray train on cores; leave it out.")
+        raise ValueError(
+            f"--device is {device}, but --ray trains on CPU cores; leave --device out."
+        )
     if ray is None and task_seconds is not None:
-        raise ValueError("--task-seconds is of tasks on a cluster; give --ray or leave it out.")
+        raise ValueError("--task-seconds needs --ray; give --ray or leave --task-seconds out.")
     if model is not None and models is not None:
-        raise ValueError("--model and --models are two places for a model; leave one out.")
+        raise ValueError("--model and --models are both given; leave one out.")
     values: dict[str, list[Any]] = {}
     for key, given in map(_setting, settings or []):
         values.setdefault(key, []).extend(given)
@@ -101,7 +103,9 @@ def train(
     for source in scenarios or ["munich"]:
         for name, variant in grid(load_scenario(source, scenario_seed), values).items():
             if name in variants:
-                raise ValueError(f"Two scenarios are called {name}, their models would collide.")
+                raise ValueError(
+                    f"Two scenarios are called {name}, one model would overwrite the other."
+                )
             variants[name] = variant
     if model is not None and len(variants) > 1:
         raise ValueError(
@@ -143,15 +147,15 @@ def train(
 def ask_before_replacing(folder: Location) -> None:
     """Ask whether a model may be replaced, if one is there.
 
-    :raises ValueError: if there is nobody to ask
+    :raises ValueError: if there is no terminal to ask on
     """
     if not holds_model(folder):
         return
     if sys.stdin is None or not sys.stdin.isatty():
         raise ValueError(
-            f"{folder} holds a model already; give another --model, or --force to replace it."
+            f"{folder} already contains a model; give another --model, or --force to replace it."
         )
-    typer.confirm(f"{folder} holds a model already. Replace it?", abort=True)
+    typer.confirm(f"{folder} already contains a model. Replace it?", abort=True)
 
 
 @contextmanager
@@ -198,8 +202,8 @@ def _train_and_save(
         model.save(location)
     except (OSError, ValueError) as error:
         raise OSError(
-            f"{error} What was trained is kept in {checkpoint}: the same command saves it without "
-            "training it again."
+            f"{error} The trained links are kept in {checkpoint}: run the same command again to "
+            "save them without a new training."
         ) from error
     discard_finished(checkpoint, model.models)
     return model, location, seconds
@@ -245,8 +249,8 @@ def _on_cluster(
     for name, path in paths.items():
         if path is None:
             raise ValueError(
-                f"{folders[name]} is no folder of this machine, which --ray needs; train into one "
-                "that all machines share and copy it afterwards."
+                f"{folders[name]} is not a folder on this machine, but --ray needs one; train into "
+                "a folder that all machines share and copy it afterwards."
             )
     settings: dict[str, Any] = {} if task_seconds is None else {"task_seconds": task_seconds}
     begin = time.perf_counter()

@@ -40,7 +40,7 @@ def write_query(query: QueryModule, file: L) -> L:
 
     :param file: a path or URL; ".onnx" is for ONNX Runtime, ".pt2" for ``torch.export.load``
 
-    :raises ValueError: if the name has another end, or the file cannot hold the query
+    :raises ValueError: if the file name has another ending, or the query is too large for the file
     :raises ImportError: if packages are missing, those of ``neumatc-mimo[export]``
     :raises OSError: if the file cannot be written
     """
@@ -50,9 +50,9 @@ def write_query(query: QueryModule, file: L) -> L:
 
 
 def check_target(file: Location) -> None:
-    """Find out, before a model is loaded and its query written, that a file cannot be.
+    """Check that a file can be written, before a model is loaded.
 
-    :raises ValueError: if its name has another end than those of :data:`FORMATS`
+    :raises ValueError: if its name has no ending of :data:`FORMATS`
     :raises ImportError: if packages are missing that write it
     :raises OSError: if it cannot be written
     """
@@ -61,7 +61,7 @@ def check_target(file: Location) -> None:
 
 
 def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
-    """What an exported file says of itself: :attr:`QueryModule.metadata`.
+    """The metadata of an exported file, :attr:`QueryModule.metadata`.
 
     :param file: a path, or a URL of this machine
 
@@ -73,7 +73,7 @@ def read_metadata(file: str | os.PathLike[str]) -> dict[str, Any]:
         raise FileNotFoundError(f"There is no file {os.fspath(file)} on this machine.")
     metadata = _format(path).read_metadata(path)
     if metadata.get("package") != "neumatc-mimo":
-        raise ValueError(f"{path} holds no query of neumatc-mimo.")
+        raise ValueError(f"{path} contains no query of neumatc-mimo.")
     return metadata
 
 

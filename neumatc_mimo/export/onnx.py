@@ -30,7 +30,7 @@ def write_onnx(query: QueryModule, file: Path) -> None:
     if num_bytes > _MOST_BYTES:
         raise ValueError(
             f"The query of {query.num_links} links takes {num_bytes / 1e9:.1f} GB, an ONNX file "
-            "holds 2 GB; choose fewer links, or write a .pt2 file."
+            "can have 2 GB; choose fewer links, or write a .pt2 file."
         )
     model = _translated(query)
     model.producer_name, model.producer_version = "neumatc-mimo", query.metadata["version"]
@@ -54,7 +54,7 @@ def read_onnx_metadata(file: Path) -> dict[str, Any]:
     try:
         properties = ir.load(file).metadata_props
     except DecodeError:
-        raise ValueError(f"{file} is no ONNX graph.") from None
+        raise ValueError(f"{file} is not an ONNX graph.") from None
     found: dict[str, Any] = json.loads(properties.get(METADATA, "{}"))
     return found
 

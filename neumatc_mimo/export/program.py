@@ -40,7 +40,7 @@ def read_program_metadata(file: Path) -> dict[str, Any]:
             names = [n for n in archive.namelist() if n.endswith(f"/{METADATA}")]
             found: dict[str, Any] = json.loads(archive.read(names[0])) if names else {}
     except zipfile.BadZipFile:
-        raise ValueError(f"{file} is no program of torch.export.") from None
+        raise ValueError(f"{file} is not a program of torch.export.") from None
     return found
 
 

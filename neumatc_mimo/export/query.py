@@ -38,17 +38,16 @@ class QueryModule(nn.Module):
 
     .. math:: \hat Y_i(f, \sigma^2) = C_i(\sigma^2) \times_3 \varphi(f; \theta),
 
-    put into the order, gauge and phases of the link. Repairs need the channel, which is not at
-    hand where an exported query runs. Instead ``certified`` tells which results were proven in the
-    training, to the tolerance in :attr:`metadata`, and can be used as they are; an application
-    computes the others exactly. Results for links, frequencies or noise powers that were not
-    trained are NaN.
+    in the order, gauge and phases of the link. Repairs need the channel, which an exported query
+    does not have. Instead, ``certified`` says which results were proven in the training, to the
+    tolerance in :attr:`metadata`. These can be used as they are. The application has to compute the
+    others exactly. Results for links, frequencies or noise powers that were not trained are NaN.
 
     :param model: the trained models of a scenario
     :param operation: name of the operation, as in the model
-    :param links: indices of the links to take along, in the order in which the module numbers them;
-        None for all
-    :raises ValueError: if the model does not know the operation or the links, or its users move
+    :param links: indices of the links to include, in the order in which the module numbers them.
+        None: all
+    :raises ValueError: if the model does not have the operation or the links, or if its users move
     """
 
     row_delays: Tensor
@@ -65,8 +64,8 @@ class QueryModule(nn.Module):
         axis, mapping = part.mapping.axis, part.mapping
         if isinstance(axis, TimeAxis):
             raise ValueError(
-                f"The model of {operation} is one of moving users, at {axis}; models of users that "
-                "stand still can be exported."
+                f"The model of {operation} is for moving users, at {axis}; only models of users "
+                "that do not move can be exported."
             )
         if isinstance(mapping, RefinedMapping):
             mapping = mapping.alone
@@ -94,7 +93,7 @@ class QueryModule(nn.Module):
 
     @property
     def input_names(self) -> list[str]:
-        """Names of what a call takes, in order."""
+        """Names of the inputs of a call, in order."""
         return ["links", "frequencies", "no"] if self.takes_noise else ["links", "frequencies"]
 
     @property
@@ -103,7 +102,7 @@ class QueryModule(nn.Module):
         return len(self.marked)
 
     def example(self, num_links: int = 2, num_frequencies: int = 3) -> tuple[Tensor, ...]:
-        """Inputs of a call, of the dtypes that it takes."""
+        """Example inputs of a call, with the right dtypes."""
         links = torch.arange(num_links) % self.num_links
         frequencies = self._links.grid_frequencies().cpu()
         frequencies = frequencies[torch.linspace(0, len(frequencies) - 1, num_frequencies).long()]

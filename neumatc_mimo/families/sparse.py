@@ -98,7 +98,8 @@ class AdvectionDiffusionReaction(AffineSystem):
 
     unknowns row by row, x running fastest. The paper's constants are lost. With those here the
     Péclet number is v / ν = 100 over the square, clearly advection, and v h / (2 ν) = 0.5 over a
-    mesh of 100 × 100: below one, so that central differences do not oscillate. p goes full circle.
+    mesh of 100 × 100: below one, so that central differences do not oscillate. p goes around the
+    full circle.
 
     :param num: inner points a side; n is its square
     :param diffusion: ν

@@ -52,7 +52,7 @@ class PlaneWaves(Family):
 
 
 class Augmented(Family):
-    r"""Another family beside its noise, :math:`\widetilde A = [A, \sigma I]`, [m, n + m].
+    r"""Another family, augmented by its noise, :math:`\widetilde A = [A, \sigma I]`, [m, n + m].
 
     The last coordinate is the noise power in dB, :math:`\sigma^2 = 10^{\nu / 10}`. The
     pseudo-inverse is that of MMSE: :math:`\widetilde A^+ = [A^H X; \sigma X]` with

@@ -11,16 +11,18 @@ from neumatc_mimo.foundation.tolerance import Tolerance
 
 @dataclass(frozen=True, kw_only=True)
 class ProofSettings:
-    """What blocks of both frameworks are told about the answers that they use.
+    """Settings of the blocks of both frameworks about the proofs of results.
 
-    :param certify: "link" (recognised links carry the certificate made in training), "call" (prove
-        each call) or `None` (pure query, compiles and captures)
-    :param tolerance: What a certificate asks for; `None` is what the solver asks for: a model what
-        it was trained for, others 40 dB and a range error of 1e-2
-    :param time_varying: Whether the channel differs between OFDM symbols; `None` finds out
+    :param certify: "link" (recognised links have the certificate of the training), "call" (each
+        result is proven in the call) or `None` (nothing is proven; the block can be compiled and
+        captured on a GPU)
+    :param tolerance: What a certificate requires. `None`: the solver's default, which is that of
+        the training for a model, and 40 dB and a range error of 1e-2 for others
+    :param time_varying: Whether the channel differs between OFDM symbols. `None`: the block finds
+        out
 
-    :raises TypeError: If the tolerance is none
-    :raises ValueError: If there is no such value
+    :raises TypeError: If the tolerance is not a Tolerance
+    :raises ValueError: If a setting has an unknown value
     """
 
     certify: str | None = "link"
@@ -40,15 +42,14 @@ class ProofSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class BlockSettings(ProofSettings):
-    """What all blocks of PyTorch take as keyword arguments: :class:`ProofSettings`, and trust.
+    """Keyword arguments of all PyTorch blocks: :class:`ProofSettings`, and ``trust``.
 
-    :param trust: What matrices are computed from where the caller names links. "estimate" (default)
-        asks for those of the channel that the block is given: links are recognised from it, and of
-        an estimate, which none of them equals, they are computed exactly. "model" takes the word
-        of ``links``, which is needed then, as side information: the matrices are those of the
-        named links' own channels, with their gains and delays, as if these were known perfectly,
-        and what the block is given is not compared with them. Links of -1 are computed exactly
-        from what the block is given.
+    :param trust: Which channel the matrices are computed from. "estimate" (default): from the
+        channel in the call. Links are recognised from it. An estimate is not equal to any link, so
+        its matrices are computed exactly. "model": from the channels of the links that ``links``
+        names, with their gains and delays, as if these were known perfectly (side information).
+        ``links`` is then required, and the channel in the call is not compared with them. For links
+        of -1, the matrices are computed exactly from the channel in the call.
     """
 
     trust: str = "estimate"

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass
 class Counts:
-    """How results came about; subcarriers are counted once per link and call.
+    """How results were obtained. Subcarriers are counted once per link and call.
 
-    :param links_recalled: links that a training has seen
-    :param links_adapted: others that got latent tensors of their own, from few exact results
-    :param links_trusted: taken for the links that the caller named, by ``trust="model"``
-    :param links_unknown: all others, computed exactly throughout
-    :param queried: subcarriers that were taken from a mapping, an interpolation, …
-    :param corrected: subcarriers that took correction steps
+    :param links_recalled: trained links that were recognised
+    :param links_adapted: new links that were adapted to, from few exact results
+    :param links_trusted: links that the caller named, with ``trust="model"``
+    :param links_unknown: all other links, computed exactly
+    :param queried: subcarriers whose result is from a mapping, an interpolation or the like
+    :param corrected: subcarriers that needed correction steps
     :param patched: exact results kept from the training
     :param exact: subcarriers computed exactly
-    :param refined: those among the exact ones that were computed again in double precision
+    :param refined: those of the exact ones that were computed again in double precision
     """
 
     links_recalled: int = 0

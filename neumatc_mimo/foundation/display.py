@@ -1,4 +1,4 @@
-"""What objects tell of themselves: in a line, in a few lines, and as a table in a notebook."""
+"""Descriptions of objects: in a line, in a few lines, and as a table in a notebook."""
 
 from __future__ import annotations
 

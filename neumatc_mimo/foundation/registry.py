@@ -47,8 +47,8 @@ class Registry(Mapping[str, K], Generic[K]):
         """Make a kind known by its name; above a class as ``@register`` or
         ``@register(name="…")``.
 
-        A class of the same module and place in it takes the place of the one before, as when a
-        cell of a notebook runs again.
+        A class with the same module and the same name in it replaces the earlier one, for example
+        if a cell of a notebook runs again.
 
         :param name: what it is called; its own attribute where it has one
 

@@ -1,4 +1,4 @@
-"""What a certificate asks for."""
+"""What a certificate requires."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Tolerance:
-    """What a certificate asks for: ``quality_db`` at least, ``range_error`` at most."""
+    """What a certificate requires: at least ``quality_db`` and at most ``range_error``."""
 
     quality_db: float = 40.0
     range_error: float = 1e-2

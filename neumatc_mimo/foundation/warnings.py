@@ -10,9 +10,9 @@ _INSIDE = ("neumatc_mimo", "sionna", "torch")
 
 
 class NeuMatCWarning(UserWarning):
-    """Something takes longer than it need, and the message says what to do about it.
+    """Something takes longer than necessary. The message says what to do.
 
-    Results are right. ``warnings.simplefilter("ignore", nm.NeuMatCWarning)`` silences all.
+    The results are correct. ``warnings.simplefilter("ignore", nm.NeuMatCWarning)`` silences all.
     """
 
 

@@ -49,8 +49,8 @@ class Algorithm1Config:
     :param corrected: residual up to which they do
     :param projection: whether latent tensors are projected out, else Adam moves them too, as in
         the paper
-    :param held: whether projected latent tensors stand still in the gradient, else it goes through
-        the projection
+    :param held: whether the gradient treats projected latent tensors as constant; otherwise it goes
+        through the projection
     :param adaptive: whether the worst candidates are added, else as many random ones
     :param seed: of the initial trunk and latent tensors, collocation points and candidates
 

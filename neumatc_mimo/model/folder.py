@@ -20,13 +20,13 @@ from neumatc_mimo.storage.tensor_file import Array
 def save_models(
     folder: Location, name: str, models: Mapping[str, OperationModel], scenario: dict[str, Any]
 ) -> Path | str:
-    """Write safetensors and a JSON manifest to a folder, complete or not at all.
+    """Write safetensors and a JSON manifest to a folder, completely or not at all.
 
     Files that are of no model stay.
 
     :param name: of the scenario
-    :param models: operation name → its model
-    :param scenario: what the models were trained on, plain values
+    :param models: the model of each operation, by its name
+    :param scenario: description of the scenario that the models were trained on, plain values
 
     :return: the path, or the URL as it was given
     :raises ValueError: if a name could lead out of the folder, or if the folder holds files but
@@ -41,12 +41,12 @@ def save_models(
 def load_models(
     folder: Location, device: str = "cpu"
 ) -> tuple[str, dict[str, OperationModel], dict[str, Any]]:
-    """Read a model folder; nothing in it is executed, nothing of it stays open or mapped.
+    """Read a model folder. Nothing in it is executed, and no file stays open or mapped into memory.
 
     :return: name, models and scenario as :func:`save_models` takes them
     :raises FileNotFoundError: if there is no model in the folder
     :raises ValueError: if it is damaged or of another format
-    :raises OSError: if it cannot be read, or was replaced again and again while it was
+    :raises OSError: if it cannot be read, or was replaced again and again during the reading
     """
 
     def unpack(arrays: dict[str, Array], values: dict[str, Any]) -> OperationModel:

@@ -34,7 +34,7 @@ class OperationModel(Displayed):
     :param links: the links
     :param marks: what is proven at each subcarrier of the grid, and what it takes
     :param unseen: [fft_size] grid subcarriers that were no samples nor collocation points
-    :param tolerance: what the certificate asked for
+    :param tolerance: what the certificate required
     :param training: report of the training, plain values
     :param warned: the warnings that were given
     :param kept: what calls keep of the model, grids, links and noise powers

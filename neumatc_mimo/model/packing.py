@@ -32,7 +32,7 @@ def write_manifest(
     """Write the manifest that makes a folder of shards and their indices a model.
 
     :param name: of the scenario
-    :param scenario: what the models were trained on, plain values
+    :param scenario: description of the scenario that the models were trained on, plain values
     :param operations: values of each operation's model, as :func:`pack_model` returns them
 
     :raises OSError: if it cannot be written

@@ -64,7 +64,7 @@ class Recognition:
     def _named(self, channels: Channels) -> Recognised:
         """The links that the caller names, with their own rows."""
         if channels.links is None:
-            raise ValueError("certify=None is a pure query, it needs links.")
+            raise ValueError("certify=None does not recognise links, give links.")
         links, num_rows = channels.links, channels.a.shape[2]
         order = torch.arange(num_rows, device=links.device).expand(len(links), -1)
         return Recognised(links, order, *self.model.links.row_terms(links, channels.time))
@@ -158,7 +158,7 @@ def warn_of_noise(model: OperationModel, no: Tensor, time: float) -> None:
     model.warned.once(
         "noise",
         f"Noise powers of {no.min().item():g} to {no.max().item():g}{when} are not all among "
-        f"{model.mapping.axis}, which the model of {model.operation.name} was trained for: the "
-        f"others are computed exactly. To have them queried, widen {what} in the scenario and "
-        "train again.",
+        f"{model.mapping.axis}, for which the model of {model.operation.name} was trained: the "
+        f"others are computed exactly. To query them, widen {what} in the scenario and train "
+        "again.",
     )

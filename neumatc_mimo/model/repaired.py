@@ -195,5 +195,5 @@ def _warn_of_band(model: OperationModel, plan: GridPlan) -> None:
             "band",
             f"Some subcarriers lie outside the band from {low / 1e6:.4g} to {high / 1e6:.4g} MHz "
             f"that the model of {model.operation.name} was trained for: they are computed exactly. "
-            "To have them queried, widen [grid] in the scenario and train again.",
+            "To query them, widen [grid] in the scenario and train again.",
         )

@@ -29,10 +29,11 @@ class ScenarioModel(TrainedModels, Solver):
     """The trained models of a scenario, usable as the solver of any block.
 
     :param name: name of the scenario
-    :param models: operation name → its model
-    :param scenario: what the models were trained on, plain values
-    :param unknown: solver of links that are not recognised; None adapts to them where the exact
-        result is dear (``Operation.adapts``, and no kernel for it), and computes it elsewhere
+    :param models: the model of each operation, by its name
+    :param scenario: description of the scenario that the models were trained on, plain values
+    :param unknown: solver for links that are not recognised. None: the model adapts to them if the
+        exact result is expensive (``Operation.adapts``, and there is no kernel), and otherwise
+        computes it exactly
     """
 
     unknown: Solver | None = None
@@ -73,7 +74,7 @@ class ScenarioModel(TrainedModels, Solver):
             self.warned.once(
                 f"{operation.name} of {list(shape)}",
                 self._ignorance(operation, shape) + " It is computed exactly: use nm.Exact(), or "
-                "train a model of what is asked for.",
+                "train a model for it.",
             )
 
     def _ignorance(self, operation: Operation, shape: Sequence[int]) -> str:
@@ -82,8 +83,7 @@ class ScenarioModel(TrainedModels, Solver):
             for m in self.models.values()
         )
         return (
-            f"The model knows {known}; {operation.settings()} of {shape[0]} x {shape[1]} was asked "
-            "for."
+            f"The model knows {known}; {operation.settings()} of {shape[0]} x {shape[1]} is needed."
         )
 
     def choosing(self, choose: Callable[[Solver], Solver]) -> ScenarioModel:
@@ -98,43 +98,44 @@ class ScenarioModel(TrainedModels, Solver):
         return sum(part.kept.num_made for part in self.models.values())
 
     def timing_advanced(self) -> ScenarioModel:
-        """The model of the same links with timing advance, see ``LinkSet.timing_advanced``.
+        """The model for the same links with timing advance, see ``LinkSet.timing_advanced``.
 
-        Mappings are those of aligned links: they hold for any delays of the users.
+        The mappings are for aligned links, so they are valid for any delays of the users.
         """
         models = {k: replace(m, links=m.links.timing_advanced()) for k, m in self.models.items()}
         return replace(self, models=models)
 
     def save(self, folder: Location) -> Path | str:
-        """Write safetensors and a JSON manifest to a folder, complete or not at all.
+        """Write safetensors and a JSON manifest to a folder, completely or not at all.
 
-        A model that is there is replaced, other files stay. Others may save and load there at the
-        same time: whoever loads finds one whole model, that of the last one who saved in the end.
-        Each operation's tensors go to one file; a training on several machines leaves more of them
-        (:mod:`neumatc_mimo.storage.shards`), which :meth:`load` reads alike.
+        An existing model is replaced; other files are kept. Other processes may save and load there
+        at the same time: each load returns one whole model, and the folder keeps the last one
+        saved. The tensors of each operation are written to one file; a training on several machines
+        writes several (:mod:`neumatc_mimo.storage.shards`), which :meth:`load` can read, too.
 
         :param folder: a path, or a URL of any file system that fsspec knows, "s3://bucket/model"
 
         :return: the path, or the URL as it was given
-        :raises ValueError: if the folder holds files but no model, or a name of the scenario or
-            an operation could lead out of it
-        :raises OSError: if the folder cannot be written; what was there before stays
+        :raises ValueError: if the folder contains files but no model, or if the name of the
+            scenario or of an operation could lead out of the folder
+        :raises OSError: if the folder cannot be written; the files in it are then unchanged
         """
         return save_models(folder, self.name, self.models, self.scenario)
 
     @classmethod
     def load(cls, folder: Location, device: str = "cpu") -> ScenarioModel:
-        """Read a model folder; nothing in it is executed, nothing of it stays open or mapped.
+        """Read a model folder. Nothing in it is executed, and no file stays open or mapped into
+        memory.
 
-        Each tensor is compared with its SHA-256 in the manifest: what is loaded is bit by bit what
-        was saved.
+        Each tensor is compared with its SHA-256 in the manifest, so the loaded model is the saved
+        one, bit by bit.
 
         :param folder: a path, or a URL as for :meth:`save`; its files are copied to this machine
             while they are read
 
         :raises FileNotFoundError: if there is no model in the folder
-        :raises ValueError: if it is damaged, of another format, or not what a model can be
-        :raises OSError: if it cannot be read, or was replaced again and again while it was
+        :raises ValueError: if it is damaged, of another format, or invalid
+        :raises OSError: if it cannot be read, or was replaced again and again during the reading
         """
         return cls(*load_models(folder, device))
 
@@ -144,7 +145,7 @@ class ScenarioModel(TrainedModels, Solver):
         """Refuse a scenario other than the one that the model was trained on.
 
         :param scenario_fingerprint: of the scenario
-        :param scenario_config: its sections as plain values, to tell what differs
+        :param scenario_config: its sections as plain values, to report what differs
 
         :raises ValueError: if it is another
         """

@@ -19,8 +19,8 @@ class TrainedModels(Displayed):
     """Trained models of a scenario, one for each operation.
 
     :param name: name of the scenario
-    :param models: operation name → its model
-    :param scenario: what the models were trained on, plain values
+    :param models: the model of each operation, by its name
+    :param scenario: description of the scenario that the models were trained on, plain values
     """
 
     name: str

@@ -25,7 +25,7 @@ class Certificate:
 
     :param quality: [...] the proven quality in dB (higher is better), float
     :param range_error: [...] relative distance from the exact result's range, float
-    :param ok: [...] where both are within the tolerance, bool
+    :param ok: [...] whether both are within the tolerance, bool
     """
 
     quality: Tensor
@@ -34,7 +34,7 @@ class Certificate:
 
     @classmethod
     def of(cls, quality: Tensor, range_error: Tensor, tolerance: Tolerance) -> Certificate:
-        """The proof that both are within a tolerance, or that one is not."""
+        """The certificate for a quality and a range error."""
         ok = (quality >= tolerance.quality_db) & (range_error <= tolerance.range_error)
         return cls(quality, range_error, ok)
 
@@ -56,9 +56,9 @@ class Operation(ABC):
     """A matrix operation, batched over all leading dimensions of its input.
 
     ``components`` are what a solver stores, interpolates or learns; ``answer`` is what a caller
-    works with. An operation has to tell ``name``, ``component_names``, :meth:`exact` and
-    :meth:`residual`; the rest has defaults that suit a result which is unique, continuous and
-    follows no change of A.
+    works with. An operation must define ``name``, ``component_names``, :meth:`exact` and
+    :meth:`residual`. All else has defaults. They are right for results that are unique and
+    continuous, and that do not change with A in a known way.
     """
 
     name: ClassVar[str]
@@ -86,7 +86,8 @@ class Operation(ABC):
 
     @classmethod
     def configured(cls, config: Any, dimensions: Dimensions) -> Operation:
-        """The operation that a scenario file asks for; here its own keys are arguments.
+        """The operation of a scenario file. By default, its own keys are the constructor's
+        arguments.
 
         :param config: of the type :attr:`config`
         :param dimensions: of the matrices that it is trained on
@@ -96,7 +97,7 @@ class Operation(ABC):
 
     @classmethod
     def depends_on_noise(cls) -> bool:
-        """Whether a component is another one at another noise power."""
+        """Whether a component depends on the noise power."""
         return not set(cls.component_names) <= set(cls.noise_free)
 
     @property
@@ -106,7 +107,9 @@ class Operation(ABC):
         return names.index(self.applied) if self.applied in names else 0
 
     def component_shapes(self, num_rows: int, num_cols: int) -> tuple[tuple[int, ...], ...]:
-        """Shapes of the components of one matrix [num_rows, num_cols]; here the identity's."""
+        """Shapes of the components of one matrix [num_rows, num_cols]; by default those for the
+        identity matrix.
+        """
         eye = torch.eye(num_rows, num_cols, dtype=torch.float64)
         return tuple(tuple(c.shape) for c in self.exact(eye))
 
@@ -121,7 +124,8 @@ class Operation(ABC):
     def certificate(
         self, a: Tensor, components: Components, no: Tensor | float, tolerance: Tolerance
     ) -> Certificate:
-        """Prove ``components`` for a [..., m, n]; refuse what is only part of the result.
+        """Prove ``components`` for a [..., m, n]; refuse them if they are only a part of the
+        result.
 
         The quality is the residual in dB, the range error is :meth:`range_error`.
         """
@@ -132,39 +136,42 @@ class Operation(ABC):
         return Certificate.of(quality, range_error, tolerance)
 
     def range_error(self, a: Tensor, components: Components) -> Tensor | None:
-        """What the residual does not tell of ``components``, relative, [...].
+        """Relative error of ``components`` that the residual does not detect, [...].
 
-        None where only the exact result has no residual.
+        None if only the exact result has a residual of zero.
         """
         del a, components
         return None
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """A step of an iteration that converges to the exact result, cheaper than computing it if
-        there is such a one; components that cannot be corrected come back as they are.
+        """One step of an iteration that converges to the exact result. It should take less time
+        than the exact result. By default, and if they cannot be corrected, components are returned
+        unchanged.
         """
         del a, no
         return components
 
     @property
     def stored(self) -> Operation:
-        """The operation whose components models store; here this one.
+        """The operation whose components models store. By default it is this one.
 
-        Another one where few numbers give the components at every noise power, see
-        :meth:`from_stored`: they are then learned once, and not at nodes of it.
+        It is another one if a few numbers determine the components at every noise power, see
+        :meth:`from_stored`. These are then learned once, and not at several noise powers.
         """
         return self
 
     def from_stored(self, stored: Components, no: Tensor | float = 0.0) -> Components:
         """The components at noise powers, broadcastable to [...], from those of :attr:`stored`.
 
-        One that is None, as it is not asked for, stays that.
+        A component that is None, because it is not needed, stays None.
         """
         del no
         return stored
 
     def align(self, components: Components) -> Components:
-        """Make components sampled along p, the last batch dimension, continuous (gauge)."""
+        """Choose the free phases and order of components such that they are continuous along p, the
+        last batch dimension.
+        """
         return components
 
     def align_to(self, components: Components, reference: Components) -> Components:
@@ -175,14 +182,15 @@ class Operation(ABC):
     def scale(self, components: Components, left: Tensor, right: Tensor) -> Components:
         """Components of D_L A D_R from those of A; left [..., m], right [..., n], unit modulus.
 
-        :raises ValueError: if they do not follow from those of A
+        :raises ValueError: if they cannot be computed from those of A
         """
         raise underivable(self.title, "D_L A D_R")
 
     def permute(self, components: Components, order: Tensor) -> Components:
-        """Components of A with its rows taken in an order [num_items, m]; extended ones likewise.
+        """Components of A with its rows in the order [num_items, m]. Components may be extended
+        ones.
 
-        :raises ValueError: if they do not follow from those of A
+        :raises ValueError: if they cannot be computed from those of A
         """
         raise underivable(self.title, "A with its rows in another order")
 
@@ -193,22 +201,21 @@ class Operation(ABC):
         return (order == torch.arange(order.shape[1], device=order.device)).all(-1)
 
     def serves(self, asked: Operation) -> bool:
-        """Whether its results, of matrices of one shape, are also those of another operation of
-        its name, or have them as a part that :meth:`restricted` takes.
+        """Whether its results, for matrices of one shape, contain those of another operation with
+        the same name. :meth:`restricted` extracts them.
         """
         del asked
         return True
 
     def adapts(self, num_rows: int, num_cols: int) -> bool:
-        """Whether results of a new channel take less time from a mapping of its own, learned from
-        few exact ones and proven, than from computing all of them (measured on a CPU,
-        docs/performance.md).
+        """Whether adapting to a new channel (a mapping from few exact results, with proofs) takes
+        less time than computing all results (measured on a CPU, docs/users.md).
         """
         del num_rows, num_cols
         return False
 
     def restricted(self, answer: Any) -> Any:
-        """Its answer from that of an operation which :meth:`serves` it."""
+        """Its answer, extracted from that of an operation which :meth:`serves` it."""
         return answer
 
     def settings(self) -> dict[str, Any]:
@@ -216,31 +223,31 @@ class Operation(ABC):
         return {"name": self.name}
 
     def free_gains(self, no: Tensor | None) -> bool:
-        """Whether :meth:`answer` knows rows of any gain, or only those of one magnitude."""
+        """Whether :meth:`answer` accepts rows with any gains, or only of one magnitude."""
         del no
         return False
 
     def extended(self, components: Components) -> Components:
-        """The components, and what :meth:`answer` would derive from them by linear maps.
+        """The components, and linear maps of them that :meth:`answer` needs.
 
-        A model folds those maps into its latent tensors, and so evaluates them instead.
+        A model includes these maps in its latent tensors, so that it evaluates them directly.
         """
         return components
 
     def answer(
         self, components: Components, no: Tensor | float = 0.0, rows: Tensor | None = None
     ) -> Any:
-        """What callers work with, for diag(rows) A, from the components of A.
+        """The result that callers get, for diag(rows) A, from the components of A.
 
-        The components by their names, unless an operation says more; they may be
-        :meth:`extended` ones, the ``unused`` left out.
+        By default these are the components by their names. They may be :meth:`extended` ones, with
+        the ``unused`` ones left out.
 
         :param no: noise power that the components belong to; with rows of magnitude c the answer's
             is no c²
         :param rows: [..., m] complex factors of the rows of A, of one magnitude unless
             :meth:`free_gains`; None for ones
 
-        :raises ValueError: if the answer does not follow from the components of A
+        :raises ValueError: if the answer cannot be computed from the components of A
         """
         del no
         check_no_rows(self.title, rows)
@@ -252,7 +259,8 @@ class Operation(ABC):
         return tuple(answer)
 
     def holds(self, a: Tensor, dtype: torch.dtype) -> Tensor:
-        """Whether components of the precision ``dtype`` hold answers to 40 dB, [num] bool.
+        """Whether components of the precision ``dtype`` are accurate enough for answers to 40 dB,
+        [num] bool.
 
         :param a: [num, m, n], double precision
         """
@@ -260,12 +268,14 @@ class Operation(ABC):
         return torch.ones(len(a), dtype=torch.bool, device=a.device)
 
     def witness(self, answer: Any) -> Tensor:
-        """The tensor of an answer in which entries of A show that are not finite."""
+        """The tensor of an answer that is not finite if an entry of A is not."""
         found: Tensor = answer[-1]
         return found
 
     def merge(self, answers: Sequence[Any], items: Sequence[Tensor]) -> Any:
-        """One answer for all items from those of groups of items, ``items`` their indices."""
+        """One answer for all items, from the answers for groups of items. ``items`` are their
+        indices.
+        """
         num_items = sum(len(index) for index in items)
         merged: list[Any] = []
         for fields in zip(*answers, strict=True):
@@ -279,17 +289,18 @@ class Operation(ABC):
         return type(answers[0])(*merged)
 
     def solve(self, a: Tensor, no: Tensor | float = 0.0) -> Any:
-        """The exact answer; operations override it where the components are a detour."""
+        """The exact answer. Operations override it if they do not need the components for it."""
         return self.answer(self.exact(a, no), no)
 
     def solve_surely(
         self, a: Tensor, no: Tensor | float = 0.0, unproven: Tensor | None = None
     ) -> Surely:
-        """The exact answer, computed in double precision where rounding would leave too little of
-        it; operations override it that can tell where.
+        """The exact answer, computed in double precision where rounding errors would be too large.
+        Operations override it if they can estimate this.
 
         :param a: [num_items, num_subcarriers, m, n]
-        :param unproven: [num_items, num_subcarriers] bool, others that are to be computed so
+        :param unproven: [num_items, num_subcarriers] bool, further matrices to compute in double
+            precision
         """
         del unproven
         return Surely(self.solve(a, no))

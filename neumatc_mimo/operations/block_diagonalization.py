@@ -16,7 +16,7 @@ from neumatc_mimo.operations.slnr import SLNR
 @register
 class BlockDiagonalization(SLNR):
     r"""Precoder V of users with N antennas each, N consecutive rows :math:`A_k` of A [m, n], m <= n
-    of full rank, that lets no user hear another's streams,
+    of full rank, such that no user receives another user's streams,
 
     .. math:: A_j V_k = 0 \quad (j \ne k), \qquad V_k^H V_k = I,
 

@@ -36,8 +36,8 @@ class Cholesky(SimilarityOperation):
     The only component is ``lower`` [n, n], L lower triangular with a real positive diagonal, which
     makes it unique. It is stored whole, its upper triangle included, as every component is.
 
-    No decomposition is cheaper: its proof, a matrix product, and its correction take more
-    multiplications than its n³/3. They serve where the certificate is made once, in training.
+    No decomposition is cheaper: the proof, which is a matrix product, and the correction take more
+    multiplications than its n³/3. They are useful if the certificate is made once, in training.
     """
 
     name: ClassVar[str] = "cholesky"
@@ -51,7 +51,7 @@ class Cholesky(SimilarityOperation):
         return ((num_rows, num_rows),)
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
-        """L of the matrix that the lower triangle of a [..., n, n] tells; NaN where A is not
+        """L of the Hermitian matrix with the lower triangle of a [..., n, n]; NaN if it is not
         positive definite.
 
         :raises ValueError: if the matrices are not square

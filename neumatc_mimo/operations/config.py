@@ -43,8 +43,9 @@ class OperationConfig(BaseModel):
     name: str
     """Name of the operation."""
     noise_db: Decibels | None = None
-    """Noise power in dB to train for, of an operation that depends on it; all of `noise_db` in
-    `[multi_user]` unless given."""
+    """Noise power in dB to train for, if the operation depends on it. Default: the whole range
+    `noise_db` in `[multi_user]`.
+    """
 
     @property
     def no(self) -> float | None:

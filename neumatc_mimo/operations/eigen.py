@@ -90,7 +90,7 @@ class Eigen(EigenpairOperation):
         r""":math:`\lVert A V - V \Lambda \rVert_F / \lVert A \rVert_F` and the distances of
         :math:`\lVert v_k \rVert^2` from 1, together.
 
-        It does not tell an eigenpair that is there twice: the certificate does.
+        It does not detect an eigenpair that occurs twice. The certificate does.
         """
         del no
         v = components[1]
@@ -105,8 +105,8 @@ class Eigen(EigenpairOperation):
 
         Components are the eigendecomposition of A − E with :math:`E = (A V - V \Lambda) V^{-1}`;
         the range error is :math:`\lVert E \rVert_F / \lVert A \rVert_F` plus the rounding of the
-        residual, amplified alike. The latter refuses vectors that depend on each other, an
-        eigenpair given twice, whose residual may be none.
+        residual, amplified alike. The second term refuses linearly dependent vectors, such as an
+        eigenpair that occurs twice, whose residual may be zero.
         """
         inverse = lu.inverse(components[1])
         backward = frobenius(_defect(a, components) @ inverse) / positive(frobenius(a))

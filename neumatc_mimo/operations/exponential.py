@@ -36,9 +36,9 @@ class MatrixExponential(SimilarityOperation):
     polynomial of A, the identity among them; :math:`E = (e^{A/2})^2` takes an exponential that
     saves one product of some ten; :math:`E Z = e^A Z` for a few vectors Z tells the error in the
     mean, but took as long as :math:`e^A` for n up to 256 (CPU, one thread). So the residual is the
-    error itself: it computes :math:`e^A`. Hence a collocation point costs as much as a sample, a
-    certificate as much as the result, which pays where it is made once, in training; and there is
-    no correction for less: :meth:`correct` returns what it is given.
+    error itself: it computes :math:`e^A`. So a collocation point takes as long as a sample, and a
+    certificate as long as the result. This is useful if it is made once, in training. There is no
+    cheaper correction: :meth:`correct` returns its input.
     """
 
     name: ClassVar[str] = "matrix_exponential"

@@ -62,9 +62,9 @@ class HermitianEigen(EigenpairOperation):
         return (num,), (num_rows, num)
 
     def exact(self, a: Tensor, no: Tensor | float = 0.0) -> Components:
-        """Eigenpairs of the matrix that the lower triangle of a [..., n, n] tells, by ``eigh``.
+        """Eigenpairs of the Hermitian matrix with the lower triangle of a [..., n, n], by ``eigh``.
 
-        :raises ValueError: if the matrices are not square or have fewer pairs than asked for
+        :raises ValueError: if the matrices are not square or have fewer pairs than required
         """
         del no
         ((num,), _) = self.component_shapes(*a.shape[-2:])
@@ -84,7 +84,7 @@ class HermitianEigen(EigenpairOperation):
         )
 
     def range_error(self, a: Tensor, components: Components) -> Tensor:
-        r"""How far an eigenvalue left out is stronger than one taken, relative.
+        r"""By how much an eigenvalue that is left out is stronger than one that is kept, relative.
 
         As for the SVD :math:`\lVert (I - V V^H) A \rVert_2`, which bounds
         :math:`\lVert A x \rVert` for all unit x orthogonal to V, is proven to exceed the weakest
@@ -120,8 +120,8 @@ class HermitianEigen(EigenpairOperation):
     ) -> HermitianEigenpairs:
         """The pairs strongest first at every matrix, whatever branch they belong to.
 
-        Which branch continues which where two nearly cross depends on the spacing of the samples;
-        the order by strength does not.
+        Where two branches nearly cross, it depends on the spacing of the samples which one
+        continues which. The order by strength does not depend on it.
         """
         del no
         check_no_rows(self.title, rows)

@@ -24,10 +24,9 @@ class InverseMatrix(NamedTuple):
 class Inverse(Operation):
     r"""Inverse of a square matrix, :math:`W = A^{-1}`, real or complex.
 
-    The only component is ``w`` [n, n]. There is no noise power: ``no`` counts for nothing, a
-    regularised inverse is that of a regularised family
-    (:class:`~neumatc_mimo.families.products.Gram`). For wide matrices, and for MMSE, there is
-    :class:`~neumatc_mimo.operations.pseudo_inverse.PseudoInverse`.
+    The only component is ``w`` [n, n]. ``no`` is not used. For a regularised inverse, use a
+    regularised family (:class:`~neumatc_mimo.families.products.Gram`). For wide matrices, and for
+    MMSE, use :class:`~neumatc_mimo.operations.pseudo_inverse.PseudoInverse`.
     """
 
     name: ClassVar[str] = "inverse"
@@ -51,7 +50,7 @@ class Inverse(Operation):
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r""":math:`\lVert I - A W \rVert_F / \sqrt n` (NeuMatC, Section 2.2), [...].
 
-        A right inverse of a square matrix is its inverse, so nothing else is to be proven.
+        A right inverse of a square matrix is its inverse, so nothing else has to be proven.
         """
         del no
         return frobenius(_defect(a, components[0])) / a.shape[-1] ** 0.5
@@ -68,7 +67,7 @@ class Inverse(Operation):
         return (right.conj()[..., :, None] * w * left.conj()[..., None, :],)
 
     def permute(self, components: Components, order: Tensor) -> Components:
-        """Rows of A taken in another order are columns of the inverse."""
+        """Rows of A in another order are columns of the inverse in this order."""
         (w,) = components
         return (w.gather(-1, order[:, None, None, :].expand_as(w)),)
 

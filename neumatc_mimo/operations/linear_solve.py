@@ -84,7 +84,7 @@ class LinearSolve(Operation):
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r"""Root mean square of :math:`\lVert A x_j - b_j \rVert / \lVert b_j \rVert` over j.
 
-        A system with a solution has one only, so nothing else is to be proven.
+        A regular system has only one solution, so nothing else has to be proven.
         """
         del no
         (x,) = components

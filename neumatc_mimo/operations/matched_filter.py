@@ -18,8 +18,8 @@ class MatchedFilter(Operation):
 
     .. math:: v_k = a_k^{\mathsf{H}} / \lVert a_k \rVert ,
 
-    columns of unit norm, and zero for a row of zeros. It takes less time than looking up whatever
-    was learned of it, so that no scenario file trains it.
+    columns of unit norm, and zero for a row of zeros. It takes less time than a query, so no
+    scenario file trains it.
     """
 
     name: ClassVar[str] = "matched_filter"

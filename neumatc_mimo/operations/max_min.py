@@ -51,11 +51,11 @@ class MaxMin(SumPowerPrecoding):
     .. math:: q_k \leftarrow c \, \bigl( a_k (\sigma^2 I + \textstyle\sum_{j \ne k}
               q_j a_j^H a_j)^{-1} a_k^H \bigr)^{-1}, \qquad \sum_k q_k = m,
 
-    which the iteration reaches geometrically from anywhere. The downlink's powers follow from one
-    system of m equations. All of it is m x m but for the last product.
+    to which the iteration converges geometrically from any start. The downlink's powers follow from
+    one system of m equations. All of it is m x m but for the last product.
 
-    :param no: :math:`\sigma^2` where a caller gives none
-    :param num_iterations: Iterations at most
+    :param no: default of :math:`\sigma^2`
+    :param num_iterations: Largest number of iterations
     """
 
     name: ClassVar[str] = "max_min"
@@ -118,7 +118,7 @@ class MaxMin(SumPowerPrecoding):
         return defects, ratio.amin(-1), _largest(gram, inner, q, noise)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """A few iterations from the powers of the uplink that belong to the given precoder."""
+        """A few iterations, starting from the uplink's powers for the given precoder."""
         (v,) = components
         noise = self._noise(no, a).expand(a.shape[:-2])
         gram = a @ a.mH

@@ -41,7 +41,7 @@ class SumPowerConfig(AtNoiseConfig):
     """The keys of a precoder of a sum power."""
 
     num_iterations: Annotated[int, Field(ge=1, le=_MOST_ITERATIONS)] = 60
-    """Iterations at most."""
+    """Largest number of iterations."""
 
 
 class SumPowerPrecoding(Operation):
@@ -51,8 +51,8 @@ class SumPowerPrecoding(Operation):
 
     V lies in the range of A^H, and :math:`a_k v_k` is real and positive.
 
-    :param no: :math:`\sigma^2` where a caller gives none
-    :param num_iterations: Iterations at most
+    :param no: default of :math:`\sigma^2`
+    :param num_iterations: Largest number of iterations
     """
 
     component_names: ClassVar[tuple[str, ...]] = ("v",)
@@ -62,7 +62,7 @@ class SumPowerPrecoding(Operation):
 
     def __init__(self, no: float = 0.1, num_iterations: int = 60) -> None:
         if not no > 0:
-            raise ValueError(f"no is {no}, a rate is finite with noise only.")
+            raise ValueError(f"no is {no}, a noise power above zero is needed.")
         if num_iterations < 1:
             raise ValueError(f"num_iterations is {num_iterations}, at least one is needed.")
         if num_iterations > _MOST_ITERATIONS:

@@ -41,8 +41,8 @@ _SHORT = 0.5
 class Filter(NamedTuple):
     r"""The linear filter w · mixing · diag(column) in factors.
 
-    Applying factors one by one costs less than multiplying them out, as long as a slot has fewer
-    OFDM symbols than the matrix has columns.
+    Applying the factors one by one takes less time than multiplying them, as long as a slot has
+    fewer OFDM symbols than the matrix has columns.
 
     :param w: [..., n, m]; None where kernels apply it without evaluating it: its certificate holds
         for the short columns, too
@@ -199,12 +199,12 @@ class PseudoInverse(Operation):
     [n + m, m]; its upper block is the zero-forcing filter for :math:`\sigma = 0` and the MMSE
     filter above. Components are the filter without noise and X:
 
-    - ``w`` [n, m] complex, :math:`A^+`, whatever the noise power;
+    - ``w`` [n, m] complex, :math:`A^+`, for any noise power;
     - ``x`` [m, m] complex, X, Hermitian.
 
     They give the filter as :math:`A^H X = A^+ (I - \sigma^2 X)`. Only the small X depends on the
-    noise power, so that one model of all noise powers is little larger than one of zero forcing,
-    and the powers of the columns are at hand: :math:`X_{kk} = \|\tilde w_k\|^2`.
+    noise power, so one model for all noise powers is little larger than one for zero forcing. X
+    also contains the powers of the columns: :math:`X_{kk} = \|\tilde w_k\|^2`.
     """
 
     name: ClassVar[str] = "pseudo_inverse"
@@ -255,7 +255,7 @@ class PseudoInverse(Operation):
         unproven: Tensor | None = None,
         precisely: Callable[[Tensor], Tensor] | None = None,
     ) -> Surely:
-        """The answer, in double precision where rounding leaves too little of it.
+        """The answer, in double precision where rounding errors would be too large.
 
         :param precisely: gives the marked matrices in double precision, where a is a rounded
             product; None widens those of a
@@ -342,11 +342,11 @@ class PseudoInverse(Operation):
     ) -> Certificate:
         r"""Predicted signal-to-interference ratio and range error of :math:`\widetilde W`.
 
-        With R = I - [A, σI] W̃ the ratio of stream k is
-        :math:`|1 - R_{kk}|^2 \|\tilde w_k\|^{-2} / \sum_{j \ne k} |R_{kj}|^2 \|\tilde w_j\|^{-2}`;
-        the quality is that of the weakest stream. R alone accepts any right inverse (zero forcing
-        passed off as MMSE has R = 0), so the distance of its columns from the range of [A, σI]^H
-        counts too, and with it how far the powers X_kk are from those of the columns.
+        With R = I - [A, σI] W̃ the ratio of stream k is :math:`|1 - R_{kk}|^2 \|\tilde w_k\|^{-2} /
+        \sum_{j \ne k} |R_{kj}|^2 \|\tilde w_j\|^{-2}`; the quality is that of the weakest stream. R
+        alone accepts any right inverse (a zero-forcing filter in place of MMSE has R = 0). So the
+        range error is the distance of the columns from the range of [A, σI]^H. It includes the
+        difference of the powers X_kk from those of the columns.
         """
         # All of it m x m beyond the first lines: a batch of noise powers for each A is cheap.
         w, x = components

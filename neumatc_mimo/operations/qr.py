@@ -41,8 +41,8 @@ class QR(Operation):
     r"""Thin QR decomposition :math:`A = Q R` of a matrix [m, n], m >= n, of full rank.
 
     Components are ``q`` [m, n] and ``r`` [n, n]. With a real positive diagonal of R they are
-    unique, and continuous where A is: :math:`R^H` is the Cholesky factor of :math:`A^H A`. Where A
-    loses its rank they are neither.
+    unique, and continuous where A is: :math:`R^H` is the Cholesky factor of :math:`A^H A`. If A
+    loses its rank, they are neither unique nor continuous.
     """
 
     name: ClassVar[str] = "qr"

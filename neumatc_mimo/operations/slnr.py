@@ -74,7 +74,7 @@ class SLNR(Operation):
 
     Along a parameter the gauge is that of the singular vectors, user by user.
 
-    :param no: :math:`\sigma^2` where a caller gives none
+    :param no: default of :math:`\sigma^2`
     :param antennas_per_user: N
     """
 
@@ -87,7 +87,7 @@ class SLNR(Operation):
 
     def __init__(self, no: float = 0.1, antennas_per_user: int = 1) -> None:
         if not no > 0:
-            raise ValueError(f"no is {no}, an SLNR is finite with noise only.")
+            raise ValueError(f"no is {no}, a noise power above zero is needed.")
         self.no = no
         self._set_antennas(antennas_per_user)
 
@@ -191,8 +191,8 @@ class SLNR(Operation):
         of its streams: at least 1 − ``range_error`` times the exact one, :math:`-\log\det(\sigma^2
         X_{kk})`.
 
-        The residual alone bounds errors of V relative to its norm. Where the noise is far below,
-        what a small error leaks to other users is far above it.
+        The residual alone bounds errors of V relative to its norm. But if the noise is very low,
+        the leakage of a small error to other users can be far above it.
         """
         defects, short = self._compared(a, components, no)
         quality = quality_db(together(*defects).to(a.real.dtype))
@@ -242,7 +242,7 @@ class SLNR(Operation):
         return shortfall(found, possible).amax(-1)
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """The exact result in the gauge of the input: no iteration is cheaper."""
+        """The exact result, with the phases and order of the input. No iteration is cheaper."""
         return self.align_to(self.exact(a, no), components)
 
     def align(self, components: Components) -> Components:

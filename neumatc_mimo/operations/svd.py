@@ -141,7 +141,7 @@ class SVD(Operation):
     centre the entry of v that is largest in magnitude is real and positive.
 
     :param num_streams: Number L of triplets
-    :param unused: "u" or "v", where the caller needs only one side
+    :param unused: "u" or "v", if the caller does not need this side
     """
 
     name: ClassVar[str] = "svd"
@@ -198,7 +198,8 @@ class SVD(Operation):
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
         r"""Norm of A V − U S, A^H U − V S (over s_1), U^H U − I and V^H V − I, all together.
 
-        ‖A − U S V^H‖ is no residual: it isn't zero for some of the triplets, however exact.
+        ‖A − U S V^H‖ cannot be the residual, because it is not zero if only some of the triplets
+        are kept, even if these are exact.
         """
         del no
         u, s, v = components
@@ -214,13 +215,14 @@ class SVD(Operation):
         )
 
     def range_error(self, a: Tensor, components: Components) -> Tensor:
-        r"""How far a direction left out is stronger than one taken, or a value is wrong, relative.
+        r"""By how much a direction that is left out is stronger than one that is kept, or a value
+        is wrong, relative.
 
-        Any exact triplets have no residual. So :math:`\lVert (I - U U^H) A \rVert_2`, which bounds
-        :math:`\lVert A^H x \rVert` for all unit x orthogonal to U, is proven to exceed the
+        Any exact triplets have a residual of zero. So :math:`\lVert (I - U U^H) A \rVert_2`, which
+        bounds :math:`\lVert A^H x \rVert` for all unit x orthogonal to U, is proven to exceed the
         weakest :math:`\lVert A^H u_k \rVert` by no more than this, and so are s_k to differ from
-        :math:`\lVert A^H u_k \rVert`: the residual, relative to the strongest, says little of the
-        weakest. Rounding is forgiven.
+        :math:`\lVert A^H u_k \rVert`: the residual, relative to the strongest, says little about
+        the weakest. There is an allowance for rounding.
         """
         u, s, _ = components
         taken = u.mH @ a

@@ -45,8 +45,8 @@ class UserWMMSE(Operation):
     :param antennas_per_user: N
     :param ranks: :math:`r_k`, one for each user
     :param most: L
-    :param no: :math:`\sigma^2` where a caller gives none
-    :param num_iterations: Iterations at most
+    :param no: default of :math:`\sigma^2`
+    :param num_iterations: Largest number of iterations
     """
 
     name: ClassVar[str] = "user_wmmse"
@@ -98,7 +98,7 @@ class UserWMMSE(Operation):
         return (self._placed(v * phase[..., None, :]).to(given),)
 
     def residual(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Tensor:
-        r"""What an iteration changes of V, relative to its norm."""
+        r"""Change of V in an iteration, relative to its norm."""
         (v,) = components
         precise, noise = in_unit(wide(a), wide(own_noise(no, a, self.no)).expand(a.shape[:-2]))
         gram = precise @ precise.mH
@@ -106,7 +106,7 @@ class UserWMMSE(Operation):
         return (frobenius(after - wide(v)) / positive(frobenius(after))).to(a.real.dtype)
 
     def sum_rate(self, a: Tensor, v: Tensor, no: Tensor | float = 0.0) -> Tensor:
-        """What it maximises, in bit, [...]."""
+        """The sum rate, in bit, [...]."""
         image, others = self._heard(wide(a) @ wide(v), wide(own_noise(no, a, self.no)))
         inner = image.mH @ lu.solution(others, image)
         return lu.log_determinant(inner + identity(inner)).sum(-1) / torch.log(

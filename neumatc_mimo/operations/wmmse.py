@@ -55,12 +55,13 @@ class WMMSE(SumPowerPrecoding):
     with :math:`D = \mathrm{diag}(w_k |u_k|^2)`, :math:`\mu = \sigma^2 \mathrm{tr}(D) / m` and
     :math:`n = \sigma^2 \lVert V \rVert^2 / m`: the noise grows with the power, so that the power
     needs no multiplier and is set at the end (Zhao, Lu, Shi and Luo, IEEE Trans. Signal Process.
-    71, 2023). All of it is m x m but for the last product. The problem has several maxima; this is
-    the one that the iteration finds from there.
+    71, 2023). All of it is m x m but for the last product. The problem has several maxima. The
+    result is the one that the iteration finds from this start.
 
-    :param no: :math:`\sigma^2` where a caller gives none
-    :param num_iterations: at most; a matrix is done when an iteration changes V by rounding only.
-        At 20 dB and more the iteration creeps, and what the rate gains is in its sixth digit.
+    :param no: default of :math:`\sigma^2`
+    :param num_iterations: largest number. A matrix is done when an iteration changes V only by
+        rounding. At 20 dB and more the iteration is slow, and the rate changes only in its sixth
+        digit.
     """
 
     name: ClassVar[str] = "wmmse"
@@ -112,14 +113,14 @@ class WMMSE(SumPowerPrecoding):
         r"""Prove V by the residual and by its sum rate: at least 1 − ``range_error`` times that of
         the exact result.
 
-        Every stationary point has no residual, users switched off included, and a maximum may be a
-        poor one. So the exact iteration is followed from regularised zero forcing on. It only ever
-        raises the sum rate, and V is refused as soon as it falls short of that. The iteration is
-        followed to its end, unless it comes to within 5 % of V so slowly that what is left of it,
-        at this pace, would move the precoder by 2 % at most, and raise the rate by no more than is
-        allowed. That it does not gather pace again is no theorem: ``python -m
-        benchmarks.impostors`` looks for exceptions, precoders beside saddles included. What the
-        residual refuses is not compared, and has an infinite range error.
+        Every stationary point has a residual of zero, even with users switched off, and a maximum
+        may be a poor one. So the exact iteration is run from regularised zero forcing. It only
+        raises the sum rate, and V is refused as soon as its rate is too far below. The iteration is
+        run to its end, with one exception: it stops if it is within 5 % of V and so slow that the
+        rest, at this speed, would move the precoder by at most 2 % and raise the rate by no more
+        than is allowed. It is not proven that it cannot become faster again: ``python -m
+        benchmarks.impostors`` looks for exceptions, including precoders near saddle points. If the
+        residual refuses V, it is not compared, and has an infinite range error.
         """
         (v,) = components
         quality = quality_db(self.residual(a, components, no))
@@ -173,7 +174,7 @@ class WMMSE(SumPowerPrecoding):
         return found
 
     def correct(self, a: Tensor, components: Components, no: Tensor | float = 0.0) -> Components:
-        """A few iterations from the given precoder on."""
+        """A few iterations, starting from the given precoder."""
         (v,) = components
         a, noise = in_unit(a, self._noise(no, a).expand(a.shape[:-2]))
         gram = a @ a.mH

@@ -17,7 +17,7 @@ _SHAPES = ("o", "s", "D", "v", "P", "*")
 
 
 def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
-    """Where base stations, users and links of a scenario stand, in metres.
+    """Map of the base stations, users and links of a scenario, in metres.
 
     Lines join the users of a group with their base station.
 
@@ -25,11 +25,11 @@ def scenario_map(scenario: Scenario, *, ax: Axes | None = None) -> Axes:
     :param ax: axes to draw into; `None` makes a figure
 
     :return: the axes
-    :raises ValueError: if nobody knows where users stand, as of channels of one's own
+    :raises ValueError: if the positions of users are unknown, as for your own channels
     """
     positions = scenario.positions
     if positions is None:
-        raise ValueError(f"{scenario.name} has channels without positions, there is no map of it.")
+        raise ValueError(f"{scenario.name} has no positions of users, so there is no map.")
     ax = axes_or_new(ax)
     for found, grey, label in ((False, "0.85", "without"), (True, "0.6", "with")):
         x, y, _ = positions.users[positions.has_path == found].T

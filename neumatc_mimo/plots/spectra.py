@@ -115,7 +115,7 @@ def branches(frequencies: Values, values: Values, *, ax: Axes | None = None) -> 
 
 
 def phase(frequencies: Values, values: Mapping[str, Values], *, ax: Axes | None = None) -> Axes:
-    """Phases of complex values over frequency, as dots: jumps are seen as such.
+    """Phases of complex values over frequency, as dots, so that jumps are visible.
 
     :param frequencies: Hz relative to the carrier, [num_frequencies]
     :param values: label → values, [num_frequencies], complex

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def times_along(
     size: str, sizes: Values, milliseconds: Mapping[str, Values], *, ax: Axes | None = None
 ) -> Axes:
-    """Times over a size, both on logarithmic axes; NaN where nothing was measured.
+    """Times over a size, both on logarithmic axes. NaN: not measured.
 
     :param size: what the size is called
     :param sizes: [num_points]
@@ -35,7 +35,7 @@ def times_along(
 
 
 def times(milliseconds: Mapping[str, Mapping[str, float]], *, ax: Axes | None = None) -> Axes:
-    """Times of several ways to do the same, as bars on a logarithmic axis.
+    """Times of several methods, as bars on a logarithmic axis.
 
     :param milliseconds: what is done → way → milliseconds
     :param ax: axes to draw into; `None` makes a figure

@@ -50,17 +50,18 @@ class _Metrics(ProgressColumn):
 
 
 class ProgressBar:
-    """A callback that shows a line for each step under way, on standard error.
+    """A callback that shows a line for each running step, on standard error.
 
-    Nothing is shown where standard error is no terminal and the program no notebook. A line goes
-    when its step is done or, where it cannot tell when, as soon as another one begins.
+    Nothing is shown if standard error is not a terminal and the program is not a notebook. A line
+    is removed when its step is done. If the step does not say when it is done, the line is removed
+    when another step begins.
 
     .. code-block:: python
 
         with nm.ProgressBar() as bar:
             model = nm.train(scenario, progress=False, callback=bar)
 
-    :param console: Where to show it; None is standard error, or the notebook's cell
+    :param console: Where to show it. None: on standard error, or in the notebook's cell
     """
 
     def __init__(self, console: Console | None = None) -> None:

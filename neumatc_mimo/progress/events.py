@@ -8,13 +8,13 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class Event:
-    """Where a long step stands.
+    """Progress of a long step.
 
-    :param step: What is done, such as "pseudo_inverse" while that is trained
-    :param done: How much of it is done
-    :param total: How much there is to do; None if that is not known
+    :param step: Name of the step, such as "pseudo_inverse" while this is trained
+    :param done: How much is done
+    :param total: How much there is in total. None if unknown
     :param unit: What is counted, such as "links"
-    :param metrics: Figures of the work so far, such as the loss, by name
+    :param metrics: Figures so far, such as the loss, by name
     """
 
     step: str
@@ -31,7 +31,7 @@ Callbacks = Callback | Iterable[Callback] | None
 
 
 def within(step: str, callback: Callback) -> Callback:
-    """A callback for the parts of a step: their names follow the step's own."""
+    """A callback for the parts of a step. Their names are appended to the step's name."""
     return lambda event: callback(replace(event, step=f"{step}: {event.step}"))
 
 

@@ -14,8 +14,8 @@ def reported(callback: Callbacks = None, progress: bool = False) -> Iterator[Cal
 
     A step within another one that has a bar shows up in that bar.
 
-    :param callback: Whom to tell: a callback, several, or None
-    :param progress: Whether to show a bar, where there is a terminal or a notebook to show it
+    :param callback: A callback, several, or None
+    :param progress: Whether to show a bar, if there is a terminal or a notebook
     """
     listeners: list[Callback]
     if callback is None:

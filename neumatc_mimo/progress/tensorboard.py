@@ -13,8 +13,8 @@ from neumatc_mimo.progress.events import Event
 class TensorBoard:
     """A callback that writes the figures of long steps to a TensorBoard log.
 
-    Each figure is a scalar ``step/figure``, such as ``pseudo_inverse/loss``, over the number of
-    times that it was told. Written at once, so that a run that ends early leaves what it has.
+    Each figure is a scalar ``step/figure``, such as ``pseudo_inverse/loss``, over the number of its
+    events. It is written at once, so it is not lost if a run ends early.
 
     .. code-block:: python
 

@@ -30,7 +30,7 @@ class StationArray(NamedTuple):
 
 
 class ArrayConfig(Section):
-    """The base station's planar array, and what users' arrays have in common with it."""
+    """The planar arrays of base stations and users."""
 
     newer: ClassVar[frozenset[str]] = frozenset(
         {
@@ -48,24 +48,25 @@ class ArrayConfig(Section):
     bs: limits.Shape = (8, 8)
     """Elements, horizontal and vertical."""
     spacing: limits.Spacing = 0.5
-    """Distance of elements in wavelengths at the carrier, of users' arrays, too."""
+    """Distance of elements in wavelengths at the carrier, for base stations and users."""
     rotation: limits.Angles = (0.0, 0.0, 0.0)
     """Rotation of the array in degrees about x, y and z, as in DeepMIMO."""
     beam_squint: bool = False
     """Whether the wavelength changes along the band."""
     bs_each: Annotated[tuple[limits.Shape, ...], BeforeValidator(from_list)] | None = None
-    """Instead of `bs`: a shape for each base station, of as many elements as `bs` has."""
+    """Instead of `bs`: a shape for each base station, with as many elements as `bs`."""
     rotation_each: Annotated[tuple[limits.Angles, ...], BeforeValidator(from_list)] | None = None
-    """Instead of `rotation`: one for each base station, such as the sectors of a site."""
+    """Instead of `rotation`: one for each base station, for example for the sectors of a site."""
     pattern: Pattern = "isotropic"
     """Pattern of a base station's elements: `"isotropic"` or `"halfwave-dipole"`."""
     ue_pattern: Pattern = "isotropic"
     """Pattern of users' elements."""
     field_of_view: _View | None = None
-    """Horizontal and vertical opening of a base station's array in degrees, about its broadside;
-    paths beyond are left out."""
+    """Horizontal and vertical opening of a base station's array in degrees, about its broadside.
+    Paths outside are left out.
+    """
     ue_field_of_view: _View | None = None
-    """The same of users' arrays."""
+    """The same for users' arrays."""
     ue_rotation: limits.Angles = (0.0, 0.0, 0.0)
     """Rotation of users' arrays in degrees about x, y and z."""
     ue_rotation_range: (

@@ -117,7 +117,7 @@ def _power_at_home(power: NDArray[np.float64], num_cells: int) -> NDArray[np.flo
 def _doppler(
     config: ScenarioConfig, users: NDArray[np.int64], paths: Paths, carrier: float
 ) -> NDArray[np.float64] | None:
-    r"""Doppler shift of each path in Hz, [num_links, num_users, P]; None where users stand still.
+    r"""Doppler shift of each path in Hz, [num_links, num_users, P]; None if users do not move.
 
     A user with velocity v sees a path that arrives from the direction r shifted by
     :math:`\nu = v^{\mathsf{T}} r \, f_c / c`. A user's heading depends on the scenario's seed and
@@ -139,7 +139,7 @@ def _doppler(
 
 
 def link_kind(section: MultiUserConfig | SingleUserConfig) -> LinkKind:
-    """Kind of the links that a section of the scenario asks for."""
+    """Kind of the links of a section of the scenario."""
     return "multi_user" if isinstance(section, MultiUserConfig) else "single_user"
 
 

@@ -17,25 +17,27 @@ _Box = Annotated[
 
 
 class PathsConfig(Section):
-    """What all ray-traced data have in common: base stations, and which users are taken."""
+    """Keys of all ray-traced data: base stations and users."""
 
     base_station: limits.Indices = (0,)
     """Transmitter-receiver pairs in the order of `deepmimo.load`, or transmitters of Sionna RT;
     one or a list."""
     max_paths: limits.Paths = 25
-    """The strongest paths of a user that are kept."""
+    """Number of the strongest paths of a user that are kept."""
     users: limits.Indices | None = None
-    """Indices of the users that are taken; all unless given. Users have to pass all keys."""
+    """Indices of the users to use. Default: all. If several keys select users, a user must fit all
+    of them.
+    """
     rows: limits.Indices | None = None
-    """Rows of the grid of users, as DeepMIMO counts them, that are taken."""
+    """Rows of the grid of users to use, as DeepMIMO counts them."""
     columns: limits.Indices | None = None
-    """Columns of the grid of users that are taken."""
+    """Columns of the grid of users to use."""
     every: limits.Shape | None = None
-    """Every so many users of the grid are taken, along x and along y."""
+    """Use every n-th user of the grid, along x and along y."""
     box: _Box | None = None
-    """Users within `[[x_min, x_max], [y_min, y_max]]` are taken, in metres; z may follow."""
+    """Use users within `[[x_min, x_max], [y_min, y_max]]`, in metres; z may follow."""
     line_of_sight: bool | None = None
-    """`true`: only users in line of sight are taken; `false`: only those out of it."""
+    """`true`: only users with line of sight; `false`: only users without."""
 
     @model_validator(mode="after")
     def _once(self) -> PathsConfig:
@@ -57,16 +59,17 @@ class DeepMIMOConfig(PathsConfig):
     scene: limits.Scene = 0
     """Snapshot of a dynamic data set."""
     rx_sets: limits.Indices | None = None
-    """Receiver sets that are loaded, one or a list; those that only receive unless given."""
+    """Receiver sets to load, one or a list. Default: all that only receive."""
     join_grids: bool = False
-    """Whether the users of all receiver sets are those of one grid of each transmitter;
-    `base_station` then counts transmitters."""
+    """Whether the users of all receiver sets form one grid for each transmitter. `base_station`
+    then counts transmitters.
+    """
 
     @model_validator(mode="after")
     def _one_source(self) -> DeepMIMOConfig:
         # Neither is what data sets of Python have, see `ScenarioConfig.data_folder`.
         if self.path is not None and self.scenario is not None:
-            raise ValueError("has both of path and scenario, give exactly one of them")
+            raise ValueError("has both path and scenario, give exactly one of them")
         if "" in (self.path, self.scenario):
             raise ValueError("has an empty path or scenario, give the name of one")
         if self.scenario is not None and not is_plain(self.scenario):
@@ -84,10 +87,10 @@ class SionnaRTConfig(PathsConfig):
 
 
 class ChannelConfig(Section):
-    """Channels of one's own, one link each: samples on the grid."""
+    """Your own channels, one link for each: samples on the grid."""
 
     file: str | None = None
     """NumPy file (`.npy`) of a complex array [num_links, fft_size, K, M], relative to this file;
     `$VARIABLES` and `~` are expanded."""
     carrier_frequency: limits.Hertz = 3.5e9
-    """Hz. It is shown and recorded; channels are relative to it."""
+    """Carrier frequency in Hz. It is only shown and stored; channels are relative to it."""

@@ -213,7 +213,7 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
     A scenario of the database that is not on disk is downloaded, after a log message; it lies in
     DeepMIMO's own folder, ``deepmimo.config.get("scenarios_folder")``, from then on.
 
-    :param dataset: DeepMIMO's data set, in the place of the one that the scenario names
+    :param dataset: DeepMIMO's data set, instead of the one that the scenario names
 
     :raises FileNotFoundError: If the scenario folder does not exist
     :raises ConnectionError: If a scenario cannot be downloaded
@@ -282,8 +282,8 @@ def load_base_stations(config: ScenarioConfig, dataset: Any = None) -> list[Base
             )
         if not able.any():
             raise ValueError(
-                f"{config.file}: no user that [deepmimo] takes has a path from base station "
-                f"{index}, take others."
+                f"{config.file}: no user that [deepmimo] selects has a path from base station "
+                f"{index}, select others."
             )
         chosen.append(station)
     return chosen
@@ -344,7 +344,7 @@ def _database_folder(config: ScenarioConfig) -> Path:
     """Return the folder of a scenario in the DeepMIMO database; download it if need be."""
     if config.deepmimo is None or config.deepmimo.scenario is None:
         raise ValueError(
-            f"{config.file}: [deepmimo] has neither of path and scenario, give one of them, or the "
+            f"{config.file}: [deepmimo] has neither path nor scenario, give one of them, or the "
             "data set to nm.Scenario.from_deepmimo."
         )
     name = config.deepmimo.scenario.lower()

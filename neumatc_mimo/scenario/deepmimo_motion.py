@@ -57,8 +57,8 @@ def set_velocities(
             dataset.tx_vel = np.array(motion.tx_vel)
     if not any(_has_velocities(d) or d.hasattr("doppler") for d in scenes[scene]):
         raise ValueError(
-            f'{file}: nothing moves in the data that source = "deepmimo" in [motion] takes '
-            "velocities from, give timestamps of a dynamic data set, or rx_vel or tx_vel."
+            f'{file}: source = "deepmimo" in [motion] needs velocities, but nothing moves in the '
+            "data: give timestamps of a dynamic data set, or rx_vel or tx_vel."
         )
 
 
@@ -137,7 +137,7 @@ def _set_timestamps(
 
     if len(scenes) == 1:
         raise ValueError(
-            f"{file}: timestamps in [motion] are those of several scenes, the data set has one, "
+            f"{file}: timestamps in [motion] need several scenes, the data set has one, "
             "give rx_vel or tx_vel instead."
         )
     if len(timestamps) == 1:
@@ -158,7 +158,7 @@ def _set_timestamps(
             deepmimo.DynamicDataset(list(pairs), "scenes").set_timestamps(list(timestamps))
         except ValueError as error:
             raise ValueError(
-                f"{file}: DeepMIMO cannot tell velocities from the scenes ({error}), each must "
+                f"{file}: DeepMIMO cannot compute velocities from the scenes ({error}), each must "
                 "have the same users and objects."
             ) from error
 

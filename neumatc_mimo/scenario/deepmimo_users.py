@@ -16,7 +16,7 @@ _DIRECT = 0
 
 
 class NotInDataError(ValueError):
-    """What a scenario asks for is not in its data."""
+    """What a scenario needs is not in its data."""
 
 
 def chosen_users(dataset: Any, config: PathsConfig) -> NDArray[np.bool_]:

@@ -190,11 +190,11 @@ def _check_fit(
     if wanted != [links, size, rows, cols]:
         raise ValueError(
             f"{config.file}: the channel has the shape {[links, size, rows, cols]}, the scenario "
-            f"asks for {wanted}: links, subcarriers, rows (users' antennas) and columns (base "
+            f"needs {wanted}: links, subcarriers, rows (users' antennas) and columns (base "
             "station antennas)."
         )
     if section.groups is not None:
-        raise ValueError(f"{config.file}: groups are of ray-traced users, leave them out.")
+        raise ValueError(f"{config.file}: groups are only for ray-traced users, leave them out.")
 
 
 __all__ = ["GivenChannel", "fitted", "read_channel", "sampled"]

@@ -265,8 +265,8 @@ def _served(
     for index, station in zip(names, stations, strict=True):
         if not np.array_equal(station.user_positions, stations[0].user_positions):
             raise ValueError(
-                f"{config.file}: base stations {names[0]} and {index} have other users each, "
-                "joint = true in [multi_user] needs the same."
+                f"{config.file}: base stations {names[0]} and {index} have different users, "
+                "joint = true in [multi_user] needs the same users."
             )
     heard = np.logical_and.reduce([station.able for station in stations])
     best = np.argmax([station.powers for station in stations], axis=0)
@@ -350,7 +350,7 @@ def _too_few(
         advice = f"{limit.key} = {limit.told(judged, wanted)} would keep {wanted}"
     return (
         f"{config.file}: {who} only {kept} of {wanted} links within {limit.key} = "
-        f"{limit.value:g} in [{link_kind(section)}], of {len(judged)} tried {limit.what} is "
+        f"{limit.value:g} in [{link_kind(section)}]; of {len(judged)} tried links, {limit.what} is "
         f"{best} for the best, {tenth} or better for a tenth and {half} or better for half of "
         f"them: {advice}."
     )

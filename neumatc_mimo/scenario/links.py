@@ -23,18 +23,18 @@ LinkKind = Literal["multi_user", "single_user"]
 class LinkSet(Displayed, ABC):
     r"""The links of one kind in a scenario, batched.
 
-    Link :math:`l` is a channel family :math:`H_l(f)` with K rows (antennas of the users, those of a
-    user side by side) and M columns (base-station antennas); f is in Hz relative to the carrier.
-    Where it comes from, paths or samples on a grid, is a class of its own:
+    Link :math:`l` is a channel family :math:`H_l(f)` with K rows (antennas of the users, those of
+    one user in consecutive rows) and M columns (base-station antennas). f is in Hz relative to the
+    carrier. There is one class for links from paths and one for links from samples on a grid:
     :class:`~neumatc_mimo.scenario.path_links.PathLinks` and
-    :class:`~neumatc_mimo.scenario.sampled_links.SampledLinks`. All tensors lie on one device.
+    :class:`~neumatc_mimo.scenario.sampled_links.SampledLinks`. All tensors are on one device.
 
     :param kind: "multi_user" or "single_user"
-    :param row_delays: Delay that alignment takes out of each row in seconds, [num_links, K],
-        float64: the first arrival, or the mean where there are no paths; the rows of a user share
-        the user's
-    :param row_gains: Factor that the row scaling multiplied each row with, [num_links, K],
-        float64; the rows of a user share one
+    :param row_delays: Delay in seconds that alignment removes from each row, [num_links, K],
+        float64: the first arrival, or the mean delay if there are no paths; all rows of a user have
+        the same
+    :param row_gains: Factor by which the row scaling multiplied each row, [num_links, K], float64;
+        all rows of a user have the same
     :param users: Indices of the users in the DeepMIMO data, [num_links, num_users], int64
     :param user_positions: Metres, [num_links, num_users, 3], float64
     :param base_station: Row of ``base_station_positions`` for each link, [num_links], int64
@@ -44,11 +44,11 @@ class LinkSet(Displayed, ABC):
     :param subcarrier_spacing: Hz
     :param noise_db: Range of the noise power in dB of the MMSE model; None for a single user
     :param num_streams: Number of streams of a single user; None for several users
-    :param source: SHA-256 of the files' data and the settings that the links were made from
+    :param source: SHA-256 of the data and the settings from which the links were made
     :param doppler: :math:`\nu` in Hz, [num_links, 1, 1, P] or [num_links, K, 1, P], float64; None
-        where users stand still
+        if users do not move
     :param row_doppler: Mean of each row's Doppler shifts by power in Hz, [num_links, K], float64
-    :param duration: Of a burst, seconds; zero where users stand still
+    :param duration: Duration of a burst in seconds; zero if users do not move
     :param delays_drift: Whether delays drift with the Doppler shifts
 
     :raises ValueError: If shapes do not fit, or an entry is NaN or infinite
@@ -159,11 +159,11 @@ class LinkSet(Displayed, ABC):
 
     @abstractmethod
     def timing_advanced(self) -> LinkSet:
-        """Return the link set of users who send ahead by their rows' delays.
+        """Return the link set of users that send earlier by their rows' delays.
 
-        With the timing advance of 5G NR the first path of every user arrives at delay zero, which
-        is what estimators that interpolate between pilots rely on. Where there are no paths, it is
-        the mean delay that is taken out.
+        With the timing advance of 5G NR, the first path of every user arrives at delay zero.
+        Estimators that interpolate between pilots require this. If there are no paths, the mean
+        delay is removed.
         """
 
     @abstractmethod
@@ -183,12 +183,12 @@ class LinkSet(Displayed, ABC):
 
     @property
     def antennas_per_user(self) -> int:
-        """Number of rows that belong to each user, side by side."""
+        """Number of consecutive rows that belong to each user."""
         return self.num_rows // self.num_users
 
     @property
     def dimensions(self) -> Dimensions:
-        """Sizes of the links' matrices, as operations ask for them."""
+        """Sizes of the links' matrices, for operations."""
         return Dimensions(self.num_rows, self.num_cols, self.antennas_per_user, self.num_streams)
 
     @property
@@ -209,11 +209,11 @@ class LinkSet(Displayed, ABC):
         return (index - self.fft_size // 2) * self.subcarrier_spacing
 
     def check_frequencies(self, frequencies: Tensor, *, in_band: bool = True) -> Tensor:
-        """Check frequencies and bring them to the device of the links.
+        """Check frequencies and move them to the device of the links.
 
         :param frequencies: Hz relative to the carrier, [num_frequencies], any real dtype
-        :param in_band: Whether to refuse frequencies outside the grid's band; each subcarrier
-            takes half a spacing to either side
+        :param in_band: Whether to refuse frequencies outside the grid's band. The band ends half a
+            spacing beyond the outer subcarriers
 
         :return: [num_frequencies], float64
         :raises ValueError: If they are not a non-empty, real, finite vector, or out of the band
@@ -238,7 +238,7 @@ class LinkSet(Displayed, ABC):
         return frequencies
 
     def check_links(self, links: Tensor | Sequence[int] | None) -> Tensor:
-        """Check link indices and bring them to the device of the links; None means all.
+        """Check link indices and move them to the device of the links. None: all.
 
         :return: [num_selected], int64
         :raises ValueError: If they are not a vector of integers from 0 to num_links - 1
@@ -274,8 +274,8 @@ class LinkSet(Displayed, ABC):
         r"""Evaluate the channels.
 
         :param frequencies: Hz relative to the carrier, [num_frequencies]; any real frequency
-        :param links: Indices of the links, [num_selected]; None means all
-        :param aligned: Whether to take the factors out of each row that :meth:`row_factors` gives
+        :param links: Indices of the links, [num_selected]; None: all
+        :param aligned: Whether to remove the factors of :meth:`row_factors` from each row
         :param dtype: torch.complex64 or torch.complex128
         :param time: Seconds since the burst began
 
@@ -304,7 +304,7 @@ class LinkSet(Displayed, ABC):
     def row_factors(
         self, frequencies: Tensor, links: Tensor | Sequence[int] | None = None, time: float = 0.0
     ) -> Tensor:
-        r"""Evaluate what aligned channels lack, :math:`e^{j 2\pi (\nu_k t - f \tau_k(t))}`.
+        r"""Evaluate the factors that alignment removes, :math:`e^{j 2\pi (\nu_k t - f \tau_k(t))}`.
 
         :math:`\tau_k` are ``row_delays``, :math:`\nu_k` ``row_doppler``; parameters as in
         :meth:`channel`.
@@ -346,7 +346,7 @@ class LinkSet(Displayed, ABC):
     def unaligned(self) -> LinkSet:
         """Return the link set whose aligned channels are the channels themselves.
 
-        It is for operations whose results do not follow factors of the rows.
+        It is for operations whose results do not change with factors of the rows in a known way.
         """
         turns = None if self.row_doppler is None else torch.zeros_like(self.row_doppler)
         return replace(
@@ -362,7 +362,7 @@ class LinkSet(Displayed, ABC):
         return replace(self, **moved)
 
     def to_tensors(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return the tensors by name, and the rest as values that JSON can hold."""
+        """Return the tensors by name, and all else as values for JSON."""
         tensors = {name: getattr(self, name).contiguous() for name in self._tensors()}
         metadata = {
             field.name: getattr(self, field.name)
@@ -377,7 +377,7 @@ class LinkSet(Displayed, ABC):
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> LinkSet:
-        """Make the link set that :meth:`to_tensors` took apart.
+        """Make the link set from the results of :meth:`to_tensors`.
 
         :raises ValueError: If a tensor or a value is missing or unknown
         """
@@ -403,10 +403,10 @@ class LinkSet(Displayed, ABC):
         return [name for name in names if getattr(self, name) is not None]
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 in hex: equal exactly if the links stem from the same data.
+        """Return a SHA-256 in hex. It is equal if and only if the links come from the same data.
 
-        Where ``source`` is known it stands for the coefficients, because their last bits depend
-        on the machine that computed the array responses, those of the files do not.
+        If ``source`` is known, it is used instead of the coefficients: their last bits depend on
+        the machine that computed the array responses, but ``source`` does not.
         """
         tensors, metadata = self.to_tensors()
         digest = hashlib.sha256(json.dumps(metadata, sort_keys=True).encode())

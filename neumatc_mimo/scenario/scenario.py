@@ -20,21 +20,22 @@ from neumatc_mimo.scenario.source import Opened, Positions, Source, Stations
 
 
 class Scenario(Displayed):
-    """The links of a scenario; data are read and links drawn when they are first asked for.
+    """The links of a scenario. Data are read and links are drawn when they are first needed.
 
-    Scenarios without a file are made by :meth:`from_deepmimo`, :meth:`from_sionna_rt` and
-    :meth:`from_channel`; their sections and keys are those of a file.
+    To make a scenario without a file, use :meth:`from_deepmimo`, :meth:`from_sionna_rt` or
+    :meth:`from_channel`. The sections and keys are the same as in a file.
 
     :param config: Path of a scenario TOML or name of a bundled scenario, or the checked
         configuration of one
-    :param dataset: What ``deepmimo.load`` returned, in the place of the data that the configuration
-        names; for data sets that were changed, such as by velocities of each user
-    :param progress: Show a progress bar meanwhile, in a terminal or a notebook
-    :param callback: Told of links that are drawn meanwhile
-    :param source: What opens the data, in the place of what the configuration names
+    :param dataset: A data set from ``deepmimo.load``, instead of the data that the configuration
+        names. Use it for data sets that you have changed, for example by setting a velocity for
+        each user
+    :param progress: Show a progress bar, in a terminal or a notebook
+    :param callback: Called with the progress while links are drawn
+    :param source: Object that opens the data, instead of the data that the configuration names
 
     :raises FileNotFoundError: If there is no such file or bundled scenario
-    :raises ValueError: If the file breaks the schema
+    :raises ValueError: If the file does not fit the schema
     """
 
     def __init__(
@@ -65,17 +66,17 @@ class Scenario(Displayed):
         callback: Callbacks = None,
         **sections: Any,
     ) -> Scenario:
-        """A scenario of a DeepMIMO data set that is loaded already.
+        """A scenario of a DeepMIMO data set that you have already loaded.
 
-        :param dataset: What ``deepmimo.load`` returned
+        :param dataset: The data set from ``deepmimo.load``
         :param name: Of the scenario
         :param progress: Show a progress bar while links are drawn
-        :param callback: Told of links that are drawn
+        :param callback: Called with the progress while links are drawn
         :param sections: Sections of a scenario file as dictionaries, ``grid={"fft_size": 3276,
             "subcarrier_spacing": 30e3}, multi_user={}``, and its ``seed``; ``deepmimo`` may name
             base stations and users
 
-        :raises ValueError: If sections break the schema
+        :raises ValueError: If sections do not fit the schema
         """
         config = _config("from_deepmimo", "deepmimo", name, sections)
         return cls(config, dataset, progress=progress, callback=callback)
@@ -91,21 +92,22 @@ class Scenario(Displayed):
         callback: Callbacks = None,
         **sections: Any,
     ) -> Scenario:
-        """A scenario of paths that Sionna RT traced: transmitters are base stations, receivers
+        """A scenario of paths that Sionna RT traced. Transmitters are base stations, receivers are
         users.
 
-        Antennas are those of the scene's arrays, both polarisations of dual-polarised ones, in the
-        order of ``Paths.cir``; ``array`` needs no keys.
+        The antennas are those of the scene's arrays, in the order of ``Paths.cir``, with both
+        polarisations if they are dual-polarised. ``array`` needs no keys.
 
-        :param paths: What ``sionna.rt.PathSolver`` returned
+        :param paths: The paths from ``sionna.rt.PathSolver``
         :param name: Of the scenario
-        :param carrier_frequency: Hz; that of the scene unless given
+        :param carrier_frequency: Hz; by default that of the scene
         :param progress: Show a progress bar while links are drawn
-        :param callback: Told of links that are drawn
+        :param callback: Called with the progress while links are drawn
         :param sections: Sections of a scenario file as dictionaries, and its ``seed``;
             ``sionna_rt`` may name transmitters and receivers
 
-        :raises ValueError: If these are no such paths, or sections break the schema
+        :raises ValueError: If the argument is not such a set of paths, or sections do not fit the
+            schema
         """
         found = traced(paths, carrier_frequency)
         sections = {key: _plain(value) for key, value in sections.items()}
@@ -128,7 +130,7 @@ class Scenario(Displayed):
         callback: Callbacks = None,
         **sections: Any,
     ) -> Scenario:
-        r"""A scenario of channels of one's own, one link each.
+        r"""A scenario of your own channels, one link for each.
 
         :param channel: :math:`H_l(f)` on the grid :math:`f_i = (i - \lfloor N/2 \rfloor) \Delta f`,
             complex [num_links, fft_size, K, M], or [fft_size, K, M] of one link: a tensor or an
@@ -136,12 +138,13 @@ class Scenario(Displayed):
             users' antennas, columns base-station antennas
         :param name: Of the scenario
         :param progress: Show a progress bar
-        :param callback: Told of events
+        :param callback: Called with the progress
         :param sections: Sections of a scenario file as dictionaries, ``grid={"subcarrier_spacing":
             30e3}, multi_user={}``, or ``single_user``, and its ``seed``. Numbers of links, users
-            and antennas are the channel's unless given; a function needs ``fft_size`` in ``grid``
+            and antennas are by default those of the channel. For a function, ``grid`` must contain
+            ``fft_size``
 
-        :raises ValueError: If the channel has another shape, or sections break the schema
+        :raises ValueError: If the channel has another shape, or sections do not fit the schema
         """
         sections = {key: _plain(value) for key, value in sections.items()}
         grid = sections.get("grid")
@@ -153,7 +156,7 @@ class Scenario(Displayed):
         return cls(config, progress=progress, callback=callback, source=source)
 
     def with_config(self, config: ScenarioConfig) -> Scenario:
-        """A scenario of other settings on the same data."""
+        """A scenario with other settings on the same data."""
         return Scenario(
             config, progress=self._progress, callback=self._callback, source=self._source
         )
@@ -175,14 +178,16 @@ class Scenario(Displayed):
 
     @property
     def skipped(self) -> dict[str, float]:
-        """Share of the groups tried that was too badly conditioned, for each kind of links."""
+        """Share of the tried groups that were skipped because they are ill-conditioned, for each
+        kind of links.
+        """
         drawn = {"multi_user": self._multi_user, "single_user": self._single_user}
         return {kind: links[1] for kind, links in drawn.items() if links is not None}
 
     @cached_property
     def positions(self) -> Positions | None:
-        """All users, whether or not they are part of a link, and the base stations; None of
-        channels of one's own.
+        """All users, whether or not they are part of a link, and the base stations. None for your
+        own channels.
         """
         return self._opened.positions
 
@@ -195,11 +200,12 @@ class Scenario(Displayed):
         return digest.hexdigest()
 
     def with_model(self, **changes: Any) -> Scenario:
-        """The same scenario with other training settings; links that were drawn are shared.
+        """The same scenario with other training settings. It shares the links that were already
+        drawn.
 
         :param changes: Keys of [model] and their values
 
-        :raises ValueError: If a key is unknown, or a value not accepted
+        :raises ValueError: If a key is unknown, or a value is invalid
         """
         other = copy.copy(self)
         other.config = self.config.with_model(**changes)
@@ -262,18 +268,18 @@ def load_scenario(
 ) -> Scenario:
     """Load a scenario.
 
-    The file is read and checked now; ray-traced data are read when links or positions are first
-    asked for.
+    The file is read and checked at once. Ray-traced data are read when links or positions are first
+    needed.
 
     :param source: Name of a bundled scenario, or path of a scenario TOML
-    :param seed: Draws other user groups than the file's own seed
-    :param progress: Show a progress bar while data are read and links drawn, in a terminal or a
+    :param seed: Seed of the user groups, instead of the seed in the file
+    :param progress: Show a progress bar while data are read and links are drawn, in a terminal or a
         notebook
-    :param callback: Told of links that are drawn
+    :param callback: Called with the progress while links are drawn
 
     :return: The scenario
     :raises FileNotFoundError: If there is no such file or bundled scenario
-    :raises ValueError: If the file breaks the schema, or the seed is negative or beyond 2^63
+    :raises ValueError: If the file does not fit the schema, or the seed is negative or beyond 2^63
     """
     config = read_config(source)
     if seed is not None:

@@ -67,7 +67,9 @@ def _with_sizes(values: Any, size_key: str | None) -> Any:
         return values
     sizes = {len(group) for group in groups}
     if len(sizes) > 1:
-        raise ValueError(f"has groups of {min(sizes)} and of {max(sizes)} users, all need as many")
+        raise ValueError(
+            f"has groups of {min(sizes)} and of {max(sizes)} users, all groups need the same number"
+        )
     if any(len(set(group)) < len(group) for group in groups):
         raise ValueError("has a user twice in one of its groups")
     told = {"num_links": len(groups)} | dict.fromkeys([size_key] if size_key else [], *sizes)
@@ -75,7 +77,9 @@ def _with_sizes(values: Any, size_key: str | None) -> Any:
         raise ValueError(f"has groups of {max(sizes)} users, links of a single user have one")
     for key, value in told.items():
         if values.get(key, value) != value:
-            raise ValueError(f"has {key} = {values[key]}, groups tell {value}: leave one out")
+            raise ValueError(
+                f"has {key} = {values[key]}, but the groups have {value}: leave one out"
+            )
     return values | told
 
 
@@ -87,8 +91,9 @@ class GridConfig(Section):
     subcarrier_spacing: limits.Hertz
     """Distance of subcarriers in Hz."""
     centred: bool = True
-    """Whether subcarriers lie about the carrier, as Sionna's; `false`: from the carrier upwards, as
-    those of DeepMIMO's `compute_channels`."""
+    """Whether the subcarriers are centred on the carrier, as in Sionna. `false`: from the carrier
+    upwards, as in DeepMIMO's `compute_channels`.
+    """
 
     newer: ClassVar[frozenset[str]] = frozenset({"centred"})
 
@@ -99,8 +104,8 @@ class GridConfig(Section):
 
 
 class MultiUserConfig(TrainedConfig):
-    """Links of one base station and a group of users. Decibels are relative to unit mean channel
-    power.
+    """Links of one base station and a group of users. Values in dB are relative to unit mean
+    channel power.
     """
 
     always: ClassVar[str] = "pseudo_inverse"
@@ -120,32 +125,36 @@ class MultiUserConfig(TrainedConfig):
     num_links: limits.Links = 32
     """Links to draw and train."""
     max_condition: Annotated[float, Field(ge=1.0, le=1e30)] = 1e4
-    """Groups whose median cond(H Hᴴ) along the band is above it are skipped, and counted."""
+    """Groups with a larger median of cond(H Hᴴ) along the band are skipped, and counted."""
     noise_db: limits.NoiseRange = (-40.0, 0.0)
     """Noise powers of the MMSE model, lowest and highest, in dB."""
     wmmse_db: Decibels | None = None
-    """As an operation `name = "wmmse"` with this `noise_db`."""
+    """The same as an operation `name = "wmmse"` with this `noise_db`."""
     max_min_db: Decibels | None = None
-    """As an operation `name = "max_min"` with this `noise_db`."""
+    """The same as an operation `name = "max_min"` with this `noise_db`."""
     slnr_db: Decibels | None = None
-    """As an operation `name = "slnr"` with this `noise_db`."""
+    """The same as an operation `name = "slnr"` with this `noise_db`."""
     block_diagonalization: bool = False
-    """As an operation `name = "block_diagonalization"`."""
+    """The same as an operation `name = "block_diagonalization"`."""
     selection: Selection = "random"
-    """Which users make a group: `"random"`: drawn; `"semi_orthogonal"` or `"sum_rate"`: of `pool`
-    drawn ones those whose channels are most nearly orthogonal, or that have the largest sum rate of
-    zero forcing amid noise of the middle of `noise_db`."""
+    """How the users of a group are chosen. `"random"`: at random; `"semi_orthogonal"` or
+    `"sum_rate"`: from `pool` random users those with nearly orthogonal channels, or with the
+    largest sum rate of zero forcing at the middle of `noise_db`.
+    """
     pool: limits.Users | None = None
-    """Users that are drawn for each group that is selected; four times `users_per_link` unless
-    given, and as many as have a path at most."""
+    """Users that are drawn for the selection of each group. Default: four times `users_per_link`,
+    but not more than there are users with a path.
+    """
     joint: bool = False
-    """Whether links have users of all base stations, an equal share of each: filters in the
-    interference of other cells are taken from these."""
+    """Whether each link contains users of all base stations, an equal share of each. This gives
+    filters with interference from other cells.
+    """
     row_scaling: _RowScaling = "unit"
     """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
     groups: _Groups | None = None
-    """Users of each link, in the place of groups that are drawn: `[[0, 5, 7], [2, 3, 9]]`, with
-    several base stations one after the other; no limit is applied."""
+    """Users of each link, instead of drawn groups: `[[0, 5, 7], [2, 3, 9]]`; with several base
+    stations one after the other. Limits such as `max_condition` are not applied.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -168,7 +177,7 @@ class MultiUserConfig(TrainedConfig):
     def _groups_of_one_station(self) -> MultiUserConfig:
         if self.joint and self.groups is not None:
             raise ValueError(
-                "has groups beside joint = true, whose users are drawn: leave one of the two out"
+                "has groups and joint = true, which draws its users: leave one of the two out"
             )
         return self
 
@@ -177,7 +186,7 @@ class MultiUserConfig(TrainedConfig):
         asked = [*self._asked_before(), *(f'an operation "{c.name}"' for c in self.operation)]
         if self.joint and asked:
             raise ValueError(
-                f"has {asked[0]} beside joint = true, precoders serve the users of one base "
+                f"has {asked[0]} and joint = true, but precoders serve the users of one base "
                 "station: leave one of the two out"
             )
         return self
@@ -185,7 +194,7 @@ class MultiUserConfig(TrainedConfig):
     @model_validator(mode="after")
     def _enough_to_select_from(self) -> MultiUserConfig:
         if self.pool is not None and self.selection == "random":
-            raise ValueError('has pool beside selection = "random", which selects nobody')
+            raise ValueError('has pool and selection = "random", which does not use it')
         if self.pool is not None and self.pool < self.users_per_link:
             raise ValueError(
                 f"has pool = {self.pool}, at least users_per_link = {self.users_per_link} users "
@@ -193,12 +202,12 @@ class MultiUserConfig(TrainedConfig):
             )
         if self.groups is not None and self.selection != "random":
             raise ValueError(
-                f'has selection = "{self.selection}" beside groups, which are given: leave one '
+                f'has selection = "{self.selection}" and groups, which are given: leave one '
                 "of the two out"
             )
         if self.joint and self.selection != "random":
             raise ValueError(
-                f'has selection = "{self.selection}" beside joint = true, users of one base '
+                f'has selection = "{self.selection}" and joint = true, but users of one base '
                 "station are selected: leave one of the two out"
             )
         return self
@@ -215,15 +224,17 @@ class SingleUserConfig(TrainedConfig):
     ue: limits.Shape = (4, 1)
     """Antennas of the user, horizontal and vertical."""
     num_streams: limits.Users = 2
-    """Streams, one for each of the strongest singular triplets."""
+    """Number of streams, one for each of the strongest singular triplets."""
     num_links: limits.Links = 32
     """Links to draw and train."""
     min_singular_ratio: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-2
-    """Users whose weakest used singular value is below so much of the largest are skipped."""
+    """Users are skipped if their weakest used singular value, divided by the largest, is below
+    this.
+    """
     row_scaling: _RowScaling = "unit"
     """`"unit"`: rows are scaled to unit mean power over antennas and grid; `"none"`: as traced."""
     groups: _Groups | None = None
-    """User of each link, in the place of users that are drawn: `[[0], [5]]`."""
+    """User of each link, instead of drawn users: `[[0], [5]]`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -247,15 +258,16 @@ class SingleUserConfig(TrainedConfig):
 
 
 class MotionConfig(Section):
-    """Users that move over a burst: in directions that the seed draws, or as DeepMIMO says."""
+    """Users that move during a burst, in random directions or with the velocities of the data."""
 
     source: Literal["drawn", "deepmimo", "sionna_rt"] = "drawn"
-    """Horizontal directions drawn with the seed, or the Doppler shifts of DeepMIMO's velocities, or
-    those of Sionna RT's paths."""
+    """`"drawn"`: random horizontal directions; `"deepmimo"`: velocities of DeepMIMO's data;
+    `"sionna_rt"`: Doppler shifts of Sionna RT's paths.
+    """
     speed: limits.Speed | None = None
-    """Speed of all users in m/s, where directions are drawn."""
+    """Speed of all users in m/s, for random directions."""
     timestamps: limits.Times | None = None
-    """Times of the scenes of a dynamic data set in s, or the one between two of them."""
+    """Times of the scenes of a dynamic data set in s, or one time between two scenes."""
     rx_vel: limits.Velocity | None = None
     """Velocity of all users in m/s, [x, y, z]."""
     tx_vel: limits.Velocity | None = None
@@ -263,7 +275,7 @@ class MotionConfig(Section):
     num_slots: limits.Slots = 20
     """Slots of a burst, of 14 OFDM symbols each."""
     num_nodes: limits.TimeNodes | None = None
-    """Nodes of the models along the time; as many as the channels need unless given."""
+    """Nodes of the models along the time. Default: as many as needed, found by a search."""
 
     @model_validator(mode="after")
     def _one_source(self) -> MotionConfig:
@@ -278,16 +290,16 @@ class MotionConfig(Section):
                 name = next(name for name, given in keys.items() if given)
                 raise ValueError(f'has {name}, which needs source = "deepmimo"')
         elif keys["speed"]:
-            raise ValueError(f'has a speed, which source = "{self.source}" does not take')
+            raise ValueError(f'has a speed, which source = "{self.source}" does not use')
         elif self.source == "sionna_rt" and any(keys.values()):
             name = next(name for name, given in keys.items() if given)
             raise ValueError(f'has {name}, paths of source = "sionna_rt" have velocities already')
         elif keys["timestamps"] and (keys["rx_vel"] or keys["tx_vel"]):
-            raise ValueError("has timestamps beside rx_vel or tx_vel, give one or the other")
+            raise ValueError("has timestamps and rx_vel or tx_vel, give one or the other")
         times = self.timestamps or ()
         rising = all(early < late for early, late in itertools.pairwise(times))
         if times and not (rising and (len(times) > 1 or times[0] > 0)):
-            raise ValueError(f"has timestamps = {shown(list(times))}, they must rise")
+            raise ValueError(f"has timestamps = {shown(list(times))}, they must increase")
         return self
 
 
@@ -297,41 +309,47 @@ class MLPConfig(Section):
     depth: limits.Layers = 2
     """Hidden layers."""
     width: limits.Neurons = 128
-    """Functions of each."""
+    """Functions of each hidden layer."""
     omega0: Annotated[float, Field(gt=0.0, le=1e6)] = 30.0
-    """ω₀ of the sines. Where frequencies begin is told by the samples, whatever it is; a larger one
-    lets them move faster."""
+    """ω₀ of the sines. The initial frequencies depend on the samples, not on ω₀. With a larger ω₀
+    they change faster in training.
+    """
     rank: limits.Neurons = 128
-    """Functions that the trunk puts out, unless `rank` or `svd_rank` in `[model]` say it."""
+    """Number of functions of the trunk, unless `rank` or `svd_rank` in `[model]` is set."""
     lam: Annotated[float, Field(alias="lambda", ge=0.0, le=1e6)] = 1e-4
-    """Weight of the structure residual in the loss; 0 leaves it out."""
+    """Weight of the structure residual in the loss. 0: no residual in the loss."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-3
-    """Of Adam at the first step; it falls to a hundredth along a cosine."""
+    """Adam's learning rate at the first step. It falls to a hundredth, along a cosine."""
     steps: limits.Steps = 3000
     """Gradient steps."""
     projection: bool = False
-    """Whether latent tensors are projected out at every step (variable projection), which is not in
-    the paper; else Adam moves them too, as published."""
+    """Whether the latent tensors are computed by least squares at every step (variable projection).
+    This is not in the paper. `false`: Adam optimises them, too, as published.
+    """
     ridge: Annotated[float, Field(gt=0.0, le=1.0)] = 1e-8
-    """Of a projection, relative."""
+    """Ridge of the least squares of a projection, relative."""
     shared: bool = False
-    """Whether one trunk serves all links of a kind; their latent tensors come from projections."""
+    """Whether all links of a kind have one trunk. Their latent tensors are then computed by least
+    squares.
+    """
     samples: limits.Subcarriers = 546
-    """Subcarriers whose exact result is computed, of a link and node."""
+    """Subcarriers with exact results, for each link and node."""
     num_collocation: limits.Subcarriers = 64
-    """Collocation points of a link at the start, where the residual counts."""
+    """Collocation points of a link at the start of the training. There the residual is part of the
+    loss.
+    """
     refine_every: limits.Steps = 200
     """Steps between refinements, which add collocation points."""
     added: Annotated[int, Field(ge=0, le=2**20)] = 8
-    """Points that a refinement adds at most: the worst of the candidates that fail."""
+    """Largest number of points that a refinement adds: the worst of the failed candidates."""
     threshold: Annotated[float, Field(gt=0.0, le=1e6)] = 1e-2
     """Residual above which a candidate has failed."""
     tolerance: Annotated[float, Field(ge=0.0, le=1.0)] = 0.05
-    """Share of failed candidates up to which none is added."""
+    """If the share of failed candidates is at most this, no points are added."""
     candidates: limits.Subcarriers = 300
     """Candidates of a refinement."""
     seed: limits.Seed = 0
-    """Of the initial network and latent tensors, and of all points that are drawn."""
+    """Seed of the initial network and latent tensors, and of all random points."""
 
     @model_serializer(mode="wrap")
     def _as_in_files(self, values: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -352,37 +370,47 @@ class ModelConfig(Section):
     """How the models of the scenario are trained; every key is optional."""
 
     trunk: Literal["spline", "sine", "mlp"] = "spline"
-    """Functions that the trunk is made of: local B-splines, sines over the whole band, or a network
-    that learns them, as published, which `[model.mlp]` describes."""
+    """Functions of the trunk: local B-splines, sines over the whole band, or a network as
+    published, with the settings in `[model.mlp]`.
+    """
     rank: limits.Functions | None = None
-    """Rank of the trunk for several users; without it the trunk keeps all functions, unmixed."""
+    """Rank of the trunk for several users. Default: all functions, without a readout that mixes
+    them.
+    """
     svd_rank: limits.Functions | None = None
-    """Likewise for single users."""
+    """Rank of the trunk for single users."""
     width: limits.Functions | None = None
-    """Functions of a trunk; of splines so many a link where knots are nowhere wider apart than
-    needed, which few links come near: `tolerance_db` decides which knots are left out. Chosen
-    unless given: four for each turn of the latest path over the band, at least 50 for each row
-    and 800."""
+    """Number of functions of a trunk. For splines this is the largest number: a link has fewer if
+    `tolerance_db` allows wider knots. Default: four for each turn of the latest path over the band,
+    at least 50 for each row, and at least 800.
+    """
     noise_nodes: limits.NoiseNodes | None = None
-    """Nodes along the noise power of operations whose models depend on it, those of other packages;
-    14 unless given, or 22 of joint links. Zero forcing and MMSE need none."""
+    """Nodes along the noise power, for operations of other packages whose models depend on it.
+    Default: 14, or 22 for joint links. Zero forcing and MMSE need none.
+    """
     samples: limits.Subcarriers | None = None
-    """Most subcarriers whose exact result is computed, of a link and node. Chosen unless given: two
-    for each turn of the latest path over the band, at least 20 for each row and 256."""
+    """Largest number of subcarriers with exact results, for each link and node. Default: two for
+    each turn of the latest path over the band, at least 20 for each row, and at least 256.
+    """
     collocation: limits.Subcarriers | None = None
-    """Subcarriers at which the residual is lowered without an exact result. Chosen unless
-    given: one for each function, up to two thirds of the grid, 819 at least."""
+    """Subcarriers at which the residual is lowered without an exact result. Default: one for each
+    function, up to two thirds of the grid, at least 819.
+    """
     rounds: limits.Rounds = 6
-    """Most rounds of adaptive sampling."""
+    """Largest number of rounds of adaptive sampling."""
     tolerance_db: limits.Quality = 40.0
-    """What the certificate asks for, in dB: for the pseudo-inverse a predicted SIR. Models are as
-    small as that allows: knots are as far apart as holds it, latent tensors have 16 bits up to
-    50 dB."""
+    """Quality in dB that the certificate requires; for the pseudo-inverse, this is a predicted SIR.
+    Models are as small as it allows: knots are as wide as possible, and up to 50 dB latent tensors
+    have 16 bits.
+    """
     tolerance_range: Annotated[float, Field(ge=0.0, le=1e6)] = 1e-2
-    """What it asks for beside: relative distance of a result from where it has to lie."""
+    """Largest range error that the certificate allows: the relative distance of a result from the
+    space of correct results.
+    """
     mlp: MLPConfig = MLPConfig()
-    """The network of `trunk = "mlp"`; of the keys above `width`, `samples`, `collocation` and
-    `rounds` are those of the other trunks."""
+    """The network of `trunk = "mlp"`. The keys `width`, `samples`, `collocation` and `rounds` above
+    are only for the other trunks.
+    """
 
 
 class ScenarioConfig(Section):
@@ -412,7 +440,9 @@ class ScenarioConfig(Section):
         if len(given) > 1:
             raise ValueError(f"has {given[0]} and {given[1]}, data come from one of them")
         if self.channel is not None and self.motion is not None:
-            raise ValueError("has [motion] beside [channel], channels of one's own stand still")
+            raise ValueError(
+                "has [motion] and [channel], but users of your own channels cannot move"
+            )
         if self.motion is not None and self.motion.source not in ("drawn", self.data_section):
             raise ValueError(
                 f'has source = "{self.motion.source}" in [motion], its data come from '
@@ -460,7 +490,7 @@ class ScenarioConfig(Section):
         if len(stations) < 2:
             raise ValueError(
                 f"has joint = true in [multi_user], but base_station = {shown(stations)} in "
-                f"[{self.data_section}], name all base stations that hear the users"
+                f"[{self.data_section}], name all base stations that receive the users"
             )
         for key in ("users_per_link", "num_links"):
             if (number := getattr(self.multi_user, key)) % len(stations):
@@ -479,7 +509,7 @@ class ScenarioConfig(Section):
                 if config.name in names:
                     raise ValueError(
                         f'has the operation "{config.name}" in [{names[config.name]}] and in '
-                        f"[{kind}], a model has one of a name: leave one of them out"
+                        f"[{kind}], a model has only one with this name: leave one of them out"
                     )
                 names[config.name] = kind
         return self
@@ -489,7 +519,7 @@ class ScenarioConfig(Section):
 
         :param changes: Keys and their values; `mlp.rank` is one of [model.mlp]
 
-        :raises ValueError: If a key is unknown, or a value not accepted
+        :raises ValueError: If a key is unknown, or a value is invalid
         """
         values = self.model.model_dump()
         for key, value in changes.items():
@@ -625,13 +655,13 @@ def read_config(source: str | os.PathLike[str]) -> ScenarioConfig:
     named = config.deepmimo
     if named is not None and (named.path, named.scenario) == (None, None):
         raise ValueError(
-            f"{file}: [deepmimo] has neither of path and scenario, give exactly one of them."
+            f"{file}: [deepmimo] has neither path nor scenario, give exactly one of them."
         )
     if config.channel is not None and config.channel.file is None:
         raise ValueError(f'{file}: the key "file" in [channel] is missing.')
     if config.sionna_rt is not None:
         raise ValueError(
-            f"{file}: [sionna_rt] is of nm.Scenario.from_sionna_rt alone; "
+            f"{file}: [sionna_rt] is only for nm.Scenario.from_sionna_rt; "
             "`neumatc-mimo trace` makes a folder for [deepmimo]."
         )
     return config

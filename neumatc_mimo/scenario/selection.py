@@ -17,25 +17,25 @@ Selection = Literal["random", "semi_orthogonal", "sum_rate"]
 def semi_orthogonal_users(h: Tensor, num_users: int, alpha: float = 1.0) -> Tensor:
     r"""Select users whose channels are nearly orthogonal, one after another.
 
-    Each step takes the user that has most power left,
+    Each step takes the user with the largest remaining power,
 
     .. math:: \arg\max_k \sum_f \lVert \mathbf{G}_k(f) \rVert_F^2, \qquad
               \mathbf{G}_k = \mathbf{H}_k (\mathbf{I} - \textstyle\sum_i \mathbf{Q}_i^{\mathsf{H}}
               \mathbf{Q}_i),
 
-    where :math:`\mathbf{Q}_i` is an orthonormal basis of what the user of step i had left. It drops
-    users with more than :math:`\alpha^2` of their power in that basis (Yoo and Goldsmith, IEEE J.
-    Sel. Areas Commun. 24, 2006; theirs is the case of one frequency and one antenna).
+    where :math:`\mathbf{Q}_i` is an orthonormal basis of the remaining rows of the user of step i.
+    It drops users with more than :math:`\alpha^2` of their power in this basis (Yoo and Goldsmith,
+    IEEE J. Sel. Areas Commun. 24, 2006; their paper is for one frequency and one antenna).
 
     :param h: [num_candidates, num_frequencies, num_rx_ant, num_tx_ant] channels, complex
-    :param num_users: Users at most
-    :param alpha: Correlation up to which users stay, above 0; 1 drops nobody, 0.3 to 0.4 gives the
-        largest sum rates of Yoo and Goldsmith
+    :param num_users: Largest number of users
+    :param alpha: Largest allowed correlation, above 0. 1 drops nobody. 0.3 to 0.4 gave the largest
+        sum rates of Yoo and Goldsmith
 
     :return: Indices of the selected users in the order of their selection, int64; fewer than
-        ``num_users`` where no more are left
+        ``num_users`` if no more are left
 
-    :raises ValueError: if more users are asked for than there are, or alpha is beyond its limits
+    :raises ValueError: if more users are wanted than there are, or alpha is beyond its limits
     """
     _check(h, num_users)
     if not 0 < alpha <= 1:
@@ -67,22 +67,21 @@ def sum_rate_users(h: Tensor, num_users: int, no: float, *, stop: bool = True) -
     .. math:: \sum_f \sum_k \log_2\Bigl(1 + \frac{K / m}
               {\sigma^2 [(\mathbf{H}\mathbf{H}^{\mathsf{H}})^{-1}]_{kk}}\Bigr)
 
-    of the m rows that are then served, equal parts of a power of K, the rows of ``num_users``
-    (Dimić and Sidiropoulos, IEEE Trans. Signal Process. 53, 2005).
+    for the m rows that are then served. They have equal parts of a power of K, which is the number
+    of rows of ``num_users`` users (Dimić and Sidiropoulos, IEEE Trans. Signal Process. 53, 2005).
 
     :param h: [num_candidates, num_frequencies, num_rx_ant, num_tx_ant] channels, complex
-    :param num_users: Users at most
+    :param num_users: Largest number of users
     :param no: Noise power at an antenna of a user, above zero
-    :param stop: Whether to stop where any other user lowers the sum rate
+    :param stop: Whether to stop if every other user lowers the sum rate
 
     :return: Indices of the selected users in the order of their selection, int64
 
-    :raises ValueError: if more users are asked for than there are, or the noise power is not
-        positive
+    :raises ValueError: if more users are wanted than there are, or the noise power is not positive
     """
     _check(h, num_users)
     if not no > 0:
-        raise ValueError(f"no is {no}, a rate is finite with noise only.")
+        raise ValueError(f"no is {no}, a noise power above zero is needed.")
     total = num_users * h.shape[2]
     chosen: list[int] = []
     rate = -torch.inf

@@ -57,13 +57,13 @@ class TracedPaths:
         """
         if math.prod(config.array.bs) != self.num_tx_ant:
             raise ValueError(
-                f"{config.file}: bs = {list(config.array.bs)} in [array], the transmitters that "
-                f"were traced have {self.num_tx_ant} antennas."
+                f"{config.file}: bs = {list(config.array.bs)} in [array], but the traced "
+                f"transmitters have {self.num_tx_ant} antennas."
             )
         unknown = config.array.model_fields_set - {"bs", "beam_squint"}
         if unknown:
             raise ValueError(
-                f"{config.file}: {min(unknown)} in [array] is that of the scene that was traced, "
+                f"{config.file}: {min(unknown)} in [array] comes from the traced scene, "
                 "leave it out."
             )
         for kind, section in (
@@ -72,8 +72,8 @@ class TracedPaths:
         ):
             if section is not None and math.prod(section.ue) != self.num_rx_ant:
                 raise ValueError(
-                    f"{config.file}: ue = {list(section.ue)} in [{kind}], the receivers that were "
-                    f"traced have {self.num_rx_ant} antennas."
+                    f"{config.file}: ue = {list(section.ue)} in [{kind}], but the traced "
+                    f"receivers have {self.num_rx_ant} antennas."
                 )
         if config.motion is not None and not self.synthetic:
             raise ValueError(
@@ -98,7 +98,7 @@ def traced(paths: Any, carrier_frequency: float | None = None) -> TracedPaths:
     :math:`a_i e^{-j 2\pi f_c \tau_i}` (``Paths.cir``), with absolute delays.
 
     :param paths: From ``sionna.rt.PathSolver``, with ``synthetic_array`` or without
-    :param carrier_frequency: Hz; that of the scene unless given
+    :param carrier_frequency: Hz; by default that of the scene
 
     :raises ValueError: If these are no such paths, or lead nowhere
     """
@@ -122,7 +122,7 @@ def traced(paths: Any, carrier_frequency: float | None = None) -> TracedPaths:
         raise ValueError(f"carrier_frequency is {frequency} Hz, it must be positive and finite.")
     num_rx, _, num_tx, _, num_paths = real.shape
     if not num_paths or not valid.any():
-        raise ValueError("paths lead nowhere: no path reaches any receiver.")
+        raise ValueError("paths are empty: no path reaches any receiver.")
     if tau.ndim == 3:
         tau, doppler = tau[:, None, :, None], doppler[:, None, :, None]
         valid = valid[:, None, :, None]
@@ -265,8 +265,8 @@ def sionna_stations(config: ScenarioConfig, paths: TracedPaths) -> list[BaseStat
             raise ValueError(f"{config.file}: {error}") from None
         if not able.any():
             raise ValueError(
-                f"{config.file}: no user that [sionna_rt] takes has a path from transmitter "
-                f"{index}, take others."
+                f"{config.file}: no user that [sionna_rt] selects has a path from transmitter "
+                f"{index}, select others."
             )
         stations.append(station)
     return stations
@@ -280,7 +280,7 @@ def _chosen(station: SionnaStation) -> NDArray[np.bool_]:
     config, positions = station.selection, station.user_positions
     for key in ("rows", "columns", "every"):
         if getattr(config, key) is not None:
-            raise ValueError(f"{key} in [sionna_rt] needs users on a grid, take box or users.")
+            raise ValueError(f"{key} in [sionna_rt] needs users on a grid, use box or users.")
     chosen = np.ones(len(positions), np.bool_)
     if config.users is not None:
         if max(config.users) >= len(positions):

@@ -212,7 +212,7 @@ def _check_target(folder: str | os.PathLike[str], overwrite: bool) -> Path:
     if target.exists() and not overwrite:
         raise FileExistsError(f"{target} exists, choose another folder or overwrite it.")
     if target.exists() and not (target / "params.json").is_file():
-        raise FileExistsError(f"{target} is no DeepMIMO scenario and is left as it is.")
+        raise FileExistsError(f"{target} is not a DeepMIMO scenario, it is not overwritten.")
     return target
 
 
@@ -255,7 +255,7 @@ def _load_scene(rt: Any, scene: str, frequency: float, base_station: Sequence[fl
         loaded = rt.load_scene(path)
     except (ParseError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise ValueError(f"{path} is no scene that Sionna RT can load: {reason}.") from error
+        raise ValueError(f"{path} is not a scene that Sionna RT can load: {reason}.") from error
     loaded.frequency = frequency
     loaded.tx_array = loaded.rx_array = rt.PlanarArray(
         num_rows=1, num_cols=1, pattern="iso", polarization="V"

@@ -29,7 +29,9 @@ def _checked(value: Any) -> Any:
         )
     config = kind.config.model_validate(value)
     if config.noise_db is not None and not kind.depends_on_noise():
-        raise ValueError(f'has noise_db, but "{kind.name}" depends on no noise: leave it out')
+        raise ValueError(
+            f'has noise_db, but "{kind.name}" does not depend on the noise: leave it out'
+        )
     return config
 
 
@@ -51,7 +53,9 @@ class TrainedConfig(Section):
     newer: ClassVar[frozenset[str]] = frozenset({"groups"})
 
     operation: Operations = ()
-    """Operations to train beside the one that always is, each a table with a `name`."""
+    """Operations to train in addition to the one that is always trained, each a table with a
+    `name`.
+    """
 
     @property
     def operations(self) -> tuple[OperationConfig, ...]:
@@ -97,7 +101,7 @@ class TrainedConfig(Section):
         for key, config in self._asked_before().items():
             if config.name in names:
                 raise ValueError(
-                    f'has {key} beside an operation "{config.name}", which mean the same: leave '
+                    f'has {key} and an operation "{config.name}", which mean the same: leave '
                     "one of them out"
                 )
         if self.always in names:
@@ -115,8 +119,8 @@ class TrainedConfig(Section):
             operation.component_shapes(sizes.num_rows, sizes.num_cols)
         except (ValueError, TypeError, RuntimeError) as error:
             raise ValueError(
-                f'asks for the operation "{config.name}", which links of {sizes.num_rows} x '
-                f"{sizes.num_cols} cannot have: {_reason(error)}"
+                f'has the operation "{config.name}", which is not possible for links of '
+                f"{sizes.num_rows} x {sizes.num_cols}: {_reason(error)}"
             ) from error
         return operation
 

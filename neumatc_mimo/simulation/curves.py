@@ -52,11 +52,11 @@ def error_curves(
     :param solvers: Solvers by name, the reference first
     :param ebno_dbs: Eb/N0 in dB
     :param batch_size: Slots of a call
-    :param target_block_errors: Block errors at which the reference ends a point
-    :param max_calls: Most calls at a point
+    :param target_block_errors: Block errors after which the reference ends a point
+    :param max_calls: Largest number of calls at a point
     :param progress: Show a progress bar, in a terminal or a notebook
-    :param callback: Told of every batch: points that are done, Eb/N0 and block errors of the one
-        under way; the step is the solver's name
+    :param callback: Called after every batch with the number of finished points, and with Eb/N0 and
+        block errors of the current point. The step is the solver's name
 
     :return: A curve for each solver
     """
@@ -104,15 +104,15 @@ def snr_offset_error_db(
     draws: int = 400,
     seed: int = 0,
 ) -> float:
-    """How far :func:`snr_offset_db` may be off by chance, in dB: half of its 95 % interval.
+    """Uncertainty of :func:`snr_offset_db` in dB: half of its 95 % interval.
 
-    Block errors of each point are drawn again by Poisson's law (parametric bootstrap), for both
-    curves on their own: curves of the same bits and noise are closer than that.
+    Block errors of each point are drawn again from a Poisson distribution (parametric bootstrap),
+    independently for both curves. Curves with the same bits and noise are closer than this.
 
     :param draws: Of all points
     :param seed: Of the draws
 
-    :return: NaN where most of the draws share no level
+    :return: NaN if most of the draws share no level
     """
     rng = np.random.default_rng(seed)
 

@@ -15,9 +15,9 @@ class Draws:
     """Links and random numbers of the calls of a simulation.
 
     Call c at an Eb/N0 takes link (c batch_size + i) mod num_links for item i, and random numbers
-    that depend on the seed, Eb/N0 and c alone: the same whatever the solver.
+    that depend only on the seed, Eb/N0 and c. So they are the same for every solver.
 
-    :param links: The links that take turns
+    :param links: The links, used in turn
     :param seed: Of the random numbers
     """
 

@@ -17,8 +17,8 @@ from neumatc_mimo.simulation.pipeline import Pipeline, propagate
 class MultiUserDownlink(Pipeline):
     """Zero-forcing precoding to K single-antenna users.
 
-    Each user knows its own effective gain and the power of what the other streams leak to it,
-    which counts as noise.
+    Each user knows its own effective gain and the power of the other streams' leakage, which counts
+    as noise.
     """
 
     kind = "multi_user"

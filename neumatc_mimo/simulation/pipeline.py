@@ -26,12 +26,12 @@ class Pipeline(ABC):
     r"""One transmission over the links of a link set, callable as ``sim_ber`` expects.
 
     Batch item i of call c takes link (c batch_size + i) mod num_links. Subcarriers are every
-    ``stride``-th of the link set's grid, so that a slot spans the whole band at 1/``stride`` of
-    the cost. The noise power follows from Eb/N0, :math:`\sigma^2 = (b\, r\, E_b/N_0)^{-1}` with b
-    bits a symbol, code rate r (1 if uncoded) and unit power per symbol and stream.
+    ``stride``-th of the link set's grid, so a slot spans the whole band in 1/``stride`` of the
+    time. The noise power follows from Eb/N0, :math:`\sigma^2 = (b\, r\, E_b/N_0)^{-1}` with b bits
+    a symbol, code rate r (1 if uncoded) and unit power per symbol and stream.
 
-    Bits, links and noise depend on ``seed``, Eb/N0 and the index of the call at this Eb/N0 alone:
-    pipelines that differ in their solver are paired.
+    Bits, links and noise depend only on ``seed``, Eb/N0 and the index of the call at this Eb/N0. So
+    pipelines with different solvers are paired.
 
     :param links: The links to transmit over
     :param solver: ScenarioModel or any other solver
@@ -120,7 +120,7 @@ class Pipeline(ABC):
 
     @property
     def stats(self) -> Counts:
-        """How the matrices of all blocks came about, accumulated over calls."""
+        """Counts of how the matrices of all blocks were obtained, summed over calls."""
         total = Counts()
         for block in self._blocks:
             total.add(block.stats)

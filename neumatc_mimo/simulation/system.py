@@ -229,8 +229,8 @@ def _channel_block(
     if solver is None:
         if precoding not in _THEIRS:
             raise ValueError(
-                f'precoding is "{precoding}", Sionna has {" and ".join(_THEIRS)}; give a solver, '
-                "Exact() for one."
+                f'precoding is "{precoding}", Sionna has only {" and ".join(_THEIRS)}; give a '
+                "solver, such as Exact()."
             )
         return _THEIRS[precoding](grid, streams, **options)
     kind: Any = PRECODED_CHANNELS.find(precoding)
@@ -244,7 +244,7 @@ def _check_links(links: LinkSet) -> None:
     stations = len(links.base_station.unique())
     if stations > 1:
         raise ValueError(
-            f"links are those of {stations} base stations, a cell has one; take its own by "
+            f"links are those of {stations} base stations, a cell has one; choose its links with "
             "links.select."
         )
     if links.fft_size % _BLOCK:

@@ -23,12 +23,12 @@ def waterfall(
 ) -> list[float]:
     """Eb/N0 in dB over which the BLER falls from ``high`` to ``low``, by a few calls a step.
 
-    Where the pipeline's ``ebno_range`` ends first, so does the result.
+    The result does not leave the pipeline's ``ebno_range``.
 
     :param progress: Show a progress bar, in a terminal or a notebook
-    :param callback: Told of every Eb/N0 that is tried, with its block error rate
+    :param callback: Called with every tried Eb/N0 and its block error rate
 
-    :raises ValueError: If no block gets through anywhere in ``ebno_range``
+    :raises ValueError: If no block is decoded anywhere in ``ebno_range``
     """
     lowest, highest = pipeline.ebno_range
     ebno_dbs: list[float] = []

@@ -32,26 +32,27 @@ _LEAST_SAMPLES = 16
 
 @dataclass(frozen=True, eq=False)
 class Adapted(Solver):
-    r"""A compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` of each item's own.
+    r"""A separate compact mapping :math:`\hat Y_i(p) = C_i \times_3 \phi(p)` for each item.
 
-    The trunk φ is that of trained models, B-splines with knots on subcarriers; what is found for a
-    new channel are its latent tensors C. Algorithm 1 of NeuMatC in closed form, once:
+    The trunk φ is that of trained models, B-splines with knots on subcarriers. For a new channel,
+    its latent tensors C are computed, by Algorithm 1 of NeuMatC in closed form, once:
 
     1. exact results at evenly spread subcarriers, one to two knots;
-    2. at points between, two to a knot, correction steps lower the residual of what is interpolated
-       from known points nearby (collocation points), and what has none left is known, too;
-    3. where that brings nothing more, the middle of every stretch of unknown points is computed
-       exactly, and (2) goes on from there (:func:`~neumatc_mimo.solvers.filled.filled`);
+    2. at points between, two to a knot, correction steps lower the residual of interpolated results
+       (collocation points). A point whose residual becomes negligible is then a known point, too;
+    3. when this makes no more progress, the middle of every stretch of unknown points is computed
+       exactly, and (2) continues from there (:func:`~neumatc_mimo.solvers.filled.filled`);
     4. C by least squares from all these points, with the roughness penalty of the trunk.
 
-    The mean delay of each row is taken out before and put back afterwards. Every other subcarrier
-    is certified as it is asked for, corrected or computed exactly where that fails. An item with
-    many failing points, one that varies too fast for the grid, is computed exactly as a whole.
+    The mean delay of each row is removed before and put back afterwards. Every other subcarrier is
+    certified when a block needs it. If the certificate fails, it is corrected or computed exactly.
+    If many points of an item fail, because it varies too fast for the grid, the whole item is
+    computed exactly.
 
     :param spacing: subcarriers between two knots
-    :param every: every how manieth point is computed exactly at first: the default's are a
+    :param every: one of how many points is computed exactly at first. By default these are a
         twentieth of the subcarriers
-    :param steps: correction steps at a collocation point at most
+    :param steps: largest number of correction steps at a collocation point
     :param threshold: residual above which a collocation point has failed
     :param most_failed: share of failing collocation points above which an item is computed exactly
     """

@@ -33,17 +33,17 @@ class _Trials:
 
 
 class Auto(DelegatingSolver):
-    """Exact results or a model's queries, whichever takes a block less time.
+    """Exact results or a model's queries, whichever is faster for a block.
 
-    Which one that is depends on the operation, the sizes and the machine: a queried inverse wins
-    for many users, a queried SVD or WMMSE precoder always. So the first calls of each kind are the
-    measurement: both ways answer in turn, the block's own work on the answers included, and from
-    then on the faster one does. Calls that make what a model keeps of a link are not counted: later
-    ones find it. All answers are certified alike. So it is with links that the model
-    does not know: latent tensors of their own, or exact results, whichever takes less time.
+    Which one is faster depends on the operation, the sizes and the machine. A query wins for many
+    users and for iterative precoders. So the first calls of each kind measure it: they use both
+    ways in turn, and the time includes the block's own work. All later calls use the faster way.
+    Calls in which a model computes what it keeps of a link are not counted, because later calls
+    reuse it. All results are certified in the same way. For links that the model does not know,
+    adapting and exact results are compared in the same way.
 
     :param model: A ScenarioModel or any other solver
-    :param num_trials: Calls that each way is timed on, after a first one that is not
+    :param num_trials: Number of measured calls of each way, after a first call that is not measured
     """
 
     def __init__(self, model: Solver, num_trials: int = 3) -> None:
@@ -103,7 +103,7 @@ class Auto(DelegatingSolver):
         return _Timed(answers, finished)
 
     def choices(self) -> dict[Hashable, str]:
-        """The way taken for each kind of call that was seen, "exact" or "queried"."""
+        """The way that is used for each kind of call so far, "exact" or "queried"."""
         return {kind: self._next(trials.seconds) for kind, trials in self._trials.items()}
 
     def _next(self, runs: dict[str, list[float]]) -> str:

@@ -27,14 +27,14 @@ class Channels:
 
     :param a: [num_items, num_frequencies, m, n] complex view
     :param frequencies: [num_frequencies] Hz relative to the carrier, float64
-    :param no: noise power, [num_items] or [num_items, num_frequencies] float, or None for zero;
-        blocks give one that varies over frequency to the exact solver only
-    :param links: [num_items] link index or -1, or None where links are to be recognised
-    :param products: whether the caller is content with :meth:`Answers.applied` in the place of the
-        component that the operation calls ``applied``
-    :param trusted: whether the named links are taken at their word: answers are those of the links'
-        own channels, and ``a``, an estimate of them, is not looked at
-    :param time: seconds since the burst began, where users move
+    :param no: noise power, [num_items] or [num_items, num_frequencies] float, or None for zero.
+        Blocks pass one that varies over frequency to the exact solver only
+    :param links: [num_items] link index or -1, or None if links have to be recognised
+    :param products: whether the caller can use :meth:`Answers.applied` instead of the component
+        that the operation calls ``applied``
+    :param trusted: whether the named links are trusted. Then answers are those of the links' own
+        channels, and ``a``, an estimate of them, is not compared with them
+    :param time: seconds since the burst began, if users move
     """
 
     a: Tensor
@@ -88,15 +88,17 @@ class Answers(ABC):
     @property
     @abstractmethod
     def counts(self) -> Counts:
-        """How the answers so far came about."""
+        """Counts of how the answers so far were obtained."""
 
     @property
     def reads_channel(self) -> bool:
-        """Whether a tile is made from the channel, so that it shows where that is not finite."""
+        """Whether a tile is computed from the channel, so that a channel that is not finite shows
+        in it.
+        """
         return True
 
     def entries(self, a: Tensor) -> int:
-        """Complex numbers of a subcarrier that pass through the cache."""
+        """Complex numbers per subcarrier that pass through the cache."""
         return a[:, :1].numel()
 
     @abstractmethod
@@ -109,58 +111,58 @@ class Answers(ABC):
         return None
 
     def emitted(self, emitter: Emitter) -> Emitted | None:
-        """Have a kernel do all that a block wants with the answers, tiles and all.
+        """Let a kernel do everything that a block does with the answers.
 
-        :return: None where no kernel does, and nothing was done
+        :return: None if there is no kernel; nothing was done then
         """
         del emitter
         return None
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
-        """The matrices that a tile's answer belongs to: those given, unless links are trusted."""
+        """The matrices that a tile's answer is for: the given ones, unless links are trusted."""
         return given[:, subcarriers]
 
     def keep(self, name: str, subcarriers: slice, make: Callable[[Tensor], T], given: Tensor) -> T:
-        """What a block derives from a tile's matrices, under a name of its own.
+        """What a block derives from a tile's matrices, stored under a name.
 
-        It is made anew from the matrices that the answer belongs to, :meth:`channel`, unless the
-        solver keeps it for a link, made from the link's own channel: nothing of the caller's
+        It is computed from the matrices that the answer belongs to, :meth:`channel`. A solver may
+        keep it for a link if it was computed from the link's own channel. Nothing of the caller's
         tensors is ever kept.
 
-        :param make: makes it of matrices [num_items, tile, m, n]
+        :param make: computes it from matrices [num_items, tile, m, n]
         :param given: the caller's matrices, [num_items, num_frequencies, m, n]
         """
         del name
         return make(self.channel(subcarriers, given))
 
     def finish(self) -> None:  # noqa: B027 (most answers have nothing to do)
-        """Told by a block when it has used all tiles."""
+        """Called by a block when it has used all tiles."""
 
 
 class Solver(ABC):
-    """A way to get an operation's result at any parameter."""
+    """A method to obtain an operation's result at any parameter."""
 
     @property
     def prepares(self) -> bool:
-        """Whether ``start`` does what later tiles only query: exact samples, a training."""
+        """Whether ``start`` makes exact samples or a training that later tiles only query."""
         return False
 
     @property
     def knows_links(self) -> bool:
-        """Whether it answers for links that are only named, see ``Channels.trusted``."""
+        """Whether it has results of links that are only named, see ``Channels.trusted``."""
         return False
 
     @property
     def num_made(self) -> int:
-        """How much it has made so far of what it keeps for later calls: one that makes some takes
-        longer than they do.
+        """A number that grows when a call computes something that is kept for later calls. Such a
+        call takes longer than later ones.
         """
         return 0
 
     def knows(self, operation: Operation, num_rows: int, num_cols: int) -> bool:
         """Whether it has results of an operation on matrices of this shape.
 
-        A block that could ask for one of several matrices asks for what the solver knows.
+        A block that can use one of several matrices uses one that the solver knows.
         """
         del operation, num_rows, num_cols
         return True
@@ -173,10 +175,11 @@ class Solver(ABC):
         certify: str | None = "link",
         tolerance: Tolerance | None = None,
     ) -> Answers:
-        """Prepare the answers of one call; work that tiles share is done here.
+        """Prepare the answers of one call. Work that is common to all tiles is done here.
 
-        :param certify: "link" (trust the proof made in training), "call" (prove each call) or None
-        :param tolerance: What a proof has to reach; None is the solver's default
+        :param certify: "link" (use the proof of the training), "call" (prove the results of each
+            call) or None
+        :param tolerance: What a proof requires. None: the solver's default
         """
 
     def choosing(self, choose: Callable[[Solver], Solver]) -> Solver:
@@ -283,8 +286,8 @@ def warn_of_lost(warned: Warned, lost: int, num: int, dtype: torch.dtype) -> Non
     if lost:
         warned.once(
             "lost",
-            f"{lost} of {num} matrices are so ill-conditioned that no result of the precision "
-            f"{dtype} is within 40 dB of the exact one. Take "
+            f"{lost} of {num} matrices are so ill-conditioned that no result in "
+            f"{dtype} reaches 40 dB. Use "
             'precision="double", a regularisation, or fewer streams there.',
         )
 

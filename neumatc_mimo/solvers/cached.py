@@ -19,20 +19,21 @@ from neumatc_mimo.tensors.tracing import is_traced
 
 
 class Cached(DelegatingSolver):
-    """Another solver's answers, computed once and given again for the same channels.
+    """Another solver's answers, computed once and returned again for the same channels.
 
-    Simulations that draw new noise and new symbols over one channel ask for the same matrices
-    again and again. The answers of the last calls are kept, and serve another one if it asks the
-    same: each entry of the channel, the noise power and the links is equal, and so are operation,
-    frequencies, time and settings. Where links are trusted the channel does not matter.
+    Simulations that draw new noise and new symbols over one channel need the same matrices again
+    and again. The answers of the last calls are kept. They are returned again if all entries of the
+    channel, the noise power and the links are equal, and also the operation, frequencies, time and
+    settings. If links are trusted, the channel does not matter.
 
-    What is compared is a copy, and what is kept is computed from it: nothing of the caller's
-    tensors outlives the call. What needs a gradient is computed anew by the solver and not kept.
-    Threads may share it. Copies of it, by ``pickle`` or ``copy``, have kept nothing yet.
+    The channel is copied and the kept answers are computed from the copy, so no tensor of the
+    caller is kept after the call. Results that need a gradient are always computed by the solver
+    and not kept. Threads may share this solver. A copy by ``pickle`` or ``copy`` starts with
+    nothing kept.
 
     :param solver: The solver whose answers are kept
-    :param num_calls: Number of calls whose answers are kept; a block makes one for each transmitter
-        or receiver, and for each OFDM symbol of a channel that varies
+    :param num_calls: Number of calls whose answers are kept. A block makes one call for each
+        transmitter or receiver, and for each OFDM symbol if the channel varies
 
     :raises ValueError: if ``num_calls`` is below one
     """
@@ -89,7 +90,7 @@ class Cached(DelegatingSolver):
 
     @property
     def num_bytes(self) -> int:
-        """Bytes of what is kept: answers, and the channels that they belong to."""
+        """Bytes of the kept answers and of the channels that they belong to."""
         with self._lock:
             candidates = list(self._kept)
         return storage_bytes(tensor for kept in candidates for tensor in kept.tensors())

@@ -35,7 +35,7 @@ class DFT(Sampled):
     Where the channel is not periodic over the grid, the jump between its ends leaves an error there
     that more samples hardly reduce.
 
-    The comb takes the place of evenly spread samples that include both ends.
+    The comb is used instead of evenly spread samples that include both ends.
 
     :param num_samples: Largest number S of samples on the comb; fewer where S does not divide N
     :param num_taps: T; None keeps all S

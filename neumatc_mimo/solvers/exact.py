@@ -10,14 +10,14 @@ from neumatc_mimo.solvers.registry import register
 
 @register(name="exact")
 class Exact(Solver):
-    """The yardstick: tiled Cholesky for the inverse, m x m ``eigh`` for the SVD.
+    """Exact results: tiled Cholesky for the inverse, m x m ``eigh`` for the SVD.
 
-    Results of single precision that rounding would leave less than some 50 dB of are computed again
-    in double precision and counted as ``refined``; ``certify="call"`` proves all of them and treats
-    those without a proof likewise, None takes them as they are. A warning tells once of what the
-    caller's precision cannot hold.
+    If rounding in single precision would leave less than some 50 dB of accuracy, a result is
+    computed again in double precision and counted as ``refined``. With ``certify="call"`` all
+    results are proven, and those without a proof are treated in the same way. With None they are
+    returned as they are. A warning says once if the caller's precision is not enough.
 
-    It is the fallback of every other solver and the reference in every table.
+    Every other solver uses it if its own result fails, and it is the reference in every table.
     """
 
     def __init__(self) -> None:

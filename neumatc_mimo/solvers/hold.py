@@ -19,11 +19,12 @@ from neumatc_mimo.solvers.sampled import Sampled
 class Hold(Sampled):
     r"""Piecewise constant: :math:`\hat Y(p) = Y(p_s)`, p_s the sample nearest to p.
 
-    What base stations do: one filter for a resource block of 12 subcarriers, computed at its
-    centre, is ``Hold(block=12)``. The error falls linearly with the distance of the samples.
+    This is what base stations do: ``Hold(block=12)`` has one filter for a resource block of 12
+    subcarriers, computed at its centre. The error falls linearly with the distance of the samples.
 
     :param num_samples: Number of samples, evenly spread, both ends included; 0 with a block
-    :param block: Instead of it, the number of consecutive grid points that share a result
+    :param block: Instead of ``num_samples``: the number of consecutive grid points that share a
+        result
     """
 
     num_samples: int = 0

@@ -29,7 +29,7 @@ class Learned(Approximating):
     ``start`` learns it as :func:`~neumatc_mimo.learning.fit.fit` does: exact results at
     ``num_samples`` points, residual-lowering steps at ``collocation`` others, trunk and latent
     tensors in closed form. Tiles then only query it. A ``ScenarioModel`` is the same for links that
-    were learned before.
+    were trained before.
 
     :param num_samples: grid points computed exactly, at most, promoted ones included
     :param rank: r; None keeps all functions, without a readout
@@ -40,9 +40,9 @@ class Learned(Approximating):
     :param promoted: points promoted to exact samples in each of the first three rounds
     :param threshold: residual above which a collocation point has failed
 
-    Answers are in the precision of the channels, latent tensors in single precision. Where there
-    is nothing to learn, on a grid of no more points than samples, and where the noise power varies
-    along the grid, the answers are those of the spline through the samples.
+    Answers are in the precision of the channels, latent tensors in single precision. The answers
+    are those of the spline through the samples if there is nothing to learn: if the grid has no
+    more points than samples, or if the noise power varies along the grid.
     """
 
     prepares: ClassVar[bool] = True

@@ -23,11 +23,11 @@ class RandomizedSVD(Approximating):
     .. math:: Y = (A A^H)^q A \Omega, \qquad Y = Q R, \qquad
               Q^H A = \tilde U S V^H, \qquad U = Q \tilde U,
 
-    with Ω [n, L + oversampling] Gaussian, drawn anew at every grid point. It is exact where
-    L + oversampling reaches the rank of A. Otherwise the error follows the ratio of singular values
+    with Ω [n, L + oversampling] Gaussian, drawn again at every grid point. It is exact where L +
+    oversampling reaches the rank of A. Otherwise the error follows the ratio of singular values
     left out to those taken, to the power 2 q + 1: many MIMO channels are too small and too flat for
-    it. The small SVD is that of :math:`Q^H A A^H Q`, as in the exact solver; the bases
-    between powers are made orthonormal.
+    it. The small SVD is that of :math:`Q^H A A^H Q`, as in the exact solver; the bases between
+    powers are made orthonormal.
 
     :param oversampling: Columns of Ω beyond the number L of triplets
     :param power_iterations: q

@@ -31,10 +31,10 @@ class ZhangInverse(Marching):
     decays as :math:`e^{-\gamma k}` over k grid steps; what integration adds is of order two in the
     grid step for a given γ, and of order four in that of the substeps.
 
-    Φ is the sign-bi-power activation of Li,
-    :math:`\Phi(e) = (|e|^{r-1} + |e|^{1/r-1}) e / 2`, of every entry: linear for r = 1, of finite
-    convergence time for r < 1, though its steep slope at zero then asks for more substeps. (The
-    authors' extended form adds terms that we have not seen in print.)
+    Φ is the sign-bi-power activation of Li, :math:`\Phi(e) = (|e|^{r-1} + |e|^{1/r-1}) e / 2`, of
+    every entry: linear for r = 1, of finite convergence time for r < 1, though its steep slope at
+    zero then needs more substeps. (The authors' extended form adds terms that we have not seen in
+    print.)
 
     :param gamma: γ, per grid step
     :param substeps: Runge-Kutta steps for a grid step; stable for γ / substeps below some 2.7

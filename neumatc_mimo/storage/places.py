@@ -263,13 +263,13 @@ def _refuse(folder: Location, manifest: str, *, top: bool, is_file: bool, others
     if top:
         raise ValueError(
             f"{folder} is the current folder or one above it, a bucket or a whole file system, "
-            "which is not replaced; give a folder in it."
+            "which is never replaced; give a folder in it."
         )
     if is_file:
         raise ValueError(f"{folder} is a file, a folder is needed; give another name.")
     if others:
         raise ValueError(
-            f"{folder} holds files but no {manifest}, so that they are not replaced; give another "
+            f"{folder} contains files but no {manifest}, so it is not replaced; give another "
             "folder or remove them."
         )
 

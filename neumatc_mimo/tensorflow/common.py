@@ -88,8 +88,8 @@ class SolverBlock(Block):
 
     @property
     def stats(self) -> Counts:
-        """How results came about, accumulated over calls. Subcarriers that a solver's certificate
-        told to compute exactly are ``patched``, all others that are so ``exact``.
+        """Counts of how results were obtained, summed over calls. Subcarriers that a solver's
+        certificate told to compute exactly are ``patched``, all others that are so ``exact``.
         """
         return Counts(*(int(count) for count in self._counts.numpy()))
 

@@ -26,7 +26,7 @@ class Equalizer(SolverBlock):
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
     """
 

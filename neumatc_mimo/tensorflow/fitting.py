@@ -1,5 +1,5 @@
-"""How the tensors of a call fit each other: what has one item, OFDM symbol or subcarrier holds for
-all, as in Sionna.
+"""How the tensors of a call fit each other: a tensor with one item, OFDM symbol or subcarrier is
+used for all, as in Sionna.
 """
 
 from __future__ import annotations

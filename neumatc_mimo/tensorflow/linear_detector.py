@@ -48,7 +48,7 @@ class LinearDetector(Block):
         point indices instead of soft-values
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     Inputs are those of :class:`MMSEEqualizer`.
@@ -111,7 +111,7 @@ class LinearDetector(Block):
 
     @property
     def stats(self) -> Counts:
-        """How results came about, accumulated over calls."""
+        """Counts of how results were obtained, summed over calls."""
         return self._equalizer.stats
 
     def __repr__(self) -> str:

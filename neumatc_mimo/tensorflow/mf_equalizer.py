@@ -13,8 +13,8 @@ class MFEqualizer(Equalizer):
     r"""Matched-filter equalization for OFDM MIMO transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.MFEqualizer` of Sionna 1.2 with the same outputs. For the
-    channel :math:`\mathbf{H}` [num_rx_ant, K] of the streams that a receiver is to get, and the
-    covariance :math:`\mathbf{S}` of noise, estimation errors and the streams that others want,
+    channel :math:`\mathbf{H}` [num_rx_ant, K] of a receiver's desired streams, and the covariance
+    :math:`\mathbf{S}` of noise, estimation errors and undesired streams,
 
     .. math::
         \hat{\mathbf{x}} = \mathbf{G}\mathbf{y}, \qquad
@@ -23,21 +23,21 @@ class MFEqualizer(Equalizer):
         \sigma^2_{\mathrm{eff},k} = \sum_{j \ne k} |[\mathbf{G}\mathbf{H}]_{kj}|^2
             + [\mathbf{G}\mathbf{S}\mathbf{G}^{\mathsf{H}}]_{kk}.
 
-    All of it is computed exactly, whatever the solver.
+    It is computed exactly with every solver.
 
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `tf.complex`. Channel estimates for all streams. One item,
-        symbol or subcarrier of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `tf.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item, symbol or subcarrier, which is then used for all.
     :input err_var: [Broadcastable to shape of ``h_hat``], `tf.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `tf.float`. Variance of

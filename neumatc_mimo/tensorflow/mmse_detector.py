@@ -32,7 +32,7 @@ class MMSEDetector(LinearDetector):
         point indices instead of soft-values
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     Inputs are those of :class:`MMSEEqualizer`.

@@ -31,7 +31,7 @@ class OperationModel:
     :param mapping: the compact mappings of the aligned links
     :param links: the links
     :param marks: what the training proved of them
-    :param tolerance: what the certificate asked for
+    :param tolerance: what the certificate required
     """
 
     settings: dict[str, Any]
@@ -57,7 +57,7 @@ class OperationModel:
         unseen = np.abs(place - index) >= 1e-3
         if unseen.any():
             warn(
-                f"{int(unseen.sum())} of {len(unseen)} subcarriers are none of the trained grid, "
+                f"{int(unseen.sum())} of {len(unseen)} subcarriers are not on the trained grid, "
                 "they are computed exactly."
             )
         return marked[:, index] | unseen
@@ -99,7 +99,7 @@ class ScenarioModel(Solver):
     ) -> Answers:
         if operation.name not in self.models:
             raise ValueError(
-                f"The model knows {', '.join(self.models)}; {operation.name} was asked for."
+                f"The model knows {', '.join(self.models)}; {operation.name} is needed."
             )
         model = self.models[operation.name]
         operation.check_served(model.settings)
@@ -147,7 +147,7 @@ class ModelAnswers:
         if tuple(a.shape[2:]) != known_shape:
             raise ValueError(
                 f"The model knows {self._operation.name} of {known_shape[0]} x {known_shape[1]}; "
-                f"{a.shape[2]} x {a.shape[3]} was asked for."
+                f"{a.shape[2]} x {a.shape[3]} is needed."
             )
         found = self._find(a, no, links)
         known = found.links >= 0
@@ -178,7 +178,7 @@ class ModelAnswers:
         """Which links the items are; of those whose noise power was not trained none."""
         if self._certify is None:
             if links is None:
-                raise ValueError("certify=None is a pure query, it needs links.")
+                raise ValueError("certify=None does not recognise links, give links.")
             found = self._recognition.named(links)
         else:
             found = self._recognition(

@@ -25,7 +25,7 @@ class Answers(Protocol):
 
         :param a: channels [B, F, K, M]
         :param no: noise powers [B], or None for zero
-        :param links: [B] link index, -1 for unknown; None where links are to be recognised
+        :param links: [B] link index, -1 for unknown; None if links have to be recognised
         """
 
 

@@ -110,8 +110,8 @@ class SVD(Operation):
     def check_served(self, settings: dict[str, Any]) -> None:
         if self.num_streams > settings["num_streams"]:
             raise ValueError(
-                f"The model knows {settings['num_streams']} triplets of a link, "
-                f"{self.num_streams} streams need as many."
+                f"The model has {settings['num_streams']} triplets for each link, "
+                f"but {self.num_streams} streams are needed."
             )
 
     def _in_gauge(self, u: tf.Tensor, s: tf.Tensor, v: tf.Tensor) -> Triplets:

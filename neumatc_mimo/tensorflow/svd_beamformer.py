@@ -19,7 +19,7 @@ from neumatc_mimo.tensorflow.svd import SVD
 
 
 class SVDBeamformer(SolverBlock):
-    r"""SVD beamforming for multi-antenna users, one of each transmitter.
+    r"""SVD beamforming for multi-antenna users, one for each transmitter.
 
     With the downlink channel :math:`\mathbf{H} = \mathbf{U}\mathbf{S}\mathbf{V}^{\mathsf{H}}` of
     a subcarrier the streams are sent along the strongest right singular vectors,
@@ -33,17 +33,17 @@ class SVDBeamformer(SolverBlock):
     subcarrier, so that :class:`SVDCombiner` meets the same ones.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
+    :param stream_management: StreamManagement to be used, with one receiver for each transmitter
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
     :param return_effective_channel: Indicates if the effective channel after precoding should be
         returned. Defaults to `False`.
     :param power: Power of the streams: "uniform", one each, or "waterfilling", which needs the
-        noise power; that of the :class:`SVDCombiner` must be the same
+        noise power. The :class:`SVDCombiner` must have the same
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
-        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel
-        varies over OFDM symbols all is computed exactly.
+    :param settings: ``certify`` and the other settings of all blocks, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel varies
+        over OFDM symbols all is computed exactly.
 
     :input x: [batch_size, num_tx, num_streams, num_ofdm_symbols, fft_size], `tf.complex`.
         Resource grids to be precoded.
@@ -52,8 +52,8 @@ class SVDBeamformer(SolverBlock):
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
     :input no: `None` (default) | [batch_size, num_rx, num_rx_ant] (or only the first n dims),
-        `float`. Noise power at the receivers, as the combiner gets it; water-filling takes the mean
-        over the antennas of a receiver. Without effect on uniform powers.
+        `float`. Noise power at the receivers, as the combiner gets it; water-filling uses the mean
+        over the antennas of a receiver. It has no effect on uniform powers.
 
     :output x_precoded: [batch_size, num_tx, num_tx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
         Precoded resource grids.

@@ -39,14 +39,14 @@ class SVDCombiner(SolverBlock):
     without power has :math:`\hat{x}_k = 0` and an infinite effective noise variance.
 
     :param resource_grid: ResourceGrid to be used
-    :param stream_management: StreamManagement to be used, of one receiver for each transmitter
+    :param stream_management: StreamManagement to be used, with one receiver for each transmitter
     :param solver: The solver of the beamformer
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param power: Power of the streams as in the beamformer: "uniform" or "waterfilling"
-    :param settings: ``certify`` and what else all blocks take, see
-        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel
-        varies over OFDM symbols all is computed exactly.
+    :param settings: ``certify`` and the other settings of all blocks, see
+        :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel varies
+        over OFDM symbols all is computed exactly.
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.

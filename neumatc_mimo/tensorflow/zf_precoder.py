@@ -22,7 +22,7 @@ class ZFPrecoder(SolverBlock):
     r"""Zero-forcing precoding for multi-antenna OFDM transmissions.
 
     A drop-in for :class:`~sionna.phy.ofdm.RZFPrecoder` of Sionna 1.2 with the same outputs: for
-    every transmitter the channels to all its receivers are gathered into :math:`\mathbf{H}`, and
+    every transmitter the channels to all its receivers are collected in :math:`\mathbf{H}`, and
 
     .. math::
         \mathbf{G} = \mathbf{V}\mathbf{D}, \qquad
@@ -41,17 +41,17 @@ class ZFPrecoder(SolverBlock):
         returned. Defaults to `False`.
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input x: [batch_size, num_tx, num_streams_per_tx, num_ofdm_symbols, fft_size], `tf.complex`.
         Resource grids to be precoded.
     :input h: [batch_size, num_rx, num_rx_ant, num_tx, num_tx_ant, num_ofdm_symbols, fft_size],
-        `tf.complex`. Channel knowledge based on which the precoding is computed. One item, symbol
-        or subcarrier of an input holds for all.
+        `tf.complex`. Channel knowledge based on which the precoding is computed. An input may have
+        one item, symbol or subcarrier, which is then used for all.
     :input alpha: `0.` (default) | [batch_size] | [batch_size, num_tx, num_ofdm_symbols, fft_size]
-        (or broadcastable), `float`. Regularization parameter, a noise power. A vector is taken
-        along the subcarriers, as in Sionna, if it has one entry for each of them.
+        (or broadcastable), `float`. Regularization parameter, a noise power. A vector with one
+        entry for each subcarrier is used along the subcarriers, as in Sionna.
     :input links: `None` (default) | [batch_size] | [batch_size, num_tx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h``.
 
@@ -189,8 +189,8 @@ class ZFPrecoder(SolverBlock):
         if num_rows != self._num_streams:
             raise ValueError(
                 f"{self._precoding_ind.shape[1]} receivers of {h.shape[2]} antennas make "
-                f"{num_rows} rows of a transmitter's channel, its {self._num_streams} streams need "
-                "as many."
+                f"{num_rows} rows of a transmitter's channel, but it has {self._num_streams} "
+                "streams: they must be equal."
             )
         value = tf.get_static_value(alpha)
         if num_rows > h.shape[4] and value is not None and not np.all(value > 0):

@@ -56,7 +56,7 @@ class Job:
     :param links: the links
     :param axis: noise powers or times
     :param settings: how it is learned
-    :param tolerance: what the certificate asks for
+    :param tolerance: what the certificate requires
     :param sizes: what the settings were made from
     :param search: what gave an axis of the time the number of its nodes; None if it was given
     """
@@ -142,7 +142,7 @@ class Job:
 def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
     """All that is trained for a scenario, with links on a device.
 
-    :raises ValueError: if links cannot have an operation that is asked for
+    :raises ValueError: if an operation is not possible for the links
     """
     config, model = scenario.config, scenario.config.model
     tolerance = Tolerance(model.tolerance_db, model.tolerance_range)

@@ -58,8 +58,8 @@ def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
     """Warn where a large share of the subcarriers of an operation's model is patched."""
     if share > _PATCHED:
         warn(
-            f"{100 * share:.0f} % of the subcarriers of {name} are patched, the mapping does not "
-            f"reach {tolerance.quality_db:g} dB there: queries compute them exactly. To have "
-            "fewer, raise samples, width or rank in [model] of the scenario (of a network in "
-            "[model.mlp]), or ask for less by tolerance_db and tolerance_range."
+            f"{100 * share:.0f} % of the subcarriers of {name} are patched: the mapping does not "
+            f"reach {tolerance.quality_db:g} dB there, so their exact results are used. To have "
+            "fewer, raise samples, width or rank in [model] of the scenario (for a network in "
+            "[model.mlp]), or require less with tolerance_db and tolerance_range."
         )

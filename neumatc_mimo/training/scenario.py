@@ -37,17 +37,18 @@ def train(
     """Train, certify and patch the models of a scenario's link sets.
 
     :param scenario: from :func:`load_scenario`
-    :param seed: of the untrained trunk that the report compares with, and recorded; the models
-        themselves draw nothing at random, so that they are the same whatever it is
-    :param device: where to train; None is the CPU
+    :param seed: seed of the untrained trunk that the report compares with; it is stored, too. The
+        models themselves do not depend on it, because nothing in them is random
+    :param device: where to train. None: on the CPU
     :param progress: show a progress bar, in a terminal or a notebook
-    :param checkpoint: folder that keeps finished links, so that an interrupted training resumes;
-        they are removed at the end
-    :param callback: told of every round of training, with its loss and residual, and of links
-        that are done, with the figures of their certificate; the step is the operation's name
+    :param checkpoint: folder for finished links, so that an interrupted training can continue. They
+        are removed at the end
+    :param callback: function that is called after every round of training, with its loss and
+        residual, and for finished links, with the figures of their certificate. The step is the
+        operation's name
 
     :return: the models, on the device
-    :raises ValueError: if there is no such device, or the data do not allow such links
+    :raises ValueError: if there is no such device, or the links cannot be drawn from the data
     """
     model = train_and_keep(
         scenario, seed, device, progress, checkpoint=checkpoint, callback=callback

@@ -68,7 +68,7 @@ def enough_nodes(
     :param links: all links of a model, [num_links]; they share its axis
     :param frequencies: the grid in Hz, [num_frequencies]
     :param axis: with the number of nodes to start from
-    :param tolerance: what the certificate asks for, its margin included
+    :param tolerance: what the certificate requires, its margin included
 
     :return: the axis, and a report
     """

@@ -125,7 +125,7 @@ def test_card_tells_what_the_results_are(
     assert text == model_card(scenario, model, results)
     assert [path.name for path in tmp_path.iterdir()] == ["card.md"]
     sections = ["Intended use", "Trained on", "Settings", "What is certified", "Figures"]
-    sections += ["Block error rates", "How answers came about", "Limits"]
+    sections += ["Block error rates", "How results were obtained", "Limits"]
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == sections
     assert scenario.fingerprint in text
     for operation, figures in results.items():
@@ -175,7 +175,7 @@ def test_command_prints_tables_and_writes_the_card_into_the_model_folder(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--bits", "2,x"], '--bits is "2,x", numbers with commas between them are needed.'),
+        (["--bits", "2,x"], '--bits is "2,x", numbers separated by commas are needed.'),
         (["--bits", "3"], "bits has the entry 3, it must be one of (2, 4, 6, 8)."),
         (["--level", "1.5"], "level is 1.5, a probability between 0 and 1 is needed."),
         (["--card", "/proc/card.md"], "cannot be written"),

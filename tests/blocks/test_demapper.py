@@ -49,5 +49,5 @@ def test_other_constellations_are_left_to_sionna(kind: str) -> None:
         points = points.roll(1) if kind == "custom" else points * torch.tensor(1j)
         constellation = Constellation("custom", 4, points=points)
     assert not QAMDemapper.suits(constellation)
-    with pytest.raises(ValueError, match="one axis each"):
+    with pytest.raises(ValueError, match="belong to one axis only"):
         QAMDemapper("app", constellation)

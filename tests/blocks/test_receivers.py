@@ -369,7 +369,7 @@ def test_what_is_refused() -> None:
     for name in ("ZFEqualizer", "MFEqualizer", "EPDetector", "KBestDetector"):
         with pytest.raises(ValueError, match="NaN or infinite"):
             pair(GRADIENTS[name])[0](y, spoilt, err_var, no)
-    with pytest.raises(ValueError, match="needs a solver that knows links"):
+    with pytest.raises(ValueError, match="needs a solver with trained links"):
         blocks.EPDetector("bit", GRID, STREAMS, exact, BITS, trust="model")
 
 

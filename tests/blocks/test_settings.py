@@ -123,7 +123,7 @@ def test_refused_alike(
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_trust_needs_a_solver_that_knows_links(name: str) -> None:
-    with pytest.raises(ValueError, match="needs a solver that knows links"):
+    with pytest.raises(ValueError, match="needs a solver with trained links"):
         made(name, nm.Exact(), trust="model")
 
 

@@ -75,7 +75,7 @@ def test_other_sizes_are_exact_and_told_once(
     (warning,) = given
     assert issubclass(warning.category, nm.NeuMatCWarning)
     assert "The model knows" in str(warning.message)
-    assert f"of {users} x {antennas} was asked for" in str(warning.message)
+    assert f"of {users} x {antennas} is needed" in str(warning.message)
     assert block.stats.links_recalled == 0
 
 
@@ -94,7 +94,7 @@ def test_other_operations_are_exact_and_told(
 ) -> None:
     x, h = samples(2, 1, 3, 2, 24, seed=1), samples(2, 3, 1, 1, 8, 2, 24, seed=2)
     block = kind(*down(3, 24), model, certify=certify)
-    with pytest.warns(nm.NeuMatCWarning, match="The model knows .* was asked for") as given:
+    with pytest.warns(nm.NeuMatCWarning, match="The model knows .* is needed") as given:
         found = block(x, h, *inputs)
     assert len(given) == 1
     expected = kind(*down(3, 24), nm.Exact())(x, h, *inputs)
@@ -109,7 +109,7 @@ def test_more_streams_than_a_model_has(model: nm.ScenarioModel) -> None:
     streams = StreamManagement(np.ones([1, 1]), 3)
     x, h = samples(2, 1, 3, 2, 24, seed=1), samples(2, 1, 4, 1, 8, 2, 24, seed=2)
     block = SVDBeamformer(grid, streams, model)
-    with pytest.warns(nm.NeuMatCWarning, match="The model knows .* of 4 x 8 was asked for"):
+    with pytest.warns(nm.NeuMatCWarning, match="The model knows .* of 4 x 8 is needed"):
         found = block(x, h)
     close(found, SVDBeamformer(grid, streams, nm.Exact())(x, h), SINGLE)
 
@@ -118,7 +118,7 @@ def test_receivers_of_other_sizes(model: nm.ScenarioModel) -> None:
     y, h = samples(2, 1, 8, 2, 24, seed=1), samples(2, 1, 8, 5, 1, 2, 24, seed=2)
     grid, streams = up(5, 24)
     block = MMSEEqualizer(grid, streams, model)
-    with pytest.warns(nm.NeuMatCWarning, match="of 5 x 8 was asked for"):
+    with pytest.warns(nm.NeuMatCWarning, match="of 5 x 8 is needed"):
         found = block(y, h, 0.0, 0.1)
     expected = LMMSEEqualizer(grid, streams, precision="double")(y, h, 0.0, torch.tensor(0.1))
     for ours, theirs in zip(found, expected, strict=True):
@@ -128,7 +128,7 @@ def test_receivers_of_other_sizes(model: nm.ScenarioModel) -> None:
 def test_side_information_of_other_sizes_is_an_error(model: nm.ScenarioModel) -> None:
     x, h = samples(2, 1, 2, 2, 24, seed=1), samples(2, 2, 1, 1, 8, 2, 24, seed=2)
     block = ZFPrecoder(*down(2, 24), model, trust="model")
-    with pytest.raises(ValueError, match="The model knows .* of 2 x 8 was asked for"):
+    with pytest.raises(ValueError, match="The model knows .* of 2 x 8 is needed"):
         block(x, h, links=torch.tensor([0, 1]))
 
 

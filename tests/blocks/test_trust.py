@@ -230,7 +230,7 @@ def test_noise_over_subcarriers_is_refused(model: nm.ScenarioModel) -> None:
 
 @pytest.mark.parametrize("solver", [nm.Exact(), nm.Spline(16), nm.Auto(nm.Exact())])
 def test_solvers_that_know_no_links_are_refused(solver: Any) -> None:
-    with pytest.raises(ValueError, match="needs a solver that knows links"):
+    with pytest.raises(ValueError, match="needs a solver with trained links"):
         ZFPrecoder(grid(1, USERS), DOWN, solver, trust="model")
     with pytest.raises(ValueError, match="trust is 'true'"):
         ZFPrecoder(grid(1, USERS), DOWN, solver, trust="true")

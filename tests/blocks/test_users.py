@@ -131,9 +131,9 @@ def test_max_min_equalises_sinrs() -> None:
 def test_what_is_refused() -> None:
     x, h = symbols(), sionna_layout(channel())
     slnr, fair = (kind(*grids(USERS), nm.Exact()) for kind in (SLNRPrecoder, MaxMinPrecoder))
-    with pytest.raises(ValueError, match="no is zero, the SLNR is finite with noise only."):
+    with pytest.raises(ValueError, match="no is zero, but without noise the SLNR is not finite."):
         slnr(x, h, 0.0)
-    with pytest.raises(ValueError, match="no is zero, the SINR is finite with noise only."):
+    with pytest.raises(ValueError, match="no is zero, but without noise the SINR is not finite."):
         fair(x, h, 0.0)
     with pytest.raises(ValueError, match="no has negative entries or NaN"):
         slnr(x, h, -1.0)

@@ -96,11 +96,11 @@ def test_vanishing_noise_tends_to_zero_forcing_of_other_powers(
 
 def test_noise_is_needed(grids: tuple[ResourceGrid, StreamManagement], channel: Tensor) -> None:
     block = WMMSEPrecoder(*grids, Exact())
-    with pytest.raises(ValueError, match="no is zero, the rate is finite with noise only."):
+    with pytest.raises(ValueError, match="no is zero, but without noise the rate is not finite."):
         block(symbols(), sionna_layout(channel), 0.0)
     with pytest.raises(ValueError, match="no has negative entries or NaN"):
         block(symbols(), sionna_layout(channel), -1.0)
-    with pytest.raises(ValueError, match="no is 0, a rate is finite with noise only."):
+    with pytest.raises(ValueError, match="no is 0, a noise power above zero is needed."):
         WMMSE(0)
     with pytest.raises(ValueError, match="num_iterations is 0, at least one is needed."):
         WMMSE(num_iterations=0)

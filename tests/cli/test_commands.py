@@ -58,10 +58,10 @@ def test_scenarios_as_json() -> None:
         (["report", "/nonexistent/report"], "run `neumatc-mimo demo` first"),
         (["demo", "munich", "--report", "/proc/report"], "cannot be written"),
         (["bench", "munich", "--axis", "length"], 'There is no axis "length", known are "own"'),
-        (["train", "munich", "--task-seconds", "3"], "--task-seconds is of tasks on a cluster"),
-        (["train", "munich", "--model", "a", "--models", "b"], "two places for a model"),
+        (["train", "munich", "--task-seconds", "3"], "--task-seconds needs --ray"),
+        (["train", "munich", "--model", "a", "--models", "b"], "are both given; leave one out"),
         (["train", "munich", "--model", "."], "is the current folder or one above it"),
-        (["train", "munich", "--model", "/usr"], "holds files but no model.json"),
+        (["train", "munich", "--model", "/usr"], "contains files but no model.json"),
         (["train", "munich", "--model", "a\0b"], "has a zero byte"),
         (["train", "munich", "--set", "width=1000000000"], "width in [model] is 1000000000"),
         (["train", "/dev/zero"], "/dev/zero is no file, give the path of a TOML file"),
@@ -272,7 +272,7 @@ def test_train_and_evaluate_other_groups_at_another_rank(
     code, _, err = _main(monkeypatch, capsys, "evaluate", file)
     assert code == 1 and "another scenario than this one: seed is 0, it was 1" in err
     code, _, err = _main(monkeypatch, capsys, "train", file, *groups)
-    assert code == 1 and "models/small holds a model already" in err and "--force" in err
+    assert code == 1 and "models/small already contains a model" in err and "--force" in err
 
 
 class _OutOfReach(MemoryFileSystem):  # type: ignore[misc]
@@ -298,7 +298,9 @@ def test_a_training_outlives_a_place_that_cannot_be_written(
     monkeypatch.chdir(tmp_path)
     scenario = nm.load_scenario(write_scenario(single_user=None))
     url, events = "outofreach://training/small", list[Event]()
-    with pytest.raises(OSError, match=r"ExpiredToken\)\. What was trained is kept in .*-training:"):
+    with pytest.raises(
+        OSError, match=r"ExpiredToken\)\. The trained links are kept in .*-training:"
+    ):
         train_and_save(scenario, url, "cpu", 0)
     monkeypatch.setattr(_OutOfReach, "reachable", True)
     train_and_save(scenario, url, "cpu", 0, events.append)

@@ -136,6 +136,6 @@ def test_training_warns_of_many_patches_and_its_advice_helps(write_scenario: Any
     poor, (message,) = patched(width=12)
     assert poor > 0.1 and f"{100 * poor:.0f} % of the subcarriers of pseudo_inverse" in message
     assert "raise samples, width or rank" in message
-    assert "by tolerance_db and tolerance_range" in message
+    assert "with tolerance_db and tolerance_range" in message
     assert patched(width=96)[1] == []
     assert patched(width=12, tolerance_db=0.0, tolerance_range=1.0)[0] < poor

@@ -353,4 +353,4 @@ def test_the_variant_is_told(choose: Choice) -> None:
     choose("off")
     assert info()["kernels"] == {"lanes": None, "reason": "turned off by NEUMATC_LANES=off"}
     choose("v9")
-    assert "v9 is none of the variants that run here" in str(library.why_not())
+    assert "v9 is not one of the variants that run here" in str(library.why_not())

@@ -157,9 +157,9 @@ def test_detector_of_trusted_joint_links(model: nm.ScenarioModel, links: LinkSet
         ([0], {}, r"joint = true in \[multi_user\], but base_station = \[0\] in \[deepmimo\]"),
         ([0, 1], {"users_per_link": 5}, "users_per_link = 5 .* a multiple of the 2 base stations"),
         ([0, 1], {"num_links": 3}, "num_links = 3 .* a multiple of the 2 base stations"),
-        ([0, 1], {"wmmse_db": -20.0}, r"\[multi_user\] has wmmse_db beside joint = true"),
-        ([0, 1], {"slnr_db": 0.0}, r"\[multi_user\] has slnr_db beside joint = true"),
-        ([0, 1], {"block_diagonalization": True}, "has block_diagonalization beside joint = true"),
+        ([0, 1], {"wmmse_db": -20.0}, r"\[multi_user\] has wmmse_db and joint = true"),
+        ([0, 1], {"slnr_db": 0.0}, r"\[multi_user\] has slnr_db and joint = true"),
+        ([0, 1], {"block_diagonalization": True}, "has block_diagonalization and joint = true"),
         ([0, 1], {"joint": "yes"}, r"joint in \[multi_user\] is 'yes'"),
     ],
 )
@@ -197,7 +197,7 @@ def test_base_stations_with_other_users_are_refused(
     folder = Path(shutil.copytree(two_stations, tmp_path / "moved"))
     file = next(folder.glob("rx_pos_t002*"))
     np.savez_compressed(file, rx_pos=np.load(file)["rx_pos"] + 1)
-    with pytest.raises(ValueError, match="base stations 0 and 1 have other users each"):
+    with pytest.raises(ValueError, match="base stations 0 and 1 have different users"):
         _ = nm.load_scenario(_file(write_scenario, folder)).multi_user
 
 

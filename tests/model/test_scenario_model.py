@@ -186,7 +186,7 @@ def test_a_folder_of_something_else_is_not_replaced(
     model: nm.ScenarioModel, tmp_path: Path
 ) -> None:
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ValueError, match=r"holds files but no model\.json"):
+    with pytest.raises(ValueError, match=r"contains files but no model\.json"):
         model.save(tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.txt"]
 

@@ -117,7 +117,7 @@ def test_other_users_than_a_model_has_are_computed_exactly(
     assert many is not None
     channels = Channels(a, many.grid_frequencies())
     one = nm.BlockDiagonalization(1)
-    with pytest.warns(nm.NeuMatCWarning, match="'antennas_per_user': 1} of .* was asked for."):
+    with pytest.warns(nm.NeuMatCWarning, match="'antennas_per_user': 1} of .* is needed."):
         answers = model.start(one, channels)
     found, exact = answers.tile(slice(0, SUBCARRIERS)), one.solve(a)
     assert torch.equal(found.v, exact.v)

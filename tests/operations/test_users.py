@@ -164,7 +164,7 @@ def test_a_singular_matrix_fails_alone() -> None:
 
 
 def test_refusals() -> None:
-    with pytest.raises(ValueError, match="no is 0, an SLNR is finite with noise only."):
+    with pytest.raises(ValueError, match="no is 0, a noise power above zero is needed."):
         nm.SLNR(0)
     for refused in (lambda: nm.SLNR(0.1, 0), lambda: nm.BlockDiagonalization(0)):
         with pytest.raises(ValueError, match="antennas_per_user is 0, at least one"):

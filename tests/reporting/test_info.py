@@ -74,7 +74,7 @@ def test_data_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None
     lost = {entry["name"] for entry in found["scenarios"] if entry["folder"] is None}
     assert {"newyork", "losangeles"} <= lost
     text = CliRunner().invoke(app, ["info"]).stdout
-    assert "newyork: its data is not found" in text and "not set; set it to the folder" in text
+    assert "newyork: its data were not found" in text and "not set; set it to the folder" in text
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:

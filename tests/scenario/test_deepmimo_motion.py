@@ -335,10 +335,10 @@ def test_a_model_of_a_dynamic_scene_keeps_what_it_proves(
     [
         ({}, "lacks a speed"),
         ({"speed": 1.0, "tx_vel": [1.0, 0.0, 0.0]}, 'tx_vel, which needs source = "deepmimo"'),
-        ({"source": "deepmimo", "speed": 1.0}, "does not take"),
+        ({"source": "deepmimo", "speed": 1.0}, "does not use"),
         ({"source": "deepmimo", "timestamps": 1.0, "rx_vel": [1.0, 0.0, 0.0]}, "one or the other"),
-        ({"source": "deepmimo", "timestamps": [0.0, 0.0]}, "must rise"),
-        ({"source": "deepmimo", "timestamps": -0.1}, "must rise"),
+        ({"source": "deepmimo", "timestamps": [0.0, 0.0]}, "must increase"),
+        ({"source": "deepmimo", "timestamps": -0.1}, "must increase"),
         ({"source": "deepmimo"}, "nothing moves"),
         ({"source": "deepmimo", "rx_vel": [0.0, 0.0, 0.0]}, "nothing moves"),
         ({"source": "deepmimo", "timestamps": 0.1}, "the data set has one"),

@@ -60,8 +60,8 @@ def test_bundled_scenarios() -> None:
         ({"multi_user": {"row_scaling": "half"}}, r"row_scaling in \[multi_user\] is 'half'"),
         ({"single_user": {"num_streams": 5}}, r"num_streams = 5, ue = \[2, 2\] carries at most 4"),
         ({"single_user": {"ue": [3, 3], "num_streams": 9}}, r"num_streams = 9 .* sends at most 8"),
-        ({"deepmimo": {"scenario": "asu_campus_3p5"}}, "both of path and scenario"),
-        ({"deepmimo": {"path": None}}, "neither of path and scenario"),
+        ({"deepmimo": {"scenario": "asu_campus_3p5"}}, "both path and scenario"),
+        ({"deepmimo": {"path": None}}, "neither path nor scenario"),
         ({"deepmimo": {"base_station": []}}, r"base_station in \[deepmimo\] is \[\]"),
         ({"deepmimo": {"base_station": "0"}}, r"base_station in \[deepmimo\] is '0'"),
         ({"deepmimo": {"base_station": [0, 0]}}, "names a base_station twice"),
@@ -90,7 +90,7 @@ def test_bundled_scenarios() -> None:
         ),
         (
             asked({"name": "block_diagonalization", "noise_db": -20.0}),
-            'has noise_db, but "block_diagonalization" depends on no noise: leave it out',
+            'has noise_db, but "block_diagonalization" does not depend on the noise: leave it out',
         ),
         (
             {"multi_user": {"operation": "slnr"}},
@@ -102,17 +102,17 @@ def test_bundled_scenarios() -> None:
         ),
         (asked({"name": "pseudo_inverse"}), 'has an operation "pseudo_inverse", which is always'),
         (asked(SLNR, SLNR), r'\[multi_user\] has the operation "slnr" twice'),
-        (asked(SLNR, slnr_db=-20.0), 'has slnr_db beside an operation "slnr", which mean the same'),
-        (asked(SLNR, slnr_db=0.0), 'has slnr_db beside an operation "slnr", which mean the same'),
+        (asked(SLNR, slnr_db=-20.0), 'has slnr_db and an operation "slnr", which mean the same'),
+        (asked(SLNR, slnr_db=0.0), 'has slnr_db and an operation "slnr", which mean the same'),
         (
             asked({"name": "svd", "num_streams": 2}),
             r"\[multi_user\] and in \[single_user\], a model",
         ),
-        (asked({"name": "inverse"}), "links of 3 x 8 cannot have: Only square matrices"),
-        (asked({"name": "linear_solve"}), "links of 3 x 8 cannot have: .* argument: 'b'"),
+        (asked({"name": "inverse"}), "not possible for links of 3 x 8: Only square matrices"),
+        (asked({"name": "linear_solve"}), "not possible for links of 3 x 8: .* argument: 'b'"),
         (
             {"multi_user": None, "single_user": {"operation": [{"name": "pseudo_inverse"}]}},
-            "links of 4 x 8 cannot have: the key noise_db is missing",
+            "not possible for links of 4 x 8: the key noise_db is missing",
         ),
     ],
 )

@@ -176,9 +176,9 @@ def test_a_pool_of_the_group_alone_is_drawn(write_scenario: Any) -> None:
     ("section", "message"),
     [
         ({"selection": "best"}, "selection in .multi_user. is"),
-        ({"pool": 8}, 'has pool beside selection = "random"'),
+        ({"pool": 8}, 'has pool and selection = "random"'),
         ({"selection": "sum_rate", "pool": 2}, "has pool = 2, at least users_per_link = 4"),
-        ({"selection": "sum_rate", "joint": True}, 'selection = "sum_rate" beside joint = true'),
+        ({"selection": "sum_rate", "joint": True}, 'selection = "sum_rate" and joint = true'),
     ],
 )
 def test_what_files_are_refused(write_scenario: Any, section: Any, message: str) -> None:

@@ -154,9 +154,9 @@ def test_users_that_are_taken() -> None:
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"array": {"bs": [8, 1]}}, "transmitters that were traced have 4 antennas"),
-        ({"array": {"rotation": [0.0, 0.0, 9.0]}}, "rotation in .* of the scene that was traced"),
-        ({"multi_user": {"ue": [1, 1], "users_per_link": 2}}, "receivers that were traced have 2"),
+        ({"array": {"bs": [8, 1]}}, "traced transmitters have 4 antennas"),
+        ({"array": {"rotation": [0.0, 0.0, 9.0]}}, "rotation in .* comes from the traced scene"),
+        ({"multi_user": {"ue": [1, 1], "users_per_link": 2}}, "traced receivers have 2"),
         ({"sionna_rt": {"base_station": 2}}, "transmitters 0 to 1"),
         ({"sionna_rt": {"rows": [0]}}, "needs users on a grid"),
         ({"sionna_rt": {"users": [0]}}, "has a path from transmitter 0"),
@@ -176,7 +176,7 @@ def test_what_are_no_paths_is_refused() -> None:
         made(np.zeros(3))
     nowhere = stand_in(True)
     nowhere.valid[:] = False
-    with pytest.raises(ValueError, match="lead nowhere"):
+    with pytest.raises(ValueError, match="no path reaches any receiver"):
         made(nowhere)
 
 

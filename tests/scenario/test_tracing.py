@@ -119,7 +119,7 @@ def test_existing_folder_is_refused(tmp_path: Path) -> None:
 
 def test_folder_that_is_no_scenario_is_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match="is no DeepMIMO scenario"):
+    with pytest.raises(FileExistsError, match="is not a DeepMIMO scenario"):
         trace("munich", tmp_path, overwrite=True)
     assert (tmp_path / "letter.txt").read_text() == "dear"
 
@@ -135,7 +135,7 @@ def test_unknown_scene_is_refused_with_the_known_ones(ray_tracer: None, tmp_path
     with pytest.raises(ValueError, match=r"'atlantis' is neither an XML file nor one of .*munich"):
         trace("atlantis", tmp_path / "folder")
     (tmp_path / "broken.xml").write_text("<scene>")
-    with pytest.raises(ValueError, match="is no scene that Sionna RT can load"):
+    with pytest.raises(ValueError, match="is not a scene that Sionna RT can load"):
         trace(tmp_path / "broken.xml", tmp_path / "folder")
     assert not (tmp_path / "folder").exists()
 

@@ -117,7 +117,7 @@ def test_files_of_others_are_not_replaced(small_model: nm.ScenarioModel, locatio
         path.mkdir(parents=True)
     write_text(child(location, "thesis.txt"), "years of work")
     for refused in (lambda: check_folder(location), lambda: small_model.save(location)):
-        with pytest.raises(ValueError, match=r"model holds files but no model\.json"):
+        with pytest.raises(ValueError, match=r"model contains files but no model\.json"):
             refused()
     assert names_in(location) == {"thesis.txt"}
     with pytest.raises(ValueError, match=r"thesis\.txt is a file, a folder is needed"):
@@ -137,7 +137,7 @@ def test_no_whole_file_system_is_replaced(
     monkeypatch.chdir(tmp_path / "inner")
     (tmp_path / MANIFEST).touch()
     (tmp_path / "inner" / MANIFEST).touch()
-    with pytest.raises(ValueError, match="which is not replaced; give a folder in it"):
+    with pytest.raises(ValueError, match="which is never replaced; give a folder in it"):
         small_model.save(where)
 
 

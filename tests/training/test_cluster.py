@@ -234,10 +234,10 @@ def test_a_folder_of_something_else_is_refused(
     with pytest.raises(ValueError, match="rank = None and not 24"):
         cluster.train({str(folder): scenario.with_model(rank=24)}, progress=False)
     other = nm.Scenario(scenario.config.model_copy(update={"seed": 5}))
-    with pytest.raises(ValueError, match="holds a training with fingerprint"):
+    with pytest.raises(ValueError, match="contains a training with fingerprint"):
         cluster.train({str(folder): other}, progress=False)
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match="holds files that are of no training"):
+    with pytest.raises(ValueError, match="contains files that belong to no training"):
         cluster.train({str(tmp_path): scenario}, progress=False)
     for damaged in ("{", "5"):
         (tmp_path / "run.json").write_text(damaged)
@@ -293,7 +293,7 @@ def test_a_grid_on_the_command_line(
 def test_nobody_at_an_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     with (
-        pytest.raises(ConnectionError, match="No Ray cluster takes us in at 127"),
+        pytest.raises(ConnectionError, match="Cannot connect to a Ray cluster at 127"),
         connected("127.0.0.1:1"),
     ):
         pass
@@ -343,7 +343,9 @@ def test_errors_without_a_message_and_clusters_without_a_core_are_told() -> None
     alive = {"Alive": True, "Resources": {"CPU": 2.0, "memory": 1e9}}
     head = {"Alive": True, "Resources": {"memory": 1e9}}
     assert with_cores([alive | {"Alive": False}, head, alive]) == [alive["Resources"]]
-    with pytest.raises(RuntimeError, match="has cores any more; finished shards are kept"):
+    with pytest.raises(
+        RuntimeError, match="No machine with cores is left in the cluster; finished shards are kept"
+    ):
         with_cores([alive | {"Alive": False}, head])
 
 

@@ -293,7 +293,7 @@ def why_not() -> str | None:
 
 
 def forget() -> None:
-    """Look for the library anew when it is asked for next: after a change of ``NEUMATC_LANES``."""
+    """Look for the library again when it is needed next: after a change of ``NEUMATC_LANES``."""
     _found.cache_clear()
 
 
@@ -318,7 +318,7 @@ def _found() -> Library | str:
     variants = _variants(handle)
     names = [name for name, runs in variants if runs]
     if wanted and wanted not in names:
-        return f"{VARIABLE}={wanted} is none of the variants that run here: {', '.join(names)}"
+        return f"{VARIABLE}={wanted} is not one of the variants that run here: {', '.join(names)}"
     for number, (name, runs) in enumerate(variants):
         if runs and wanted in ("", name):
             return Library(handle, number, name)

@@ -49,7 +49,7 @@ def connected(address: str) -> Iterator[Any]:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **settings)
     except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
         raise ConnectionError(
-            f"No Ray cluster takes us in at {address} ({first_line(error)}); start one with "
+            f"Cannot connect to a Ray cluster at {address} ({first_line(error)}); start one with "
             "`ray start --head`, or give the address local."
         ) from error
     try:
@@ -188,7 +188,7 @@ class _Driver:
         except errors.RayError as error:
             raise RuntimeError(
                 f"The workers that trained {name} died {_RETRIES + 1} times "
-                f"({type(error).__name__}); finished shards are kept, start again to go on."
+                f"({type(error).__name__}); finished shards are kept, run the command again."
             ) from error
 
     def _pass_on_events(self) -> None:
@@ -209,8 +209,8 @@ def with_cores(nodes: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     found = [node["Resources"] for node in nodes if node["Alive"] and node["Resources"].get("CPU")]
     if not found:
         raise RuntimeError(
-            "No machine of the cluster has cores any more; finished shards are kept, add one and "
-            "start again to go on."
+            "No machine with cores is left in the cluster; finished shards are kept, add a machine "
+            "and run the command again."
         )
     return found
 

@@ -151,13 +151,13 @@ def _claim(folder: Path, scenario: Scenario, seed: int) -> None:
         if other:
             told = ", ".join(f"{k} = {old.get(k)} and not {new.get(k)}" for k in other)
             raise ValueError(
-                f"{folder} holds a training with {told}; give another folder or remove it."
+                f"{folder} contains a training with {told}; give another folder or remove it."
             )
         return
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(
-            f"{folder} holds files that are of no training on a cluster; give another folder or "
-            "remove it."
+            f"{folder} contains files that belong to no training on a cluster; give another folder "
+            "or remove it."
         )
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ def _found(handle: ForeignHandle) -> Library | str:
     if wanted:
         if wanted == "off":
             return f"turned off by {library.VARIABLE}=off"
-        return f"{library.VARIABLE}={wanted} is none of the variants that run here: foreign"
+        return f"{library.VARIABLE}={wanted} is not one of the variants that run here: foreign"
     return ForeignLibrary(handle, 0, "foreign")
 
 
