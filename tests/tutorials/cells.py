@@ -42,12 +42,21 @@ def array(num_antennas: int, pattern: str) -> AntennaArray:
     )
 
 
-def cell(kind: str, items: int, num_users: int, user: Any, station: Any, **options: Any) -> Any:
+def cell(
+    kind: str,
+    items: int,
+    num_users: int,
+    user: Any,
+    station: Any,
+    speed: float,
+    lossy: bool = False,
+) -> Any:
     """A channel model with new places of its users.
 
     It is made anew each time: the first places of one draw more random numbers than later ones.
 
-    :param options: of the places
+    :param speed: of the users, in m/s
+    :param lossy: whether users further away are weaker, and those in a shadow
     """
     model = _KINDS[kind](
         CARRIER,
@@ -55,26 +64,22 @@ def cell(kind: str, items: int, num_users: int, user: Any, station: Any, **optio
         ut_array=user,
         bs_array=station,
         direction="uplink",
-        enable_pathloss=False,
-        enable_shadow_fading=False,
+        enable_pathloss=lossy,
+        enable_shadow_fading=lossy,
         **DOUBLE,
     )
-    model.set_topology(*gen_single_sector_topology(items, num_users, kind, **options, **DOUBLE))
+    speeds = {"min_ut_velocity": speed, "max_ut_velocity": speed}
+    model.set_topology(*gen_single_sector_topology(items, num_users, kind, **speeds, **DOUBLE))
     return model
 
 
-def channel(kind: str, items: int, speed: float = 3.0) -> Tensor:
-    """[items, 1, 8, USERS, 1, SYMBOLS, fft_size], of each user with unit power on average."""
-    model = cell(
-        kind,
-        items,
-        USERS,
-        array(1, "omni"),
-        array(8, "38.901"),
-        min_ut_velocity=speed,
-        max_ut_velocity=speed,
-    )
-    h: Tensor = GenerateOFDMChannel(model, GRID, normalize_channel=True, **DOUBLE)(items)
+def channel(kind: str, items: int, speed: float = 3.0, lossy: bool = False) -> Tensor:
+    """[items, 1, 8, USERS, 1, SYMBOLS, fft_size], of each user with unit power on average, or as
+    weak as it is.
+    """
+    user, station = array(1, "omni"), array(8, "38.901")
+    model = cell(kind, items, USERS, user, station, speed, lossy)
+    h: Tensor = GenerateOFDMChannel(model, GRID, normalize_channel=not lossy, **DOUBLE)(items)
     return h
 
 

@@ -171,8 +171,9 @@ def swapping(num_ratios: int) -> Room:
     """For a search that keeps the k best of its candidates, with ratios of each resource element.
 
     Where the last one that is kept and the first that is not are as near to the received symbol as
-    single precision tells, either may be kept. With tens of candidates and distances that are right
-    to some 1e-6, a swap is to be expected every few slots of a thousand searches; two are allowed.
+    single precision tells, either may be kept. Of 210 slots of 1728 searches each, two had a
+    resource element with other ratios in Sionna's own single precision, and one in ours; two
+    resource elements of a slot are allowed.
     """
     return replace(ROUNDING, swapped=2 * num_ratios)
 

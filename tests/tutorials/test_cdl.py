@@ -1,8 +1,8 @@
 """Sionna's "MIMO OFDM Transmissions over the CDL Channel Model", in small, with our blocks.
 
 One user with four cross-polarised antennas and a base station with eight; four streams, QPSK, LDPC
-code. Uplink: LMMSE equalizer. Downlink: zero forcing at the base station, and the equalizer at the
-user.
+code. Uplink: LMMSE equalizer. Downlink: zero forcing at the base station, regularised or not, and
+the equalizer at the user.
 """
 
 from __future__ import annotations
@@ -63,10 +63,22 @@ def array(num_antennas: int) -> AntennaArray:
 
 
 class CDLLink:
+    """A link over one of the CDL models.
+
+    :param direction: "uplink", "downlink", or "regularised" for a downlink with α = no
+    :param model: "A" to "E"
+    :param perfect: whether the receiver knows the channel
+    :param speed: of the user, in m/s
+    """
+
     def __init__(self, direction: str, model: str, perfect: bool, speed: float = SPEED) -> None:
-        self._down, self._perfect = direction == "downlink", perfect
+        self._down, self._perfect = direction != "uplink", perfect
+        self._regularised = direction == "regularised"
         self.channel = CDL(
-            model, 300e-9, CARRIER, array(4), array(8), direction, min_speed=speed, **DOUBLE
+            *(model, 300e-9, CARRIER, array(4), array(8)),
+            "downlink" if self._down else "uplink",
+            min_speed=speed,
+            **DOUBLE,
         )
         self.code = Code(GRID, 2)
         self._estimate = LSChannelEstimator(GRID, interpolation_type="nn", **DOUBLE)
@@ -84,7 +96,7 @@ class CDLLink:
                 precoder = blocks.make(
                     "RZFPrecoder", GRID, MANAGEMENT, return_effective_channel=True
                 )
-                sent, known = precoder(x, h)
+                sent, known = precoder(x, h, no if self._regularised else 0.0)
                 outputs |= {"x": sent, "effective channel": known}
             config.seed = seed + 1  # the noise
             y = send(sent, no)
@@ -112,7 +124,7 @@ class TimeCDLLink(CDLLink):
         l_tot, samples = l_max - l_min + 1, int(GRID.num_time_samples)
         a, tau = self.channel(ITEMS, samples + l_tot - 1, GRID.bandwidth)
         h_time = cir_to_time_channel(GRID.bandwidth, a, tau, l_min, l_max, normalize=True)
-        # What the receiver takes for the channel: that in the middle of a symbol's prefix.
+        # What the base station takes for the channel: that at the end of a symbol's prefix.
         step = GRID.fft_size + prefix
         middle = a[..., prefix:-1:step][..., :14]
         frequencies = subcarrier_frequencies(GRID.fft_size, 15e3, **DOUBLE)
@@ -124,9 +136,15 @@ class TimeCDLLink(CDLLink):
 
 
 @pytest.mark.parametrize("perfect", [True, False], ids=["perfect", "estimated"])
-@pytest.mark.parametrize("direction", ["uplink", "downlink"])
+@pytest.mark.parametrize("direction", ["uplink", "downlink", "regularised"])
 def test_frequency_domain(direction: str, perfect: bool) -> None:
     same_curves(CDLLink(direction, "B", perfect), (-8.0, -4.0, 0.0), seed=1)
+
+
+@pytest.mark.parametrize("model", ["A", "D"])
+def test_other_models(model: str) -> None:
+    """Few paths, or one in sight: streams that are hard to tell apart."""
+    same_curves(CDLLink("uplink", model, True), (-6.0, 2.0, 10.0), seed=1)
 
 
 @pytest.mark.parametrize("direction", ["uplink", "downlink"])

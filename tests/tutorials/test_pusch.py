@@ -116,15 +116,7 @@ class PUSCH:
         return made
 
     def _channel(self) -> Any:
-        model = cell(
-            "umi",
-            self._items,
-            USERS,
-            array(4),
-            array(8),
-            min_ut_velocity=3.0,
-            max_ut_velocity=3.0,
-        )
+        model = cell("umi", self._items, USERS, array(4), array(8), speed=3.0)
         options = {"normalize_channel": True, "return_channel": True, **DOUBLE}
         if self._domain == "freq":
             return OFDMChannel(model, self._grid, **options)

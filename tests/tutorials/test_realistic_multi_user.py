@@ -34,11 +34,12 @@ class Cell:
 
     :param csi: "perfect", or how channels are estimated
     :param speed: of the users, in m/s
+    :param lossy: whether they differ in their mean power, of which the noise is then a part
     """
 
-    def __init__(self, kind: str, csi: str, speed: float = 3.0) -> None:
+    def __init__(self, kind: str, csi: str, speed: float = 3.0, lossy: bool = False) -> None:
         config.seed = 1
-        self._kind, self._speed = kind, speed
+        self._kind, self._speed, self._lossy = kind, speed, lossy
         self._estimate = None if csi == "perfect" else estimator(kind, csi)
         self._code = Code(GRID, 2)
 
@@ -46,7 +47,8 @@ class Cell:
         config.seed = seed
         no = self._code.noise_power(ebno_db)
         bits, x = self._code.send(ITEMS)
-        self.h = channel(self._kind, ITEMS, self._speed)
+        self.h = channel(self._kind, ITEMS, self._speed, self._lossy)
+        no = no * self.h.abs().square().mean() if self._lossy else no
         y = ApplyOFDMChannel(**DOUBLE)(x, self.h, no)
         perfect = (self.h, torch.zeros_like(no))
         given = perfect if self._estimate is None else self._estimate(y, no)
@@ -67,6 +69,11 @@ class Cell:
 )
 def test_uplink(kind: str, csi: str) -> None:
     same_curves(Cell(kind, csi), (-9.0, -3.0, 3.0), seed=2)
+
+
+def test_uplink_with_path_loss() -> None:
+    """Of some -100 dB, and users tens of dB apart."""
+    same_curves(Cell("uma", "nn", lossy=True), (-6.0, 6.0, 18.0), seed=2)
 
 
 @pytest.mark.parametrize("solver", ["model", "auto"])
