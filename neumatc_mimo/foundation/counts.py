@@ -13,6 +13,8 @@ class Counts:
     :param links_adapted: others that got latent tensors of their own, from few exact results
     :param links_trusted: taken for the links that the caller named, by ``trust="model"``
     :param links_unknown: all others, computed exactly throughout
+    :param links_beyond: those among the unknown ones whose operation, sizes, noise power or time
+        the model was not trained for
     :param queried: subcarriers that were taken from a mapping, an interpolation, …
     :param corrected: subcarriers that took correction steps
     :param patched: exact results kept from the training
@@ -24,6 +26,7 @@ class Counts:
     links_adapted: int = 0
     links_trusted: int = 0
     links_unknown: int = 0
+    links_beyond: int = 0
     queried: int = 0
     corrected: int = 0
     patched: int = 0
