@@ -119,14 +119,14 @@ def demo_table(summary: dict[str, Any]) -> Group:
 
 
 def _results(title: str, summary: dict[str, Any]) -> Table:
-    from neumatc_mimo.bench.figures import headlines, label, written
+    from neumatc_mimo.bench.figures import headlines, label, subject, written
 
     table = Table(title=title)
     table.add_column("what")
     table.add_column("result", justify="right")
     for operation, values in (summary.get("fidelity") or {}).items():
         for key in headlines(values):
-            what = f"{operation.replace('_', ' ')}: {label(key)}"
+            what = f"{subject(operation)}: {label(key)}"
             table.add_row(what, written(key, values[key]))
     table.add_section()
     for run in (summary.get("simulations") or {}).values():
