@@ -43,7 +43,7 @@ SIONNA = ["sionna>=2.1"]
 # What becomes of the kernels in C++ when they are built, and when they are used.
 VARIABLE, LANES = "NEUMATC_KERNELS", "NEUMATC_LANES"
 # A demo that shows that everything runs, in a minute beside the training.
-SHORT = ["--points", "2", "--block-errors", "5", "--max-calls", "2", "--batch-size", "4"]
+SHORT = ["--force", "--points", "2", "--block-errors", "5", "--max-calls", "2", "--batch-size", "4"]
 SHOWN = [
     *("torch", "numpy", "scipy", "sionna", "deepmimo", "safetensors", "fsspec", "pydantic"),
     *("typer", "rich", "matplotlib", "onnxscript", "onnxruntime"),
