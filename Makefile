@@ -21,7 +21,7 @@ INSTALL := NEUMATC_KERNELS=off
 .PHONY: kernels arm wheels release pages demo test test-random test-tensorflow bench paper paper-setup notebooks docs docs-setup lint types compatibility clean
 
 demo: $(SETUP) $(KERNELS)  ## train the bundled scenario's models, simulate, write report/
-	$(PYTHON) -m neumatc_mimo demo $(ARGS)
+	$(PYTHON) -m neumatc_mimo demo --force $(ARGS)
 
 test: $(SETUP) $(KERNELS)  ## the whole test suite, on all cores
 	$(PYTHON) -m pytest $(PARALLEL) $(ARGS)

@@ -7,6 +7,7 @@ release`` are here, too: what they build, they try in environments of their own.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -15,6 +16,10 @@ import nox
 
 nox.options.default_venv_backend = "uv"
 nox.options.sessions = ["compatibility", "lowest", "resolve"]
+
+# Wheels that pip is told of are for uv, too: the CPU build of PyTorch may be one of them.
+if found := os.environ.get("PIP_FIND_LINKS"):
+    os.environ.setdefault("UV_FIND_LINKS", ",".join(found.split()))
 
 PYTHONS = ["3.11", "3.12", "3.13"]
 RESOLUTIONS = ["lowest-direct", "highest"]
@@ -38,7 +43,7 @@ SIONNA = ["sionna>=2.1"]
 # What becomes of the kernels in C++ when they are built, and when they are used.
 VARIABLE, LANES = "NEUMATC_KERNELS", "NEUMATC_LANES"
 # A demo that shows that everything runs, in a minute beside the training.
-SHORT = ["--points", "2", "--block-errors", "5", "--max-calls", "2", "--batch-size", "4"]
+SHORT = ["--force", "--points", "2", "--block-errors", "5", "--max-calls", "2", "--batch-size", "4"]
 SHOWN = [
     *("torch", "numpy", "scipy", "sionna", "deepmimo", "safetensors", "fsspec", "pydantic"),
     *("typer", "rich", "matplotlib", "onnxscript", "onnxruntime"),

@@ -1,6 +1,6 @@
 """Learned, certified matrix inverses and SVDs for MIMO-OFDM link-level simulation."""
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sionna.phy  # noqa: F401  (before TensorFlow, see docs/tensorflow.md)
 import tensorflow as tf
 from numpy.typing import NDArray
 from sionna.phy.mimo import StreamManagement

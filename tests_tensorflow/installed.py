@@ -6,6 +6,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import numpy as np
+import sionna.phy  # noqa: F401  (before TensorFlow, see docs/tensorflow.md)
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import ResourceGrid, RZFPrecoder

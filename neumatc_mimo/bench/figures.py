@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 
 # What tables in a terminal show of the figures of a fidelity report.
@@ -23,6 +24,12 @@ _HEADLINES = (
 def headlines(values: Mapping[str, float]) -> list[str]:
     """The figures that a table in a terminal shows; what could not be measured is left out."""
     return [name for name in _HEADLINES if name in values and math.isfinite(values[name])]
+
+
+def subject(name: str) -> str:
+    """What figures are of, in words: ``mmse_-40_db`` is "MMSE −40 dB"."""
+    words = name.replace("_", " ").replace(" -", " −").replace(" db", " dB")
+    return re.sub(r"\b(w?mmse|slnr|svd)\b", lambda found: found[0].upper(), words)
 
 
 def label(name: str) -> str:

@@ -320,14 +320,16 @@ def _is_a_query(channels: Channels) -> bool:
 
 
 def _warn_of_unknown(name: str, stats: Counts, warned: Warned) -> None:
-    """Warn of a model that does not know the links that a block meets."""
-    unknown = stats.links_unknown
-    links = unknown + stats.links_recalled + stats.links_adapted
+    """Warn of a model that does not know the links that a block meets; of what it was not trained
+    for it has warned by itself.
+    """
+    unknown = stats.links_unknown - stats.links_beyond
+    links = stats.links_unknown + stats.links_recalled + stats.links_adapted
     if unknown > _UNKNOWN * links:
         warned.once(
             "unknown links",
             f"{name} computed {unknown} of {links} links exactly, because its model does not know "
-            "them at their noise power. A model only knows the channels that it was trained on, "
+            "them. A model only knows the channels that it was trained on, "
             "on the subcarriers of its grid. For estimates of these channels, name the links and "
             'set trust="model". For other users and channels, train a model for them '
             "(nm.Scenario.from_channel), or use nm.Exact(). For channels from DeepMIMO's "

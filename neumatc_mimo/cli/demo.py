@@ -11,11 +11,12 @@ import typer
 from rich.console import Group
 from rich.table import Table
 
-from neumatc_mimo.cli.inputs import load_scenario
+from neumatc_mimo.cli.inputs import load_scenario, model_folder
 from neumatc_mimo.cli.options import (
     BatchSize,
     BlockErrors,
     Device,
+    Force,
     Json,
     MaxCalls,
     ModelFolder,
@@ -27,7 +28,7 @@ from neumatc_mimo.cli.options import (
 )
 from neumatc_mimo.cli.simulate import Effort, Task, offset_words, simulate_task, tasks_of
 from neumatc_mimo.cli.terminal import out, print_json
-from neumatc_mimo.cli.train import model_summary, train_and_save
+from neumatc_mimo.cli.train import ask_before_replacing, model_summary, train_and_save
 from neumatc_mimo.progress import reported
 from neumatc_mimo.storage.files import check_writable
 
@@ -39,6 +40,7 @@ def demo(
     exact_only: Annotated[
         bool, typer.Option("--exact-only", help="Use exact blocks only, without training.")
     ] = False,
+    force: Force = False,
     points: Points = 5,
     block_errors: BlockErrors = 100,
     max_calls: MaxCalls = 80,
@@ -56,6 +58,8 @@ def demo(
     begin = time.perf_counter()
     loaded = load_scenario(scenario, scenario_seed)
     check_writable(folder)
+    if not (exact_only or force):
+        ask_before_replacing(model_folder(loaded, model))
     trained, summary = None, _scenario_summary(loaded, scenario)
     from neumatc_mimo.reporting.report import write_report
 
@@ -119,14 +123,14 @@ def demo_table(summary: dict[str, Any]) -> Group:
 
 
 def _results(title: str, summary: dict[str, Any]) -> Table:
-    from neumatc_mimo.bench.figures import headlines, label, written
+    from neumatc_mimo.bench.figures import headlines, label, subject, written
 
     table = Table(title=title)
     table.add_column("what")
     table.add_column("result", justify="right")
     for operation, values in (summary.get("fidelity") or {}).items():
         for key in headlines(values):
-            what = f"{operation.replace('_', ' ')}: {label(key)}"
+            what = f"{subject(operation)}: {label(key)}"
             table.add_row(what, written(key, values[key]))
     table.add_section()
     for run in (summary.get("simulations") or {}).values():

@@ -99,7 +99,7 @@ def evaluate(
 
 def _fidelity_table(results: dict[str, Any], every: bool) -> Table:
     from neumatc_mimo.bench.fidelity import BELOW
-    from neumatc_mimo.bench.figures import headlines, label, written
+    from neumatc_mimo.bench.figures import headlines, label, subject, written
 
     table = Table(title="Queried against exact, double precision")
     table.add_column("what")
@@ -111,7 +111,7 @@ def _fidelity_table(results: dict[str, Any], every: bool) -> Table:
                 if not math.isfinite(value):
                     continue
                 style = "bold red" if key == BELOW and value else None
-                what = f"{operation.replace('_', ' ')}: {label(key)}"
+                what = f"{subject(operation)}: {label(key)}"
                 table.add_row(what, written(key, value), style=style)
     return table
 

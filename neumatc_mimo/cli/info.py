@@ -24,7 +24,7 @@ def info(as_json: Json = False) -> None:
         return
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column()
+    table.add_column(overflow="fold")
     for title, rows in _sections(values):
         table.add_row(title, rows[0])
         for row in rows[1:]:

@@ -22,6 +22,9 @@ def _there(device: str) -> str:
 # Generators of random numbers take no more.
 _MOST_SEED = 2**63 - 1
 
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace a model that is there, without asking.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or cuda:N.", callback=_there)]
 ScenarioSeed = Annotated[

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from rich import box
 from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario
@@ -31,23 +33,37 @@ def plan(
     if as_json:
         print_json(entries)
         return
-    table = Table(title=f"{loaded.name}: a slot of one link, and the training of all links")
     learned = {entry.pop("operation"): entry.pop("sizes") for entry in entries}
-    for column in entries[0]:
-        text = column in ("block", "cheapest")
-        table.add_column(column, justify="left" if text else "right", no_wrap=text)
-    for entry in entries:
-        table.add_row(*(_planned(key, value) for key, value in entry.items()))
-    out.print(table)
+    out.print(plan_table(loaded.name, entries))
     for operation, sizes in learned.items():
         out.print(told_sizes(operation, sizes))
+
+
+def plan_table(name: str, entries: Sequence[dict[str, Any]]) -> Table:
+    """A row for each block; it fits into 80 columns."""
+    table = Table(
+        title=f"{name}: a slot of one link, and the training of all links",
+        caption="kept: exact results of the training; repaid: slots until the time that\n"
+        "queries save has paid for the training",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        padding=0,
+    )
+    for column in entries[0]:
+        text = column in ("block", "cheapest")
+        words = "kept, %" if column == "patched" else column
+        head = words.replace(", ", "\n").replace("training", "train")
+        table.add_column(head, justify="left" if text else "right", no_wrap=True)
+    for entry in entries:
+        table.add_row(*(_planned(key, value) for key, value in entry.items()))
+    return table
 
 
 def _planned(key: str, value: Any) -> str:
     if isinstance(value, str):
         return value
     if key == "patched":
-        return f"{100 * value:.2f} %"
+        return f"{100 * value:.2f}"
     if key == "repaid, slots":
         return f"{value:.0f}" if value < float("inf") else "never"
-    return f"{value:.3g}"
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"

@@ -18,8 +18,8 @@ for _name in ("stdout", "stderr"):
     if getattr(sys, _name) is None:
         setattr(sys, _name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, it stays open
 
-# Tables in a file or a pipe get the width that they need.
-out = Console() if sys.stdout.isatty() else Console(width=100)
+# Tables in a file or a pipe get the width that they need, unless COLUMNS says it.
+out = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=100)
 err = Console(stderr=True)
 
 

@@ -17,7 +17,7 @@ from rich import box
 from rich.table import Table
 
 from neumatc_mimo.cli.inputs import load_scenario, model_folder
-from neumatc_mimo.cli.options import Device, Json, ModelFolder, ScenarioSeed, Seed
+from neumatc_mimo.cli.options import Device, Force, Json, ModelFolder, ScenarioSeed, Seed
 from neumatc_mimo.cli.sizes import told_sizes
 from neumatc_mimo.cli.terminal import out, print_json
 from neumatc_mimo.progress import Callback, Callbacks, within
@@ -67,9 +67,7 @@ def train(
             help="With --ray: seconds that a task should take; 60 by default.",
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace an existing model without asking.")
-    ] = False,
+    force: Force = False,
     device: Device = "cpu",
     tensorboard: Annotated[
         Path | None,

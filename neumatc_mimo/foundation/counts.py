@@ -13,6 +13,8 @@ class Counts:
     :param links_adapted: new links that were adapted to, from few exact results
     :param links_trusted: links that the caller named, with ``trust="model"``
     :param links_unknown: all other links, computed exactly
+    :param links_beyond: those of the unknown links whose operation, sizes, noise power or time the
+        model was not trained for
     :param queried: subcarriers whose result is from a mapping, an interpolation or the like
     :param corrected: subcarriers that needed correction steps
     :param patched: exact results kept from the training
@@ -24,6 +26,7 @@ class Counts:
     links_adapted: int = 0
     links_trusted: int = 0
     links_unknown: int = 0
+    links_beyond: int = 0
     queried: int = 0
     corrected: int = 0
     patched: int = 0

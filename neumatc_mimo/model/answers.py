@@ -276,17 +276,20 @@ class StrangersAnswers(Delegating):
 
     :param answers: of the other solver
     :param channels: what it was asked for
+    :param num_beyond: items whose operation, sizes, noise power or time were not trained
     """
 
-    def __init__(self, answers: Answers, channels: Channels) -> None:
+    def __init__(self, answers: Answers, channels: Channels, num_beyond: int) -> None:
         super().__init__(answers)
         self._channels = channels
+        self._num_beyond = num_beyond
 
     @property
     def counts(self) -> Counts:
         counts = self._inner.counts
         unknown = len(self._channels.a) - counts.links_adapted
-        return replace(counts, links_unknown=unknown)
+        beyond = min(self._num_beyond, unknown)
+        return replace(counts, links_unknown=unknown, links_beyond=beyond)
 
     def channel(self, subcarriers: slice, given: Tensor) -> Tensor:
         # Links that were named at a noise power without a mapping have their own channels.

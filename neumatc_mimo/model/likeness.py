@@ -44,12 +44,14 @@ class Recognised:
     :param order: [num_items, K] row of the link that each given row is
     :param gain: [num_items, K] complex128
     :param delay: [num_items, K] seconds, float64
+    :param num_beyond: unknown ones that are links, at a noise power or a time that was not trained
     """
 
     links: Tensor
     order: Tensor
     gain: Tensor
     delay: Tensor
+    num_beyond: int = 0
 
     def select(self, items: Tensor) -> Recognised:
         """Those of some items, in ascending order."""

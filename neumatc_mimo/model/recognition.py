@@ -55,11 +55,12 @@ class Recognition:
                 strict=True,
             )
         ]
-        good = self._within_noise(found, good, channels)
-        if all(good):
+        within = self._within_noise(found, good, channels)
+        if all(within):
             return found
-        same = torch.tensor(good, device=found.links.device)
-        return replace(found, links=torch.where(same, found.links, -1))
+        same = torch.tensor(within, device=found.links.device)
+        known = torch.where(same, found.links, -1)
+        return replace(found, links=known, num_beyond=sum(good) - sum(within))
 
     def _named(self, channels: Channels) -> Recognised:
         """The links that the caller names, with their own rows."""
@@ -124,8 +125,9 @@ class Recognition:
         power = noise_powers(found, channels)
         inside = self.model.mapping.axis.covers(power, channels.time).tolist()
         within = [fine and at_power for fine, at_power in zip(good, inside, strict=True)]
-        if within != list(good):
-            warn_of_noise(self.model, power, channels.time)
+        beyond = [fine and not at_power for fine, at_power in zip(good, inside, strict=True)]
+        if any(beyond):
+            warn_of_noise(self.model, power[torch.tensor(beyond)], channels.time)
         return within
 
 
@@ -152,13 +154,17 @@ def check_known(model: OperationModel, links: Tensor | None) -> None:
 
 
 def warn_of_noise(model: OperationModel, no: Tensor, time: float) -> None:
-    """Say that noise powers or a time lie outside what was trained."""
+    """Say that noise powers or a time lie outside what was trained.
+
+    :param no: the noise powers, those of other links that are inside may be among them
+    """
     moving = model.links.duration > 0
-    when, what = (f" at {time:g} s", "num_slots") if moving else ("", "noise_db")
+    when, what = (f" at {time:.3g} s", "num_slots") if moving else ("", "noise_db")
+    low, high = (f"{power:.3g}" for power in (no.min().item(), no.max().item()))
+    powers = f"a noise power of {low}" if low == high else f"noise powers of {low} to {high}"
     model.warned.once(
         "noise",
-        f"Noise powers of {no.min().item():g} to {no.max().item():g}{when} are not all among "
-        f"{model.mapping.axis}, for which the model of {model.operation.name} was trained: the "
-        f"others are computed exactly. To query them, widen {what} in the scenario and train "
-        "again.",
+        f"The model of {model.operation.name} was trained for {model.mapping.axis}. At {powers}"
+        f"{when}, links are computed exactly. To have them queried, widen {what} in the scenario "
+        "and train again.",
     )

@@ -65,7 +65,8 @@ class ScenarioModel(TrainedModels, Solver):
             if channels.trusted:
                 raise ValueError(self._ignorance(operation, shape))
             self._warn_of(operation, shape)
-            return serve_strangers(channels, operation, certify, tolerance, unknown)
+            beyond = len(channels.a)
+            return serve_strangers(channels, operation, certify, tolerance, unknown, beyond)
         return serve(self.models[operation.name], operation, channels, certify, tolerance, unknown)
 
     def _warn_of(self, operation: Operation, shape: Sequence[int]) -> None:

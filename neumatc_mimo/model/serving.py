@@ -50,7 +50,8 @@ def serve(
             groups.append((_recalled(recall, some, certify, tolerance), known))
     if len(others) or not groups:
         some = channels.select(others)
-        groups.append((serve_strangers(some, model.operation, certify, tolerance, unknown), others))
+        told = (model.operation, certify, tolerance, unknown, found.num_beyond)
+        groups.append((serve_strangers(some, *told), others))
     return groups[0][0] if len(groups) == 1 else GroupedAnswers(model.operation, groups)
 
 
@@ -60,10 +61,15 @@ def serve_strangers(
     certify: str | None,
     tolerance: Tolerance | None,
     unknown: Solver,
+    num_beyond: int,
 ) -> Answers:
-    """Another solver's answers for channels that are none of the links, counted as such."""
+    """Another solver's answers for channels that are none of the links, counted as such.
+
+    :param num_beyond: those among them that are links, or of which the model knows the reason
+    """
     asked = replace(channels, links=None, products=False, trusted=False, time=0.0)
-    return StrangersAnswers(unknown.start(operation, asked, certify, tolerance), asked)
+    answers = unknown.start(operation, asked, certify, tolerance)
+    return StrangersAnswers(answers, asked, num_beyond)
 
 
 def _with_own_channels(model: OperationModel, channels: Channels, certify: str | None) -> Channels:

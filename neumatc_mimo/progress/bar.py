@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -30,6 +29,8 @@ from neumatc_mimo.progress.events import Callback, Event
 
 # Characters of all that a line has but its figures: they get what a terminal has beyond.
 _OTHERS = 66
+# The same with a bar of its least width.
+_BESIDE = 46
 _LEAST = 12
 
 
@@ -47,6 +48,19 @@ class _Metrics(ProgressColumn):
         text = Text(task.fields["metrics"], style="dim", no_wrap=True)
         text.truncate(room, overflow="ellipsis")
         return text
+
+
+class _Step(ProgressColumn):
+    """The name of a step; of one that would leave no room for bar, count and times, its end."""
+
+    def __init__(self, console: Console, table_column: Column) -> None:
+        self._console = console
+        super().__init__(table_column)
+
+    def render(self, task: Task) -> Text:
+        room = max(self._console.width - _BESIDE, _LEAST)
+        name = task.description
+        return Text(name if len(name) <= room else "…" + name[1 - room :])
 
 
 class ProgressBar:
@@ -69,7 +83,7 @@ class ProgressBar:
         self._lines: dict[str, TaskID] = {}
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            _Step(console, table_column=Column(no_wrap=True)),
             BarColumn(bar_width=min(max(console.width - 60, 6), 24)),
             MofNCompleteColumn(table_column=Column(no_wrap=True)),
             TextColumn("{task.fields[unit]}", table_column=Column(no_wrap=True)),
@@ -101,13 +115,13 @@ class ProgressBar:
             self._drop_unmeasured()
             # It is drawn at once, whole: a short step may be done before the next time.
             self._lines[event.step] = self._progress.add_task(
-                escape(event.step), total=event.total, unit=event.unit, metrics=""
+                event.step, total=event.total, unit=event.unit, metrics=""
             )
         values: dict[str, Any] = {"completed": event.done, "total": event.total}
         if event.metrics:
             values["metrics"] = _written(event)
         line = self._lines[event.step]
-        self._progress.update(line, description=escape(event.step), unit=event.unit, **values)
+        self._progress.update(line, description=event.step, unit=event.unit, **values)
         if event.total is not None and event.done >= event.total:
             self._progress.remove_task(self._lines.pop(event.step))
 

@@ -614,8 +614,9 @@ class ScenarioConfig(Section):
         if "$" in path:
             variable = path[path.index("$") + 1 :].split("/")[0].strip("{}")
             raise ValueError(
-                f'{self._file}: {key} in [{self.data_section}] is "{given}", but the environment '
-                f"variable {variable} is not set, set it to the folder of your scenarios."
+                f'The scenario "{self.name}" has {key} = "{given}" in [{self.data_section}], but '
+                f"the environment variable {variable} is not set: set it to the folder that holds "
+                f"{Path(given).name}."
             )
         return self._file.parent / path
 
@@ -632,7 +633,9 @@ def make_config(values: dict[str, Any], place: str) -> ScenarioConfig:
     try:
         config = ScenarioConfig.model_validate(values)
     except ValidationError as error:
-        raise ValueError(f"{place}: {_sentence(error.errors()[0])}.") from None
+        # A key that is misspelt is missing, too: the unknown one tells more.
+        first = min(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        raise ValueError(f"{place}: {_sentence(first)}.") from None
     config._file = Path(place)
     return config
 

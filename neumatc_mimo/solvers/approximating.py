@@ -14,7 +14,12 @@ from neumatc_mimo.tensors.autocast import full_precision
 
 
 class Approximating(Solver):
-    """Base of the solvers that approximate each grid point by itself, and compute none exactly."""
+    """Base of the solvers that approximate each grid point by itself, and compute none exactly.
+
+    A subclass has one method, ``_approximate``. What it returns is called with a slice of the
+    subcarriers and gives the components there, [num_items, tile, *shape] each. Proofs, corrections
+    and counts are the base's.
+    """
 
     @full_precision()
     def start(
@@ -32,4 +37,7 @@ class Approximating(Solver):
 
     @abstractmethod
     def _approximate(self, operation: Operation, channels: Channels) -> Approximation:
-        """Components of any tile."""
+        """What gives the components of any tile.
+
+        :raises ValueError: if the solver is not for this operation
+        """

@@ -9,6 +9,9 @@ from neumatc_mimo.foundation.tolerance import Tolerance
 
 require_sionna(1, "neumatc_mimo.tensorflow", "neumatc_mimo.blocks, which has those of Sionna 2.x")
 
+# Before TensorFlow: Dr.Jit, which Sionna's ray tracer brings, may crash when it is loaded after it.
+import sionna.phy  # noqa: F401
+
 from neumatc_mimo.tensorflow.linear_detector import LinearDetector
 from neumatc_mimo.tensorflow.mf_equalizer import MFEqualizer
 from neumatc_mimo.tensorflow.mmse_detector import MMSEDetector

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import neumatc_mimo as nm
 from benchmarks import error_rates as benchmark
 from neumatc_mimo.bench.evaluation import error_rates, evaluate, tiers
-from neumatc_mimo.bench.figures import label, written
+from neumatc_mimo.bench.figures import label, subject, written
 from neumatc_mimo.bench.model_card import model_card, write_model_card
 from neumatc_mimo.bench.paired import paired_errors
 from neumatc_mimo.cli import app, main
@@ -111,6 +111,7 @@ def test_tiers_are_shares_of_whatever_is_counted() -> None:
 def test_figures_are_written_in_their_units() -> None:
     assert label("sir_5th_percentile_db") == "SIR 5th percentile"
     assert label("exact_sinr_median_db") == "exact SINR median"
+    assert subject("mmse_-40_db") == "MMSE −40 dB" and subject("svd") == "SVD"
     assert written("sir_5th_percentile_db", 42.04) == "42.0 dB"
     assert written("rank", 96.0) == "96"
     assert written("patched_share", 0.004) == "0.40 %"

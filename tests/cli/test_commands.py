@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -14,10 +15,12 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from rich.console import Console
 from typer.testing import CliRunner
 
 import neumatc_mimo as nm
 from neumatc_mimo.cli import app, main
+from neumatc_mimo.cli.plan import plan_table
 from neumatc_mimo.cli.terminal import fitting_table
 from neumatc_mimo.cli.train import train_and_save
 from neumatc_mimo.progress import Event
@@ -192,6 +195,43 @@ def test_a_table_fits_into_the_terminal() -> None:
     # What is the same in all rows tells nothing.
     assert [str(column.header) for column in table.columns] == ["way", "figure 1", "figure 19"]
     assert len(fitting_table("Blocks", rows, 20).columns) == 1
+
+
+def test_a_plan_fits_into_80_columns() -> None:
+    numbers = {
+        "exact, ms": 12.34,
+        "queried, ms": 1234.5,
+        "limit, ms": 0.0123,
+        "training, s": 98765.0,
+    }
+    counts = {
+        "model, MB": 46.8,
+        "patched": 0.1234,
+        "repaid, slots": 123456.0,
+        "cheapest": "queried",
+    }
+    block = {"block": "LMMSEPostEqualizationSINR"}
+    console = Console(width=80, file=io.StringIO(), color_system=None)
+    console.print(plan_table("munich", [block | numbers | counts]))
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= 80 and "…" not in shown
+    for text in (
+        "LMMSEPostEqualizationSINR",
+        "12.3",
+        "1234",
+        "0.0123",
+        "12.34",
+        "123456",
+        "queried",
+    ):
+        assert text in shown
+
+
+def test_a_demo_does_not_replace_a_model_unasked(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("neumatc_mimo.cli.train.holds_model", lambda folder: True)
+    result = _RUNNER.invoke(app, ["demo", "munich"])
+    assert isinstance(result.exception, ValueError) and "--force" in str(result.exception)
 
 
 def test_units_are_not_taken_for_markup() -> None:

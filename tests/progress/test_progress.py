@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -222,3 +223,15 @@ def test_a_narrow_terminal_keeps_name_and_count(width: int) -> None:
     # A bar, and the time that has passed and is left.
     assert "━" in shown and "0:00:00" in shown and "-:--:--" in shown
     assert ("residual" in shown) == (width > 80)
+
+
+def test_of_a_long_name_the_end_is_kept_beside_the_bar() -> None:
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=80, color_system=None)
+    step = "4 × 16, 128 subcarriers, 14 symbols, batch 1, single: MMSEEqualizer: timing [exact]"
+    with ProgressBar(console) as bar:
+        bar(Event(step, 64, 128, unit="calls"))
+        bar._progress.refresh()
+    (line,) = {line for line in re.split("[\r\n]", screen.getvalue()) if "64/128" in line}
+    assert re.search(r"….*MMSEEqualizer: timing \[exact\] ━", line)
+    assert "calls 0:00:00 -:--:--" in line

@@ -39,6 +39,7 @@ def test_bundled_scenarios() -> None:
     [
         ({"colour": 1}, 'unknown key "colour", known are name, seed, deepmimo'),
         ({"grid": {"fftsize": 1}}, r'unknown key "fftsize" in \[grid\], known are fft_size'),
+        ({"grid": {"fft_size": None, "fftsize": 1}}, r'unknown key "fftsize" in \[grid\]'),
         ({"grid": {"fft_size": None}}, r'the key "fft_size" in \[grid\] is missing'),
         ({"grid": {"fft_size": "128"}}, r"fft_size in \[grid\] is '128', it must be a valid int"),
         ({"grid": {"fft_size": 0}}, r"fft_size in \[grid\] is 0, it must be greater than 0"),
@@ -220,8 +221,10 @@ def test_unknown_name_lists_the_known_ones() -> None:
 def test_unset_variable(monkeypatch) -> None:
     monkeypatch.delenv("NEUMATC_DATA", raising=False)
     scenario = load_scenario("newyork")
-    with pytest.raises(ValueError, match="environment variable NEUMATC_DATA is not set"):
+    message = "environment variable NEUMATC_DATA is not set: .* holds city_0_newyork_3p5"
+    with pytest.raises(ValueError, match=message) as caught:
         _ = scenario.multi_user
+    assert str(caught.value).startswith('The scenario "newyork"')
 
 
 def test_path_is_relative_to_the_file_and_expanded(write_scenario, monkeypatch) -> None:
