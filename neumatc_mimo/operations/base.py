@@ -81,6 +81,8 @@ class Operation(ABC):
     # Whether :meth:`scale` and :meth:`answer` follow factors of the rows, and :meth:`permute` their
     # order: a link is then learned without its delays, and known at any of them.
     follows_rows: ClassVar[bool] = False
+    # How much faster than a pseudo-inverse its components turn along the band.
+    turns: ClassVar[float] = 1.0
     # The keys that a scenario file gives of it.
     config: ClassVar[type[OperationConfig]] = OperationConfig
 

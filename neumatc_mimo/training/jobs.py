@@ -155,7 +155,7 @@ def jobs(scenario: Scenario, device: str = "cpu") -> Iterator[Job]:
         links = links.to(device)
         for keys, operation in section.trained(links.num_cols):
             own = links if operation.follows_rows else links.unaligned()
-            chosen = sizes(model, own)
+            chosen = sizes(model, own, operation)
             settings = _TRUNKS[model.trunk](model, chosen, links.fft_size, rank)
             noise = _noise(section, keys, operation, model.noise_nodes)
             axis, search = _in_time(scenario, operation, own, noise, tolerance)

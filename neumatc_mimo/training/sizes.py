@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from neumatc_mimo.operations.base import Operation
 from neumatc_mimo.scenario.links import LinkSet
 from neumatc_mimo.scenario.schema import ModelConfig
 
@@ -47,18 +48,20 @@ class Sizes:
         return asdict(self)
 
 
-def sizes(config: ModelConfig, links: LinkSet) -> Sizes:
+def sizes(config: ModelConfig, links: LinkSet, operation: Operation) -> Sizes:
     """Sizes for links: what the scenario file says, the rest from how often their paths turn.
 
     :param config: its section [model]
     :param links: aligned as the operation needs it
+    :param operation: whose results may turn faster than channels
     """
     turns, grid = turns_over_band(links), links.fft_size
+    faster = operation.turns * turns
     # Knots closer than subcarriers would tell nothing more.
     fewest = min(max(_LEAST_WIDTH, _WIDTH_A_ROW * links.num_rows), max(_LEAST_WIDTH, grid))
-    width = config.width or _between(fewest, _WIDTH * turns, grid)
+    width = config.width or _between(fewest, _WIDTH * faster, grid)
     fewest = max(_LEAST_SAMPLES, _SAMPLES_A_ROW * links.num_rows)
-    samples = config.samples or _between(fewest, _SAMPLES * turns, grid)
+    samples = config.samples or _between(fewest, _SAMPLES * faster, grid)
     most = _LOOKED_AT * grid
     collocation = config.collocation or _between(_LEAST_COLLOCATION, width, most)
     return Sizes(turns, width, samples, collocation)

@@ -50,7 +50,7 @@ def test_turns_are_bandwidth_times_delay_spread(write_scenario: ScenarioWriter) 
 
 def test_wide_bands_get_more(write_scenario: ScenarioWriter) -> None:
     scenario = on_grid(write_scenario, 4096, 120e3)
-    found = sizes(scenario.config.model, users(scenario))
+    found = sizes(scenario.config.model, users(scenario), nm.PseudoInverse())
     assert found.width == math.ceil(4 * found.turns) > 800
     assert found.samples == math.ceil(2 * found.turns) > 256
     assert found.collocation == min(found.width, 2 * 4096 // 3) > 819
@@ -59,13 +59,32 @@ def test_wide_bands_get_more(write_scenario: ScenarioWriter) -> None:
     assert (settings.samples, settings.collocation) == (found.samples, found.collocation)
     # There is nothing to gain from more than one on a subcarrier.
     coarse = on_grid(write_scenario, 1024, 4 * 120e3)
-    found = sizes(coarse.config.model, users(coarse))
+    found = sizes(coarse.config.model, users(coarse), nm.PseudoInverse())
     assert found.turns > 256 and found.width == 1024 and found.samples <= 1024
+
+
+def test_singular_vectors_get_twice_as_many(write_scenario: ScenarioWriter) -> None:
+    scenario = on_grid(write_scenario, 4096, 60e3)
+    links, model = users(scenario), scenario.config.model
+    found = sizes(model, links, nm.SVD(2))
+    assert found.width == math.ceil(8 * found.turns) and found.samples == math.ceil(4 * found.turns)
+
+
+def test_many_rows_get_more(write_scenario: ScenarioWriter) -> None:
+    file = write_scenario(
+        array={"bs": [6, 4]},
+        grid={"fft_size": 4096, "subcarrier_spacing": 15e3},
+        multi_user={"users_per_link": 24, "num_links": 1, "max_condition": 1e12},
+    )
+    scenario = nm.load_scenario(file)
+    found = sizes(scenario.config.model, users(scenario), nm.PseudoInverse())
+    assert 2 * found.turns < 480 == found.samples
+    assert 4 * found.turns < 1200 == found.width
 
 
 def test_few_turns_keep_what_users_close_to_each_other_need(write_scenario: ScenarioWriter) -> None:
     scenario = on_grid(write_scenario, 512, 15e3)
-    found = sizes(scenario.config.model, users(scenario))
+    found = sizes(scenario.config.model, users(scenario), nm.PseudoInverse())
     assert found.turns < 128
     assert (found.width, found.samples, found.collocation) == (800, 256, 819)
 
@@ -74,7 +93,7 @@ def test_given_sizes_stand(write_scenario: ScenarioWriter) -> None:
     given = {"width": 900, "samples": 64, "collocation": 100}
     for key, value in given.items():
         scenario = on_grid(write_scenario, 4096, 120e3, **{key: value})
-        found = sizes(scenario.config.model, users(scenario))
+        found = sizes(scenario.config.model, users(scenario), nm.PseudoInverse())
         assert getattr(found, key) == value
         others: dict[str, Any] = {k: v for k, v in found.as_dict().items() if k in given}
         assert all(others[k] > given[k] for k in given if k != key)
