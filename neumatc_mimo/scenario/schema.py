@@ -382,7 +382,7 @@ class ModelConfig(Section):
     width: limits.Functions | None = None
     """Number of functions of a trunk. For splines this is the largest number: a link has fewer if
     `tolerance_db` allows wider knots. Default: four for each turn of the latest path over the band,
-    at least 50 for each row, and at least 800.
+    eight for singular vectors; at least 50 for each row, and at least 800.
     """
     noise_nodes: limits.NoiseNodes | None = None
     """Nodes along the noise power, for operations of other packages whose models depend on it.
@@ -390,7 +390,8 @@ class ModelConfig(Section):
     """
     samples: limits.Subcarriers | None = None
     """Largest number of subcarriers with exact results, for each link and node. Default: two for
-    each turn of the latest path over the band, at least 20 for each row, and at least 256.
+    each turn of the latest path over the band, four for singular vectors; at least 20 for each row,
+    and at least 256.
     """
     collocation: limits.Subcarriers | None = None
     """Subcarriers at which the residual is lowered without an exact result. Default: one for each
