@@ -111,7 +111,7 @@ _ = ax.figure.set_size_inches(6.4, 2.4)
 
 # %% [markdown]
 # Most of the difference to Sionna is repeated work. A query can only save what is left. For eight
-# users this is little, for iterative precoders and large arrays it is much:
+# users this is little, for iterative precoders it is much:
 # [where a query pays](where_a_query_pays.ipynb) measures it.
 #
 # ## The filter itself

@@ -35,12 +35,12 @@ class _Trials:
 class Auto(DelegatingSolver):
     """Exact results or a model's queries, whichever is faster for a block.
 
-    Which one is faster depends on the operation, the sizes and the machine. A query wins for many
-    users and for iterative precoders. So the first calls of each kind measure it: they use both
-    ways in turn, and the time includes the block's own work. All later calls use the faster way.
-    Calls in which a model computes what it keeps of a link are not counted, because later calls
-    reuse it. All results are certified in the same way. For links that the model does not know,
-    adapting and exact results are compared in the same way.
+    Which one is faster depends on the operation, the sizes and the machine. A query is usually
+    faster for iterative precoders.  So the first calls of each kind measure it: they use both ways
+    in turn, and the time includes the block's own work. All later calls use the faster way. Calls
+    in which a model computes what it keeps of a link are not counted, because later calls reuse it.
+    All results are certified in the same way. For links that the model does not know, adapting and
+    exact results are compared in the same way.
 
     :param model: A ScenarioModel or any other solver
     :param num_trials: Number of measured calls of each way, after a first call that is not measured
