@@ -10,7 +10,7 @@ import neumatc_mimo as nm
 from benchmarks import estimates, pusch
 from neumatc_mimo.simulation.pusch import DMRS
 from tests.conftest import Trainer
-from tests.warned import strangers
+from tests.warned import beyond, strangers
 
 pytestmark = pytest.mark.slow
 
@@ -60,7 +60,7 @@ def test_rates_of_paired_ways(scenario: nm.Scenario, model: nm.ScenarioModel) ->
 def test_paired_blocks(scenario: nm.Scenario, model: nm.ScenarioModel) -> None:
     assert scenario.multi_user is not None
     uplinks = pusch.Uplinks(scenario.multi_user.timing_advanced(), model, 2)
-    with strangers(), pytest.warns(nm.NeuMatCWarning, match="the others are"):
+    with beyond():
         sheet = pusch._paired(uplinks, 4, [-30.0, 30.0])
     assert sheet.name == "paired_2"
     assert [row["blocks"] for row in sheet.rows] == [12, 12]
