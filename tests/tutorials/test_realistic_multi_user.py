@@ -29,7 +29,6 @@ class Cell:
     """
 
     def __init__(self, kind: str, csi: str, speed: float = 3.0, lossy: bool = False) -> None:
-        config.seed = 1
         self._kind, self._speed, self._lossy = kind, speed, lossy
         self._estimate = None if csi == "perfect" else estimator(kind, csi)
         self._code = Code(GRID, 2)
