@@ -105,7 +105,7 @@ class Code:
         self.grid, self.num_bits, self.rate = grid, num_bits, rate
         n = int(grid.num_data_symbols) * num_bits
         self.encoder = LDPC5GEncoder(int(n * rate), n, num_bits_per_symbol=num_bits, **DOUBLE)
-        self.decoder = LDPC5GDecoder(self.encoder, **{"num_iter": 8, **options}, **DOUBLE)
+        self.decoder = LDPC5GDecoder(self.encoder, **{"num_iter": 10, **options}, **DOUBLE)
         self.demapper = Demapper("app", "qam", num_bits, **DOUBLE)
         self._mapper = Mapper("qam", num_bits, **DOUBLE)
         self._place = ResourceGridMapper(grid, **DOUBLE)

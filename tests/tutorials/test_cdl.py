@@ -189,7 +189,7 @@ def test_downlink_with_a_model_of_its_channels() -> None:
     )
     model = nm.train(scenario, progress=False)
     # The user's own matrices, of the channel behind the precoder, are none that the model has.
-    with pytest.warns(nm.NeuMatCWarning, match="4 x 4 was asked for"):
+    with pytest.warns(nm.NeuMatCWarning, match="of 4 x 4 is needed"):
         same_as_certified(link, model, (-8.0, -4.0, 0.0), 3)
     made = Blocks(model, "single").make("RZFPrecoder", GRID, MANAGEMENT)
     made(torch.zeros(ITEMS, 1, STREAMS, 14, GRID.fft_size), link.h)
