@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
+from sionna.phy import config
 from sionna.phy.channel import GenerateOFDMChannel, gen_single_sector_topology
 from sionna.phy.channel.tr38901 import AntennaArray, RMa, UMa, UMi
 from sionna.phy.mimo import StreamManagement
@@ -83,12 +85,14 @@ def channel(kind: str, items: int, speed: float = 3.0, lossy: bool = False) -> T
     return h
 
 
+@cache
 def estimator(kind: str, interpolation: str) -> Any:
     """Of least squares with an interpolation, "nn" or "lin", or "lmmse" for the MMSE estimator with
     covariances over many users of a cell.
     """
     if interpolation != "lmmse":
         return LSChannelEstimator(GRID, interpolation_type=interpolation, **DOUBLE)
+    config.seed = 1
     h = channel(kind, 16)[:, 0, :, :, 0]  # [items, antennas, users, symbols, subcarriers]
     found = [
         torch.einsum(formula, h, h.conj())

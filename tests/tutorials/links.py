@@ -128,11 +128,13 @@ class Slot:
     :param outputs: of the blocks that are compared, by what they are
     :param words: sent and decoded bits, [..., length of a word], by what they are
     :param signs: outputs whose sign decides bits, and the bits that were sent, by what these are
+    :param condition: number of the matrices that are inverted, the largest, where it is known
     """
 
     outputs: dict[str, Tensor]
     words: dict[str, tuple[Tensor, Tensor]]
     signs: dict[str, tuple[str, Tensor]] = field(default_factory=dict)
+    condition: float | None = None
 
 
 # Eb/N0 in dB and a seed to a slot that has been drawn, of which blocks then make something.
@@ -159,12 +161,26 @@ class Room:
 
 # Sionna in double precision, of which each input is rounded to single precision: how well a result
 # is determined by its inputs. An algorithm rounds at every step, too, and one with a Gram matrix
-# squares the condition number; what was measured is 50 times as far at most.
+# squares the condition number; what was measured is 50 times as far at most, of channels whose Gram
+# matrices have condition numbers of a hundred.
 ROUNDING = Room(1e-9, Blocks(rounds=True), 100.0)
 # Expectation propagation takes the difference of two precisions, of which one is up to 1e12 in
 # double and 1e6 in single precision: what is left of it is off by that many roundings, in Sionna's
 # as in ours.
 CANCELLATION = Room(1e-5, Blocks(precision="single"), 10.0)
+
+# Of a Hermitian system of 4 streams that is built of 8 antennas and solved in single precision,
+# relative to its condition number: a rounding for each. Up to 5 were measured.
+_SOLVED = 12 * 2**-24
+
+
+def condition(h: Tensor, noise: Tensor, plus: Tensor | float = 1.0) -> float:
+    """The largest condition number of ``plus`` I + Hᴴ H / ``noise``, or of H Hᴴ for fewer rows.
+
+    :param h: [..., num_rows, num_cols]
+    """
+    powers = torch.linalg.svdvals(h / noise.sqrt()[..., None, None]).square()
+    return float(((powers[..., 0] + plus) / (powers[..., -1] + plus)).max())
 
 
 def swapping(num_ratios: int) -> Room:
@@ -180,7 +196,8 @@ def swapping(num_ratios: int) -> Room:
 
 def same_curves(link: Link, ebno_dbs: Sequence[float], seed: int, room: Room = ROUNDING) -> None:
     """Sionna's blocks and ours in double precision decide alike, bit by bit, and the outputs of
-    ours in either precision are as near to Sionna's as `room` says. In single precision
+    ours in either precision are as near to Sionna's as `room` says, in single precision as the
+    condition number says where a link has one. In single precision, too,
 
     - a bit that is decided by the sign of an output is another one only where that output is
       smaller than the deviation that it may have;
@@ -191,12 +208,16 @@ def same_curves(link: Link, ebno_dbs: Sequence[float], seed: int, room: Room = R
     for ebno_db in ebno_dbs:
         slot = link(ebno_db, seed)
         theirs, ours, single = slot(THEIRS), slot(OURS), slot(SINGLE)
-        off = _deviations(slot(room.blocks), theirs, room.swapped)
+        if theirs.condition is None:
+            like = _deviations(slot(room.blocks), theirs, room.swapped)
+            bounds = {name: room.factor * one for name, one in like.items()}
+        else:
+            bounds = dict.fromkeys(theirs.outputs, _SOLVED * theirs.condition)
         for name, deviation in _deviations(ours, theirs).items():
             assert deviation < room.double, f"{ebno_db} dB, {name}: {deviation:.1e}"
         for name, deviation in _deviations(single, theirs, room.swapped).items():
-            bound = room.factor * off[name]
-            assert deviation < bound, f"{ebno_db} dB, {name}: {deviation:.1e}, {bound:.1e}"
+            where = f"{ebno_db} dB, {name}: {deviation:.1e}, {bounds[name]:.1e}"
+            assert deviation < bounds[name], where
         for name, (sent, expected) in theirs.words.items():
             where = f"{ebno_db} dB, {name}"
             assert torch.equal(sent, ours.words[name][0]), where
@@ -205,13 +226,29 @@ def same_curves(link: Link, ebno_dbs: Sequence[float], seed: int, room: Room = R
             rates.setdefault(name, []).append(float((sent != expected).double().mean()))
         for name, (output, sent) in theirs.signs.items():
             expected, found = theirs.outputs[output], single.outputs[output]
-            doubtful = expected.abs() < room.factor * off[output] * expected.abs().max()
+            doubtful = expected.abs() < bounds[output] * expected.abs().max()
             turned = (found > 0) != (expected > 0)
             assert int((turned & ~doubtful).sum()) <= room.swapped, f"{ebno_db} dB, {name}"
             wrong = ((expected > 0).to(sent.dtype) != sent).double().mean()
             rates.setdefault(name, []).append(float(wrong))
     for name, curve in rates.items():
         falls(name, curve)
+
+
+def same_as_certified(link: Link, solver: Any, ebno_dbs: Sequence[float], seed: int) -> None:
+    """The same words are lost with what a trained model answers, and outputs are within the 40 dB
+    of its certificates.
+    """
+    rates = []
+    for ebno_db in ebno_dbs:
+        slot = link(ebno_db, seed)
+        theirs, found = slot(THEIRS), slot(Blocks(solver, "single"))
+        for name, deviation in _deviations(found, theirs).items():
+            assert deviation < 1e-2, f"{ebno_db} dB, {name}: {deviation:.1e}"
+        for name, (sent, expected) in theirs.words.items():
+            same_words(sent, expected, found.words[name][1], f"{ebno_db} dB, {name}")
+            rates.append(float((sent != expected).double().mean()))
+    falls("words", rates)
 
 
 def same_words(sent: Tensor, expected: Tensor, found: Tensor, where: str) -> None:

@@ -7,7 +7,7 @@ the equalizer at the user.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -32,7 +32,17 @@ from sionna.phy.ofdm import (
 )
 from torch import Tensor
 
-from tests.tutorials.links import DOUBLE, Blocks, Code, Slot, resource_grid, same_curves
+import neumatc_mimo as nm
+from tests.tutorials.links import (
+    DOUBLE,
+    Blocks,
+    Code,
+    Slot,
+    condition,
+    resource_grid,
+    same_as_certified,
+    same_curves,
+)
 
 CARRIER, SPEED, ITEMS, STREAMS = 2.6e9, 10.0, 2, 4
 GRID = resource_grid(
@@ -89,6 +99,7 @@ class CDLLink:
         no = self.code.noise_power(ebno_db)
         bits, x = self.code.send(ITEMS)
         h, send = self._channel()
+        self.h = h
 
         def made(blocks: Blocks) -> Slot:
             outputs, sent, known = {}, x, self._remove_nulled(h)
@@ -104,9 +115,23 @@ class CDLLink:
             x_hat, no_eff = blocks.make("LMMSEEqualizer", GRID, MANAGEMENT)(y, *given, no)
             outputs |= {"x_hat": x_hat, "no_eff": no_eff}
             decoded = self.code.decoder(self.code.demapper(x_hat, no_eff))
-            return Slot(outputs, {"information": (bits, decoded)})
+            return Slot(
+                outputs,
+                {"information": (bits, decoded)},
+                condition=max(self._conditions(h, given[0], given[1], no)),
+            )
 
         return made
+
+    def _conditions(self, h: Tensor, known: Tensor, err_var: Tensor, no: Tensor) -> Iterator[float]:
+        """Of the receiver's matrices, and of those of the precoder."""
+        errors = err_var.expand(known.shape).sum((2, 3, 4)) / known.shape[2]
+        matrices = known[:, 0, :, 0].movedim((1, 2), (-2, -1))
+        yield condition(matrices, no + errors[:, 0])
+        if self._down:
+            alpha = no if self._regularised else 0.0
+            matrices = h[:, 0, :, 0].movedim((1, 2), (-2, -1))
+            yield condition(matrices, torch.ones_like(no), alpha)
 
     def _channel(self) -> tuple[Tensor, Callable[[Tensor, Tensor], Tensor]]:
         """A new channel, and what sends a grid through it."""
@@ -150,3 +175,22 @@ def test_other_models(model: str) -> None:
 @pytest.mark.parametrize("direction", ["uplink", "downlink"])
 def test_time_domain(direction: str) -> None:
     same_curves(TimeCDLLink(direction, "C", False), (-8.0, 0.0), seed=1)
+
+
+def test_downlink_with_a_model_of_its_channels() -> None:
+    """A user who stands still is a link: a model is trained for it, and precodes in its place."""
+    link = CDLLink("downlink", "B", True, speed=0.0)
+    link(0.0, 3)
+    scenario = nm.Scenario.from_channel(
+        link.h[:, 0, :, 0, :, 0].permute(0, 3, 1, 2),
+        progress=False,
+        grid={"fft_size": GRID.fft_size, "subcarrier_spacing": 15e3},
+        multi_user={},
+    )
+    model = nm.train(scenario, progress=False)
+    # The user's own matrices, of the channel behind the precoder, are none that the model has.
+    with pytest.warns(nm.NeuMatCWarning, match="of 4 x 4 is needed"):
+        same_as_certified(link, model, (-8.0, -4.0, 0.0), 3)
+    made = Blocks(model, "single").make("RZFPrecoder", GRID, MANAGEMENT)
+    made(torch.zeros(ITEMS, 1, STREAMS, 14, GRID.fft_size), link.h)
+    assert made.block.stats.links_recalled == ITEMS and made.block.stats.exact == 0

@@ -69,7 +69,6 @@ class Cell:
     """
 
     def __init__(self, detectors: dict[str, Maker], csi: str) -> None:
-        config.seed = 1
         self._detectors, self._code = detectors, Code(GRID, BITS)
         self._estimate = None if csi == "perfect" else estimator("umi", csi)
 
