@@ -171,6 +171,17 @@ def test_a_diagonal_covariance_is_noise_of_the_antennas() -> None:
             close(one, other, 1e-9)
 
 
+@pytest.mark.parametrize("kind", EQUALIZERS)
+def test_a_channel_of_one_subcarrier(kind: Any) -> None:
+    y, h = received(NETWORKS["cells"])
+    block = kind(*settings(NETWORKS["cells"]), Exact(), precision="double")
+    flat = np.repeat(h[..., :1], EFFECTIVE, axis=-1)
+    found = block(y, h[..., :1], 0.1, 0.2, noise_covariance=covariance(3))
+    expected = block(y, flat, 0.1, 0.2, noise_covariance=covariance(3))
+    for one, other in zip(found, expected, strict=True):
+        close(one, other, 1e-12)
+
+
 def test_gradients() -> None:
     """With respect to the covariance, too."""
     y, h = received(NETWORKS["cells"], constant=False)
@@ -257,5 +268,5 @@ def test_what_is_not_definite_has_no_finite_result() -> None:
         inputs = (tf.constant(z) for z in (y, h, np.float64(0), np.float64(0.01)))
         found = graph(*inputs, noise_covariance=tf.constant(bad, tf.complex128))
         assert not np.isfinite(found[0]).any()
-    whitening = Noise(tf.zeros([1, 1, 1, 1], tf.float64), tf.constant(bad + 0j)[None, None, None])
-    assert np.isnan(whitening.whitening(1)).any()
+    noise = Noise(tf.zeros([1, 1, 1, 1], tf.float64), tf.constant(bad + 0j)[None, None, None], 1)
+    assert np.isnan(noise.whitening()).any()

@@ -12,10 +12,17 @@ require_sionna(1, "neumatc_mimo.tensorflow", "neumatc_mimo.blocks, which has tho
 # Before TensorFlow: Dr.Jit, which Sionna's ray tracer brings, may crash when it is loaded after it.
 import sionna.phy  # noqa: F401
 
+from neumatc_mimo.tensorflow.ep_detector import EPDetector
+from neumatc_mimo.tensorflow.k_best_detector import KBestDetector
 from neumatc_mimo.tensorflow.linear_detector import LinearDetector
+from neumatc_mimo.tensorflow.maximum_likelihood_detector import MaximumLikelihoodDetector
+from neumatc_mimo.tensorflow.maximum_likelihood_detector_with_prior import (
+    MaximumLikelihoodDetectorWithPrior,
+)
 from neumatc_mimo.tensorflow.mf_equalizer import MFEqualizer
 from neumatc_mimo.tensorflow.mmse_detector import MMSEDetector
 from neumatc_mimo.tensorflow.mmse_equalizer import MMSEEqualizer
+from neumatc_mimo.tensorflow.mmse_pic_detector import MMSEPICDetector
 from neumatc_mimo.tensorflow.model import ScenarioModel
 from neumatc_mimo.tensorflow.solver import Exact, Solver
 from neumatc_mimo.tensorflow.svd_beamformer import SVDBeamformer
@@ -25,11 +32,16 @@ from neumatc_mimo.tensorflow.zf_precoder import ZFPrecoder
 
 __all__ = [
     "Counts",
+    "EPDetector",
     "Exact",
+    "KBestDetector",
     "LinearDetector",
     "MFEqualizer",
     "MMSEDetector",
     "MMSEEqualizer",
+    "MMSEPICDetector",
+    "MaximumLikelihoodDetector",
+    "MaximumLikelihoodDetectorWithPrior",
     "SVDBeamformer",
     "SVDCombiner",
     "ScenarioModel",

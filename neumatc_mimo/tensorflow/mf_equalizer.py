@@ -5,7 +5,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from neumatc_mimo.tensorflow.common import Ask
-from neumatc_mimo.tensorflow.equalizer import Equalizer, through
+from neumatc_mimo.tensorflow.equalizer import Equalizer
+from neumatc_mimo.tensorflow.products import through
 from neumatc_mimo.tensorflow.receiver import Seen
 from neumatc_mimo.tensorflow.solver import counted
 

@@ -10,8 +10,9 @@ from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import Ask
-from neumatc_mimo.tensorflow.equalizer import Equalizer, through
+from neumatc_mimo.tensorflow.equalizer import Equalizer
 from neumatc_mimo.tensorflow.noise import Noise
+from neumatc_mimo.tensorflow.products import through
 from neumatc_mimo.tensorflow.pseudo_inverse import Filter
 from neumatc_mimo.tensorflow.receiver import Seen
 from neumatc_mimo.tensorflow.solver import Solver
@@ -115,7 +116,7 @@ class MMSEEqualizer(Equalizer):
         :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`. All of it in double precision: a
         strong direction of the noise leaves few digits in single.
         """
-        whitening = noise.whitening(a.shape[2])
+        whitening = noise.whitening()
         white = tf.matmul(tf.cast(a, whitening.dtype), whitening, transpose_b=True)
         one = tf.ones_like(tf.math.real(white[..., 0, 0]))
         answer, made = (ask if ask == self._plainly else self._exactly)(white, one, None)

@@ -21,10 +21,12 @@ class Noise(NamedTuple):
         each or 1
     :param covariance: of correlated noise beside it, [batch_size or 1, symbols or 1, num_groups,
         num_rx_ant, num_rx_ant], one matrix for each group of neighbouring subcarriers; or None
+    :param num_subcarriers: of all groups together
     """
 
     variance: tf.Tensor
-    covariance: tf.Tensor | None = None
+    covariance: tf.Tensor | None
+    num_subcarriers: int
 
     def behind(self, w: tf.Tensor) -> tf.Tensor:
         r"""Power of the noise behind filters, :math:`w_k^{\mathsf{T}} S w_k^*`.
@@ -38,26 +40,45 @@ class Noise(NamedTuple):
             return tf.reduce_sum(tf.square(amplitude), -2)
         # A strong direction of the noise cancels in products with filters that avoid it.
         rows = tf.linalg.matrix_transpose(tf.cast(w, tf.complex128))
-        products = tf.matmul(rows, _of_subcarriers(self._total(), w.shape[2]))
+        products = tf.matmul(rows, self._of_each(self._total()))
         power = tf.reduce_sum(tf.math.real(products * tf.math.conj(rows)), -1)
         return tf.cast(power, w.dtype.real_dtype)
 
-    def whitening(self, num_subcarriers: int) -> tf.Tensor:
+    def whitening(self) -> tf.Tensor:
         r""":math:`L^{-1}` of the covariance :math:`S = L L^{\mathsf{H}}`, in double precision,
         [batch_size, symbols, num_subcarriers or 1, num_rx_ant, num_rx_ant]: NaN where S is not
         positive definite. Groups of subcarriers are factored once.
         """
-        inverse = inverse_factor(self._total())
-        return inverse if inverse.shape[2] == 1 else _of_subcarriers(inverse, num_subcarriers)
+        return self._of_each(inverse_factor(self._total()))
+
+    def among(self, others: tf.Tensor) -> tf.Tensor:
+        """The covariance of noise and of other streams, in double precision, [batch_size, symbols,
+        F, num_rx_ant, num_rx_ant].
+
+        :param others: their channels, [batch_size, symbols, F, num, num_rx_ant]
+        """
+        others = tf.cast(others, tf.complex128)
+        interference = tf.matmul(others, tf.math.conj(others), transpose_a=True)
+        if self.covariance is None:
+            variance = self.variance + tf.zeros([others.shape[-1]], self.variance.dtype)
+            return interference + tf.linalg.diag(tf.cast(variance, tf.complex128))
+        return interference + self._of_each(self._total())
 
     def _total(self) -> tf.Tensor:
         """The covariance of all noise, of groups where white noise does not differ within them."""
         covariance = tf.cast(self.covariance, tf.complex128)
-        size = self.variance.shape[2]
-        if size != 1:
-            covariance = _of_subcarriers(covariance, size)
+        if self.variance.shape[2] != 1:
+            covariance = self._of_each(covariance)
         variance = tf.cast(self.variance, tf.complex128)
         return covariance + variance[..., None] * tf.eye(covariance.shape[-1], dtype=variance.dtype)
+
+    def _of_each(self, matrices: tf.Tensor) -> tf.Tensor:
+        """Matrices of groups [batch_size, symbols, num_groups, ...] for each subcarrier; of one
+        group, which holds for all, as they are.
+        """
+        if matrices.shape[2] in (1, self.num_subcarriers):
+            return matrices
+        return tf.repeat(matrices, self.num_subcarriers // matrices.shape[2], axis=2)
 
 
 def inverse_factor(covariance: tf.Tensor) -> tf.Tensor:
@@ -125,9 +146,3 @@ def _check_values(matrix: NDArray[np.complex128]) -> None:
             "noise_covariance is not positive semidefinite: it has a negative power, or a "
             "correlation beyond the powers of its antennas."
         )
-
-
-def _of_subcarriers(matrices: tf.Tensor, num_subcarriers: int) -> tf.Tensor:
-    """Those of groups [batch_size, symbols, num_groups, ...] for each of so many subcarriers."""
-    times = num_subcarriers // matrices.shape[2]
-    return matrices if times == 1 else tf.repeat(matrices, times, axis=2)

@@ -161,7 +161,8 @@ class Receiver(SolverBlock):
             if covariance is not None:
                 matrix = covariance[:, min(rx, covariance.shape[1] - 1)]
             own = None if links is None else links[:, rx]
-            found, made = at(ask, Seen(rx, a, received, Noise(noise, matrix), own), *more)
+            seen = Seen(rx, a, received, Noise(noise, matrix, len(self._effective)), own)
+            found, made = at(ask, seen, *more)
             counts += made
             each.append(found)
         sizes = {3: self._num_symbols, 4: len(self._effective)}
