@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from sionna.phy.mimo import StreamManagement
 
 from neumatc_mimo.storage.manifest import sealed
 from neumatc_mimo.tensorflow import (
@@ -81,8 +82,9 @@ def test_inputs(model: ScenarioModel) -> None:
         block(x, h, links=np.zeros([2, 3], np.int64))
     with pytest.raises(ValueError, match="alpha has the shape"):
         block(x, h, np.zeros([2, 1, 1, 1, 1]))
-    with pytest.raises(ValueError, match="make 6 rows of a transmitter's channel"):
-        block(x, np.concatenate([h, h], axis=2))
+    few = ZFPrecoder(grid(6), StreamManagement(np.ones([3, 1]), 6), model)
+    with pytest.raises(ValueError, match="make 3 rows of a transmitter's channel, but it has 6"):
+        few(np.concatenate([x, x], axis=2), h)
     unknown = [tf.TensorSpec(z.shape, tf.complex64) for z in (x, h)]
     unknown[1] = tf.TensorSpec([2, 3, 1, 1, None, SYMBOLS, FFT_SIZE], tf.complex64)
     with pytest.raises(ValueError, match="must be known when it is built"):

@@ -38,7 +38,7 @@ class Detector(Receiver):
     :param stream_management: StreamManagement to be used
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
     :param precision: Precision used for internal calculations and outputs
-    :param settings: ``certify`` and what else all blocks take
+    :param settings: ``certify`` and the other settings of all blocks
     """
 
     def __init__(

@@ -37,14 +37,14 @@ class EPDetector(Detector):
     :param beta: Parameter in [0, 1] for update smoothing
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
     :input y: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols, fft_size], `tf.complex`.
         Received OFDM resource grid after cyclic prefix removal and FFT.
     :input h_hat: [batch_size, num_rx, num_rx_ant, num_tx, num_streams_per_tx, num_ofdm_symbols,
-        num_effective_subcarriers], `tf.complex`. Channel estimates for all streams. One item,
-        symbol or subcarrier of ``y`` or ``h_hat`` holds for all.
+        num_effective_subcarriers], `tf.complex`. Channel estimates for all streams. ``y`` or
+        ``h_hat`` may have one item, symbol or subcarrier, which is then used for all.
     :input err_var: [Broadcastable to shape of ``h_hat``], `tf.float`. Variance of the channel
         estimation error.
     :input no: [batch_size, num_rx, num_rx_ant] (or only the first n dims), `tf.float`. Variance of

@@ -90,7 +90,7 @@ class MMSEEqualizer(Equalizer):
         return not self._is_exact
 
     def _streams(self, ask: Ask, seen: Seen) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        rx, a, received, noise, links = seen
+        rx, a, noise, links, received = seen
         if noise.covariance is not None:
             answer, made = self._in_correlated_noise(ask, a, noise)
         elif noise.variance.shape[-1] == 1:

@@ -25,16 +25,16 @@ class Seen(NamedTuple):
 
     :param rx: its number
     :param a: channels, [batch_size, symbols, F, num_tx * num_streams, num_rx_ant]
-    :param received: [batch_size, symbols, F, num_rx_ant]
     :param noise: at its antennas
     :param links: [batch_size] or None
+    :param received: [batch_size, symbols, F, num_rx_ant]; None where channels alone are looked at
     """
 
     rx: int
     a: tf.Tensor
-    received: tf.Tensor
     noise: Noise
     links: tf.Tensor | None
+    received: tf.Tensor = None
 
 
 # Results [batch_size, symbols, F, K, ...] of the streams that a receiver is to get, and counts; of
@@ -50,7 +50,7 @@ class Receiver(SolverBlock):
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
-    :param settings: ``certify`` and what else all blocks take, see
+    :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
     """
 
@@ -97,8 +97,41 @@ class Receiver(SolverBlock):
         y, h_hat = as_complex("y", y, self.cdtype), as_complex("h_hat", h_hat, self.cdtype)
         self._check(y, h_hat)
         variance = self._variance(h_hat, err_var, no)
+
+        def with_y(
+            ask: Ask, seen: Seen, y: tf.Tensor, *more: tf.Tensor
+        ) -> tuple[list[tf.Tensor], tf.Tensor]:
+            own = tf.gather(y[:, min(seen.rx, y.shape[1] - 1)], self._effective, axis=-1)
+            received = tf.transpose(own, [0, 2, 3, 1])
+            return at(ask, seen._replace(received=received), *more)
+
+        def extracted(found: tf.Tensor) -> tf.Tensor:
+            # [batch_size, num_rx, K, num_ofdm_symbols, num_effective_subcarriers, ...]
+            order = [0, 1, 4, 2, 3, *range(5, len(found.shape))]
+            return self._data_symbols(tf.transpose(found, order))
+
+        return self._at_receivers(
+            with_y, extracted, h_hat, variance, links, noise_covariance, y, *more
+        )
+
+    def _at_receivers(
+        self,
+        at: AtReceiver,
+        finish: Callable[[tf.Tensor], tf.Tensor],
+        h_hat: tf.Tensor,
+        variance: tf.Tensor,
+        links: Any,
+        noise_covariance: Any,
+        *more: tf.Tensor,
+    ) -> list[tf.Tensor]:
+        """What ``finish`` makes of all receivers' results [batch_size, num_rx, num_ofdm_symbols,
+        num_effective_subcarriers, K, ...].
+
+        :param variance: [batch_size, num_rx, num_rx_ant, num_ofdm_symbols,
+            num_effective_subcarriers], each or 1
+        """
         links = self._check_links(links, self._num_rx)
-        inputs = [y, h_hat, variance, *more]
+        inputs = [h_hat, variance, *more]
         correlated = noise_covariance is not None
         if correlated:
             given = as_complex("noise_covariance", noise_covariance, tf.complex128)
@@ -106,9 +139,12 @@ class Receiver(SolverBlock):
             inputs.append(covariance_on_grid(given, *sizes))
 
         def core(ask: Ask, *inputs: tf.Tensor) -> tuple[list[tf.Tensor], tf.Tensor]:
-            covariance = inputs[-1] if correlated else None
-            end = len(inputs) - correlated
-            return self._at_each(at, ask, inputs[:3], covariance, links, inputs[3:end])
+            h_hat, variance, *more = inputs
+            covariance = more.pop() if correlated else None
+            each, counts = self._at_each(at, ask, h_hat, variance, covariance, links, more)
+            sizes = {2: self._num_symbols, 3: len(self._effective)}
+            wide = [spread(tf.stack(parts, axis=1), sizes) for parts in zip(*each, strict=True)]
+            return [finish(z) for z in wide], counts
 
         white = self._asks_for_white() and not correlated
         shared = self._shared(h_hat, 2)
@@ -118,11 +154,11 @@ class Receiver(SolverBlock):
             alike += constant(inputs[-1], (2,)) if correlated else []
 
         def first(*inputs: tf.Tensor) -> list[tf.Tensor]:
-            y, h_hat, variance, *rest = inputs
+            h_hat, variance, *rest = inputs
             some = variance[:, :, :1, :1, :1] if white else variance[:, :, :, :1]
             if correlated:
                 rest[-1] = rest[-1][:, :, :1]
-            return [y, h_hat[..., :1, :], some, *rest]
+            return [h_hat[..., :1, :], some, *rest]
 
         return self._served(core, inputs, alike, first)
 
@@ -134,19 +170,18 @@ class Receiver(SolverBlock):
         self,
         at: AtReceiver,
         ask: Ask,
-        given: tuple[tf.Tensor, ...],
+        h_hat: tf.Tensor,
+        variance: tf.Tensor,
         covariance: tf.Tensor | None,
         links: tf.Tensor | None,
-        more: tuple[tf.Tensor, ...],
-    ) -> tuple[list[tf.Tensor], tf.Tensor]:
-        """The same, where channel and noise have one OFDM symbol for all, or as many as y.
+        more: list[tf.Tensor],
+    ) -> tuple[list[list[tf.Tensor]], tf.Tensor]:
+        """Results of each receiver, where channel and noise have one OFDM symbol for all, or as
+        many as what is received.
 
-        :param given: y, h_hat, and the variance [batch_size, num_rx, num_rx_ant, num_ofdm_symbols,
-            num_effective_subcarriers], each or 1
         :param covariance: [batch_size, num_rx, num_ofdm_symbols, num_groups, num_rx_ant,
             num_rx_ant], each or 1
         """
-        y, h_hat, variance = given
         each: list[list[tf.Tensor]] = []
         counts = counted()
         num_streams = self._num_tx * self._num_streams
@@ -154,25 +189,16 @@ class Receiver(SolverBlock):
             # [batch_size, symbols, num_effective_subcarriers, num_tx * num_streams, num_rx_ant]
             h = tf.transpose(h_hat[:, rx], [0, 4, 5, 2, 3, 1])
             a = tf.reshape(h, [-1, *h.shape[1:3], num_streams, h_hat.shape[2]])
-            received = tf.gather(y[:, min(rx, y.shape[1] - 1)], self._effective, axis=-1)
-            received = tf.transpose(received, [0, 2, 3, 1])
             noise = tf.transpose(variance[:, min(rx, variance.shape[1] - 1)], [0, 2, 3, 1])
             matrix = None
             if covariance is not None:
                 matrix = covariance[:, min(rx, covariance.shape[1] - 1)]
             own = None if links is None else links[:, rx]
-            seen = Seen(rx, a, received, Noise(noise, matrix, len(self._effective)), own)
+            seen = Seen(rx, a, Noise(noise, matrix, len(self._effective)), own)
             found, made = at(ask, seen, *more)
             counts += made
             each.append(found)
-        sizes = {3: self._num_symbols, 4: len(self._effective)}
-        outputs = []
-        for parts in zip(*each, strict=True):
-            # [batch_size, num_rx, K, num_ofdm_symbols, num_effective_subcarriers, ...]
-            whole = tf.stack(parts, axis=1)
-            order = [0, 1, 4, 2, 3, *range(5, len(whole.shape))]
-            outputs.append(self._data_symbols(spread(tf.transpose(whole, order), sizes)))
-        return outputs, counts
+        return each, counts
 
     def _wanted(self, rx: int, a: tf.Tensor) -> tf.Tensor:
         """Rows of the streams that a receiver is to get."""

@@ -52,6 +52,12 @@ class Whitened(NamedTuple):
     scale: tf.Tensor | None
     inverse: tf.Tensor | None
 
+    def rows(self, a: tf.Tensor) -> tf.Tensor:
+        """Other channels [batch_size, symbols, F, num, num_rx_ant] in the same noise."""
+        if self.scale is not None:
+            return a * self.scale[..., None, :]
+        return tf.matmul(tf.cast(a, self.inverse.dtype), self.inverse, transpose_b=True)
+
     @property
     def y(self) -> tf.Tensor:
         r""":math:`\mathbf{L}^{-1}\mathbf{y}`, [batch_size, symbols, F, num_rx_ant]."""
@@ -90,7 +96,7 @@ def whitened(
     if real:
         h, received = complex2real_matrix(h), complex2real_vector(received)
     if others is None and noise.covariance is None:
-        variance = noise.variance
+        variance = tf.cast(noise.variance, h.dtype.real_dtype)
         if real:
             variance = variance + tf.zeros([own.shape[-1]], variance.dtype)
             variance = tf.concat([variance, variance], -1) / 2
