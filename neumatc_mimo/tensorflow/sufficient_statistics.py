@@ -56,6 +56,7 @@ class Whitened(NamedTuple):
         """Other channels [batch_size, symbols, F, num, num_rx_ant] in the same noise."""
         if self.scale is not None:
             return a * self.scale[..., None, :]
+        assert self.inverse is not None
         return tf.matmul(tf.cast(a, self.inverse.dtype), self.inverse, transpose_b=True)
 
     @property
