@@ -74,7 +74,7 @@ def test_inputs(model: ScenarioModel) -> None:
         block(x, h.real > 0)
     with pytest.raises(ValueError, match="There are subcarriers: 100 of x, 192 of h"):
         block(x[..., :100], h)
-    with pytest.raises(ValueError, match="The model knows pseudo_inverse of 3 x 16; 3 x 8 was"):
+    with pytest.raises(ValueError, match="The model knows pseudo_inverse of 3 x 16; 3 x 8 is"):
         block(x, h[:, :, :, :, :8])
     with pytest.raises(TypeError, match="links is float32, integer link indices are needed"):
         block(x, h, links=np.array([0.0, 1.0]))
