@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
+from sionna.phy.mimo import StreamManagement
 
 from neumatc_mimo.storage.manifest import sealed
 from neumatc_mimo.tensorflow import (
@@ -73,7 +74,7 @@ def test_inputs(model: ScenarioModel) -> None:
         block(x, h.real > 0)
     with pytest.raises(ValueError, match="There are subcarriers: 100 of x, 192 of h"):
         block(x[..., :100], h)
-    with pytest.raises(ValueError, match="The model knows pseudo_inverse of 3 x 16; 3 x 8 was"):
+    with pytest.raises(ValueError, match="The model knows pseudo_inverse of 3 x 16; 3 x 8 is"):
         block(x, h[:, :, :, :, :8])
     with pytest.raises(TypeError, match="links is float32, integer link indices are needed"):
         block(x, h, links=np.array([0.0, 1.0]))
@@ -81,8 +82,9 @@ def test_inputs(model: ScenarioModel) -> None:
         block(x, h, links=np.zeros([2, 3], np.int64))
     with pytest.raises(ValueError, match="alpha has the shape"):
         block(x, h, np.zeros([2, 1, 1, 1, 1]))
-    with pytest.raises(ValueError, match="make 6 rows of a transmitter's channel"):
-        block(x, np.concatenate([h, h], axis=2))
+    few = ZFPrecoder(grid(6), StreamManagement(np.ones([3, 1]), 6), model)
+    with pytest.raises(ValueError, match="make 3 rows of a transmitter's channel, but it has 6"):
+        few(np.concatenate([x, x], axis=2), h)
     unknown = [tf.TensorSpec(z.shape, tf.complex64) for z in (x, h)]
     unknown[1] = tf.TensorSpec([2, 3, 1, 1, None, SYMBOLS, FFT_SIZE], tf.complex64)
     with pytest.raises(ValueError, match="must be known when it is built"):

@@ -65,10 +65,10 @@ class SolverBlock(Block):
         precision: str | None,
         **settings: Unpack[ProofKeywords],
     ) -> None:
-        super().__init__(precision=precision)
         check_type("resource_grid", resource_grid, ResourceGrid)
         check_type("stream_management", stream_management, StreamManagement)
         check_type("solver", solver, Solver)
+        self._become_sionnas(resource_grid, stream_management, precision)
         self._settings = ProofSettings(**settings)
         self._resource_grid, self._stream_management = resource_grid, stream_management
         self._solver, self._operation = solver, operation
@@ -85,6 +85,16 @@ class SolverBlock(Block):
         self._answers = solver.on(operation, grid, self.cdtype, certify, tolerance)
         self._num_frequencies = len(grid)
         self._counts = tf.Variable(tf.zeros(len(fields(Counts)), tf.int64), trainable=False)
+
+    def _become_sionnas(
+        self,
+        resource_grid: ResourceGrid,
+        stream_management: StreamManagement,
+        precision: str | None,
+    ) -> None:
+        """Initialise as the block of Sionna that it is."""
+        del resource_grid, stream_management
+        Block.__init__(self, precision=precision)
 
     @property
     def stats(self) -> Counts:

@@ -14,9 +14,10 @@ class DataSymbols:
     :param resource_grid: ResourceGrid with its pilot pattern
     :param stream_management: StreamManagement
 
-    :input z: [batch_size, num_rx, num_streams_per_rx, num_ofdm_symbols, num_effective_subcarriers]
+    :input z: [batch_size, num_rx, num_streams_per_rx, num_ofdm_symbols, num_effective_subcarriers,
+        ...]
 
-    :output: [batch_size, num_tx, num_streams_per_tx, num_data_symbols]
+    :output: [batch_size, num_tx, num_streams_per_tx, num_data_symbols, ...]
     """
 
     def __init__(self, resource_grid: ResourceGrid, stream_management: StreamManagement) -> None:
@@ -32,7 +33,7 @@ class DataSymbols:
         self._num_symbols = order.shape[-1]
 
     def __call__(self, z: tf.Tensor) -> tf.Tensor:
-        flat = tf.reshape(z, [-1, int(np.prod(z.shape[1:]))])
-        return tf.reshape(
-            tf.gather(flat, self._places, axis=1), [-1, *self._shape, self._num_symbols]
-        )
+        values = z.shape[5:]
+        flat = tf.reshape(z, [-1, int(np.prod(z.shape[1:5])), *values])
+        shape = [-1, *self._shape, self._num_symbols, *values]
+        return tf.reshape(tf.gather(flat, self._places, axis=1), shape)

@@ -118,7 +118,14 @@ class LinearDetector(Block):
         return f"{type(self).__name__}({self._equalizer!r})"
 
     def call(
-        self, y: tf.Tensor, h_hat: tf.Tensor, err_var: Any, no: Any, links: Any = None
+        self,
+        y: tf.Tensor,
+        h_hat: tf.Tensor,
+        err_var: Any,
+        no: Any,
+        links: Any = None,
+        noise_covariance: Any = None,
     ) -> tf.Tensor:
         """Detect bits or symbols; inputs and outputs as in the class's description."""
-        return self._demapper(*self._equalizer(y, h_hat, err_var, no, links))
+        given = (y, h_hat, err_var, no, links, noise_covariance)
+        return self._demapper(*self._equalizer(*given))

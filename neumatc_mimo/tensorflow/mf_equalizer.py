@@ -5,7 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from neumatc_mimo.tensorflow.common import Ask
-from neumatc_mimo.tensorflow.equalizer import Equalizer, through
+from neumatc_mimo.tensorflow.equalizer import Equalizer
+from neumatc_mimo.tensorflow.products import through
+from neumatc_mimo.tensorflow.receiver import Seen
 from neumatc_mimo.tensorflow.solver import counted
 
 
@@ -44,6 +46,11 @@ class MFEqualizer(Equalizer):
         the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `tf.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``; leading
+        dimensions can be broadcast to [batch_size, num_rx, num_ofdm_symbols,
+        num_effective_subcarriers]. Fewer matrices along the subcarriers hold for as many
+        neighbours each: resource blocks. Hermitian and positive semidefinite.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `tf.complex`.
         Estimated symbols.
@@ -51,22 +58,14 @@ class MFEqualizer(Equalizer):
         Effective noise variance for each estimated symbol.
     """
 
-    def _streams(
-        self,
-        ask: Ask,
-        rx: int,
-        a: tf.Tensor,
-        received: tf.Tensor,
-        noise: tf.Tensor,
-        links: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        del ask, links
-        own = self._wanted(rx, a)
+    def _streams(self, ask: Ask, seen: Seen) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        del ask
+        own = self._wanted(seen.rx, seen.a)
         # Columns of unit norm: squares of a channel of -150 dB would vanish.
         size = tf.norm(tf.abs(own), axis=-1)
         w = tf.linalg.adjoint(own / tf.cast(size, own.dtype)[..., None])
         gains = tf.square(tf.abs(tf.matmul(own, w)) / size[..., None, :])
         leaked = tf.reduce_sum(gains - tf.linalg.diag(tf.linalg.diag_part(gains)), -2)
-        left = leaked + self._behind(rx, a, w, noise) / tf.square(size)
-        streams = through(received, w) / tf.cast(size, w.dtype)
+        left = leaked + self._behind(seen, w) / tf.square(size)
+        streams = through(seen.received, w) / tf.cast(size, w.dtype)
         return streams, left, counted(exact=tf.size(size[..., 0]))

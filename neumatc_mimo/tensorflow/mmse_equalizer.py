@@ -10,8 +10,11 @@ from sionna.phy.ofdm import ResourceGrid
 
 from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import Ask
-from neumatc_mimo.tensorflow.equalizer import Equalizer, through
+from neumatc_mimo.tensorflow.equalizer import Equalizer
+from neumatc_mimo.tensorflow.noise import Noise
+from neumatc_mimo.tensorflow.products import through
 from neumatc_mimo.tensorflow.pseudo_inverse import Filter
+from neumatc_mimo.tensorflow.receiver import Seen
 from neumatc_mimo.tensorflow.solver import Solver
 
 # Of the strongest antenna's noise, what the others have at least.
@@ -58,6 +61,12 @@ class MMSEEqualizer(Equalizer):
         the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `tf.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``; leading
+        dimensions can be broadcast to [batch_size, num_rx, num_ofdm_symbols,
+        num_effective_subcarriers]. Fewer matrices along the subcarriers hold for as many
+        neighbours each: resource blocks. Hermitian and positive semidefinite, and definite together
+        with ``no``; where it is not definite, results are not finite.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `tf.complex`.
         Estimated symbols.
@@ -80,19 +89,14 @@ class MMSEEqualizer(Equalizer):
     def _asks_for_white(self) -> bool:
         return not self._is_exact
 
-    def _streams(
-        self,
-        ask: Ask,
-        rx: int,
-        a: tf.Tensor,
-        received: tf.Tensor,
-        noise: tf.Tensor,
-        links: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        if noise.shape[-1] == 1:
-            answer, made = self._able(ask, rx, a)(a, noise[..., 0], links)
+    def _streams(self, ask: Ask, seen: Seen) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        rx, a, noise, links, received = seen
+        if noise.covariance is not None:
+            answer, made = self._in_correlated_noise(ask, a, noise)
+        elif noise.variance.shape[-1] == 1:
+            answer, made = self._able(ask, rx, a)(a, noise.variance[..., 0], links)
         else:
-            answer, received, made = self._in_coloured_noise(ask, a, received, noise)
+            answer, received, made = self._in_coloured_noise(ask, a, received, noise.variance)
         # Of a stream that does not arrive nothing is known: zero, in infinite noise.
         arrives = answer.gain > 0
         gain = tf.where(arrives, answer.gain, 1)
@@ -102,6 +106,22 @@ class MMSEEqualizer(Equalizer):
         streams *= tf.cast(factor, streams.dtype)
         desired = self._desired[rx]
         return tf.gather(streams, desired, axis=-1), tf.gather(left, desired, axis=-1), made
+
+    def _in_correlated_noise(
+        self, ask: Ask, a: tf.Tensor, noise: Noise
+    ) -> tuple[Filter, tf.Tensor]:
+        r"""Filters of symbols as they are received, and counts: a model has no such results.
+
+        For :math:`S = L L^{\mathsf{H}}` the filter W' of the channel :math:`L^{-1} G` applies to
+        :math:`L^{-1} y`, hence :math:`W = L^{-\mathsf{T}} W'`. All of it in double precision: a
+        strong direction of the noise leaves few digits in single.
+        """
+        whitening = noise.whitening()
+        white = tf.matmul(tf.cast(a, whitening.dtype), whitening, transpose_b=True)
+        one = tf.ones_like(tf.math.real(white[..., 0, 0]))
+        answer, made = (ask if ask == self._plainly else self._exactly)(white, one, None)
+        answer = answer._replace(w=tf.matmul(whitening, answer.w, transpose_a=True))
+        return answer if a.dtype == whitening.dtype else self._operation.narrow(answer), made
 
     def _in_coloured_noise(
         self, ask: Ask, a: tf.Tensor, received: tf.Tensor, noise: tf.Tensor

@@ -33,6 +33,18 @@ def waterfilling(s: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
     return tf.maximum(own - excess, 0)
 
 
+def allocated(allocate: Allocation | None, s: tf.Tensor, no: tf.Tensor, rank: int) -> tf.Tensor:
+    """Powers [..., num_streams] of the first ``rank`` streams, ones where no allocation is made of
+    as much power; zeros for the others.
+
+    :param s: [..., num_streams] singular values, strongest first
+    :param no: as of an allocation
+    """
+    sent = s[..., :rank]
+    powers = tf.ones_like(sent) if allocate is None else allocate(sent, no)
+    return tf.pad(powers, [[0, 0]] * (len(s.shape) - 1) + [[0, s.shape[-1] - rank]])
+
+
 _ALLOCATIONS: dict[str, Allocation | None] = {"uniform": None, "waterfilling": waterfilling}
 
 

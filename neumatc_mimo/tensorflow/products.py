@@ -25,3 +25,17 @@ def products(matrix: tf.Tensor, x: tf.Tensor, inner: tf.Tensor | None = None) ->
     if matrix.shape[1] == 1:
         return tf.transpose(found[:, 0], [0, 2, 3, 1])
     return tf.transpose(found[..., 0], [0, 3, 1, 2])
+
+
+def through(received: tf.Tensor, *matrices: tf.Tensor) -> tf.Tensor:
+    """Received symbols [batch_size, symbols, F, num_rx_ant] through products of matrices
+    [batch_size, symbols or 1, F, ...], as [batch_size, symbols, F, K].
+    """
+    rows = received[:, :, :, None]
+    shared = matrices[0].shape[1] == 1
+    if shared:
+        # One filter for all symbols, which are the rows of a matrix.
+        rows = tf.transpose(received, [0, 2, 1, 3])[:, None]
+    for matrix in matrices:
+        rows = tf.matmul(rows, matrix)
+    return tf.transpose(rows[:, 0], [0, 2, 1, 3]) if shared else rows[:, :, :, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 import tensorflow as tf
@@ -12,8 +13,9 @@ from neumatc_mimo.foundation.block_checks import check_streams
 from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import Ask, SolverBlock, first_dimensions, partners
 from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, joint_size, spread
-from neumatc_mimo.tensorflow.power import allocated_noise, find_allocation
+from neumatc_mimo.tensorflow.power import allocated, allocated_noise, find_allocation
 from neumatc_mimo.tensorflow.products import products
+from neumatc_mimo.tensorflow.ranks import Ranks
 from neumatc_mimo.tensorflow.solver import Solver, counted
 from neumatc_mimo.tensorflow.svd import SVD
 
@@ -41,6 +43,8 @@ class SVDBeamformer(SolverBlock):
         noise power. The :class:`SVDCombiner` must have the same
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel varies
         over OFDM symbols all is computed exactly.
@@ -70,6 +74,8 @@ class SVDBeamformer(SolverBlock):
         return_effective_channel: bool = False,
         power: Literal["uniform", "waterfilling"] = "uniform",
         precision: str | None = None,
+        *,
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(
@@ -84,6 +90,7 @@ class SVDBeamformer(SolverBlock):
         self._return_effective_channel = return_effective_channel
         self._receiver_of, _ = partners(stream_management)
         self._allocate = find_allocation(power)
+        self._ranks = Ranks(stream_management, ranks)
 
     def call(
         self, x: tf.Tensor, h: tf.Tensor, links: Any = None, no: Any = None
@@ -130,8 +137,10 @@ class SVDBeamformer(SolverBlock):
             answer, made = ask(rows[:, :, :, rx], None, None if links is None else links[:, tx])
             counts += made
             v = answer.v
-            if self._allocate is not None:
-                amplitudes = tf.sqrt(self._allocate(answer.s, allocated_noise(noise, rx)))
+            rank = self._ranks.of(rx)
+            if self._allocate is not None or rank < self._num_streams:
+                own_noise = allocated_noise(noise, rx)
+                amplitudes = tf.sqrt(allocated(self._allocate, answer.s, own_noise, rank))
                 v *= tf.cast(amplitudes, v.dtype)[..., None, :]
             precoded.append(products(v, x[:, min(tx, x.shape[1] - 1)]))
             if self._return_effective_channel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Unpack
 
 import tensorflow as tf
@@ -14,8 +15,9 @@ from neumatc_mimo.tensorflow.common import Ask, SolverBlock, first_dimensions, p
 from neumatc_mimo.tensorflow.data_symbols import DataSymbols
 from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, spread
 from neumatc_mimo.tensorflow.operation import power as squared
-from neumatc_mimo.tensorflow.power import allocated_noise, find_allocation
+from neumatc_mimo.tensorflow.power import allocated, allocated_noise, find_allocation
 from neumatc_mimo.tensorflow.products import products
+from neumatc_mimo.tensorflow.ranks import Ranks
 from neumatc_mimo.tensorflow.solver import Solver, counted
 from neumatc_mimo.tensorflow.svd import SVD, Triplets
 
@@ -44,6 +46,7 @@ class SVDCombiner(SolverBlock):
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
     :param power: Power of the streams as in the beamformer: "uniform" or "waterfilling"
+    :param ranks: Streams of each receiver as in the beamformer
     :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`. Where the channel varies
         over OFDM symbols all is computed exactly.
@@ -71,6 +74,7 @@ class SVDCombiner(SolverBlock):
         precision: str | None = None,
         *,
         power: Literal["uniform", "waterfilling"] = "uniform",
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(
@@ -84,6 +88,7 @@ class SVDCombiner(SolverBlock):
         )
         _, self._transmitter_of = partners(stream_management)
         self._allocate = find_allocation(power)
+        self._ranks = Ranks(stream_management, ranks)
         self._data_symbols = DataSymbols(resource_grid, stream_management)
 
     def call(
@@ -162,9 +167,7 @@ class SVDCombiner(SolverBlock):
 
     def _powers(self, s: tf.Tensor, noise: tf.Tensor, rx: int) -> tf.Tensor:
         """Powers of the streams to a receiver, [batch_size, symbols, fft_size, num_streams]."""
-        if self._allocate is None:
-            return tf.ones_like(s)
-        return self._allocate(s, allocated_noise(noise, rx))
+        return allocated(self._allocate, s, allocated_noise(noise, rx), self._ranks.of(rx))
 
     def _check(self, y: tf.Tensor, h: tf.Tensor) -> None:
         """Refuse y and h that do not fit the grid, in which one symbol or subcarrier may hold for

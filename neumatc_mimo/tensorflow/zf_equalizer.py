@@ -5,7 +5,9 @@ from __future__ import annotations
 import tensorflow as tf
 
 from neumatc_mimo.tensorflow.common import Ask
-from neumatc_mimo.tensorflow.equalizer import Equalizer, through
+from neumatc_mimo.tensorflow.equalizer import Equalizer
+from neumatc_mimo.tensorflow.products import through
+from neumatc_mimo.tensorflow.receiver import Seen
 
 
 class ZFEqualizer(Equalizer):
@@ -41,6 +43,11 @@ class ZFEqualizer(Equalizer):
         the AWGN.
     :input links: `None` (default) | [batch_size] | [batch_size, num_rx], `int`. Indices of the
         links, -1 for unknown. If `None`, the solver recognises links from ``h_hat``.
+    :input noise_covariance: `None` (default) | [..., num_rx_ant, num_rx_ant], `tf.complex`.
+        Covariance of noise that is correlated between antennas, beside that of ``no``; leading
+        dimensions can be broadcast to [batch_size, num_rx, num_ofdm_symbols,
+        num_effective_subcarriers]. Fewer matrices along the subcarriers hold for as many
+        neighbours each: resource blocks. Hermitian and positive semidefinite.
 
     :output x_hat: [batch_size, num_tx, num_streams, num_data_symbols], `tf.complex`.
         Estimated symbols.
@@ -49,22 +56,14 @@ class ZFEqualizer(Equalizer):
     :raises ValueError: If a receiver gets more streams than it has antennas
     """
 
-    def _streams(
-        self,
-        ask: Ask,
-        rx: int,
-        a: tf.Tensor,
-        received: tf.Tensor,
-        noise: tf.Tensor,
-        links: tf.Tensor | None,
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        own = self._wanted(rx, a)
+    def _streams(self, ask: Ask, seen: Seen) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        own = self._wanted(seen.rx, seen.a)
         num_streams, num_rx_ant = own.shape[3:]
         if num_streams > num_rx_ant:
             raise ValueError(
                 f"{num_streams} streams are more than the {num_rx_ant} antennas of a receiver."
             )
-        answer, made = ask(own, None, links)
+        answer, made = ask(own, None, seen.links)
         w = tf.matmul(answer.w, answer.mixing)
         w *= tf.cast(answer.column, w.dtype)[..., None, :]
-        return through(received, w), self._behind(rx, a, w, noise), made
+        return through(seen.received, w), self._behind(seen, w), made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Unpack
 
 import numpy as np
@@ -13,7 +14,8 @@ from neumatc_mimo.foundation.block_settings import ProofKeywords
 from neumatc_mimo.tensorflow.common import Ask, SolverBlock
 from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, joint_items, joint_size, spread
 from neumatc_mimo.tensorflow.products import products
-from neumatc_mimo.tensorflow.pseudo_inverse import PseudoInverse
+from neumatc_mimo.tensorflow.pseudo_inverse import Filter, PseudoInverse
+from neumatc_mimo.tensorflow.ranks import Modes
 from neumatc_mimo.tensorflow.solver import Solver, counted
 from neumatc_mimo.tensorflow.symbols import constant
 
@@ -34,6 +36,10 @@ class ZFPrecoder(SolverBlock):
     Where the channel differs between them, or :math:`\alpha` between symbols, or between the
     subcarriers of a model's links, all of it is computed exactly.
 
+    A receiver that is to get fewer streams than it has antennas has a row of :math:`\mathbf{H}` for
+    each of its streams: what it hears along the left singular vectors of its strongest singular
+    values. All of it is computed exactly, then.
+
     :param resource_grid: ResourceGrid to be used
     :param stream_management: StreamManagement to be used
     :param solver: :class:`~neumatc_mimo.tensorflow.ScenarioModel` or ``Exact()``
@@ -41,6 +47,8 @@ class ZFPrecoder(SolverBlock):
         returned. Defaults to `False`.
     :param precision: Precision used for internal calculations and outputs.
         If set to `None`, :attr:`~sionna.phy.config.Config.precision` is used.
+    :param ranks: Streams that each receiver gets, at most those of ``stream_management``, of which
+        the first ones are sent; None for all
     :param settings: ``certify`` and the other settings of all blocks, see
         :class:`~neumatc_mimo.foundation.block_settings.ProofSettings`
 
@@ -70,6 +78,8 @@ class ZFPrecoder(SolverBlock):
         solver: Solver,
         return_effective_channel: bool = False,
         precision: str | None = None,
+        *,
+        ranks: Sequence[int] | None = None,
         **settings: Unpack[ProofKeywords],
     ) -> None:
         super().__init__(
@@ -83,6 +93,7 @@ class ZFPrecoder(SolverBlock):
         )
         self._return_effective_channel = return_effective_channel
         self._precoding_ind = np.asarray(stream_management.precoding_ind)
+        self._modes = Modes(stream_management, ranks)
 
     def call(
         self, x: tf.Tensor, h: tf.Tensor, alpha: Any = 0.0, links: Any = None
@@ -92,8 +103,7 @@ class ZFPrecoder(SolverBlock):
         alpha = self._four_dimensions(alpha, h)
         num_symbols, fft_size = self._check(x, h, alpha)
         links = self._check_links(links, self._num_tx)
-        value = tf.get_static_value(alpha)
-        is_zero = value is not None and not np.any(value)
+        is_zero = surely_zero(alpha)
 
         def core(
             ask: Ask, x: tf.Tensor, h: tf.Tensor, alpha: tf.Tensor
@@ -139,21 +149,27 @@ class ZFPrecoder(SolverBlock):
             # [batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant]
             rows = tf.transpose(h[:, :, :, tx], [0, 4, 5, 1, 2, 3])
             served = tf.gather(rows, self._precoding_ind[tx], axis=3)
+            own, refined = self._modes.rows(served, tx, plainly=ask == self._plainly)
             power = None if alpha is None else alpha[:, min(tx, alpha.shape[1] - 1)]
-            answer, made = ask(_flat(served), power, None if links is None else links[:, tx])
-            counts += made
-            # A column of zeros stays one, as in Sionna.
-            some = answer.norm > 0
-            unit = tf.where(some, 1 / tf.where(some, answer.norm, 1), 1)
-            mixing = answer.mixing * tf.cast(unit, answer.mixing.dtype)[..., None, :]
-            precoded.append(products(answer.w, x[:, min(tx, x.shape[1] - 1)], mixing))
+            whom = self._whom(ask, rows.shape[4])
+            answer, made = whom(own, power, None if links is None else links[:, tx])
+            counts += made + refined
+            mixing = unit_columns(answer)
+            sent = x[:, min(tx, x.shape[1] - 1)]
+            if len(self._modes.sent(tx)) < sent.shape[1]:
+                sent = tf.gather(sent, self._modes.sent(tx), axis=1)
+            precoded.append(products(answer.w, sent, mixing))
             if self._return_effective_channel:
-                filters = tf.matmul(answer.w, mixing)
-                seen.append(tf.gather(tf.matmul(_flat(rows), filters), self._effective, axis=2))
+                filters = self._modes.of_streams(tf.matmul(answer.w, mixing), tx)
+                seen.append(tf.gather(tf.matmul(flat(rows), filters), self._effective, axis=2))
         outputs = [tf.stack(precoded, axis=1)]
         if self._return_effective_channel:
             outputs.append(self._effective_channel(tf.stack(seen, axis=3)))
         return outputs, counts
+
+    def _whom(self, ask: Ask, num_rx_ant: int) -> Ask:
+        """Whom to ask: no model knows the rows of single streams."""
+        return self._exactly if ask == self._query and not self._modes.is_full(num_rx_ant) else ask
 
     def _effective_channel(self, seen: tf.Tensor) -> tf.Tensor:
         """[batch_size, symbols, num_effective, num_tx, num_rx * num_rx_ant, num_streams] as Sionna
@@ -185,19 +201,8 @@ class ZFPrecoder(SolverBlock):
         num_tx = 1 if one_for_all else self._num_tx
         check_shape("x", x, (num_tx, self._num_streams, None, None))
         check_shape("alpha", alpha, (1 if alpha.shape[1] == 1 else self._num_tx, None, None))
-        num_rows = self._precoding_ind.shape[1] * h.shape[2]
-        if num_rows != self._num_streams:
-            raise ValueError(
-                f"{self._precoding_ind.shape[1]} receivers of {h.shape[2]} antennas make "
-                f"{num_rows} rows of a transmitter's channel, but it has {self._num_streams} "
-                "streams: they must be equal."
-            )
-        value = tf.get_static_value(alpha)
-        if num_rows > h.shape[4] and value is not None and not np.all(value > 0):
-            raise ValueError(
-                f"{num_rows} streams are more than the {h.shape[4]} antennas of a transmitter: "
-                "they need a regularisation, alpha > 0, everywhere."
-            )
+        self._modes.check(h.shape[2])
+        check_antennas(self._modes.most_sent(), h.shape[4], alpha)
         sizes = [
             joint_size(what, x=(x, dim), h=(h, dim), alpha=(alpha, dim))
             for what, dim in (("OFDM symbols", -2), ("subcarriers", -1))
@@ -211,7 +216,31 @@ class ZFPrecoder(SolverBlock):
         return sizes[0], sizes[1]
 
 
-def _flat(rows: tf.Tensor) -> tf.Tensor:
+def surely_zero(alpha: tf.Tensor) -> bool:
+    """Whether a regularisation is known to be zero when a graph is built."""
+    value = tf.get_static_value(alpha)
+    return value is not None and not np.any(value)
+
+
+def check_antennas(num_rows: int, num_tx_ant: int, alpha: tf.Tensor) -> None:
+    """Refuse more streams than antennas, without a regularisation."""
+    value = tf.get_static_value(alpha)
+    if num_rows > num_tx_ant and value is not None and not np.all(value > 0):
+        raise ValueError(
+            f"{num_rows} streams are more than the {num_tx_ant} antennas of a transmitter: "
+            "they need a regularisation, alpha > 0, everywhere."
+        )
+
+
+def unit_columns(answer: Filter) -> tf.Tensor:
+    """What ``answer.w`` is multiplied with for columns of unit norm."""
+    # A column of zeros stays one, as in Sionna.
+    some = answer.norm > 0
+    unit = tf.where(some, 1 / tf.where(some, answer.norm, 1), 1)
+    return answer.mixing * tf.cast(unit, answer.mixing.dtype)[..., None, :]
+
+
+def flat(rows: tf.Tensor) -> tf.Tensor:
     """[batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant] with one row for each
     antenna.
     """
