@@ -18,7 +18,6 @@ from neumatc_mimo.tensorflow import (
     Exact,
     EyePrecodedChannel,
     LMMSEPostEqualizationSINR,
-    RZFPrecodedChannel,
     ScenarioModel,
     ZFPrecodedChannel,
 )
@@ -139,7 +138,6 @@ def test_methods_of_sionnas_class() -> None:
     pair = settings(network)
     h, power = tf.constant(channel(network, constant=False)), tf.constant(powers(network, 3))
     theirs = InPrecision(lambda: ofdm.RZFPrecodedChannel(*pair), "double").block
-    assert RZFPrecodedChannel is ZFPrecodedChannel
     eye = EyePrecodedChannel(*pair, "double")
     for block in (*(make(*pair) for make, _ in PAIRS.values()), eye):
         assert isinstance(block, PrecodedChannel)

@@ -34,9 +34,6 @@ from neumatc_mimo.tensorflow.zf_equalizer import ZFEqualizer
 from neumatc_mimo.tensorflow.zf_precoded_channel import ZFPrecodedChannel
 from neumatc_mimo.tensorflow.zf_precoder import ZFPrecoder
 
-# Sionna's name.
-RZFPrecodedChannel = ZFPrecodedChannel
-
 __all__ = [
     "CBFPrecodedChannel",
     "Counts",
@@ -52,7 +49,6 @@ __all__ = [
     "MMSEPICDetector",
     "MaximumLikelihoodDetector",
     "MaximumLikelihoodDetectorWithPrior",
-    "RZFPrecodedChannel",
     "SVDBeamformer",
     "SVDCombiner",
     "ScenarioModel",
