@@ -45,6 +45,8 @@ _ROUNDINGS, _REFINED = 16.0, 2e-3
 _PROPORTION = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 _DOUBLE_FLOOR = 1e-8
 _LOST = 0.1
+# Sionna's expectation propagation takes differences of precisions up to 1e12.
+_DIFFERENCE = 1e12 * torch.finfo(torch.float64).eps
 # Of the symbols whose bits are known beforehand.
 _PRIOR_BITS = 4
 # Blocks without a counterpart, against themselves.
@@ -398,7 +400,7 @@ BLOCKS = {
         joint_detector("KBestDetector", "bit", "streams", 6, "pair", "qam", 4), _FILTERS, 0.01
     ),
     "EPDetector": Comparison(
-        joint_detector("EPDetector", "bit", "pair", 4, floor=1e-5), _FILTERS, 0.01
+        joint_detector("EPDetector", "bit", "pair", 4, floor=_DIFFERENCE), _FILTERS, 0.01
     ),
     "MMSEPICDetector": Comparison(
         joint_detector("MMSEPICDetector", "bit", "maxlog", "pair", 2, "qam", 4, prior=True),

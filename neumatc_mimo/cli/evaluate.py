@@ -94,7 +94,7 @@ def evaluate(
             f'proven in training: {where}. Train again; until then, use certify="call".',
             highlight=False,
         )
-    out.print(f"Wrote {file}")
+    out.print(f"Wrote {file}", soft_wrap=True)
 
 
 def _fidelity_table(results: dict[str, Any], every: bool) -> Table:

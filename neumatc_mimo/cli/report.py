@@ -40,4 +40,4 @@ def report(
         print_json([str(file) for file in written])
     else:
         out.print(demo_table(summary))
-        out.print(f"Wrote {', '.join(str(file) for file in written)}")
+        out.print(f"Wrote {', '.join(str(file) for file in written)}", soft_wrap=True)

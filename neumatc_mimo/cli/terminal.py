@@ -19,7 +19,9 @@ for _name in ("stdout", "stderr"):
         setattr(sys, _name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, it stays open
 
 # Tables in a file or a pipe get the width that they need, unless COLUMNS says it.
-out = Console() if sys.stdout.isatty() or "COLUMNS" in os.environ else Console(width=100)
+_columns = os.environ.get("COLUMNS", "")
+_width = int(_columns) if _columns.isdecimal() else None if sys.stdout.isatty() else 100
+out = Console(width=_width)
 err = Console(stderr=True)
 
 

@@ -58,4 +58,4 @@ def trace(
         seed=seed,
         overwrite=overwrite,
     )
-    print_json({"folder": str(path)}) if as_json else out.print(f"Wrote {path}")
+    print_json({"folder": str(path)}) if as_json else out.print(f"Wrote {path}", soft_wrap=True)

@@ -141,7 +141,7 @@ def test_what_is_refused(scenario: nm.Scenario, write_scenario: Any, links: Link
     assert one is not None
     with pytest.raises(ValueError, match="those of several users are needed"):
         SystemDownlink(one, None)
-    with pytest.raises(ValueError, match="Sionna has pseudo_inverse and matched_filter"):
+    with pytest.raises(ValueError, match="Sionna has only pseudo_inverse and matched_filter"):
         SystemDownlink(links, None, precoding="wmmse")
     with pytest.raises(ValueError, match='There is no precoded channel "zf", known are'):
         SystemDownlink(links, nm.Exact(), precoding="zf")
