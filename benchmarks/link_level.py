@@ -23,7 +23,7 @@ from neumatc_mimo.bench.evaluation import error_rates
 from neumatc_mimo.model.marks import Marks
 
 NAME = "link_level"
-NUM_LINKS, NUM_BLOCKS = 4, 1000
+NUM_LINKS, NUM_BLOCKS = 2, 1000
 _TASK, _BITS = "downlink", 4
 # What a file says of each trunk; full ones leave no knots out that the tolerance can do without.
 TRUNKS: dict[str, dict[str, Any]] = {
