@@ -15,7 +15,11 @@ from torch import Tensor
 from neumatc_mimo.blocks.bit_axes import BitAxis, shares
 from neumatc_mimo.blocks.detector import Detector, Part
 from neumatc_mimo.foundation.block_settings import BlockKeywords
-from neumatc_mimo.operations.definite_inverse import side_by_side_inverse, side_by_side_product
+from neumatc_mimo.operations.definite_inverse import (
+    side_by_side_inverse,
+    side_by_side_rest,
+    side_by_side_row_products,
+)
 from neumatc_mimo.solvers.base import Solver
 
 # Of real and imaginary part each, of noise of power one.
@@ -182,11 +186,10 @@ class EPDetector(Detector):
             own = inverse.diagonal().movedim(-1, 0)
             # Eqs. (31), (32): what the others tell of an unknown, as a precision and its product
             # with the mean. The differences of the paper lose all digits where the noise is strong.
-            told = (inverse * gram).sum(1) / (_NOISE * own)
+            told = side_by_side_row_products(inverse, gram) / (_NOISE * own)
             told = told.clamp(0, 1 / self._least)
-            others = inverse.diagonal_scatter(torch.zeros_like(inverse.diagonal()))
-            crossed = side_by_side_product(others, z + _NOISE * gamma)
-            known = (crossed + own * z) / (_NOISE * own)
+            crossed = side_by_side_rest(inverse, z + _NOISE * gamma)
+            known = (crossed / own + z) / _NOISE
             # Eq. (33): and its levels, but for what all of them have.
             logits = torch.addcmul(squares * told, levels, known)
             share = shares(logits)

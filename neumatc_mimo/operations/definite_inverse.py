@@ -65,6 +65,29 @@ def side_by_side_product(a: Tensor, x: Tensor) -> Tensor:
     return whole
 
 
+def side_by_side_rest(a: Tensor, x: Tensor) -> Tensor:
+    """As :func:`side_by_side_product`, of square matrices without their diagonals."""
+    if is_differentiated(a, x) or is_traced() or is_mapped():
+        return (a.diagonal_scatter(torch.zeros_like(a.diagonal())) * x).sum(1)
+    whole = torch.zeros_like(a[:, 0])
+    for number, factor in enumerate(x):
+        for rows in (slice(number), slice(number + 1, None)):
+            whole[rows].addcmul_(a[rows, number], factor)
+    return whole
+
+
+def side_by_side_row_products(a: Tensor, b: Tensor) -> Tensor:
+    r"""Products of a row of A [m, n, ...] with the same row of B, :math:`(A B^{\mathsf T})_{kk}`,
+    [m, ...]; B may have ones after its first two dimensions.
+    """
+    if is_differentiated(a, b) or is_traced() or is_mapped():
+        return (a * b).sum(1)
+    whole = a[:, 0] * b[:, 0]
+    for one, other in zip(a.unbind(1)[1:], b.unbind(1)[1:], strict=True):
+        whole.addcmul_(one, other)
+    return whole
+
+
 def regularised_inverse(gram: Tensor, no: Tensor | float) -> Tensor:
     r"""(G + σ² I)⁻¹ of Hermitian matrices G [..., m, m]; some number where that is not positive
     definite, as pivots of elimination that are rounding are raised to it.
