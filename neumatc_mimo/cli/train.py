@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any
 
 import typer
@@ -286,15 +286,18 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         caption="Error and quality (5 %) in dB; corrected and exact in %; "
         "s and kB of a link, ms of a query.",
         box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
     )
-    for column in ("model", "operation"):
-        table.add_column(column, no_wrap=True, overflow="fold")
+    # What is told by the settings is long: it takes several lines before any number is cut.
+    table.add_column("model", overflow="fold")
+    table.add_column("operation", no_wrap=True)
     for column in ("error", "quality", "corr.", "exact", "s", "kB", "ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         for operation, report in row["training"].items():
             table.add_row(
-                row["folder"],
+                PurePath(row["folder"]).name,
                 operation,
                 _shown(20 * math.log10(report["error_median"]), 1),
                 _shown(report["quality_5_percent_db"], 1),
