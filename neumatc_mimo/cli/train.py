@@ -292,7 +292,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     # What is told by the settings is long: it takes several lines before any number is cut.
     table.add_column("model", overflow="fold")
     table.add_column("operation", no_wrap=True)
-    for column in ("error", "quality", "corr.", "exact", "s", "kB", "ms"):
+    for column in ("error", "qual.", "corr.", "exact", "s", "kB", "ms"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         for operation, report in row["training"].items():
@@ -301,8 +301,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
                 operation,
                 _shown(20 * math.log10(report["error_median"]), 1),
                 _shown(report["quality_5_percent_db"], 1),
-                _shown(100 * report["corrected_share"], 2),
-                _shown(100 * report["patched_share"], 2),
+                _shown(100 * report["corrected_share"], 1),
+                _shown(100 * report["patched_share"], 1),
                 f"{report['seconds_per_link']:.2f}",
                 f"{report['bytes_per_link'] / 1e3:.0f}",
                 # A cluster's models are not at hand.
