@@ -94,14 +94,14 @@ def rows_of(case: Case, scenario: Scenario, model: ScenarioModel, seconds: float
     few = math.ceil(num / 6)
     sampled: dict[str, Solver] = {f"spline, {few} samples": Spline(few)}
     sampled[f"DFT, {few} samples"] = DFT(few)
+    rivals_of = {
+        "pseudo_inverse": sampled,
+        "svd": sampled | {"randomised SVD": RandomizedSVD()},
+    }
     for task in tasks_of(scenario.config):
         if task.title not in _BLOCKS or task.operation not in model.models:
             continue
-        rivals = sampled if task.operation in ("pseudo_inverse", "svd") else {}
-        if task.operation == "svd":
-            rivals = rivals | {"randomised SVD": RandomizedSVD()}
-        if not case.rivals:
-            rivals = {}
+        rivals = (rivals_of.get(task.operation) if case.rivals else None) or {}
         say(f"{case.point.label}: {task.title}")
         yield from _block(case, scenario, model, task, rivals, seconds)
 

@@ -8,11 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from neumatc_mimo.foundation.covariance_checks import CORRELATED, HERMITIAN, refuse_covariance
 from neumatc_mimo.operations.ill_conditioned import wide
 from neumatc_mimo.tensors.tracing import is_traced
 
-# Of the larger of two diagonal entries: rounding of single precision, and of what was estimated.
-_HERMITIAN, _CORRELATED = 1e-5, 1e-4
 # Where whitening raises some amplitudes over others by so much, single precision keeps five digits.
 _MODEST = 1e2
 
@@ -57,19 +56,15 @@ def checked_covariance(
 
 def _check_values(matrix: Tensor) -> None:
     """Refuse what is no covariance, as far as pairs of antennas tell."""
-    if not bool(torch.isfinite(matrix).all()):
-        raise ValueError("noise_covariance has NaN or infinite entries, finite ones are needed.")
     power = matrix.diagonal(dim1=-2, dim2=-1).real
     larger = torch.maximum(power[..., None], power[..., None, :])
-    if bool(((matrix - matrix.mH).abs() > _HERMITIAN * larger.abs()).any()):
-        raise ValueError("noise_covariance is not Hermitian, a covariance matrix is.")
     allowed = (power.clamp_min(0)[..., None] * power.clamp_min(0)[..., None, :]).sqrt()
-    beyond = matrix.abs() > allowed + _CORRELATED * larger.abs()
-    if bool((power < 0).any() | beyond.any()):
-        raise ValueError(
-            "noise_covariance is not positive semidefinite: it has a negative power, or a "
-            "correlation beyond the powers of its antennas."
-        )
+    beyond = matrix.abs() > allowed + CORRELATED * larger.abs()
+    refuse_covariance(
+        finite=bool(torch.isfinite(matrix).all()),
+        hermitian=not bool(((matrix - matrix.mH).abs() > HERMITIAN * larger.abs()).any()),
+        semidefinite=not bool((power < 0).any() | beyond.any()),
+    )
 
 
 class Grouped(NamedTuple):

@@ -9,6 +9,7 @@ from sionna.phy.mimo import StreamManagement
 from torch import Tensor
 
 from neumatc_mimo.blocks.tiles import take
+from neumatc_mimo.foundation.block_checks import checked_ranks
 from neumatc_mimo.operations.svd import SVD
 
 
@@ -77,14 +78,7 @@ class Ranks(EveryStream):
 
     def __init__(self, stream_management: StreamManagement, ranks: Sequence[int] | None) -> None:
         super().__init__(stream_management)
-        own = [self._most] * self._num_rx if ranks is None else [int(rank) for rank in ranks]
-        if len(own) != self._num_rx or not all(1 <= rank <= self._most for rank in own):
-            raise ValueError(
-                f"ranks is {own}, one number from 1 to {self._most} for each of the "
-                f"{self._num_rx} receivers is needed: stream_management has {self._most} streams "
-                "for a receiver."
-            )
-        self._ranks = own
+        self._ranks = checked_ranks(ranks, self._num_rx, self._most)
 
     def check(self, num_rx_ant: int) -> None:
         if num_rx_ant < self._most:

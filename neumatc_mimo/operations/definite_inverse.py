@@ -44,7 +44,7 @@ def side_by_side_inverse(a: Tensor, added: Tensor) -> Tensor:
     """
     shape = torch.broadcast_shapes(a.shape[2:], added.shape[1:])
     a = a.expand(-1, -1, *shape)
-    if is_differentiated(a, added) or is_traced() or is_mapped() or len(a) > _LARGEST:
+    if _is_written_out(a, added) or len(a) > _LARGEST:
         diagonal = (a.diagonal().movedim(-1, 0) + added).movedim(0, -1)
         whole = a.diagonal_scatter(diagonal).movedim((0, 1), (-2, -1))
         return lu.unchecked_inverse(whole).movedim((-2, -1), (0, 1))
@@ -55,19 +55,19 @@ def side_by_side_inverse(a: Tensor, added: Tensor) -> Tensor:
     return inverse
 
 
+def _is_written_out(*tensors: Tensor) -> bool:
+    """Whether nothing may be changed in place."""
+    return is_differentiated(*tensors) or is_traced() or is_mapped()
+
+
 def side_by_side_product(a: Tensor, x: Tensor) -> Tensor:
     """Products [m, ...] of matrices that lie as [m, n, ...] with vectors [n, ...]."""
-    if is_differentiated(a, x) or is_traced() or is_mapped():
-        return (a * x).sum(1)
-    whole = a[:, 0] * x[0]
-    for column, factor in zip(a.unbind(1)[1:], x[1:], strict=True):
-        whole.addcmul_(column, factor)
-    return whole
+    return side_by_side_row_products(a, x[None])
 
 
 def side_by_side_rest(a: Tensor, x: Tensor) -> Tensor:
     """As :func:`side_by_side_product`, of square matrices without their diagonals."""
-    if is_differentiated(a, x) or is_traced() or is_mapped():
+    if _is_written_out(a, x):
         return (a.diagonal_scatter(torch.zeros_like(a.diagonal())) * x).sum(1)
     whole = torch.zeros_like(a[:, 0])
     for number, factor in enumerate(x):
@@ -78,9 +78,9 @@ def side_by_side_rest(a: Tensor, x: Tensor) -> Tensor:
 
 def side_by_side_row_products(a: Tensor, b: Tensor) -> Tensor:
     r"""Products of a row of A [m, n, ...] with the same row of B, :math:`(A B^{\mathsf T})_{kk}`,
-    [m, ...]; B may have ones after its first two dimensions.
+    [m, ...]; B may have ones in the place of all dimensions but the second.
     """
-    if is_differentiated(a, b) or is_traced() or is_mapped():
+    if _is_written_out(a, b):
         return (a * b).sum(1)
     whole = a[:, 0] * b[:, 0]
     for one, other in zip(a.unbind(1)[1:], b.unbind(1)[1:], strict=True):

@@ -205,6 +205,15 @@ class SolverBlock(Block):
         answer, doubtful = self._operation.plain(a, no)
         return answer, counted(refined=tf.math.count_nonzero(doubtful))
 
+    def _knowing(self, ask: Ask, known: bool) -> Ask:
+        """Whom to ask: the exact computation in the place of a model that has no such results."""
+        return ask if known or ask != self._query else self._exactly
+
+    def _in_white_noise(self, ask: Ask, a: tf.Tensor) -> tuple[Any, tf.Tensor]:
+        """Answers for matrices of a block's own, in noise of power one: no model has them."""
+        one = tf.ones_like(tf.math.real(a[..., 0, 0]))
+        return (ask if ask == self._plainly else self._exactly)(a, one, None)
+
     def _check_links(self, links: Any, num: int) -> tf.Tensor | None:
         """Links as [batch_size, num], or None."""
         if links is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Unpack
 
-import numpy as np
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 from sionna.phy.ofdm import PrecodedChannel, RemoveNulledSubcarriers, ResourceGrid
@@ -57,7 +56,6 @@ class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
             precision=precision,
             **settings,
         )
-        self._precoding_ind = np.asarray(stream_management.precoding_ind)
         self._modes = Modes(stream_management, ranks)
 
     def _become_sionnas(
@@ -154,12 +152,10 @@ class MatrixPrecodedChannel(SolverBlock, PrecodedChannel):
         for tx in range(self._num_tx):
             # [batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant]
             rows = tf.transpose(known[:, :, :, tx], [0, 4, 5, 1, 2, 3])
-            served = tf.gather(rows, self._precoding_ind[tx], axis=3)
-            own, refined = self._modes.rows(served, tx, plainly=ask == self._plainly)
+            own, refined = self._modes.rows(rows, tx, plainly=ask == self._plainly)
             power = None if no is None else no[:, min(tx, no.shape[1] - 1)]
             # No model knows the rows of single streams.
-            unknown = ask == self._query and not self._modes.is_full(rows.shape[4])
-            whom = self._exactly if unknown else ask
+            whom = self._knowing(ask, self._modes.is_full(rows.shape[4]))
             matrix, made = self._matrix(whom, own, power, None if links is None else links[:, tx])
             matrix = self._modes.of_streams(matrix, tx)
             counts += made + refined

@@ -118,8 +118,7 @@ class MMSEEqualizer(Equalizer):
         """
         whitening = noise.whitening()
         white = tf.matmul(tf.cast(a, whitening.dtype), whitening, transpose_b=True)
-        one = tf.ones_like(tf.math.real(white[..., 0, 0]))
-        answer, made = (ask if ask == self._plainly else self._exactly)(white, one, None)
+        answer, made = self._in_white_noise(ask, white)
         answer = answer._replace(w=tf.matmul(whitening, answer.w, transpose_a=True))
         return answer if a.dtype == whitening.dtype else self._operation.narrow(answer), made
 
@@ -145,13 +144,11 @@ class MMSEEqualizer(Equalizer):
     def _able(self, ask: Ask, rx: int, a: tf.Tensor) -> Ask:
         """The solver, or the exact computation where a model has no such results."""
         num_streams, num_rx_ant = a.shape[3:]
-        if ask != self._query:
-            return ask
         # A link of the desired streams alone tells nothing of the interference.
         strange = bool(len(self._undesired[rx])) and not self._solver.knows(
             self._operation, num_streams, num_rx_ant
         )
-        return self._exactly if strange or num_streams > num_rx_ant else ask
+        return self._knowing(ask, not strange and num_streams <= num_rx_ant)
 
 
 def _white(noise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -8,8 +8,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-# Of the larger of two diagonal entries: rounding of single precision, and of what was estimated.
-_HERMITIAN, _CORRELATED = 1e-5, 1e-4
+from neumatc_mimo.foundation.covariance_checks import CORRELATED, HERMITIAN, refuse_covariance
+
 # Of the largest diagonal entry, what the product of a factor with itself may differ by.
 _ROUNDING = 1e-8
 
@@ -133,16 +133,15 @@ def covariance_on_grid(
 
 def _check_values(matrix: NDArray[np.complex128]) -> None:
     """Refuse what is no covariance, as far as pairs of antennas tell."""
-    if not np.isfinite(matrix).all():
-        raise ValueError("noise_covariance has NaN or infinite entries, finite ones are needed.")
-    power = matrix.diagonal(axis1=-2, axis2=-1).real
-    larger = np.abs(np.maximum(power[..., None], power[..., None, :]))
-    if (np.abs(matrix - matrix.conj().swapaxes(-1, -2)) > _HERMITIAN * larger).any():
-        raise ValueError("noise_covariance is not Hermitian, a covariance matrix is.")
-    some = np.maximum(power, 0)
-    allowed = np.sqrt(some[..., None] * some[..., None, :])
-    if (power < 0).any() or (np.abs(matrix) > allowed + _CORRELATED * larger).any():
-        raise ValueError(
-            "noise_covariance is not positive semidefinite: it has a negative power, or a "
-            "correlation beyond the powers of its antennas."
-        )
+    with np.errstate(invalid="ignore"):  # of infinite entries
+        power = matrix.diagonal(axis1=-2, axis2=-1).real
+        larger = np.abs(np.maximum(power[..., None], power[..., None, :]))
+        some = np.maximum(power, 0)
+        allowed = np.sqrt(some[..., None] * some[..., None, :])
+        asymmetry = np.abs(matrix - matrix.conj().swapaxes(-1, -2))
+        beyond = np.abs(matrix) > allowed + CORRELATED * larger
+    refuse_covariance(
+        finite=bool(np.isfinite(matrix).all()),
+        hermitian=not (asymmetry > HERMITIAN * larger).any(),
+        semidefinite=not ((power < 0).any() or beyond.any()),
+    )

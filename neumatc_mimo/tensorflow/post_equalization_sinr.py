@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from neumatc_mimo.tensorflow.common import Ask
-from neumatc_mimo.tensorflow.fitting import as_complex, check_shape, joint_items, joint_size, spread
+from neumatc_mimo.tensorflow.fitting import check_shape, joint_items, joint_size, spread
 from neumatc_mimo.tensorflow.pseudo_inverse import Filter
 from neumatc_mimo.tensorflow.receiver import Receiver, Seen
 from neumatc_mimo.tensorflow.stream_power import leading
@@ -71,9 +71,9 @@ class LMMSEPostEqualizationSINR(Receiver):
         noise_covariance: Any = None,
     ) -> tf.Tensor:
         """SINRs; inputs and outputs as in the class's description."""
-        h = self._checked("h_eff", h_eff)
+        h = self._channel("h_eff", h_eff)
         if h_eff_hat is not None:
-            estimate = self._checked("h_eff_hat", h_eff_hat)
+            estimate = self._channel("h_eff_hat", h_eff_hat)
             check_shape("h_eff_hat", estimate, (*h.shape[1:5], None, None))
             sizes = {0: joint_items(h, estimate)}
             for what, dim in (("OFDM symbols", 5), ("subcarriers", 6)):
@@ -101,26 +101,16 @@ class LMMSEPostEqualizationSINR(Receiver):
         whitens = whitening and others is not None
         if noise.variance.shape[-1] == 1 and not whitens and noise.covariance is None:
             power = noise.variance[..., 0]
-            few = own.shape[3] > own.shape[4] and ask == self._query
-            answer, made = (self._exactly if few else ask)(own, power, seen.links)
+            whom = self._knowing(ask, own.shape[3] <= own.shape[4])
+            answer, made = whom(own, power, seen.links)
             return _ratio(own, others, answer, noise.variance), made
         own = tf.cast(own, tf.complex128)
         white = whitened(own, others if whitens else None, own[..., 0, :], noise)
         rows = tf.linalg.matrix_transpose(white.h)
         others = None if others is None else white.rows(tf.cast(others, own.dtype))
         one = tf.ones_like(tf.math.real(rows[..., :1, 0]))
-        answer, made = (ask if ask == self._plainly else self._exactly)(rows, one[..., 0], None)
+        answer, made = self._in_white_noise(ask, rows)
         return tf.cast(_ratio(rows, others, answer, one), self.rdtype), made
-
-    def _checked(self, name: str, h: Any) -> tf.Tensor:
-        """A complex channel of the grid."""
-        h = as_complex(name, h, self.cdtype)
-        streams = (self._num_rx, None, self._num_tx, self._num_streams)
-        check_shape(name, h, (*streams, None, None))
-        sizes = (self._num_symbols, len(self._effective))
-        given = [1 if h.shape[dim] == 1 else size for dim, size in zip((5, 6), sizes, strict=True)]
-        check_shape(name, h, (*streams, *given))
-        return h
 
     def _noise(self, no: Any, h: tf.Tensor) -> tf.Tensor:
         """Noise variance [batch_size, num_rx, num_rx_ant, num_ofdm_symbols,

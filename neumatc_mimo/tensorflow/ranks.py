@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 from sionna.phy.mimo import StreamManagement
 
+from neumatc_mimo.foundation.block_checks import checked_ranks
 from neumatc_mimo.tensorflow.solver import counted
 from neumatc_mimo.tensorflow.svd import SVD
 
@@ -24,19 +25,10 @@ class Ranks:
 
     def __init__(self, stream_management: StreamManagement, ranks: Sequence[int] | None) -> None:
         self._receivers: list[list[int]] = np.asarray(stream_management.precoding_ind).tolist()
-        num_rx, num_streams = (
-            int(stream_management.num_rx),
-            int(stream_management.num_streams_per_tx),
-        )
+        num_streams = int(stream_management.num_streams_per_tx)
         # That a receiver may get from each of its transmitters.
         self.most = num_streams // len(self._receivers[0])
-        own = [self.most] * num_rx if ranks is None else [int(rank) for rank in ranks]
-        if len(own) != num_rx or not all(1 <= rank <= self.most for rank in own):
-            raise ValueError(
-                f"ranks is {own}, one number from 1 to {self.most} for each of the {num_rx} "
-                f"receivers is needed: stream_management has {self.most} streams for a receiver."
-            )
-        self._ranks = own
+        self._ranks = checked_ranks(ranks, int(stream_management.num_rx), self.most)
 
     def of(self, rx: int) -> int:
         """Streams of a receiver."""
@@ -85,10 +77,10 @@ class Modes(Ranks):
         """Rows of the streams of a transmitter that are sent, [batch_size, symbols, fft_size,
         num_sent, num_tx_ant], and counts.
 
-        :param h: of its receivers, [batch_size, symbols, fft_size, num_rx_per_tx, num_rx_ant,
-            num_tx_ant]
+        :param h: of all receivers, [batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant]
         :param plainly: in the precision given, which may be too little
         """
+        h = tf.gather(h, self._receivers[tx], axis=3)
         num_rx, num_rx_ant, num_tx_ant = h.shape[3:]
         if self.is_full(num_rx_ant):
             return tf.reshape(h, [-1, *h.shape[1:3], num_rx * num_rx_ant, num_tx_ant]), counted()

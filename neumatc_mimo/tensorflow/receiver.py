@@ -94,8 +94,8 @@ class Receiver(SolverBlock):
 
         :param more: further inputs that derivatives are asked of
         """
-        y, h_hat = as_complex("y", y, self.cdtype), as_complex("h_hat", h_hat, self.cdtype)
-        self._check(y, h_hat)
+        y, h_hat = as_complex("y", y, self.cdtype), self._channel("h_hat", h_hat)
+        self._check_received(y, h_hat)
         variance = self._variance(h_hat, err_var, no)
 
         def with_y(
@@ -236,18 +236,18 @@ class Receiver(SolverBlock):
         times = (self._num_tx // error.shape[3]) * (self._num_streams // error.shape[4])
         return tf.reduce_sum(error, [3, 4]) * times + noise[..., None, None]
 
-    def _check(self, y: tf.Tensor, h_hat: tf.Tensor) -> None:
-        """Refuse y and h_hat that do not fit the grid, in which one symbol or subcarrier may hold
-        for all.
-        """
-        check_shape(
-            "h_hat", h_hat, (self._num_rx, None, self._num_tx, self._num_streams, None, None)
-        )
+    def _channel(self, name: str, h: Any) -> tf.Tensor:
+        """A complex channel of the grid, of which one symbol or subcarrier may hold for all."""
+        h = as_complex(name, h, self.cdtype)
+        streams = (self._num_rx, None, self._num_tx, self._num_streams)
+        check_shape(name, h, (*streams, None, None))
         sizes = (self._num_symbols, len(self._effective))
-        given = [
-            1 if h_hat.shape[dim] == 1 else size for dim, size in zip((5, 6), sizes, strict=True)
-        ]
-        check_shape("h_hat", h_hat, (*h_hat.shape[1:5], *given))
+        given = [1 if h.shape[dim] == 1 else size for dim, size in zip((5, 6), sizes, strict=True)]
+        check_shape(name, h, (*streams, *given))
+        return h
+
+    def _check_received(self, y: tf.Tensor, h_hat: tf.Tensor) -> None:
+        """Refuse y that does not fit the grid, of which one symbol may hold for all."""
         one_symbol = len(y.shape) == 5 and y.shape[3] == 1
         one_receiver = len(y.shape) == 5 and y.shape[1] == 1
         check_shape(

@@ -92,7 +92,6 @@ class ZFPrecoder(SolverBlock):
             **settings,
         )
         self._return_effective_channel = return_effective_channel
-        self._precoding_ind = np.asarray(stream_management.precoding_ind)
         self._modes = Modes(stream_management, ranks)
 
     def call(
@@ -148,10 +147,10 @@ class ZFPrecoder(SolverBlock):
         for tx in range(self._num_tx):
             # [batch_size, symbols, fft_size, num_rx, num_rx_ant, num_tx_ant]
             rows = tf.transpose(h[:, :, :, tx], [0, 4, 5, 1, 2, 3])
-            served = tf.gather(rows, self._precoding_ind[tx], axis=3)
-            own, refined = self._modes.rows(served, tx, plainly=ask == self._plainly)
+            own, refined = self._modes.rows(rows, tx, plainly=ask == self._plainly)
             power = None if alpha is None else alpha[:, min(tx, alpha.shape[1] - 1)]
-            whom = self._whom(ask, rows.shape[4])
+            # No model knows the rows of single streams.
+            whom = self._knowing(ask, self._modes.is_full(rows.shape[4]))
             answer, made = whom(own, power, None if links is None else links[:, tx])
             counts += made + refined
             mixing = unit_columns(answer)
@@ -166,10 +165,6 @@ class ZFPrecoder(SolverBlock):
         if self._return_effective_channel:
             outputs.append(self._effective_channel(tf.stack(seen, axis=3)))
         return outputs, counts
-
-    def _whom(self, ask: Ask, num_rx_ant: int) -> Ask:
-        """Whom to ask: no model knows the rows of single streams."""
-        return self._exactly if ask == self._query and not self._modes.is_full(num_rx_ant) else ask
 
     def _effective_channel(self, seen: tf.Tensor) -> tf.Tensor:
         """[batch_size, symbols, num_effective, num_tx, num_rx * num_rx_ant, num_streams] as Sionna

@@ -58,8 +58,8 @@ def sizes(config: ModelConfig, links: LinkSet, operation: Operation) -> Sizes:
     turns, grid = turns_over_band(links), links.fft_size
     faster = operation.turns * turns
     # Knots closer than subcarriers would tell nothing more.
-    fewest = min(max(_LEAST_WIDTH, _WIDTH_A_ROW * links.num_rows), max(_LEAST_WIDTH, grid))
-    width = config.width or _between(fewest, _WIDTH * faster, grid)
+    wanted = max(_WIDTH * faster, _WIDTH_A_ROW * links.num_rows)
+    width = config.width or _between(_LEAST_WIDTH, wanted, grid)
     fewest = max(_LEAST_SAMPLES, _SAMPLES_A_ROW * links.num_rows)
     samples = config.samples or _between(fewest, _SAMPLES * faster, grid)
     most = _LOOKED_AT * grid
