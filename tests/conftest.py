@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -141,6 +141,13 @@ def small_model(write_scenario: ScenarioWriter, trained: Trainer) -> nm.Scenario
         model={"width": 96, "samples": 128, "collocation": 128},
     )
     return trained(nm.load_scenario(file))
+
+
+@pytest.fixture(scope="module")
+def eager() -> Iterator[None]:
+    """Sionna's lists of candidates are compiled otherwise, for seconds."""
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,12 +34,8 @@ from tests.warned import patched
 
 SMALL = Point(num_users=2, num_antennas=8, fft_size=48, num_streams=1, slot=Slot(2, 2))
 
-
-@pytest.fixture(autouse=True, scope="module")
-def eager() -> Iterator[None]:
-    """Sionna's lists of candidates are compiled otherwise, for seconds."""
-    with torch.compiler.set_stance("force_eager"):
-        yield
+# Sionna's lists of candidates are compiled otherwise.
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
-import torch
 
 import neumatc_mimo as nm
 from benchmarks import speed
@@ -17,12 +14,8 @@ from tests.conftest import Trainer
 
 POINT = Point(num_users=2, num_antennas=8, fft_size=48, num_streams=1, slot=Slot(2, 2))
 
-
-@pytest.fixture(autouse=True, scope="module")
-def eager() -> Iterator[None]:
-    """Sionna's lists of candidates are compiled otherwise, for seconds."""
-    with torch.compiler.set_stance("force_eager"):
-        yield
+# Sionna's lists of candidates are compiled otherwise.
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,8 @@ GRID = grid(USERS, 1)
 STREAMS = StreamManagement(np.ones([1, USERS]), 1)
 NUM_DATA = int(GRID.pilot_pattern.num_data_symbols)
 
-
-@pytest.fixture(autouse=True)
-def eager() -> Iterator[None]:
-    """Sionna's lists of candidates are compiled otherwise, for seconds."""
-    with torch.compiler.set_stance("force_eager"):
-        yield
+# Sionna's lists of candidates are compiled otherwise.
+pytestmark = pytest.mark.usefixtures("eager")
 
 
 def pair(make: Callable[[Any, tuple[Any, ...]], Any]) -> tuple[Any, Any]:

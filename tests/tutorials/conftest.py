@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import torch
 from sionna.phy import config
 
 
 @pytest.fixture(autouse=True)
-def eager() -> Iterator[None]:
-    """Sionna's lists of candidates are compiled otherwise, for seconds; its seed is put back."""
+def seed_put_back(eager: None) -> Iterator[None]:
+    """Sionna's seed is the same afterwards; nothing is compiled meanwhile."""
+    del eager
     seed = config.seed
-    with torch.compiler.set_stance("force_eager"):
-        yield
+    yield
     config.seed = seed
