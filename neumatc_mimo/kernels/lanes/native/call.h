@@ -43,6 +43,17 @@ enum Source : int32_t {
     FORCING = 14,
 };
 
+// What stands in the memory of a chunk, from where emitters apply filters.
+enum class Filters {
+    // The channel, of whose columns sums are what is applied, or what a source made of it.
+    CHANNEL,
+    // Filters, made some columns at a time.
+    STORED,
+    // Some columns of filters, which are applied before others take their place: they are in the
+    // first-level cache all the time.
+    PASSING,
+};
+
 // What is made of them.
 enum Emitter : int32_t { PRECODE = 0, RECEIVE = 1 };
 

@@ -6,62 +6,123 @@
 
 namespace {
 
+// A number of rows or columns that are worked on at once: sums that do not wait for each other.
+template <int T>
+struct Together {
+    static constexpr int N = T;
+};
+// Calls `work(number, first)` for all from one on to another.
+template <class F>
+INLINE void together(int first, int last, const F& work) {
+    for (; first + 4 <= last; first += 4) work(Together<4>{}, first);
+    if (first + 2 <= last) {
+        work(Together<2>{}, first);
+        first += 2;
+    }
+    if (first < last) work(Together<1>{}, first);
+}
+
+// `T` rows of a column of the factor, below its diagonal.
+template <class R, int T>
+INLINE void factor_rows(int m, typename Lanes<R>::C* factor, int column, int row) {
+    using C = typename Lanes<R>::C;
+    C sum[T];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) sum[t] = factor[(row + t) * m + column];
+    for (int k = 0; k < column; k++) {
+        const C left = factor[column * m + k];
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) take_conjugate(sum[t], left, factor[(row + t) * m + k]);
+    }
+    const auto over = factor[column * m + column].re;
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++)
+        factor[(row + t) * m + column] = {sum[t].re * over, sum[t].im * over};
+}
+
 // C = L L^H in the lower triangle of C, with the reciprocals of L's diagonal on it; what lies above
 // stays. Pivots are raised to the least one; NaN from the first that is not positive on.
 template <class R>
 INLINE void cholesky(int m, typename Lanes<R>::C* factor, R least = -Range<R>::most) {
-    using C = typename Lanes<R>::C;
     for (int j = 0; j < m; j++) {
         auto pivot = factor[j * m + j].re;
+        typename Lanes<R>::V rest{};
         for (int k = 0; k < j; k++) {
-            const C& l = factor[j * m + k];
+            const auto& l = factor[j * m + k];
             pivot -= l.re * l.re;
-            pivot -= l.im * l.im;
+            rest += l.im * l.im;
         }
+        pivot -= rest;
         pivot = pivot < all<R>(least) ? all<R>(least) : pivot;
-        pivot = pivot < all<R>(least) ? all<R>(least) : pivot;
-        const auto over = all<R>(1) / root<R>(pivot);
-        factor[j * m + j].re = over;
-        for (int i = j + 1; i < m; i++) {
-            C sum = factor[i * m + j];
-            for (int k = 0; k < j; k++)
-                take_conjugate(sum, factor[j * m + k], factor[i * m + k]);
-            factor[i * m + j] = {sum.re * over, sum.im * over};
+        factor[j * m + j].re = all<R>(1) / root<R>(pivot);
+        together(j + 1, m, [&](auto number, int row) {
+            factor_rows<R, decltype(number)::N>(m, factor, j, row);
+        });
+    }
+}
+
+// `T` columns of L^-1, and zeros between their diagonals; powers of these columns.
+template <class R, int T>
+INLINE void invert_columns(int m, const typename Lanes<R>::C* factor,
+                           typename Lanes<R>::C* inverse, int column,
+                           typename Lanes<R>::V* powers) {
+    using V = typename Lanes<R>::V;
+    using C = typename Lanes<R>::C;
+    V squares[T];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) squares[t] = V{};
+    for (int i = column; i < m; i++) {
+        C sum[T];
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) sum[t] = {column + t == i ? all<R>(1) : V{}, V{}};
+        for (int k = column; k < i; k++) {
+            const C left = factor[i * m + k];
+#pragma GCC unroll 8
+            for (int t = 0; t < T; t++) take(sum[t], left, inverse[k * m + column + t]);
+        }
+        const V over = factor[i * m + i].re;
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) {
+            sum[t] = {sum[t].re * over, sum[t].im * over};
+            inverse[i * m + column + t] = sum[t];
+            squares[t] += power(sum[t]);
         }
     }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) powers[column + t] = squares[t];
 }
 
 // L^-1, lower, and the diagonal of C^-1 = L^-H L^-1.
 template <class R>
 INLINE void invert_factor(int m, const typename Lanes<R>::C* factor, typename Lanes<R>::C* inverse,
                           typename Lanes<R>::V* diagonal) {
-    using L = Lanes<R>;
-    for (int j = 0; j < m; j++) {
-        const auto over = factor[j * m + j].re;
-        auto sum_of_squares = over * over;
-        inverse[j * m + j] = {over, typename L::V{}};
-        for (int i = j + 1; i < m; i++) {
-            typename L::C sum{};
-            for (int k = j; k < i; k++) take(sum, factor[i * m + k], inverse[k * m + j]);
-            sum = {sum.re * factor[i * m + i].re, sum.im * factor[i * m + i].re};
-            inverse[i * m + j] = sum;
-            sum_of_squares += sum.re * sum.re;
-            sum_of_squares += sum.im * sum.im;
-        }
-        diagonal[j] = sum_of_squares;
+    together(0, m, [&](auto number, int column) {
+        invert_columns<R, decltype(number)::N>(m, factor, inverse, column, diagonal);
+    });
+}
+
+// `T` rows of C^-1 right of a column, of rows of L^-1 from there on.
+template <class R, int T>
+INLINE void multiply_rows(int m, typename Lanes<R>::C* inverse, int row, int column) {
+    typename Lanes<R>::C sum[T];
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) sum[t] = typename Lanes<R>::C{};
+    for (int i = column; i < m; i++) {
+        const auto right = inverse[i * m + column];
+#pragma GCC unroll 8
+        for (int t = 0; t < T; t++) add_conjugate(sum[t], inverse[i * m + row + t], right);
     }
+#pragma GCC unroll 8
+    for (int t = 0; t < T; t++) inverse[(row + t) * m + column] = sum[t];
 }
 
 // Above the diagonal of `inverse`, which invert_factor leaves free: C^-1.
 template <class R>
 INLINE void multiply_out(int m, typename Lanes<R>::C* inverse) {
-    for (int j = 0; j < m; j++)
-        for (int k = j + 1; k < m; k++) {
-            typename Lanes<R>::C sum{};
-            for (int i = k; i < m; i++)
-                add_conjugate(sum, inverse[i * m + j], inverse[i * m + k]);
-            inverse[j * m + k] = sum;
-        }
+    for (int column = 1; column < m; column++)
+        together(0, column, [&](auto number, int row) {
+            multiply_rows<R, decltype(number)::N>(m, inverse, row, column);
+        });
 }
 
 // `T` right sides z [m][step] solved for C z by the factor that `cholesky` left, or for the conjugate

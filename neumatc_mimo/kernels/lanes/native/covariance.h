@@ -13,7 +13,8 @@ struct Covariance {
     using V = typename L::V;
     using C = typename L::C;
 
-    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
+    static constexpr Filters FILTERS = Filters::CHANNEL;
+    static constexpr bool EVALUATES = false;
     static int64_t kept_size(const Call& call) {
         return int64_t(call.columns) * (call.columns + 1) + call.rows;
     }

@@ -56,7 +56,8 @@ struct Definite {
     using V = typename L::V;
     using C = typename L::C;
 
-    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
+    static constexpr Filters FILTERS = Filters::CHANNEL;
+    static constexpr bool EVALUATES = false;
     static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 1); }
     static int64_t scratch_size(const Call& call) { return int64_t(call.rows) * (call.rows + 2); }
 

@@ -1,8 +1,6 @@
-// The source of queried filters: sums of few rows of the latent tensor, evaluated where the channel
-// would lie and applied from there.
+// The source of queried filters: sums of few rows of the latent tensor, a few columns at a time.
 #pragma once
 
-#include "ahead.h"
 #include "folded.h"
 #include "known.h"
 
@@ -13,35 +11,44 @@ struct Expansion : Known<R, K> {
     using Base = Known<R, K>;
     using typename Base::C;
     using typename Base::V;
+    using Rows = typename Folded<R>::Rows;
 
-    static constexpr bool READS_CHANNEL = false, EVALUATES = true;
-    static int64_t scratch_size(const Call& call) { return Folded<R>::scratch_size(call); }
+    static constexpr Filters FILTERS = Filters::PASSING;
+    static constexpr bool EVALUATES = true;
+    static int64_t kept_size(const Call& call) { return Folded<R>::scratch_size(call) + 1; }
+    static int64_t scratch_size(const Call&) { return 1; }
 
     const Call& call;
-    C* channel;
+    // Of a block, and all of those that a chunk takes.
     const Folded<R> latent;
+    Rows *taken, *all_taken;
 
-    INLINE Expansion(const Call& call, C* channel, C* kept, C* scratch)
-        : Base(call, channel, kept, scratch), call(call), channel(channel),
-          latent{call, reinterpret_cast<V*>(scratch)} {}
-
-    // What the next chunk reads.
-    static INLINE Ahead ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
-        const Span span = span_beyond(call, chunk, next);
-        const float* first = call.latent + next.item * call.latent_item;
-        const int64_t bytes = 2 * int64_t(call.rows) * call.columns * sizeof(float);
-        Ahead ahead;
-        ahead.add_rows(first + span.lowest * call.latent_row,
-                       call.latent_row * int64_t(sizeof(float)), span.num, bytes);
-        return ahead;
+    INLINE Expansion(const Call& call, C*, C* kept, C* scratch)
+        : Base(call, nullptr, kept, scratch), call(call), latent{call, reinterpret_cast<V*>(kept)},
+          taken(reinterpret_cast<Rows*>(kept + Folded<R>::scratch_size(call))),
+          all_taken(reinterpret_cast<Rows*>(scratch)) {
+        static_assert(sizeof(Rows) <= sizeof(C));
     }
-    INLINE void prepare(int64_t, int64_t, int64_t) const {}
 
-    // The conjugate of the filters of a block: emitters conjugate what lies there.
+    INLINE void prepare(int64_t item, int64_t first, int64_t count) const {
+        *all_taken = latent.rows_in(item, span_of(call, item, first, count));
+    }
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        const auto rows = latent.rows_of(item, first, count);
-        latent.for_numbers(rows, 0, int64_t(call.rows) * call.columns,
-                           [&](int64_t i, const V& re, const V& im) { channel[i] = {re, -im}; });
+        *taken = latent.rows_of(item, first, count);
+    }
+    // Lines of the columns that follow are fetched meanwhile.
+    INLINE void prepare_columns(int column, int num) const {
+        const int64_t size = 2 * int64_t(num) * call.rows;
+        if (column + num >= call.columns) return;
+        const float* row = all_taken->first + 2 * int64_t(column + num) * call.rows;
+        for (int64_t c = 0; c < all_taken->num; c++, row += all_taken->step)
+            for (int64_t at = 0; at < size; at += LINE / int64_t(sizeof(float)))
+                __builtin_prefetch(row + at, 0, 2);
+    }
+    // The conjugates of columns at a block's subcarriers: emitters conjugate what lies there.
+    INLINE void make(int column, int num, C* to) const {
+        latent.for_numbers(*taken, 2 * int64_t(column) * call.rows, int64_t(num) * call.rows,
+                           [&](int64_t i, const V& re, const V& im) { to[i] = {re, -im}; });
     }
 };
 

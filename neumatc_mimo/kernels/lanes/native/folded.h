@@ -7,6 +7,13 @@
 
 namespace {
 
+// Columns of filters that are prepared for at once: what is made of them stays in the cache.
+INLINE int group_of(const Call& call) {
+    constexpr int TOGETHER = 128, FEWEST = 8;
+    const int num = TOGETHER / call.rows / FEWEST * FEWEST;
+    return num < FEWEST ? FEWEST : num;
+}
+
 // Rows of a latent tensor: the first one, and how many.
 struct Span {
     int64_t lowest, num;
@@ -20,15 +27,6 @@ INLINE Span span_of(const Call& call, int64_t item, int64_t first, int64_t count
         highest = lead[i] > highest ? lead[i] : highest;
     }
     return {lowest, highest - lowest + call.terms};
-}
-// Those of the next chunk that this one does not take.
-INLINE Span span_beyond(const Call& call, const Chunk& chunk, const Chunk& next) {
-    const Span span = span_of(call, next.item, next.first, next.count);
-    if (chunk.item != next.item) return span;
-    const Span read = span_of(call, chunk.item, chunk.first, chunk.count);
-    const int64_t end = span.lowest + span.num, from = read.lowest + read.num;
-    const bool follows = read.lowest <= span.lowest && span.lowest < from && from <= end;
-    return follows ? Span{from, end - from} : span;
 }
 
 template <class R>
@@ -48,7 +46,9 @@ struct Folded {
         int64_t num, step;
     };
     INLINE Rows rows_of(int64_t item, int64_t first, int count) const {
-        const Span span = weigh(item, first, count);
+        return rows_in(item, weigh(item, first, count));
+    }
+    INLINE Rows rows_in(int64_t item, const Span& span) const {
         const float* latent = call.latent + item * call.latent_item;
         return {latent + span.lowest * call.latent_row, span.num, call.latent_row};
     }

@@ -17,7 +17,8 @@ struct Iterated {
     // A change of so much is rounding.
     static constexpr R STILL = R(8) * (sizeof(R) == 4 ? R(1.1920929e-7) : R(2.220446049250313e-16));
 
-    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
+    static constexpr Filters FILTERS = Filters::CHANNEL;
+    static constexpr bool EVALUATES = false;
     static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 1); }
     static int64_t scratch_size(const Call& call) {
         return 2 * int64_t(call.rows) * call.rows + 3 * call.rows + 1;

@@ -12,7 +12,8 @@ struct Known {
     using V = typename Lanes<R>::V;
     using C = typename Lanes<R>::C;
 
-    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
+    static constexpr Filters FILTERS = Filters::CHANNEL;
+    static constexpr bool EVALUATES = false;
     static int64_t kept_size(const Call&) { return 0; }
     static int64_t scratch_size(const Call&) { return 0; }
 

@@ -11,9 +11,8 @@ struct Precoder : Work<R, K, Source> {
     using Base = Work<R, K, Source>;
     using typename Base::C;
     using typename Base::V;
-    using Base::N, Base::blocks, Base::call, Base::channel, Base::channel_size, Base::chunk;
-    using Base::columns, Base::fetch_ahead, Base::rows, Base::source, Base::symbols;
-    using Base::symbols_size, Base::write_to;
+    using Base::N, Base::blocks, Base::call, Base::chunk, Base::columns, Base::fetch_ahead;
+    using Base::rows, Base::source, Base::symbols, Base::symbols_size, Base::write_to;
 
     // Whether the result is written past the cache, and rows that the product runs over.
     bool streams_past;
@@ -31,41 +30,44 @@ struct Precoder : Work<R, K, Source> {
         streams_past = written * call.stretch[1] > LARGE;
     }
 
+    // What `I` antennas send in a chunk, collected in the cache: rows are written as a whole.
+    template <int I>
+    using Sent = R[I][SYMBOLS][2 * LONGEST];
+
     // `I` antennas and `T` symbols of a block: one run through the streams.
     template <int I, int T>
-    INLINE void precode_tile(int column, int t, int block, R (&into)[I][T][2 * LONGEST]) const {
-        const int m = rows();
-        const C* h = channel + block * channel_size + int64_t(column) * m;
+    INLINE void precode_tile(const C* h, int t, int block, Sent<I>& sent) const {
         const C* z = symbols + block * symbols_size + t;
         product_tile<Conjugate::LEFT, I, T>(
-            Matrix<C>{h, m, 1}, Matrix<C>{z, SYMBOLS, 1}, inner,
-            [&](int i, int s, const C& value) { store<R>(into[i][s] + 2 * block * N, value); });
+            Matrix<C>{h, rows(), 1}, Matrix<C>{z, SYMBOLS, 1}, inner,
+            [&](int i, int s, const C& value) { store<R>(sent[i][t + s] + 2 * block * N, value); });
     }
 
-    // The same in all blocks, collected in the first-level cache: rows are written as a whole.
-    template <int I, int T>
-    INLINE void precode_blocks(int column, int64_t symbol, int t, int fetched) const {
-        alignas(LINE) R written[I][T][2 * LONGEST];
-        for (int b = 0; b < blocks; b++) {
-            precode_tile<I, T>(column, t, b, written);
+    template <int I>
+    INLINE void precode_block(int column, int num, int block, int fetched, Sent<I>& sent) const {
+        constexpr int T = MANY_REGISTERS ? 3 : 2;
+        const C* h = Base::filters(block, column, I);
+        int t = 0;
+        for (; t + T <= num; t += T) {
+            precode_tile<I, T>(h, t, block, sent);
             fetch_ahead(fetched);
         }
-        for (int i = 0; i < I; i++)
-            for (int s = 0; s < T; s++)
-                write_row<R>(write_to(column + i, symbol + t + s), written[i][s],
-                             2 * chunk.count * sizeof(R), streams_past);
+        if (T > 2 && t + 2 <= num) {
+            precode_tile<I, 2>(h, t, block, sent);
+            t += 2;
+        }
+        if (t < num) precode_tile<I, 1>(h, t, block, sent);
+        fetch_ahead(fetched);
     }
 
     template <int I>
     INLINE void precode_columns(int column, int64_t symbol, int num, int fetched) const {
-        constexpr int T = MANY_REGISTERS ? 3 : 2;
-        int t = 0;
-        for (; t + T <= num; t += T) precode_blocks<I, T>(column, symbol, t, fetched);
-        if (T > 2 && t + 2 <= num) {
-            precode_blocks<I, 2>(column, symbol, t, fetched);
-            t += 2;
-        }
-        if (t < num) precode_blocks<I, 1>(column, symbol, t, fetched);
+        alignas(LINE) Sent<I> sent;
+        for (int b = 0; b < blocks; b++) precode_block<I>(column, num, b, fetched, sent);
+        for (int i = 0; i < I; i++)
+            for (int s = 0; s < num; s++)
+                write_row<R>(write_to(column + i, symbol + s), sent[i][s],
+                             2 * chunk.count * sizeof(R), streams_past);
     }
 
     INLINE void precode(int64_t symbol, int num) const {
@@ -76,10 +78,13 @@ struct Precoder : Work<R, K, Source> {
             source(b).precode(symbols + b * symbols_size, num, SYMBOLS);
         const int steps = (num + T - 1) / T * blocks;
         const int fetched = Base::ahead_each(int64_t(columns) / I * steps);
-        int column = 0;
-        for (; column + I <= columns; column += I)
-            precode_columns<I>(column, symbol, num, fetched);
-        for (; column < columns; column++) precode_columns<1>(column, symbol, num, fetched);
+        Base::for_columns([&](int first, int many) {
+            int column = first;
+            for (; column + I <= first + many; column += I)
+                precode_columns<I>(column, symbol, num, fetched);
+            for (; column < first + many; column++)
+                precode_columns<1>(column, symbol, num, fetched);
+        });
     }
 
     // The channel times the filter: as what it makes of streams of ones.

@@ -19,7 +19,8 @@ struct ProvenDefinite {
     using C = typename L::C;
     using Mask = decltype(V{} < V{});
 
-    static constexpr bool READS_CHANNEL = true, EVALUATES = true;
+    static constexpr Filters FILTERS = Filters::CHANNEL;
+    static constexpr bool EVALUATES = true;
     static constexpr int MOST = K ? K : MOST_ROWS;
     // Powers below it are taken for it, and rounding, as of single precision: PyTorch's.
     static constexpr R TINY = R(1.17549435e-38), ROUNDING = R(1.1920929e-7);

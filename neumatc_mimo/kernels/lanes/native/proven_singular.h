@@ -14,7 +14,8 @@ struct ProvenSingular {
     using C = typename L::C;
     using Mask = decltype(V{} < V{});
 
-    static constexpr bool READS_CHANNEL = true, EVALUATES = true;
+    static constexpr Filters FILTERS = Filters::CHANNEL;
+    static constexpr bool EVALUATES = true;
     static constexpr int MOST = K ? K : MOST_ROWS;
     // As operations/dominance.py: squarings of a matrix until its bound is taken for its norm, and
     // rounding that is forgiven, of single precision.

@@ -1,157 +1,186 @@
 // Components of recalled links as a model stores them: latent tensors at nodes of the noise power or
-// the time, of single precision or of 16 bits, read, widened, combined and summed up a chunk at a
-// time.
+// the time, of single precision or of 16 bits, read, widened, combined and summed up, filters a few
+// columns at a time.
 #pragma once
 
-#include "ahead.h"
 #include "folded.h"
 #include "known.h"
 #include "waves.h"
 
 namespace {
 
-// Base of the sources of recalled links: the filters in the channel's place, other components, and
-// the factors of the rows.
+// Base of the sources of recalled links: the filters, other components, and the factors of the rows.
 template <class R, int K>
 struct Recalled : Known<R, K> {
     using Base = Known<R, K>;
     using typename Base::C;
     using typename Base::V;
     using Base::inner_rows;
-    using Rows = typename Folded<R>::Rows;
 
-    static constexpr bool READS_CHANNEL = false, EVALUATES = true;
+    static constexpr Filters FILTERS = Filters::PASSING;
+    static constexpr bool EVALUATES = true;
+    // Numbers of a vector that 16 bits are widened to.
+    static constexpr int64_t VECTOR = 16;
 
-    const Call& call;
-    const Query& query;
-    C* channel;
-    Folded<R> latent;
-    // First row of what is combined or widened, and these rows of each component.
-    int64_t* lowest;
-    float* combined;
-
-    // Rows that a block takes: of the latent tensors, and those that stand in the place of some at its
-    // subcarriers.
-    struct Taken {
+    // Rows that a chunk takes of the latent tensors of an item.
+    struct Chunked {
         int64_t item;
+        Span span;
+        // And the columns that are prepared: the first one, and how many.
+        int first, num;
+    };
+    // Rows that a block takes, and those that stand in the place of some at its subcarriers.
+    struct Taken {
         Span span;
         int num;
         int64_t place[Lanes<R>::N];
     };
 
+    const Call& call;
+    const Query& query;
+    // Of a block: what each lane takes of the rows, from the lowest one on, and then of those that
+    // are given.
+    Folded<R> latent;
+    Taken* taken;
+    // Of a chunk: scales of the filters' columns, [rows][nodes][pattern] numbers; the filters' rows
+    // and those of the other components, where these are made of others than those that are stored.
+    Chunked* chunked;
+    float *scales, *columns, *combined;
+
+    static int64_t complex_vectors(int64_t bytes) { return (bytes - 1) / int64_t(sizeof(C)) + 1; }
     static int64_t weights_size(const Call& call) {
         return Folded<R>::scratch_size(call) + Lanes<R>::N;
+    }
+    static int64_t kept_size(const Call& call) {
+        return weights_size(call) + complex_vectors(sizeof(Taken));
     }
     // What is summed up from other rows than those that are stored.
     static INLINE bool is_made(const Latent& stored) { return stored.nodes > 1 || stored.scale; }
     static INLINE int64_t width_of(const Latent& stored) {
         return stored.scale ? sizeof(int16_t) : sizeof(float);
     }
+    // Real numbers of a column of the filters.
+    static INLINE int64_t height(const Call& call) { return 2 * int64_t(call.rows); }
+    // Of the scales of a row: whole vectors that repeat, and no more than there are numbers.
+    static INLINE int64_t pattern_of(const Latent& stored) {
+        if (!stored.scale) return 0;
+        int64_t length = 2 * stored.columns;
+        while (length % VECTOR) length *= 2;
+        return length < stored.size ? length : stored.size;
+    }
+    static int64_t scales_size(const Call& call) {
+        const Latent& filters = call.query.latent[0];
+        return call.functions * filters.nodes * pattern_of(filters);
+    }
+    static int64_t columns_size(const Call& call) {
+        return is_made(call.query.latent[0]) ? call.functions * group_of(call) * height(call) : 0;
+    }
     static int64_t scratch_size(const Call& call) {
-        int64_t numbers = 0;
-        for (const Latent& stored : call.query.latent)
-            if (is_made(stored)) numbers += call.functions * stored.size;
-        return weights_size(call) + 1 + numbers * sizeof(float) / sizeof(C) + 1;
+        int64_t numbers = scales_size(call) + columns_size(call);
+        for (int i = 1; i < MOST_LATENTS; i++)
+            if (is_made(call.query.latent[i])) numbers += call.functions * call.query.latent[i].size;
+        return 1 + complex_vectors(numbers * sizeof(float) + 1);
     }
 
     INLINE Recalled(const Call& call, C* channel, C* kept, C* scratch)
-        : Base(call, channel, kept, scratch), call(call), query(call.query), channel(channel),
-          latent{call, reinterpret_cast<V*>(scratch)} {
-        C* rest = scratch + weights_size(call);
-        lowest = reinterpret_cast<int64_t*>(rest);
-        combined = reinterpret_cast<float*>(rest + 1);
+        : Base(call, channel, kept, scratch), call(call), query(call.query),
+          latent{call, reinterpret_cast<V*>(kept)},
+          taken(reinterpret_cast<Taken*>(kept + weights_size(call))),
+          chunked(reinterpret_cast<Chunked*>(scratch)),
+          scales(reinterpret_cast<float*>(scratch + 1)), columns(scales + scales_size(call)),
+          combined(columns + columns_size(call)) {
+        static_assert(sizeof(Chunked) <= sizeof(C));
     }
 
-    // Where a row of an item's link begins.
-    static INLINE const char* begin_of(const Call& call, const Latent& stored, int64_t item,
-                                       int64_t row) {
-        const int64_t at = call.query.start[call.query.link[item]] + row;
-        return static_cast<const char*>(stored.rows) + at * stored.row_step * width_of(stored);
-    }
-    static INLINE Ahead ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
-        const Span span = span_beyond(call, chunk, next);
-        Ahead ahead;
-        for (const Latent& stored : call.query.latent) {
-            if (!stored.rows) continue;
-            const int64_t width = width_of(stored);
-            ahead.add_rows(begin_of(call, stored, next.item, span.lowest), stored.row_step * width,
-                           span.num, stored.nodes * stored.size * width);
-        }
-        return ahead;
-    }
-
-    // Components of several nodes at the item's value of the axis, and those of 16 bits, all that the
-    // chunk reads.
+    // What all blocks of a chunk take of the small components, and the scales of the filters.
     INLINE void prepare(int64_t item, int64_t first, int64_t count) const {
         const Span span = span_of(call, item, first, count);
-        *lowest = span.lowest;
+        *chunked = {item, span, 0, 0};
         float* to = combined;
-        for (const Latent& stored : query.latent) {
+        for (int i = 1; i < MOST_LATENTS; i++) {
+            const Latent& stored = query.latent[i];
             if (!is_made(stored)) continue;
+            alignas(LINE) float pattern[MOST_ROWS * VECTOR];
             for (int64_t row = 0; row < span.num; row++)
-                make_row(stored, item, span.lowest + row, to + row * stored.size);
+                combine(stored, row, 0, stored.size, to + row * stored.size,
+                        [&](int64_t node) { return scales_to(pattern, stored, row, node); });
             to += call.functions * stored.size;
         }
+        const Latent& filters = query.latent[0];
+        const int64_t length = pattern_of(filters);
+        for (int64_t at = 0; length && at < span.num * filters.nodes; at++)
+            scales_to(scales + at * length, filters, at / filters.nodes, at % filters.nodes);
     }
-    INLINE void make_row(const Latent& stored, int64_t item, int64_t row, float* sum) const {
-        const int64_t size = stored.size;
-        const char* from = begin_of(call, stored, item, row);
-        const float* scale = nullptr;
-        if (stored.scale) {
-            const int64_t at = query.start[query.link[item]] + row;
-            scale = stored.scale + at * stored.scale_step;
-        }
-        for (int64_t e = 0; e < size; e++) sum[e] = 0;
-        for (int64_t node = 0; node < stored.nodes; node++) {
-            const float weight = stored.weight ? stored.weight[item * stored.nodes + node] : 1;
-            // At a node the others have no weight, and are not read.
-            if (!weight) continue;
-            const char* part = from + node * stored.node_step * width_of(stored);
-            if (scale)
-                widen(stored, reinterpret_cast<const int16_t*>(part), scale + node * stored.columns,
-                      weight, sum);
-            else {
-                const float* number = reinterpret_cast<const float*>(part);
-                for (int64_t e = 0; e < size; e++) sum[e] += weight * number[e];
-            }
+    // Likewise of some columns of the filters; the lines of those that follow are fetched meanwhile.
+    INLINE void prepare_columns(int column, int num) const {
+        chunked->first = column, chunked->num = num;
+        const Latent& filters = query.latent[0];
+        const int64_t size = num * height(call), from = column * height(call);
+        const int64_t length = pattern_of(filters);
+        for (int64_t row = 0; row < chunked->span.num; row++) {
+            fetch(filters, row, from + size, size);
+            if (!is_made(filters)) continue;
+            const float* scale = scales + row * filters.nodes * length;
+            combine(filters, row, from, size, columns + row * size,
+                    [&](int64_t node) { return scale + node * length; });
         }
     }
-    // Integers times the scales of their columns: a pattern of whole vectors that repeats. What a number
-    // is is rounded as PyTorch rounds it, before it meets the weight.
-    INLINE void widen(const Latent& stored, const int16_t* from, const float* scale, float weight,
-                      float* sum) const {
-        constexpr int64_t VECTOR = 16;
-        float pattern[2 * MOST_ROWS * VECTOR / 2];
-        int64_t length = 2 * stored.columns;
-        while (length % VECTOR) length *= 2;
-        for (int64_t e = 0; e < length; e++) pattern[e] = scale[e / 2 % stored.columns];
+
+    // The conjugates of some of these columns at a block's subcarriers: emitters conjugate what lies
+    // there.
+    INLINE void make(int column, int num, C* to) const {
+        constexpr int E = MANY_REGISTERS ? 16 : 8;
+        const Latent& filters = query.latent[0];
+        const int64_t above = taken->span.lowest - chunked->span.lowest;
+        const int64_t begin = column * height(call), size = num * height(call);
+        const bool made = is_made(filters);
+        const int64_t step = made ? chunked->num * height(call) : filters.row_step;
+        const float* first = made ? columns + above * step + (column - chunked->first) * height(call)
+                                  : static_cast<const float*>(begin_of(filters, above)) + begin;
+        const Rows rows{first, taken->span.num, step};
         int64_t at = 0;
-        for (; at + length <= stored.size; at += length)
-            for (int64_t e = 0; e < length; e++)
-                sum[at + e] += weight * (pattern[e] * float(from[at + e]));
-        for (; at < stored.size; at++)
-            sum[at] += weight * (pattern[at % length] * float(from[at]));
-    }
-
-    // The rows of a component that a block takes.
-    INLINE Rows rows_of(int number, const Taken& taken) const {
-        const Latent& stored = query.latent[number];
-        const int64_t row = taken.span.lowest, num = taken.span.num;
-        if (!is_made(stored)) {
-            const char* first = begin_of(call, stored, taken.item, row);
-            return {reinterpret_cast<const float*>(first), num, stored.row_step};
+        for (; at + E <= size; at += E) {
+            V sums[E];
+            sum(filters, rows, at, begin, sums);
+#pragma GCC unroll 16
+            for (int e = 0; e < E; e += 2) to[(at + e) / 2] = {sums[e], -sums[e + 1]};
         }
-        const float* from = combined;
-        for (int i = 0; i < number; i++)
-            if (is_made(query.latent[i])) from += call.functions * query.latent[i].size;
-        return {from + (row - *lowest) * stored.size, num, stored.size};
+        for (; at < size; at += 2) {
+            V sums[2];
+            sum(filters, rows, at, begin, sums);
+            to[at / 2] = {sums[0], -sums[1]};
+        }
     }
 
-    // A row that is given takes the place of all others in its lane.
-    INLINE Taken find(int64_t item, int64_t first, int count) const {
-        Taken taken{item, latent.weigh(item, first, count), 0, {}};
+    // All numbers of the second component at a block's subcarriers.
+    INLINE void evaluate_numbers(V* to) const {
+        const Latent& stored = query.latent[1];
+        const int64_t size = stored.size, above = taken->span.lowest - chunked->span.lowest;
+        const bool made = is_made(stored);
+        const int64_t step = made ? size : stored.row_step;
+        const float* first = made ? combined + above * step
+                                  : static_cast<const float*>(begin_of(stored, above));
+        const Rows rows{first, taken->span.num, step};
+        int64_t at = 0;
+        for (; at + 8 <= size; at += 8) {
+            V sums[8];
+            sum(stored, rows, at, 0, sums);
+#pragma GCC unroll 8
+            for (int e = 0; e < 8; e++) to[at + e] = sums[e];
+        }
+        for (; at < size; at++) {
+            V sums[1];
+            sum(stored, rows, at, 0, sums);
+            to[at] = sums[0];
+        }
+    }
+
+    // Which rows a block takes; one that is given takes the place of all others in its lane.
+    INLINE void find(int64_t item, int64_t first, int count) const {
+        taken->span = latent.weigh(item, first, count);
+        taken->num = 0;
         V* weights = latent.weights;
-        const int64_t num = taken.span.num;
+        const int64_t num = taken->span.num;
         int64_t low = 0, high = query.places;
         while (low < high) {
             const int64_t middle = (low + high) / 2;
@@ -164,66 +193,15 @@ struct Recalled : Known<R, K> {
             for (int64_t c = 0; c < num; c++) weights[c][lane] = 0;
             V only{};
             only[lane] = 1;
-            weights[num + taken.num] = only;
-            taken.place[taken.num++] = low;
-        }
-        return taken;
-    }
-    // Numbers of a component from one on.
-    template <int E>
-    INLINE void sum(int number, const Rows& rows, const Taken& taken, int64_t at, V (&sums)[E]) const {
-        latent.template sum<E>(rows, at, sums);
-        const Latent& stored = query.latent[number];
-        for (int i = 0; i < taken.num; i++) {
-            const V weight = latent.weights[rows.num + i];
-            const float* given = stored.given + taken.place[i] * stored.size + at;
-#pragma GCC unroll 16
-            for (int e = 0; e < E; e++) sums[e] += weight * R(given[e]);
+            weights[num + taken->num] = only;
+            taken->place[taken->num++] = low;
         }
     }
-    // The conjugate of the filters: emitters conjugate what lies there.
-    INLINE void evaluate_filters(const Taken& taken) const {
-        constexpr int E = MANY_REGISTERS ? 16 : 8;
-        const Rows rows = rows_of(0, taken);
-        const int64_t size = query.latent[0].size;
-        int64_t at = 0;
-        for (; at + E <= size; at += E) {
-            V sums[E];
-            sum(0, rows, taken, at, sums);
-#pragma GCC unroll 16
-            for (int e = 0; e < E; e += 2) channel[(at + e) / 2] = {sums[e], -sums[e + 1]};
-        }
-        for (; at < size; at += 2) {
-            V sums[2];
-            sum(0, rows, taken, at, sums);
-            channel[at / 2] = {sums[0], -sums[1]};
-        }
-    }
-    // Some numbers of a component, `step` apart.
-    INLINE void evaluate_some(int number, const Taken& taken, int count, int step, V* to) const {
-        const Rows rows = rows_of(number, taken);
-        for (int i = 0; i < count; i++) {
-            V sums[1];
-            sum(number, rows, taken, int64_t(i) * step, sums);
-            to[i] = sums[0];
-        }
-    }
-    // All of them.
-    INLINE void evaluate_numbers(int number, const Taken& taken, V* to) const {
-        const Rows rows = rows_of(number, taken);
-        const int64_t size = query.latent[number].size;
-        int64_t at = 0;
-        for (; at + 8 <= size; at += 8) {
-            V sums[8];
-            sum(number, rows, taken, at, sums);
-#pragma GCC unroll 8
-            for (int e = 0; e < 8; e++) to[at + e] = sums[e];
-        }
-        for (; at < size; at++) {
-            V sums[1];
-            sum(number, rows, taken, at, sums);
-            to[at] = sums[0];
-        }
+    // In which lanes rows are given.
+    INLINE V given() const {
+        V some{};
+        for (int i = 0; i < taken->num; i++) some += latent.weights[taken->span.num + i];
+        return some;
     }
 
     // A row's factor without its magnitude, gain / |gain| e^{-j2πfτ}, at a block's subcarriers.
@@ -238,6 +216,89 @@ struct Recalled : Known<R, K> {
     INLINE double magnitude(int64_t item, int row) const {
         const double* gain = query.gain + 2 * (item * inner_rows() + row);
         return __builtin_sqrt(gain[0] * gain[0] + gain[1] * gain[1]);
+    }
+
+  private:
+    using Rows = typename Folded<R>::Rows;
+
+    // Where the item's link has a row of a component, counted from the chunk's lowest one on.
+    INLINE int64_t place_of(int64_t row) const {
+        return query.start[query.link[chunked->item]] + chunked->span.lowest + row;
+    }
+    INLINE const void* begin_of(const Latent& stored, int64_t row) const {
+        const int64_t bytes = stored.row_step * width_of(stored);
+        return static_cast<const char*>(stored.rows) + place_of(row) * bytes;
+    }
+    INLINE void fetch(const Latent& stored, int64_t row, int64_t from, int64_t size) const {
+        if (from >= stored.size) return;
+        const int64_t width = width_of(stored);
+        const char* begin = static_cast<const char*>(begin_of(stored, row)) + from * width;
+        for (int64_t node = 0; node < stored.nodes; node++, begin += stored.node_step * width)
+            for (int64_t at = 0; at < size * width; at += LINE)
+                __builtin_prefetch(begin + at, 0, 2);
+    }
+
+    // Scales of a row and node, repeated: one for both parts of a number.
+    INLINE const float* scales_to(float* to, const Latent& stored, int64_t row,
+                                  int64_t node) const {
+        if (!stored.scale) return nullptr;
+        const float* from = stored.scale + place_of(row) * stored.scale_step + node * stored.columns;
+        const int64_t length = pattern_of(stored), once = 2 * stored.columns;
+        for (int64_t e = 0; e < once && e < length; e++) to[e] = from[e / 2];
+        for (int64_t e = once; e < length; e++) to[e] = to[e - once];
+        return to;
+    }
+
+    // Some numbers of a row at the item's value of the axis, from one on that a pattern begins with:
+    // sums over nodes of what is stored, integers times their scales first. What a number is is
+    // rounded as PyTorch rounds it, before it meets the weight.
+    template <class F>
+    INLINE void combine(const Latent& stored, int64_t row, int64_t from, int64_t size, float* sum,
+                        const F& scale) const {
+        const char* begin = static_cast<const char*>(begin_of(stored, row));
+        if (stored.nodes > 1)
+            for (int64_t e = 0; e < size; e++) sum[e] = 0;
+        for (int64_t node = 0; node < stored.nodes; node++) {
+            const int64_t at = chunked->item * stored.nodes + node;
+            const float weight = stored.weight ? stored.weight[at] : 1;
+            // At a node the others have no weight, and are not read.
+            if (!weight) continue;
+            const char* part = begin + (node * stored.node_step + from) * width_of(stored);
+            const int64_t length = pattern_of(stored);
+            if (stored.nodes == 1)
+                widen(part, scale(node), length, size,
+                      [&](int64_t e, float number) { sum[e] = number; });
+            else if (stored.scale)
+                widen(part, scale(node), length, size,
+                      [&](int64_t e, float number) { sum[e] += weight * number; });
+            else
+                for (int64_t e = 0; e < size; e++)
+                    sum[e] += weight * reinterpret_cast<const float*>(part)[e];
+        }
+    }
+    // Integers of 16 bits times a pattern of scales that repeats.
+    template <class F>
+    INLINE void widen(const char* from, const float* pattern, int64_t length, int64_t size,
+                      const F& put) const {
+        const auto* number = reinterpret_cast<const int16_t*>(from);
+        for (int64_t e = 0; e < size; e += length) {
+            const int64_t rest = size - e, count = rest < length ? rest : length;
+            for (int64_t i = 0; i < count; i++) put(e + i, pattern[i] * float(number[e + i]));
+        }
+    }
+
+    // Numbers of a component at a block's subcarriers: `at` of the rows, which begin at `begin` of the
+    // component.
+    template <int E>
+    INLINE void sum(const Latent& stored, const Rows& rows, int64_t at, int64_t begin,
+                    V (&sums)[E]) const {
+        latent.template sum<E>(rows, at, sums);
+        for (int i = 0; i < taken->num; i++) {
+            const V weight = latent.weights[rows.num + i];
+            const float* given = stored.given + taken->place[i] * stored.size + begin + at;
+#pragma GCC unroll 16
+            for (int e = 0; e < E; e++) sums[e] += weight * R(given[e]);
+        }
     }
 };
 

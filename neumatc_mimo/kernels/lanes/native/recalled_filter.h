@@ -16,7 +16,9 @@ struct RecalledFilter : Recalled<R, K> {
     using typename Base::V;
     using Base::call, Base::inner_rows;
 
-    static int64_t kept_size(const Call& call) { return int64_t(call.rows) * (call.rows + 2); }
+    static int64_t kept_size(const Call& call) {
+        return Base::kept_size(call) + int64_t(call.rows) * (call.rows + 2);
+    }
     static int64_t scratch_size(const Call& call) {
         const int64_t m = call.rows;
         return Base::scratch_size(call) + m * m + regularised_size(m);
@@ -30,17 +32,17 @@ struct RecalledFilter : Recalled<R, K> {
     C* step;
 
     INLINE RecalledFilter(const Call& call, C* channel, C* kept, C* scratch)
-        : Base(call, channel, kept, scratch), x(kept), column(kept + int64_t(call.rows) * call.rows),
+        : Base(call, channel, kept, scratch), x(kept + Base::kept_size(call)),
+          column(x + int64_t(call.rows) * call.rows),
           size(reinterpret_cast<V*>(column + call.rows)), own(size + call.rows),
           numbers(reinterpret_cast<V*>(scratch + Base::scratch_size(call))),
           step(scratch + Base::scratch_size(call) + int64_t(call.rows) * call.rows) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        const auto taken = Base::find(item, first, count);
+        Base::find(item, first, count);
         const int m = inner_rows();
-        Base::evaluate_filters(taken);
         // Gains of one need no X where there is no noise.
-        if (call.noise || call.emitter == PRECODE) invert(item, taken);
+        if (call.noise || call.emitter == PRECODE) invert(item);
         for (int k = 0; k < m; k++) {
             // Those of the row's reciprocal.
             const C turn = Base::unit_factor(item, k, first, count);
@@ -97,19 +99,17 @@ struct RecalledFilter : Recalled<R, K> {
 
   private:
     // X of all lanes; without noise its diagonal, the squared norms of W's columns.
-    INLINE void invert(int64_t item, const typename Base::Taken& taken) const {
+    INLINE void invert(int64_t item) const {
         const int m = inner_rows();
         const R* powers = static_cast<const R*>(call.noise);
-        Base::evaluate_numbers(1, taken, numbers);
+        Base::evaluate_numbers(numbers);
         unpack();
         if (powers) regularise<R, true>(m, all<R>(powers[item * call.noise_item]), x, step);
         else regularise<R, false>(m, V{}, x, step);
         for (int k = 0; k < m; k++) own[k] = x[k * m + k].re;
-        if (!taken.num) return;
+        if (!Base::taken->num) return;
         // Where components are given, it is X itself.
-        V given{};
-        for (int i = 0; i < taken.num; i++) given += Base::latent.weights[taken.span.num + i];
-        const auto where = given > V{};
+        const auto where = Base::given() > V{};
         for (int i = 0; i < m * m; i++) step[i] = x[i];
         unpack();
         for (int i = 0; i < m * m; i++) x[i] = select(where, x[i], step[i]);

@@ -24,15 +24,15 @@ struct RecalledColumns : Recalled<R, K> {
     using typename Base::V;
     using Base::inner_rows;
 
-    static int64_t kept_size(const Call& call) { return call.rows; }
+    static int64_t kept_size(const Call& call) { return Base::kept_size(call) + call.rows; }
 
     C* factor;
 
     INLINE RecalledColumns(const Call& call, C* channel, C* kept, C* scratch)
-        : Base(call, channel, kept, scratch), factor(kept) {}
+        : Base(call, channel, kept, scratch), factor(kept + Base::kept_size(call)) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        Base::evaluate_filters(Base::find(item, first, count));
+        Base::find(item, first, count);
         for (int k = 0; k < inner_rows(); k++) {
             const C turn = Base::unit_factor(item, k, first, count);
             factor[k] = {turn.re, -turn.im};
@@ -50,25 +50,32 @@ struct RecalledVectors : Recalled<R, K> {
     using Base = Recalled<R, K>;
     using typename Base::C;
     using typename Base::V;
-    using Base::call, Base::channel, Base::inner_rows, Base::query;
+    using Base::call, Base::inner_rows, Base::query;
 
-    static int64_t kept_size(const Call& call) { return 2 * int64_t(call.rows); }
+    // Factors depend on all columns.
+    static constexpr Filters FILTERS = Filters::STORED;
+    static int64_t kept_size(const Call& call) {
+        return Base::kept_size(call) + 2 * int64_t(call.rows);
+    }
 
+    const C* vectors;
     // Factors of the columns, and the number of stronger ones.
     C* factor;
     V* place;
 
     INLINE RecalledVectors(const Call& call, C* channel, C* kept, C* scratch)
-        : Base(call, channel, kept, scratch), factor(kept),
-          place(reinterpret_cast<V*>(kept + call.rows)) {}
+        : Base(call, channel, kept, scratch), vectors(channel), factor(kept + Base::kept_size(call)),
+          place(reinterpret_cast<V*>(factor + call.rows)) {}
 
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
-        const auto taken = Base::find(item, first, count);
+        Base::find(item, first, count);
+    }
+
+    INLINE V precoder(V) const {
         const int m = inner_rows();
-        Base::evaluate_filters(taken);
         V size[K ? K : MOST_ROWS];
         for (int k = 0; k < m; k++) size[k] = V{};
-        if (query.latent[1].rows) Base::evaluate_numbers(1, taken, size);
+        if (query.latent[1].rows) Base::evaluate_numbers(size);
         for (int k = 0; k < m; k++) {
             place[k] = V{};
             for (int j = 0; j < m; j++) {
@@ -82,7 +89,7 @@ struct RecalledVectors : Recalled<R, K> {
             const R re = chirp[2 * column], im = chirp[2 * column + 1];
             for (int k = 0; k < m; k++) {
                 // The chirp as given is conjugated, and so are the vector and the sum.
-                const C a = channel[column * m + k];
+                const C a = vectors[column * m + k];
                 factor[k].re += a.re * re + a.im * im;
                 factor[k].im += a.im * re - a.re * im;
             }
@@ -93,6 +100,7 @@ struct RecalledVectors : Recalled<R, K> {
             factor[k] = {turned ? factor[k].re * over : all<R>(1),
                          turned ? factor[k].im * over : V{}};
         }
+        return V{};
     }
     INLINE void precode(C* z, int symbols, int step) const {
         const int m = inner_rows(), streams = int(call.streams);

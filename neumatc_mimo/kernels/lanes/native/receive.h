@@ -20,7 +20,12 @@ struct Receiver : Work<R, K, Source> {
     using Base::fetch_ahead, Base::load_from, Base::read_from, Base::rows, Base::source;
     using Base::symbols, Base::symbols_size;
 
-    static int64_t received_size(const Call& call) { return int64_t(call.columns) * RECEIVED | 1; }
+    static constexpr bool PASSING = Base::PASSING;
+
+    // Filters that are there are run through once for few symbols; those that pass by meet all symbols.
+    static int64_t received_size(const Call& call) {
+        return (PASSING ? int64_t(group_of(call)) * SYMBOLS : int64_t(call.columns) * RECEIVED) | 1;
+    }
     static int64_t scratch_bytes(const Call& call) {
         return Base::memory(call, received_size(call)) +
                Base::most_blocks(call) * call.rows * sizeof(V);
@@ -33,6 +38,46 @@ struct Receiver : Work<R, K, Source> {
     Receiver(const Call& call, const Chunk& chunk, const Chunk* next, void* memory)
         : Base(call, chunk, next, memory), received(Base::rest) {
         no_eff = reinterpret_cast<V*>(received + Base::most_blocks(call) * received_size(call));
+    }
+
+    // Columns that pass by, and what they add to all streams of all symbols.
+    INLINE void receive_columns(int column, int num_columns, int64_t symbol, int num) const {
+        constexpr int I = MANY_REGISTERS ? 4 : 2, T = RECEIVED;
+        for (int c = 0; c < num_columns; c++)
+            for (int s = 0; s < num; s++) {
+                const R* y = read_from(column + c, symbol + s);
+                if (s + EARLY < num) fetch(read_from(column + c, symbol + s + EARLY));
+                for (int b = 0; b < blocks; b++)
+                    received[b * received_size(call) + c * SYMBOLS + s] =
+                        Base::whitened(load_from(y, b), column + c, b);
+            }
+        for (int b = 0; b < blocks; b++) {
+            const C* w = Base::filters(b, column, num_columns);
+            int t = 0;
+            for (; t + T <= num; t += T) add_rows<I, T>(w, num_columns, t, b);
+            if (T > 2 && t + 2 <= num) {
+                add_rows<I, 2>(w, num_columns, t, b);
+                t += 2;
+            }
+            if (t < num) add_rows<I, 1>(w, num_columns, t, b);
+        }
+    }
+    template <int I, int T>
+    INLINE void add_rows(const C* w, int num_columns, int t, int block) const {
+        int row = 0;
+        for (; row + I <= rows(); row += I) add_tile<I, T>(w, num_columns, row, t, block);
+        for (; row < rows(); row++) add_tile<1, T>(w, num_columns, row, t, block);
+    }
+    template <int I, int T>
+    INLINE void add_tile(const C* w, int num_columns, int row, int t, int block) const {
+        const C* y = received + block * received_size(call) + t;
+        C* z = symbols + block * symbols_size + row * SYMBOLS + t;
+        product_tile<Conjugate::LEFT, I, T>(
+            Matrix<C>{w + row, 1, rows()}, Matrix<C>{y, SYMBOLS, 1}, num_columns,
+            [&](int i, int s, const C& value) {
+                C& sum = z[i * SYMBOLS + s];
+                sum = {sum.re + value.re, sum.im + value.im};
+            });
     }
 
     // What all antennas received in `T` symbols, into `received`, [columns][T] of each block: whole
@@ -76,7 +121,14 @@ struct Receiver : Work<R, K, Source> {
         }
     }
 
-    INLINE void receive(int64_t symbol, int num) const {
+    INLINE void receive_all_columns(int64_t symbol, int num) const {
+        for (int b = 0; b < blocks; b++)
+            for (int64_t i = 0; i < symbols_size; i++) symbols[b * symbols_size + i] = C{};
+        Base::for_columns([&](int column, int num_columns) {
+            receive_columns(column, num_columns, symbol, num);
+        });
+    }
+    INLINE void receive_all_symbols(int64_t symbol, int num) const {
         constexpr int T = RECEIVED;
         const int fetched = Base::ahead_each(int64_t(columns) * num);
         int t = 0;
@@ -86,6 +138,11 @@ struct Receiver : Work<R, K, Source> {
             t += 2;
         }
         if (t < num) receive_symbols<1>(symbol, t, fetched);
+    }
+
+    INLINE void receive(int64_t symbol, int num) const {
+        if constexpr (PASSING) receive_all_columns(symbol, num);
+        else receive_all_symbols(symbol, num);
         for (int b = 0; b < blocks; b++)
             source(b).receive(symbols + b * symbols_size, num, SYMBOLS);
         if (call.llr)

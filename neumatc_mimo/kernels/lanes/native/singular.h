@@ -16,7 +16,8 @@ struct Singular {
     using V = typename L::V;
     using C = typename L::C;
 
-    static constexpr bool READS_CHANNEL = true, EVALUATES = false;
+    static constexpr Filters FILTERS = Filters::CHANNEL;
+    static constexpr bool EVALUATES = false;
     // Of the trace, what the power of weaker eigenvectors counts as: beside a stronger one their
     // digits are fewer by the root of that ratio, and single precision keeps none of them.
     static constexpr R FLOOR = sizeof(R) == 4 ? R(1e-5) : R(1e-12);

@@ -4,6 +4,7 @@
 
 #include "ahead.h"
 #include "call.h"
+#include "folded.h"
 #include "vectors.h"
 
 namespace {
@@ -35,8 +36,17 @@ struct Work {
     const int64_t channel_size, kept_size, symbols_size;
     C *channel, *kept, *symbols, *scratch, *rest;
 
+    static constexpr bool PASSING = Source::FILTERS == Filters::PASSING;
+
+    // Complex vectors that filters, or channels in their place, take of a block.
+    static int64_t filters_size(const Call& call) {
+        return int64_t(call.rows) * (PASSING ? group_of(call) : call.columns);
+    }
     static int64_t most_blocks(const Call& call) {
-        const int64_t fit = CACHE / (int64_t(call.rows) * call.columns * sizeof(C));
+        const int64_t k = call.rows;
+        // What is run through again and again: the channel, or symbols and what they are mixed with.
+        const int64_t used = PASSING ? k * (k + SYMBOLS) : filters_size(call);
+        const int64_t fit = CACHE / (used * sizeof(C));
         const int64_t most = LONGEST / N;
         return fit < 1 ? 1 : fit < most ? fit : most;
     }
@@ -44,8 +54,9 @@ struct Work {
 
     // Bytes of it, with so many complex vectors more for each block.
     static int64_t memory(const Call& call, int64_t more = 0) {
-        const int64_t k = call.rows, m = call.columns;
-        const int64_t block = (k * m | 1) + (Source::kept_size(call) | 1) + (k * SYMBOLS | 1) + more;
+        const int64_t k = call.rows;
+        const int64_t block =
+            (filters_size(call) | 1) + (Source::kept_size(call) | 1) + (k * SYMBOLS | 1) + more;
         return (most_blocks(call) * block + Source::scratch_size(call)) * sizeof(C);
     }
 
@@ -58,10 +69,10 @@ struct Work {
           num_rows(call.rows),
           columns(call.columns),
           blocks((chunk.count + N - 1) / N),
-          channel_size(int64_t(call.rows) * call.columns | 1),
+          channel_size(filters_size(call) | 1),
           kept_size(Source::kept_size(call) | 1),
           symbols_size(int64_t(call.rows) * SYMBOLS | 1),
-          ahead(next ? read_ahead(call, chunk, *next) : Ahead()) {
+          ahead(next ? read_ahead(call, *next) : Ahead()) {
         const int64_t most = most_blocks(call);
         channel = static_cast<C*>(memory);
         kept = channel + most * channel_size;
@@ -70,9 +81,10 @@ struct Work {
         rest = scratch + Source::scratch_size(call);
     }
 
-    static INLINE Ahead read_ahead(const Call& call, const Chunk& chunk, const Chunk& next) {
-        if constexpr (!Source::READS_CHANNEL) {
-            return Source::ahead(call, chunk, next);
+    static INLINE Ahead read_ahead(const Call& call, const Chunk& next) {
+        if constexpr (Source::FILTERS != Filters::CHANNEL) {
+            // Those sources fetch for themselves.
+            return {};
         } else {
             const int64_t at = next.item * call.h_item + next.first, size = 2 * sizeof(R);
             return Ahead({reinterpret_cast<const char*>(static_cast<const R*>(call.h) + 2 * at),
@@ -110,16 +122,49 @@ struct Work {
     }
 
     INLINE Source source(int block) const {
-        return {call, channel + block * channel_size, kept + block * kept_size, scratch};
+        // Where filters pass by, blocks take turns in the first-level cache.
+        C* own = channel + (PASSING ? 0 : block * channel_size);
+        return {call, own, kept + block * kept_size, scratch};
     }
 
     // The blocks' channels, and what the source makes in their place.
     INLINE void load_channel() const {
-        if constexpr (Source::READS_CHANNEL) read_channel();
+        if constexpr (Source::FILTERS == Filters::CHANNEL) read_channel();
         if constexpr (Source::EVALUATES) {
             source(0).prepare(chunk.item, chunk.first, chunk.count);
             for (int b = 0; b < blocks; b++)
                 source(b).evaluate(chunk.item, chunk.first + int64_t(b) * N, count(b));
+        }
+        if constexpr (Source::FILTERS == Filters::STORED)
+            in_groups([&](int column, int num) {
+                for (int b = 0; b < blocks; b++)
+                    source(b).make(column, num, channel + b * channel_size + column * rows());
+            });
+    }
+    // Calls `work(first, number)` for all columns, so many at a time, of which is prepared what the
+    // chunk takes.
+    template <class F>
+    INLINE void in_groups(const F& work) const {
+        const int group = group_of(call);
+        for (int column = 0; column < columns; column += group) {
+            const int rest = columns - column, num = rest < group ? rest : group;
+            source(0).prepare_columns(column, num);
+            work(column, num);
+        }
+    }
+    // The same to apply the filters: all at once where they are there.
+    template <class F>
+    INLINE void for_columns(const F& work) const {
+        if constexpr (PASSING) in_groups(work);
+        else work(0, columns);
+    }
+    // Some columns of the filters of a block, or of the channel in their place, [columns][rows].
+    INLINE const C* filters(int block, int column, int num) const {
+        if constexpr (PASSING) {
+            source(block).make(column, num, channel);
+            return channel;
+        } else {
+            return channel + block * channel_size + int64_t(column) * rows();
         }
     }
     INLINE void read_channel() const {
