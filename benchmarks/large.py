@@ -10,11 +10,13 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 from benchmarks.command import run, say
 from benchmarks.paper.sheet import Row, Settings, Sheet
+from benchmarks.urban import urban_users
 from neumatc_mimo import Scenario, ScenarioModel, load_scenario, train
 from neumatc_mimo.bench.blocks import Point, at_point
 from neumatc_mimo.bench.tasks import Slot, Task, tasks_of
@@ -37,27 +39,36 @@ class Case(NamedTuple):
     """A size, and the operations that are learned there.
 
     :param point: users, antennas, subcarriers and streams
-    :param scenario: whose paths are taken
+    :param base: the scenario whose paths or channels are taken
     :param operations: the others are computed exactly
     :param rivals: whether interpolation is timed, too: it takes minutes of the largest arrays
     """
 
     point: Point
-    scenario: str
+    base: Callable[[], Scenario]
     operations: tuple[str, ...] = ("pseudo_inverse", "svd")
     rivals: bool = True
 
 
+_MUNICH = partial(load_scenario, "munich")
+_MUNICH_400 = partial(load_scenario, "munich400")
+_STREAMS = Point(32, 256, bs=(16, 16), ue=(8, 4), num_streams=16)
+_FEW_STREAMS = Point(4, 16, 96, bs=(4, 4), ue=(2, 2), num_streams=3, slot=Slot(2, 1))
+
 CASES = {
-    "8_64": Case(Point(8, 64, num_streams=4), "munich", ("pseudo_inverse", "svd", "wmmse")),
-    "16_128": Case(Point(16, 128, num_streams=8), "munich", ("pseudo_inverse", "svd", "wmmse")),
-    # A user of Munich has no sixteen streams: the weakest is 80 dB below the strongest.
-    "32_256": Case(Point(32, 256), "munich", ("pseudo_inverse",)),
-    "64_256": Case(Point(64, 256), "munich", ("pseudo_inverse",)),
-    "64_1024": Case(Point(64, 1024, fft_size=1584), "munich", ("pseudo_inverse",), rivals=False),
-    "400_mhz": Case(Point(8, 256, fft_size=3168, ue=(8, 1), num_streams=8), "munich400"),
+    "8_64": Case(Point(8, 64, num_streams=4), _MUNICH, ("pseudo_inverse", "svd", "wmmse")),
+    "16_128": Case(Point(16, 128, num_streams=8), _MUNICH, ("pseudo_inverse", "svd", "wmmse")),
+    "32_256": Case(Point(32, 256), _MUNICH, ("pseudo_inverse",)),
+    "64_256": Case(Point(64, 256), _MUNICH, ("pseudo_inverse",)),
+    "64_1024": Case(Point(64, 1024, fft_size=1584), _MUNICH, ("pseudo_inverse",), rivals=False),
+    "400_mhz": Case(Point(8, 256, fft_size=3168, ue=(8, 1), num_streams=8), _MUNICH_400),
+    # A user of Munich has no sixteen streams.
+    "16_streams": Case(_STREAMS, partial(urban_users, _STREAMS, _LINKS), ("svd",)),
 }
-_QUICK = {"4_16": Case(Point(4, 16, 96, num_streams=2, slot=Slot(2, 1)), "munich")}
+_QUICK = {
+    "4_16": Case(Point(4, 16, 96, num_streams=2, slot=Slot(2, 1)), _MUNICH),
+    "3_streams": Case(_FEW_STREAMS, partial(urban_users, _FEW_STREAMS, _LINKS), ("svd",)),
+}
 
 
 def sheets(chosen: Settings) -> Iterator[Sheet]:
@@ -75,11 +86,13 @@ def sheets(chosen: Settings) -> Iterator[Sheet]:
 
 def scenario_of(case: Case) -> Scenario:
     """The links of a size, which learn its operations alone."""
-    scenario = case.point.scenario(load_scenario(case.scenario), _LINKS)
+    scenario = case.point.scenario(case.base(), _LINKS)
     config = scenario.config
     kinds: dict[str, Any] = {}
     for kind in ("multi_user", "single_user"):
         section = getattr(config, kind)
+        if section is None:
+            continue
         if section.always not in case.operations:
             kinds[kind] = None
             continue
