@@ -18,7 +18,7 @@ from benchmarks.command import run, say
 from benchmarks.paper.sheet import Row, Settings, Sheet
 from benchmarks.urban import urban_users
 from neumatc_mimo import Scenario, ScenarioModel, load_scenario, train
-from neumatc_mimo.bench.blocks import Point, at_point
+from neumatc_mimo.bench.blocks import LIMIT, Point, at_point
 from neumatc_mimo.bench.tasks import Slot, Task, tasks_of
 from neumatc_mimo.solvers import DFT, RandomizedSVD, Solver, Spline
 
@@ -133,7 +133,6 @@ def _block(
         "MB": part.num_bytes / part.links.num_links / 1e6,
         "patched": float(part.marks.exact.double().mean()),
     }
-    kept = {"exact", "queried", *rivals}
     found = at_point(
         scenario,
         case.point,
@@ -143,21 +142,23 @@ def _block(
         theirs=False,
         spline_samples=(),
         rivals=rivals,
+        ways={"queried"},
     )
     for row in found:
-        if row.way in kept:
-            told = learned if row.way == "queried" else dict.fromkeys(learned)
-            yield {
-                "block": row.block,
-                "way": row.way,
-                "ms": row.milliseconds.median,
-                "low": row.milliseconds.low,
-                "high": row.milliseconds.high,
-                "exact over it": row.query,
-                "error, dB": row.error_db,
-                **told,
-                "peak, GB": _peak(),
-            }
+        if row.way == LIMIT:
+            continue
+        told = learned if row.way == "queried" else dict.fromkeys(learned)
+        yield {
+            "block": row.block,
+            "way": row.way,
+            "ms": row.milliseconds.median,
+            "low": row.milliseconds.low,
+            "high": row.milliseconds.high,
+            "exact over it": row.query,
+            "error, dB": row.error_db,
+            **told,
+            "peak, GB": _peak(),
+        }
 
 
 def _peak() -> float:

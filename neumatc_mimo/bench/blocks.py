@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -285,6 +285,7 @@ def at_point(
     theirs: bool = True,
     spline_samples: Sequence[int] = SPLINE_SAMPLES,
     rivals: Mapping[str, Solver] | None = None,
+    ways: Collection[str] | None = None,
     callback: Callbacks = None,
 ) -> Iterator[Row]:
     """Run all blocks at one point, each in all ways, on the same inputs.
@@ -303,6 +304,8 @@ def at_point(
     :param spline_samples: of which a spline may take the number that makes it fastest; none of it
         without any
     :param rivals: other solvers by the names of their ways, each call of which is proven
+    :param ways: of ours, beside the exact one and rivals; None for all, and for the times of their
+        answers alone and of the same link again
     :param callback: called for each way to run each block
     """
     speed = copied_per_second(device)
@@ -316,7 +319,9 @@ def at_point(
                     splines = [max(point.fft_size // 4, 4)]
                 others = {f"spline, {n} samples": Spline(n) for n in splines} | dict(rivals or {})
                 told = within(f"{point.label}: {kind.title}", tell)
-                yield from _compared(turns, point, model, seconds, theirs, others, speed, told)
+                yield from _compared(
+                    turns, point, model, seconds, theirs, others, ways, speed, told
+                )
 
 
 def learned(
@@ -342,6 +347,7 @@ def _compared(
     seconds: float,
     theirs: bool,
     rivals: Mapping[str, Solver],
+    wanted: Collection[str] | None,
     speed: float,
     tell: Callback,
 ) -> list[Row]:
@@ -362,19 +368,23 @@ def _compared(
         training["queried"] = part.training["seconds_per_link"]
         auto = Auto(model)
         solvers["auto"] = (auto, "link")
+    if wanted is not None:
+        asked_for = {"exact", *rivals, *wanted}
+        solvers = {way: solver for way, solver in solvers.items() if way in asked_for}
+    every = wanted is None
     calls: dict[str, Call] = {LIMIT: turns.limit()}
     calls |= {way: turns.ours(solver, certify) for way, (solver, certify) in solvers.items()}
     calls |= {
         f"{way}{_ALONE}": turns.alone(solvers[way][0])
         for way in ("exact", "queried")
-        if way in solvers
+        if every and way in solvers
     }
     calls |= {
         f"{way}{_AGAIN}": task.ours(_with_own_memory(solvers[way][0]), solvers[way][1])
         for way in ("exact", "exact, cached", "queried")
-        if way in solvers
+        if every and way in solvers
     }
-    if auto is not None:
+    if auto is not None and "auto" in solvers:
         # It times both ways on its first calls.
         for _ in range(2 * (auto.num_trials + 1) + FIRST_CALLS):
             calls["auto"]()
@@ -400,6 +410,7 @@ def _compared(
             median, worst = task.error_db(outputs["first"], reference)
         once = times[task.theirs_title].median if task.theirs_title in times else None
         exact, mine = times["exact"].median, times[way].median
+        better = min(times[known].median for known in ("exact", "queried") if known in times)
         alone, again = times.get(f"{way}{_ALONE}"), times.get(f"{way}{_AGAIN}")
         cost = training.get(way)
         repaid = None
@@ -422,7 +433,7 @@ def _compared(
                 again=None if again is None else again.times(1e3),
                 alone=None if alone is None else alone.times(1e3),
                 training=cost,
-                hindsight=mine / min(exact, times["queried"].median) if way == "auto" else None,
+                hindsight=mine / better if way == "auto" else None,
                 bandwidth=bandwidth,
             )
         )
