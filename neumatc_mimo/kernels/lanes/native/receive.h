@@ -43,14 +43,14 @@ struct Receiver : Work<R, K, Source> {
     // Columns that pass by, and what they add to all streams of all symbols.
     INLINE void receive_columns(int column, int num_columns, int64_t symbol, int num) const {
         constexpr int I = MANY_REGISTERS ? 4 : 2, T = RECEIVED;
-        for (int c = 0; c < num_columns; c++)
-            for (int s = 0; s < num; s++) {
-                const R* y = read_from(column + c, symbol + s);
-                if (s + EARLY < num) fetch(read_from(column + c, symbol + s + EARLY));
-                for (int b = 0; b < blocks; b++)
-                    received[b * received_size(call) + c * SYMBOLS + s] =
-                        Base::whitened(load_from(y, b), column + c, b);
-            }
+        const auto row = [&](int i) { return read_from(column + i / num, symbol + i % num); };
+        for (int i = 0; i < num_columns * num; i++) {
+            if (i + EARLY < num_columns * num) fetch(row(i + EARLY));
+            const int c = i / num, s = i % num;
+            for (int b = 0; b < blocks; b++)
+                received[b * received_size(call) + c * SYMBOLS + s] =
+                    Base::whitened(load_from(row(i), b), column + c, b);
+        }
         for (int b = 0; b < blocks; b++) {
             const C* w = Base::filters(b, column, num_columns);
             int t = 0;
