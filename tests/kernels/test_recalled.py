@@ -21,6 +21,7 @@ from neumatc_mimo.blocks import (
     SLNRPrecoder,
     SVDBeamformer,
     WMMSEPrecoder,
+    ZFEqualizer,
     ZFPrecoder,
 )
 from neumatc_mimo.kernels.lanes import recalled
@@ -99,21 +100,27 @@ def precoder(kind: type, *noise: Any, operation: str) -> Callable[..., tuple[Any
     return make
 
 
-def equalizer(
-    model: nm.ScenarioModel, change: Callable[[Tensor], Tensor], **settings: Any
-) -> tuple[Any, tuple[Any, ...]]:
-    links = links_of(model, "pseudo_inverse")
-    h = channel(links, change).permute(0, 2, 4, 1, 3, 5, 6)
-    _, streams_of = uplink(h.shape[3], SYMBOLS, NUM)
-    grid = ResourceGrid(SYMBOLS, NUM, 120e3, num_tx=h.shape[3])
-    y = normal(len(h), 1, h.shape[2], SYMBOLS, NUM, dtype=torch.complex64)
-    return MMSEEqualizer(grid, streams_of, model, **settings), (y, h, 0.0, POWERS)
+def equalizer(kind: type) -> Callable[..., tuple[Any, Any]]:
+    """Likewise."""
+
+    def make(
+        model: nm.ScenarioModel, change: Callable[[Tensor], Tensor], **settings: Any
+    ) -> tuple[Any, tuple[Any, ...]]:
+        links = links_of(model, "pseudo_inverse")
+        h = channel(links, change).permute(0, 2, 4, 1, 3, 5, 6)
+        _, streams_of = uplink(h.shape[3], SYMBOLS, NUM)
+        grid = ResourceGrid(SYMBOLS, NUM, 120e3, num_tx=h.shape[3])
+        y = normal(len(h), 1, h.shape[2], SYMBOLS, NUM, dtype=torch.complex64)
+        return kind(grid, streams_of, model, **settings), (y, h, 0.0, POWERS)
+
+    return make
 
 
 BLOCKS = {
     "zero forcing": precoder(ZFPrecoder, operation="pseudo_inverse"),
     "regularised": precoder(ZFPrecoder, POWERS, operation="pseudo_inverse"),
-    "equalizer": equalizer,
+    "equalizer": equalizer(MMSEEqualizer),
+    "zero-forcing equalizer": equalizer(ZFEqualizer),
     "WMMSE": precoder(WMMSEPrecoder, 0.1, operation="wmmse"),
     "max-min": precoder(MaxMinPrecoder, 0.1, operation="max_min"),
     "SLNR": precoder(SLNRPrecoder, 0.1, operation="slnr"),

@@ -340,6 +340,10 @@ class Received(_Receiving):
         return known and recalled.serves(links, self.y, self.x_hat)
 
     def recall(self, links: Recalled) -> None:
+        self._recall(links, None)
+
+    def _recall(self, links: Recalled, behind: Tensor | None) -> None:
+        """The same with noise that is no part of the filters, [num_items, num_subcarriers or 1]."""
         num, y = len(links.links), along(self.y)
         fields = operators.receiving(self.streams, self._numbers)
         no_eff = self.no_eff[:num]
@@ -350,7 +354,7 @@ class Received(_Receiving):
         else:
             fields |= operators.grids(num, y, self.x_hat, self.symbols)
             fields |= operators.noise_behind(no_eff)
-        recalled.run(links, operators.RECEIVE, fields)
+        recalled.run(links, operators.RECEIVE, fields, behind)
         if self.bits is None and len(no_eff) < len(self.no_eff):
             self.no_eff[len(no_eff) :] = no_eff
 
@@ -377,7 +381,11 @@ class Forced(Received):
         return False
 
     def recalls(self, links: Recalled) -> bool:
-        return False
+        return links.no is None and self.noise is not None and super().recalls(links)
+
+    def recall(self, links: Recalled) -> None:
+        assert self.noise is not None
+        self._recall(links, self.noise.to(torch.float32).expand(len(links.links), -1))
 
     def emit(
         self, operation: Operation, a: Tensor, no: Tensor | None, query: Query | None = None

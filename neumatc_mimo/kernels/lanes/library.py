@@ -45,6 +45,7 @@ class SourceKind(IntEnum):
     RECALLED_COLUMNS = 12
     RECALLED_VECTORS = 13
     FORCING = 14
+    RECALLED_FORCING = 15
 
 
 # Components of a link that a kernel reads at most.

@@ -126,6 +126,7 @@ def run(
     recalled: Recalled,
     emitter: int,
     fields: dict[str, Any],
+    behind: Tensor | None = None,
 ) -> None:
     """Have a kernel apply the filters.
 
@@ -133,6 +134,8 @@ def run(
         :mod:`~neumatc_mimo.kernels.lanes.operators`
     :param fields: of the call: which streams, what it reads and what it writes, see
         :mod:`~neumatc_mimo.kernels.lanes.operators`
+    :param behind: of zero forcing at a receiver, the power of the noise behind the antennas,
+        [num_items, num_subcarriers or 1] float32
     """
     way, library = way_of(recalled.operation), loaded()
     assert way is not None and library is not None
@@ -150,6 +153,10 @@ def run(
     }
     if recalled.no is not None:
         values |= {"noise": recalled.no, "noise_item": recalled.no.stride(0), "noise_step": 0}
+    elif behind is not None:
+        step = behind.stride(1) if behind.shape[1] > 1 else 0
+        values |= {"noise": behind, "noise_item": behind.stride(0), "noise_step": step}
+        values["source"] = SourceKind.RECALLED_FORCING
     library.run(**values, **fields)
 
 

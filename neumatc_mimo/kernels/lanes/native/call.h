@@ -41,6 +41,8 @@ enum Source : int32_t {
     RECALLED_VECTORS = 13,
     // As DEFINITE, for receivers: the noise is what lies behind a filter, and no part of it.
     FORCING = 14,
+    // The same of links of a model.
+    RECALLED_FORCING = 15,
 };
 
 // What stands in the memory of a chunk, from where emitters apply filters.

@@ -41,7 +41,7 @@ struct RecalledFilter : Recalled<R, K> {
     INLINE void evaluate(int64_t item, int64_t first, int count) const {
         Base::find(item, first, count);
         const int m = inner_rows();
-        // Gains of one need no X where there is no noise.
+        // Gains of one need no X where there is no noise to tell of.
         if (call.noise || call.emitter == PRECODE) invert(item);
         for (int k = 0; k < m; k++) {
             // Those of the row's reciprocal.
@@ -50,6 +50,9 @@ struct RecalledFilter : Recalled<R, K> {
             size[k] = all<R>(R(1 / Base::magnitude(item, k)));
         }
     }
+
+    // Whether the noise is a part of the filter, and not only what lies behind it.
+    INLINE bool weighs_noise() const { return call.noise && call.source != RECALLED_FORCING; }
 
     // Columns of unit norm. With A A^H X = I - σ² X their squares are [X - σ² X²]_kk.
     INLINE V precoder(V noise) const {
@@ -78,15 +81,22 @@ struct RecalledFilter : Recalled<R, K> {
     }
     INLINE void precode(C* z, int symbols, int step) const { apply(z, symbols, step); }
 
-    // Gains of one, with (A W)_kk = 1 - σ² X_kk.
+    // Gains of one, with (A W)_kk = 1 - σ² X_kk. Of zero forcing σ² X_kk in the unit of the channel is
+    // the noise.
     INLINE V receiver(V noise, V* no_eff) const {
         const int m = inner_rows();
+        if (!weighs_noise()) {
+            for (int k = 0; k < m; k++) {
+                no_eff[k] = call.noise ? noise * own[k] * size[k] * size[k] : V{};
+                scale(k, size[k]);
+            }
+            return V{};
+        }
         for (int k = 0; k < m; k++) {
             const V lost = noise * own[k], over = all<R>(1) / (all<R>(1) - lost);
             no_eff[k] = lost * over;
             scale(k, size[k] * over);
         }
-        if (!call.noise) return V{};
         // Symbols in a row meet the matrix from the right. It is Hermitian but for the factors.
         for (int k = 0; k < m; k++)
             for (int j = 0; j < m; j++) {
@@ -101,7 +111,7 @@ struct RecalledFilter : Recalled<R, K> {
     // X of all lanes; without noise its diagonal, the squared norms of W's columns.
     INLINE void invert(int64_t item) const {
         const int m = inner_rows();
-        const R* powers = static_cast<const R*>(call.noise);
+        const R* powers = weighs_noise() ? static_cast<const R*>(call.noise) : nullptr;
         Base::evaluate_numbers(numbers);
         unpack();
         if (powers) regularise<R, true>(m, all<R>(powers[item * call.noise_item]), x, step);
@@ -137,7 +147,7 @@ struct RecalledFilter : Recalled<R, K> {
     }
     INLINE void apply(C* z, int symbols, int step) const {
         const int m = inner_rows();
-        if (call.noise) return mix<K ? K : MOST_ROWS>(x, m, m, z, symbols, step);
+        if (weighs_noise()) return mix<K ? K : MOST_ROWS>(x, m, m, z, symbols, step);
         for (int k = 0; k < m; k++)
             for (int t = 0; t < symbols; t++) z[k * step + t] = product(z[k * step + t], column[k]);
     }

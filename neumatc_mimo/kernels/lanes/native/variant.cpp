@@ -42,6 +42,7 @@ auto chosen(const Call& call, const F& use) {
     if constexpr (sizeof(R) == sizeof(float)) {
         switch (call.source) {
             case RECALLED_FILTER:
+            case RECALLED_FORCING:
                 return receives ? use.template operator()<Receives<R, K, RecalledFilter>>()
                                 : use.template operator()<Precodes<R, K, RecalledFilter>>();
             case RECALLED_COLUMNS: return use.template operator()<Precodes<R, K, RecalledColumns>>();
