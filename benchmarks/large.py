@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any, NamedTuple
 
+from benchmarks.clusters import clustered_users
 from benchmarks.command import run, say
 from benchmarks.paper.sheet import Row, Settings, Sheet
-from benchmarks.urban import urban_users
 from neumatc_mimo import Scenario, ScenarioModel, load_scenario, train
 from neumatc_mimo.bench.blocks import LIMIT, Point, at_point
 from neumatc_mimo.bench.tasks import Slot, Task, tasks_of
@@ -63,11 +63,16 @@ CASES = {
     "64_1024": Case(Point(64, 1024, fft_size=1584), _MUNICH, ("pseudo_inverse",), rivals=False),
     "400_mhz": Case(Point(8, 256, fft_size=3168, ue=(8, 1), num_streams=8), _MUNICH_400),
     # A user of Munich has no sixteen streams.
-    "16_streams": Case(_STREAMS, partial(urban_users, _STREAMS, _LINKS), ("svd",)),
+    "16_streams": Case(_STREAMS, partial(clustered_users, _STREAMS, _LINKS, 40e-9), ("svd",)),
+    "16_streams_100_ns": Case(
+        _STREAMS, partial(clustered_users, _STREAMS, _LINKS, 100e-9), ("svd",)
+    ),
 }
 _QUICK = {
     "4_16": Case(Point(4, 16, 96, num_streams=2, slot=Slot(2, 1)), _MUNICH),
-    "3_streams": Case(_FEW_STREAMS, partial(urban_users, _FEW_STREAMS, _LINKS), ("svd",)),
+    "3_streams": Case(
+        _FEW_STREAMS, partial(clustered_users, _FEW_STREAMS, _LINKS, 40e-9), ("svd",)
+    ),
 }
 
 

@@ -15,7 +15,8 @@ _SIZES = {
     "64_256": "64 × 256",
     "64_1024": "64 × 1024, 1584 subcarriers",
     "400_mhz": "8 × 256, 400 MHz",
-    "16_streams": "32 × 256, 16 streams",
+    "16_streams": "32 × 256, 16 streams, 40 ns",
+    "16_streams_100_ns": "32 × 256, 16 streams, 100 ns",
 }
 _NONE = "`python -m benchmarks.large` writes it."
 _RIVALS = ("spline", "DFT", "randomised SVD")

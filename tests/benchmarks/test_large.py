@@ -8,17 +8,17 @@ import torch
 from sionna.phy import config
 
 from benchmarks import large
+from benchmarks.clusters import clustered_users
 from benchmarks.paper.sheet import Settings
-from benchmarks.urban import urban_users
 from neumatc_mimo.bench.blocks import Point
 from neumatc_mimo.scenario.sampled_links import SampledLinks
 
 POINT = Point(16, 64, 48, bs=(8, 8), ue=(4, 4), num_streams=8)
 
 
-def test_urban_users_have_their_streams_and_leave_the_seed_alone() -> None:
+def test_clustered_users_have_their_streams_and_leave_the_seed_alone() -> None:
     before = config.seed
-    links = urban_users(POINT, 3).single_user
+    links = clustered_users(POINT, 3, 40e-9).single_user
     assert config.seed == before
     assert isinstance(links, SampledLinks) and links.num_streams == 8
     assert links.samples.shape == (3, 48, 16, 64)
@@ -26,8 +26,8 @@ def test_urban_users_have_their_streams_and_leave_the_seed_alone() -> None:
     assert bool((sizes[..., 7] > 1e-2 * sizes[..., 0]).all())
 
 
-def test_urban_users_depend_on_their_seed_alone() -> None:
-    one, again, other = (urban_users(POINT, 2, seed=seed) for seed in (0, 0, 1))
+def test_clustered_users_depend_on_their_seed_alone() -> None:
+    one, again, other = (clustered_users(POINT, 2, 40e-9, seed) for seed in (0, 0, 1))
     assert one.fingerprint == again.fingerprint != other.fingerprint
 
 
