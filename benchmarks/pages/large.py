@@ -17,6 +17,7 @@ _SIZES = {
     "400_mhz": "8 × 256, 400 MHz",
     "16_streams": "32 × 256, 16 streams, 40 ns",
     "16_streams_100_ns": "32 × 256, 16 streams, 100 ns",
+    "16_streams_300_ns": "32 × 256, 16 streams, 300 ns",
 }
 _NONE = "`python -m benchmarks.large` writes it."
 _RIVALS = ("spline", "DFT", "randomised SVD")

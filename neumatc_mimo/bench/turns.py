@@ -29,6 +29,11 @@ class Turns:
         num = max(_FEWEST, min(_NUM_TURNS, _MOST_BYTES // self.first.num_bytes))
         self._tasks = [self.first, *(kind(links, slot, turn=turn) for turn in range(1, num))]
 
+    @property
+    def num(self) -> int:
+        """Slots."""
+        return len(self._tasks)
+
     def ours(self, solver: Solver, certify: str | None = "link") -> Call:
         """Our block with a solver."""
         block = self.first.block(solver, certify)
