@@ -31,8 +31,8 @@ _CAPTION = (
     "which on a model keeps its repairs, is not timed. Exact and queried blocks run in the kernels "
     "where these cover them. Spline, DFT and randomised SVD: their answers are proven in each "
     "call, and what fails is computed exactly. Error: of the symbols on a subcarrier against "
-    "double precision, median. Trained: seconds a link; MB: megabytes a link. Peak: memory of the "
-    "process so far, in GB."
+    "double precision, median. Trained: seconds a link; MB: megabytes a link. Corrected and patched: "
+    "shares of the subcarriers. Peak: memory of the process so far, in GB."
 )
 
 
@@ -140,6 +140,7 @@ def _block(
     learned = {
         "trained, s": float(part.training["seconds_per_link"]),
         "MB": part.num_bytes / part.links.num_links / 1e6,
+        "corrected": part.training["corrected_share"],
         "patched": float(part.marks.exact.double().mean()),
     }
     found = at_point(

@@ -58,6 +58,7 @@ def large_models() -> str:
                 "K × M": size,
                 "training of a link, s": queried["trained, s"],
                 "MB a link": queried["MB"],
+                "corrected": f"{100 * float(queried['corrected']):.2f} %",
                 "patched": f"{100 * float(queried['patched']):.2f} %",
                 "most memory, GB": queried["peak, GB"],
             }
