@@ -31,7 +31,7 @@ _CAPTION = (
     "which on a model keeps its repairs, is not timed. Exact and queried blocks run in the kernels "
     "where these cover them. Spline, DFT and randomised SVD: their answers are proven in each "
     "call, and what fails is computed exactly. Error: of the symbols on a subcarrier against "
-    "double precision, median. Trained: seconds a link; MB: megabytes a link. Corrected and patched: "
+    "double precision, median. Trained: seconds a link; MB: megabytes a link. Corrected, patched: "
     "shares of the subcarriers. Peak: memory of the process so far, in GB."
 )
 
