@@ -121,7 +121,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trainer:
         place = folder / "models" / key
         with FileLock(f"{place}.lock"), warnings.catch_warnings():
             # Small models are patched in many places.
-            warnings.filterwarnings("ignore", ".* are patched", nm.NeuMatCWarning)
+            warnings.filterwarnings("ignore", ".* are (patched|corrected)", nm.NeuMatCWarning)
             if not place.exists():
                 nm.train(scenario, progress=False).save(place)
         return nm.ScenarioModel.load(place, device)

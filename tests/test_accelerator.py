@@ -341,7 +341,7 @@ def test_solvers_stay_on_their_device(
 # Training and simulations.
 
 
-@pytest.mark.filterwarnings("ignore:.* are patched:neumatc_mimo.NeuMatCWarning")
+@pytest.mark.filterwarnings("ignore:.* are (patched|corrected):neumatc_mimo.NeuMatCWarning")
 def test_a_scenario_is_trained_on_the_device(
     write_scenario: ScenarioWriter, trained: Trainer, device: str
 ) -> None:

@@ -16,8 +16,8 @@ from neumatc_mimo.training.jobs import Job
 # Of the training report what the certificate found.
 CERTIFIED = ("error_median", "quality_5_percent_db", "corrected_share", "patched_share")
 
-# Share of patched subcarriers above which training warns.
-_PATCHED = 0.1
+# Shares of patched and of corrected subcarriers above which training warns.
+_PATCHED, _CORRECTED = 0.1, 0.9
 
 
 def concatenated(parts: Sequence[OperationModel], links: LinkSet) -> OperationModel:
@@ -54,12 +54,25 @@ def add_choices(job: Job, report: dict[str, Any]) -> None:
         report["seconds_per_link"] += job.search.seconds / job.links.num_links
 
 
-def warn_of_patches(name: str, share: float, tolerance: Tolerance) -> None:
-    """Warn where a large share of the subcarriers of an operation's model is patched."""
-    if share > _PATCHED:
+def warn_of_repairs(name: str, patched: float, corrected: float, tolerance: Tolerance) -> None:
+    """Warn where a large share of the subcarriers of an operation's model is patched, or corrected.
+
+    :param patched: share whose exact results are used
+    :param corrected: share that a correction step brings within the tolerance
+    """
+    fewer = (
+        "To have fewer, raise samples, width or rank in [model] of the scenario (for a network in "
+        "[model.mlp]), or require less with tolerance_db and tolerance_range."
+    )
+    if patched > _PATCHED:
         warn(
-            f"{100 * share:.0f} % of the subcarriers of {name} are patched: the mapping does not "
-            f"reach {tolerance.quality_db:g} dB there, so their exact results are used. To have "
-            "fewer, raise samples, width or rank in [model] of the scenario (for a network in "
-            "[model.mlp]), or require less with tolerance_db and tolerance_range."
+            f"{100 * patched:.0f} % of the subcarriers of {name} are patched: the mapping does not "
+            f"reach {tolerance.quality_db:g} dB there, so their exact results are used. {fewer}"
+        )
+    elif corrected > _CORRECTED:
+        warn(
+            f"{100 * corrected:.0f} % of the subcarriers of {name} are corrected: the mapping does "
+            f"not reach {tolerance.quality_db:g} dB there. Their results are computed in the first "
+            "call of a link, and in every call if they are too large to keep; nm.Auto(model) takes "
+            f"the faster way. {fewer}"
         )

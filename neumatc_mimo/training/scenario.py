@@ -19,7 +19,7 @@ from neumatc_mimo.scenario import Scenario
 from neumatc_mimo.tensors.device import check_device
 from neumatc_mimo.training.batch import train_batch
 from neumatc_mimo.training.jobs import Job, jobs
-from neumatc_mimo.training.reports import CERTIFIED, add_choices, concatenated, warn_of_patches
+from neumatc_mimo.training.reports import CERTIFIED, add_choices, concatenated, warn_of_repairs
 from neumatc_mimo.training.side_by_side import at_once, side_by_side, total_memory
 from neumatc_mimo.training.store import Store, discard_finished
 from neumatc_mimo.training.untrained import untrained_error
@@ -79,7 +79,8 @@ def train_and_keep(
                 store = Store(Path(checkpoint), job.operation.name, job.key)
             models[job.operation.name] = _train_links(job, store, seed, tell)
     for name, model in models.items():
-        warn_of_patches(name, model.marks.exact.double().mean().item(), model.tolerance)
+        patched, corrected = model.marks.exact, model.training["corrected_share"]
+        warn_of_repairs(name, patched.double().mean().item(), corrected, model.tolerance)
     return ScenarioModel(scenario.name, models, origin(scenario, seed))
 
 

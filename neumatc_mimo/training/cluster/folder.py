@@ -14,7 +14,7 @@ from neumatc_mimo.storage.manifest import FORMAT_VERSION
 from neumatc_mimo.storage.shards import write_index
 from neumatc_mimo.training.cluster.sizes import missing
 from neumatc_mimo.training.jobs import Job, jobs
-from neumatc_mimo.training.reports import add_choices, mean_report, warn_of_patches
+from neumatc_mimo.training.reports import add_choices, mean_report, warn_of_repairs
 from neumatc_mimo.training.scenario import origin
 from neumatc_mimo.training.store import Store
 
@@ -83,7 +83,8 @@ class Assignment:
             [(len(links), self.finished[links]["training"]) for links in self.shards]
         )
         add_choices(self.job, training)
-        warn_of_patches(self.store.name, training["patched_share"], self.job.tolerance)
+        shares = training["patched_share"], training["corrected_share"]
+        warn_of_repairs(self.store.name, *shares, self.job.tolerance)
         _, links = self.job.links.to_tensors()
         return self.finished[self.shards[0]] | {"links": links, "training": training}
 
