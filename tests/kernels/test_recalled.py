@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -173,6 +174,28 @@ def test_blocks(
     (ours, counts), (theirs, right) = both(choose, block, model, change)
     assert asked.items == 4 and counts.links_recalled == 4 and counts.queried
     assert counts == right
+    check(ours, theirs, "single")
+
+
+@pytest.fixture(scope="module")
+def wide(write_scenario: ScenarioWriter, trained: Trainer) -> nm.ScenarioModel:
+    """Of a base station whose filters are made in several groups of antennas, and a last one."""
+    file = write_scenario(
+        array={"bs": [9, 9]},
+        grid={"fft_size": NUM, "subcarrier_spacing": 120e3},
+        multi_user={"operation": TRAINED},
+    )
+    return trained(nm.load_scenario(file).with_model(**TRUNKS["splines"]))
+
+
+@each_block
+def test_many_antennas_and_symbols(
+    choose: Choice, monkeypatch: pytest.MonkeyPatch, wide: nm.ScenarioModel, block: Any
+) -> None:
+    monkeypatch.setattr(sys.modules[__name__], "SYMBOLS", 17)
+    asked = Asked(monkeypatch)
+    (ours, counts), (theirs, right) = both(choose, block, wide, CHANGES["turned"])
+    assert asked.items == 4 and counts == right
     check(ours, theirs, "single")
 
 
