@@ -399,6 +399,7 @@ def _compared(
     times = side_by_side(calls, seconds=seconds, device=task.device, callback=tell)
     interpolated = [way for way in times if way.startswith("spline")]
     kept = min(interpolated, key=lambda way: times[way].median, default=None)
+    better = min(times[way].median for way in ("exact", "queried") if way in times)
     reference = task.reference()
     bandwidth = 1e3 * task.bytes_moved(task.ours(Exact())()) / speed
     rows = []
@@ -413,7 +414,6 @@ def _compared(
             median, worst = task.error_db(outputs["first"], reference)
         once = times[task.theirs_title].median if task.theirs_title in times else None
         exact, mine = times["exact"].median, times[way].median
-        better = min(times[known].median for known in ("exact", "queried") if known in times)
         alone, again = times.get(f"{way}{_ALONE}"), times.get(f"{way}{_AGAIN}")
         cost = training.get(way)
         repaid = None

@@ -22,7 +22,7 @@ class Ahead {
     INLINE void fetch_next() {
         if (row == from.rows) return;
         const char* piece = from.memory + row * from.row_step + column * from.column_step;
-        for (int64_t line = 0; line < from.lines; line++) __builtin_prefetch(piece + LINE * line, 0, 2);
+        fetch_lines(piece, from.lines * LINE);
         if (++column == from.columns) column = 0, row++;
     }
 

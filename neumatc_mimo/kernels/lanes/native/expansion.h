@@ -42,8 +42,7 @@ struct Expansion : Known<R, K> {
         if (column + num >= call.columns) return;
         const float* row = all_taken->first + 2 * int64_t(column + num) * call.rows;
         for (int64_t c = 0; c < all_taken->num; c++, row += all_taken->step)
-            for (int64_t at = 0; at < size; at += LINE / int64_t(sizeof(float)))
-                __builtin_prefetch(row + at, 0, 2);
+            fetch_lines(row, size * int64_t(sizeof(float)));
     }
     // The conjugates of columns at a block's subcarriers: emitters conjugate what lies there.
     INLINE void make(int column, int num, C* to) const {

@@ -234,8 +234,7 @@ struct Recalled : Known<R, K> {
         const int64_t width = width_of(stored);
         const char* begin = static_cast<const char*>(begin_of(stored, row)) + from * width;
         for (int64_t node = 0; node < stored.nodes; node++, begin += stored.node_step * width)
-            for (int64_t at = 0; at < size * width; at += LINE)
-                __builtin_prefetch(begin + at, 0, 2);
+            fetch_lines(begin, size * width);
     }
 
     // Scales of a row and node, repeated: one for both parts of a number.

@@ -46,10 +46,11 @@ struct Receiver : Work<R, K, Source> {
         const auto row = [&](int i) { return read_from(column + i / num, symbol + i % num); };
         for (int i = 0; i < num_columns * num; i++) {
             if (i + EARLY < num_columns * num) fetch(row(i + EARLY));
+            const R* y = row(i);
             const int c = i / num, s = i % num;
             for (int b = 0; b < blocks; b++)
                 received[b * received_size(call) + c * SYMBOLS + s] =
-                    Base::whitened(load_from(row(i), b), column + c, b);
+                    Base::whitened(load_from(y, b), column + c, b);
         }
         for (int b = 0; b < blocks; b++) {
             const C* w = Base::filters(b, column, num_columns);

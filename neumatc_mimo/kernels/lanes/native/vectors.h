@@ -109,6 +109,12 @@ INLINE void store_real(R* to, const typename Lanes<R>::V& value, int n) {
 // Bytes of a line of the cache.
 constexpr int LINE = 64;
 
+// The lines of so many bytes into the second-level cache, before they are read.
+INLINE void fetch_lines(const void* first, int64_t bytes) {
+    for (int64_t at = 0; at < bytes; at += LINE)
+        __builtin_prefetch(static_cast<const char*>(first) + at, 0, 2);
+}
+
 // A line past the cache: the one thing that vector extensions have no words for.
 INLINE void stream_line(void* to, const void* from) {
 #if defined(__AVX512F__)

@@ -215,9 +215,7 @@ struct Work {
 
     // Fetch a row of this chunk into the second-level cache.
     INLINE void fetch(const R* row) const {
-        const int64_t lines = (chunk.count * 2 * sizeof(R) - 1) / LINE + 1;
-        for (int64_t line = 0; line < lines; line++)
-            __builtin_prefetch(reinterpret_cast<const char*>(row) + LINE * line, 0, 2);
+        fetch_lines(row, chunk.count * 2 * sizeof(R));
     }
 
     // Fetch so many more pieces of what the next chunk reads.
