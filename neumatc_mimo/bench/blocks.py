@@ -291,7 +291,8 @@ def at_point(
     """Run all blocks at one point, each in all ways, on the same inputs.
 
     Slots take turns, so that each call gets other links than the one before, see
-    :class:`~neumatc_mimo.bench.turns.Turns`.
+    :class:`~neumatc_mimo.bench.turns.Turns`. A model computes and keeps the repairs of a link in
+    the link's first call, which is not timed.
 
     :param scenario: whose links have the sizes of the point
     :param point: the sizes
